@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Sets up what is missing: Java 17, redis-server and zstd from the system, and .venv from locked versions.
+# Idempotent, and quick when nothing is missing. Add --with-postgresql to have the server that tests can use.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+
+java_is_new_enough() {
+    local version
+    version=$(java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' | head -n 1)
+    [ -n "$version" ] && [ "$version" -ge 17 ]
+}
+
+missing=()
+java_is_new_enough || missing+=(openjdk-17-jre-headless)
+command -v redis-server >/dev/null || missing+=(redis-server)
+command -v zstd >/dev/null || missing+=(zstd)
+if [ "${1:-}" = "--with-postgresql" ] && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
+    missing+=(postgresql)
+fi
+
+if [ "${#missing[@]}" -gt 0 ]; then
+    as_root=()
+    if [ "$(id -u)" -ne 0 ]; then
+        if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then as_root=(sudo -n); else as_root=(false); fi
+    fi
+    if ! command -v apt-get >/dev/null || [ "${as_root[0]:-}" = false ]; then
+        say "these packages are missing and cannot be installed without root: ${missing[*]}"
+        say "install them as root, for example: apt-get update && apt-get install -y ${missing[*]}"
+        exit 1
+    fi
+    say "installing ${missing[*]}"
+    # Packages start servers of their own on install; we use none of them, so none is started.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+        "${as_root[@]}" chmod 755 "$policy"
+        trap '"${as_root[@]}" rm -f "$policy"' EXIT
+    fi
+    "${as_root[@]}" apt-get update -qq
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+python=${PYTHON:-python3.11}
+command -v "$python" >/dev/null || python=python3
+if ! "$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
+    say "Python 3.11 with its venv module is needed; on Debian or Ubuntu: apt-get install python3.11 python3.11-venv"
+    exit 1
+fi
+
+wanted=$(cat pyproject.toml infra/constraints.txt | sha256sum | cut -d' ' -f1)
+if [ "$(cat .venv/.mailwarden-setup 2>/dev/null || true)" != "$wanted" ]; then
+    say "installing locked Python packages into .venv (some minutes the first time)"
+    [ -x .venv/bin/python ] || "$python" -m venv .venv
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check -c infra/constraints.txt -e '.[dev]'
+    printf '%s' "$wanted" > .venv/.mailwarden-setup
+fi

@@ -1,0 +1,83 @@
+"""Settings: typed, read once at start from the environment (`MAILWARDEN_*`), never while a message is scored."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Where things are and how much of them; every field is an environment variable with the prefix MAILWARDEN_.
+
+    home: folder that holds everything the embedded default keeps. redis_url: a Redis database for this project
+    alone; empty starts one of our own under `home`. database_url: SQLAlchemy URL; empty is SQLite under `home`.
+    feast_registry_url: the same of Feast's registry.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="MAILWARDEN_", extra="forbid", frozen=True)
+
+    home: Path = Path(".mailwarden")
+    project: str = Field(default="mailwarden", pattern=r"^[a-z][a-z0-9_]*$")
+    redis_url: SecretStr = SecretStr("")
+    database_url: SecretStr = SecretStr("")
+    feast_registry_url: SecretStr = SecretStr("")
+    spark_master: str = "local[2]"
+    spark_driver_memory: str = "2g"
+    spark_shuffle_partitions: int = 8
+    redis_timeout_seconds: float = 0.25
+    max_message_bytes: int = 26_214_400
+    stale_after_seconds: float = 60.0
+    spool_fsync: bool = True
+
+    @cached_property
+    def root(self) -> Path:
+        """`home`, absolute."""
+        return self.home.expanduser().resolve()
+
+    @property
+    def events_path(self) -> Path:
+        """Delta table of events."""
+        return self.root / "lake" / "events"
+
+    @property
+    def raw_path(self) -> Path:
+        """Delta table of raw mail by content."""
+        return self.root / "lake" / "raw"
+
+    @property
+    def vectors_path(self) -> Path:
+        """Delta table of logged feature vectors."""
+        return self.root / "lake" / "vectors"
+
+    @property
+    def offline_path(self) -> Path:
+        """Offline Parquet of feature views."""
+        return self.root / "offline"
+
+    @property
+    def spool_path(self) -> Path:
+        """Append-only spool of accepted messages."""
+        return self.root / "spool"
+
+    @property
+    def models_path(self) -> Path:
+        """Artefacts of models, addressed by content."""
+        return self.root / "models"
+
+    @property
+    def run_path(self) -> Path:
+        """Sockets and logs of processes of ours."""
+        return self.root / "run"
+
+    @property
+    def feast_registry(self) -> str:
+        """SQLAlchemy URL of Feast's registry."""
+        return self.feast_registry_url.get_secret_value() or f"sqlite:///{self.root / 'feast.db'}"
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy URL of the registry of models, labels and decisions."""
+        return self.database_url.get_secret_value() or f"sqlite:///{self.root / 'mailwarden.db'}"
