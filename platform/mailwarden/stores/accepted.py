@@ -1,0 +1,103 @@
+"""What the spool holds of each accepted message or label: enough to fold, log and answer again, and no more."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import orjson
+
+from mailwarden.domain.events import Event
+from mailwarden.errors import StoreError
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRow:
+    """The behavioural features that one recipient's vector held.
+
+    values: by view, finalised in feature order, None for null. as_of_seq: by view, the last seq that the key's
+    state had folded. status: by view, as read. version: of each view when it was read.
+    """
+
+    recipient: str
+    values: Mapping[str, Sequence[float | None]]
+    as_of_seq: Mapping[str, int]
+    status: Mapping[str, str]
+    version: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedMessage:
+    """A scored message: its event, raw bytes and envelope, logged vectors and answer.
+
+    answer: what the API answered (plain JSON). idempotency_key: the caller's, None without one.
+    """
+
+    event: Event
+    raw: bytes
+    mail_from: str | None
+    rcpt_to: tuple[str, ...]
+    rows: tuple[LoggedRow, ...]
+    answer: Mapping[str, Any]
+    idempotency_key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedLabel:
+    """A label event, with who gave it and as what."""
+
+    event: Event
+    source: Literal["analyst", "user"]
+    given_by: str
+
+
+Accepted = AcceptedMessage | AcceptedLabel
+
+_LENGTH = struct.Struct("<I")
+
+
+def encode_accepted(record: Accepted) -> bytes:
+    """One spool payload: a length-prefixed JSON header, then the raw bytes of a message."""
+    if isinstance(record, AcceptedLabel):
+        header: dict[str, Any] = {"event": asdict(record.event), "source": record.source, "given_by": record.given_by}
+        raw = b""
+    else:
+        header = {
+            "event": asdict(record.event),
+            "mail_from": record.mail_from,
+            "rcpt_to": record.rcpt_to,
+            "rows": [[row.recipient, row.values, row.as_of_seq, row.status, row.version] for row in record.rows],
+            "answer": record.answer,
+            "idempotency_key": record.idempotency_key,
+        }
+        raw = record.raw
+    head = orjson.dumps(header, option=orjson.OPT_SERIALIZE_NUMPY)
+    return _LENGTH.pack(len(head)) + head + raw
+
+
+def decode_accepted(payload: bytes) -> Accepted:
+    """Read what `encode_accepted` wrote; raises StoreError where it is something else."""
+    try:
+        (length,) = _LENGTH.unpack_from(payload)
+        header = orjson.loads(payload[4 : 4 + length])
+        facts = header["event"]
+        facts["recipients"] = tuple(facts["recipients"])
+        facts["recipient_domains"] = tuple(facts["recipient_domains"])
+        event = Event(**facts)
+        if event.kind == "label":
+            return AcceptedLabel(event, header["source"], header["given_by"])
+        return AcceptedMessage(
+            event,
+            payload[4 + length :],
+            header["mail_from"],
+            tuple(header["rcpt_to"]),
+            tuple(LoggedRow(*row) for row in header["rows"]),
+            header["answer"],
+            header["idempotency_key"],
+        )
+    except (struct.error, orjson.JSONDecodeError, KeyError, TypeError) as exc:
+        raise StoreError(
+            "a spool record is not one that this version wrote; drain the spool with the version that wrote it"
+        ) from exc

@@ -1,0 +1,141 @@
+"""The unit that is trained, registered and served: detectors, their fusion and thresholds in one file."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from mailwarden.domain.decision import Calibration, Fusion, Thresholds
+from mailwarden.domain.detector import Detector
+from mailwarden.errors import ContractError, DataError, NotFound
+
+FORMAT = 2
+
+_MANIFEST = "manifest.json"
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Fitted detectors by name as bytes, with how their scores become a decision.
+
+    versions: `Detector.version` of each detector's class when it was fitted. categoriser: the detector whose
+    category is shown, "" for none. record: whatever else describes the training, plain JSON values.
+    """
+
+    detectors: Mapping[str, bytes]
+    versions: Mapping[str, int]
+    fusion: Fusion
+    thresholds: Thresholds
+    categoriser: str = ""
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_bytes(self) -> bytes:
+        """A zip of the manifest and one file a detector, the same bytes for the same bundle."""
+        manifest = {
+            "format": FORMAT,
+            "detectors": {
+                name: {"sha256": sha256(data).hexdigest(), "version": self.versions[name]}
+                for name, data in self.detectors.items()
+            },
+            "fusion": {
+                "intercept": self.fusion.intercept,
+                "weights": dict(self.fusion.weights),
+                "calibrations": {
+                    name: {"slope": calibration.slope, "intercept": calibration.intercept}
+                    for name, calibration in self.fusion.calibrations.items()
+                },
+            },
+            "thresholds": {
+                "banner": _finite(self.thresholds.banner),
+                "junk": _finite(self.thresholds.junk),
+                "quarantine": _finite(self.thresholds.quarantine),
+                "held_back": [[budget, _finite(logit)] for budget, logit in self.thresholds.held_back],
+            },
+            "categoriser": self.categoriser,
+            "record": dict(self.record),
+        }
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+            text = json.dumps(manifest, sort_keys=True, indent=1, allow_nan=False)
+            archive.writestr(zipfile.ZipInfo(_MANIFEST, _ZIP_EPOCH), text)
+            for name in sorted(self.detectors):
+                archive.writestr(zipfile.ZipInfo(f"{name}.detector", _ZIP_EPOCH), self.detectors[name])
+        return out.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Bundle:
+        """Read what `to_bytes` wrote; raises DataError where it is something else, or was changed."""
+        try:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                manifest = json.loads(archive.read(_MANIFEST))
+                _check_format(manifest)
+                detectors = {name: archive.read(f"{name}.detector") for name in manifest["detectors"]}
+            fusion, thresholds = manifest["fusion"], manifest["thresholds"]
+            bundle = cls(
+                detectors=detectors,
+                versions={name: int(entry["version"]) for name, entry in manifest["detectors"].items()},
+                fusion=Fusion(
+                    weights=fusion["weights"],
+                    intercept=float(fusion["intercept"]),
+                    calibrations={
+                        name: Calibration(float(entry["slope"]), float(entry["intercept"]))
+                        for name, entry in fusion["calibrations"].items()
+                    },
+                ),
+                thresholds=Thresholds(
+                    _threshold(thresholds["banner"]),
+                    _threshold(thresholds["junk"]),
+                    _threshold(thresholds["quarantine"]),
+                    tuple((float(budget), _threshold(logit)) for budget, logit in thresholds["held_back"]),
+                ),
+                categoriser=manifest["categoriser"],
+                record=manifest["record"],
+            )
+        except (zipfile.BadZipFile, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"This is no model bundle, or a damaged one ({error}). Train it again.") from error
+        for name, content in detectors.items():
+            if sha256(content).hexdigest() != manifest["detectors"][name]["sha256"]:
+                raise DataError(f"Detector {name} in the bundle does not have its SHA-256 on record. Train it again.")
+        return bundle
+
+    def load(self, classes: Mapping[str, type[Detector]]) -> dict[str, Detector]:
+        """The fitted detectors by name, read by their classes.
+
+        Raises NotFound where a class is absent, ContractError where it has another version than it was fitted with.
+        """
+        loaded: dict[str, Detector] = {}
+        for name, data in self.detectors.items():
+            kind = classes.get(name)
+            if kind is None:
+                there = ", ".join(sorted(classes)) or "none"
+                raise NotFound(f"The bundle holds detector {name}, which is not installed (there are: {there}).")
+            if kind.version != self.versions[name]:
+                raise ContractError(
+                    f"Detector {name} is version {kind.version} but the bundle was trained with "
+                    f"{self.versions[name]}. Train again, or install that version."
+                )
+            loaded[name] = kind.from_bytes(data)
+        return loaded
+
+
+def _finite(threshold: float) -> float | None:
+    # JSON has no infinity.
+    return threshold if math.isfinite(threshold) else None
+
+
+def _threshold(stored: float | None) -> float:
+    return math.inf if stored is None else float(stored)
+
+
+def _check_format(manifest: Mapping[str, Any]) -> None:
+    if manifest["format"] != FORMAT:
+        raise DataError(
+            f"Bundle format {manifest['format']} cannot be read: this version reads {FORMAT}. Train it again."
+        )

@@ -1,0 +1,87 @@
+"""Spool records: what goes in comes out, and what is something else is refused."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mailwarden.domain.events import LABELS, Event
+from mailwarden.domain.state import NEVER
+from mailwarden.errors import StoreError
+from mailwarden.stores.accepted import AcceptedLabel, AcceptedMessage, LoggedRow, decode_accepted, encode_accepted
+
+# A lone surrogate is no text: the parser lets none through.
+texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+seqs = st.integers(0, 2**62)
+times = st.integers(-(2**62), 2**62)
+flags = st.booleans()
+changes = st.sampled_from([-1, 0, 1])
+numbers = st.none() | st.floats(allow_nan=False, allow_infinity=False)
+
+
+@st.composite
+def events(draw: st.DrawFn, kind: str) -> Event:
+    return Event(
+        draw(texts), draw(seqs), kind, draw(texts), draw(times), draw(times), draw(texts),  # type: ignore[arg-type]
+        draw(st.sampled_from(["inbound", "outbound", "internal"])), draw(texts), draw(texts),
+        tuple(draw(st.lists(texts, max_size=4))), tuple(draw(st.lists(texts, max_size=4))), draw(texts), draw(seqs),
+        draw(seqs), draw(seqs), draw(flags), draw(flags), draw(st.none() | flags), draw(st.none() | flags),
+        draw(st.sampled_from(LABELS)) if kind == "label" else "", draw(changes), draw(changes), draw(changes),
+    )  # fmt: skip
+
+
+rows = st.builds(
+    LoggedRow,
+    recipient=texts,
+    values=st.dictionaries(texts, st.lists(numbers, max_size=5), max_size=3),
+    as_of_seq=st.dictionaries(texts, st.integers(NEVER, 2**62), max_size=3),
+    status=st.dictionaries(texts, st.sampled_from(["present", "never_seen", "unavailable"]), max_size=3),
+    version=st.dictionaries(texts, st.integers(1, 9), max_size=3),
+)
+answers = st.dictionaries(
+    texts, st.recursive(numbers | texts | flags, lambda inner: st.lists(inner, max_size=3)), max_size=5
+)
+messages = st.builds(
+    AcceptedMessage,
+    event=events("message"),
+    raw=st.binary(max_size=200),
+    mail_from=st.none() | texts,
+    rcpt_to=st.lists(texts, max_size=4).map(tuple),
+    rows=st.lists(rows, max_size=3).map(tuple),
+    answer=answers,
+    idempotency_key=st.none() | texts,
+)
+labels = st.builds(AcceptedLabel, event=events("label"), source=st.sampled_from(["analyst", "user"]), given_by=texts)
+
+
+@settings(max_examples=150, deadline=None)
+@given(messages | labels)
+def test_what_goes_in_comes_out(record: AcceptedMessage | AcceptedLabel) -> None:
+    assert decode_accepted(encode_accepted(record)) == record
+
+
+@settings(max_examples=150, deadline=None)
+@given(messages, st.integers(0, 400), st.binary(max_size=30))
+def test_what_is_something_else_is_refused_or_read_and_never_an_accident(
+    record: AcceptedMessage, cut: int, noise: bytes
+) -> None:
+    payload = encode_accepted(record)
+    (length,) = struct.unpack_from("<I", payload)
+    for broken in (payload[: min(cut, 3 + length)], noise, b"", payload[:2], struct.pack("<I", 2) + b"{}",
+                   struct.pack("<I", 2) + b"[]", struct.pack("<I", 14) + b'{"event": [1]}'):  # fmt: skip
+        with pytest.raises(StoreError, match="drain the spool"):
+            decode_accepted(broken)
+
+
+def test_a_record_of_a_later_version_is_refused_rather_than_half_read() -> None:
+    event = Event("t", 1, "message", "m", 1, 1, "envelope", "inbound", "", "", (), ())
+    record = AcceptedMessage(event, b"raw", None, (), (), {}, None)
+    payload = encode_accepted(record)
+    header = payload[4:-3].replace(b'"seq":', b'"sequence":')
+    with pytest.raises(StoreError):
+        decode_accepted(struct.pack("<I", len(header)) + header + b"raw")
+    assert decode_accepted(encode_accepted(replace(record, raw=b""))).event == event

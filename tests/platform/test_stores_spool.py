@@ -1,0 +1,329 @@
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mailwarden.errors import ConfigError, DataError, StoreError, StoreUnavailable
+from mailwarden.stores.spool import Spool, SpoolReader, retire
+from mailwarden.stores.spool_files import segments_of
+
+
+def everything(folder: Path, name: str = "test") -> list[bytes]:
+    reader = SpoolReader(folder, name)
+    records: list[bytes] = []
+    while batch := reader.poll():
+        records += [payload for _, payload in batch]
+    reader.close()
+    return records
+
+
+def test_a_record_is_read_once_in_order_and_not_again_after_its_commit(tmp_path: Path) -> None:
+    with Spool(tmp_path) as spool:
+        positions = [spool.append(b"%d" % i) for i in range(5)]
+        reader = SpoolReader(tmp_path, "writer")
+        first = reader.poll(limit=2)
+        assert [payload for _, payload in first] == [b"0", b"1"]
+        assert [position for position, _ in first] == positions[:2]
+        reader.commit(first[-1][0])
+        again = SpoolReader(tmp_path, "writer")
+        assert [payload for _, payload in again.poll()] == [b"2", b"3", b"4"]
+        assert again.poll() == []
+        assert again.lag_bytes() == positions[4] - positions[1]
+        spool.append(b"5")
+        assert [payload for _, payload in again.poll()] == [b"5"]
+        # Polled, never committed: it comes again.
+        assert [payload for _, payload in SpoolReader(tmp_path, "writer").poll()] == [b"2", b"3", b"4", b"5"]
+
+
+def test_positions_go_on_after_reopening(tmp_path: Path) -> None:
+    with Spool(tmp_path) as spool:
+        last = spool.append(b"one")
+    with Spool(tmp_path) as spool:
+        assert spool.position == last
+        assert spool.append(b"two") > last
+    assert everything(tmp_path) == [b"one", b"two"]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.binary(max_size=300), max_size=30), st.integers(1, 400), st.integers(1, 7))
+def test_any_records_over_any_segments_come_back(payloads: list[bytes], segment_bytes: int, limit: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        with Spool(Path(folder), fsync=False, segment_bytes=segment_bytes) as spool:
+            for payload in payloads:
+                spool.append(payload)
+        reader = SpoolReader(Path(folder), "r")
+        read: list[bytes] = []
+        while batch := reader.poll(limit=limit):
+            assert len(batch) <= limit
+            read += [payload for _, payload in batch]
+            reader.commit(batch[-1][0])
+            reader.close()
+            reader = SpoolReader(Path(folder), "r")
+        assert read == payloads
+        retire(Path(folder), ["r"])
+        assert len(segments_of(Path(folder))) == 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.binary(min_size=1, max_size=60), min_size=1, max_size=8), st.data())
+def test_a_tail_that_breaks_off_anywhere_is_cut_and_what_was_whole_stays(
+    payloads: list[bytes], data: st.DataObject
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with Spool(folder, fsync=False) as spool:
+            safe = spool.append(payloads[0])
+            ends = [safe] + [spool.append(payload) for payload in payloads[1:]]
+        # As a power cut leaves it: the first record was acknowledged, what follows is there in part.
+        cut = data.draw(st.integers(safe, ends[-1]))
+        segment = folder / f"{0:020d}.seg"
+        os.truncate(segment, cut)
+        (folder / "committed").unlink()
+        with Spool(folder, fsync=False) as spool:
+            whole = [payload for payload, end in zip(payloads, ends, strict=True) if end <= cut]
+            assert spool.position == max(end for end in ends if end <= cut)
+            spool.append(b"after")
+        assert everything(folder) == [*whole, b"after"]
+
+
+def test_a_damaged_record_that_was_acknowledged_is_an_error_that_names_file_and_byte(tmp_path: Path) -> None:
+    with Spool(tmp_path) as spool:
+        ends = [spool.append(payload * 20) for payload in (b"a", b"b", b"c")]
+    segment = tmp_path / f"{0:020d}.seg"
+    data = bytearray(segment.read_bytes())
+    data[ends[0] + 12] ^= 1
+    segment.write_bytes(data)
+    with pytest.raises(StoreError, match=rf"{segment.name}.*byte {ends[0]} "):
+        Spool(tmp_path)
+    reader = SpoolReader(tmp_path, "r")
+    with pytest.raises(StoreError, match=rf"{segment.name}.*byte {ends[0]} "):
+        reader.poll()
+
+
+def test_readers_see_nothing_beyond_the_committed_mark(tmp_path: Path) -> None:
+    with Spool(tmp_path) as spool:
+        spool.append(b"safe")
+        segment = tmp_path / f"{0:020d}.seg"
+        whole = segment.read_bytes()
+        with segment.open("ab") as file:
+            file.write(whole)  # a whole record that nobody has synced
+        reader = SpoolReader(tmp_path, "r")
+        assert [payload for _, payload in reader.poll()] == [b"safe"]
+        assert reader.poll() == []
+
+
+def test_many_threads_share_an_fsync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    syncs = 0
+    real = os.fdatasync
+
+    def counted(handle: int) -> None:
+        nonlocal syncs
+        syncs += 1
+        time.sleep(0.002)
+        real(handle)
+
+    monkeypatch.setattr(os, "fdatasync", counted)
+    with Spool(tmp_path) as spool:
+        positions: list[int] = []
+
+        def work(number: int) -> None:
+            for i in range(10):
+                positions.append(spool.append(b"%d-%d" % (number, i)))
+
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(set(positions)) == 160
+    assert syncs < 80
+    read = everything(tmp_path)
+    for number in range(16):
+        mine = [r for r in read if r.startswith(b"%d-" % number)]
+        assert mine == [b"%d-%d" % (number, i) for i in range(10)]
+
+
+def test_asyncio_callers_are_answered_on_their_loop(tmp_path: Path) -> None:
+    async def main() -> list[int]:
+        with Spool(tmp_path) as spool:
+            return await asyncio.gather(*(spool.append_async(b"%d" % i) for i in range(200)))
+
+    positions = asyncio.run(main())
+    assert positions == sorted(positions)
+    assert everything(tmp_path) == [b"%d" % i for i in range(200)]
+
+
+def test_a_full_disk_is_told_to_the_caller_and_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Spool(tmp_path) as spool:
+        spool.append(b"before")
+        real = os.pwrite
+
+        def full(handle: int, data: bytes, offset: int) -> int:
+            if offset:
+                real(handle, bytes(data)[:3], offset)
+                raise OSError(28, "No space left on device")
+            return real(handle, data, offset)
+
+        monkeypatch.setattr(os, "pwrite", full)
+        with pytest.raises(StoreUnavailable, match="No space left"):
+            spool.append(b"lost")
+        monkeypatch.undo()
+        spool.append(b"after")
+    assert everything(tmp_path) == [b"before", b"after"]
+
+
+def test_after_a_failed_fsync_nothing_is_acknowledged_until_reopened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Spool(tmp_path) as spool:
+        spool.append(b"before")
+
+        def fails(handle: int) -> None:
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(os, "fdatasync", fails)
+        with pytest.raises(StoreUnavailable):
+            spool.append(b"unknown")
+        monkeypatch.undo()
+        with pytest.raises(StoreUnavailable, match="open the spool again"):
+            spool.append(b"refused")
+        assert everything(tmp_path) == [b"before"]
+    with Spool(tmp_path) as spool:
+        spool.append(b"after")
+
+
+def test_one_writer_at_a_time(tmp_path: Path) -> None:
+    with Spool(tmp_path), pytest.raises(StoreError, match="another process writes"):
+        Spool(tmp_path)
+    Spool(tmp_path).close()
+
+
+def test_retire_keeps_what_any_reader_needs(tmp_path: Path) -> None:
+    with Spool(tmp_path, segment_bytes=1) as spool:
+        positions = [spool.append(b"%d" % i) for i in range(6)]
+    fast, slow = SpoolReader(tmp_path, "fast"), SpoolReader(tmp_path, "slow")
+    fast.poll()
+    fast.commit(positions[5])
+    assert retire(tmp_path, ["fast", "slow"]) == 0
+    slow.poll()
+    slow.commit(positions[2])
+    assert retire(tmp_path, ["fast", "slow"]) == 3
+    assert [p for _, p in SpoolReader(tmp_path, "slow").poll()] == [b"3", b"4", b"5"]
+    assert everything(tmp_path, "new") == [b"3", b"4", b"5"]
+    with pytest.raises(ConfigError):
+        retire(tmp_path, [])
+    retire(tmp_path, ["fast"])
+    with pytest.raises(StoreError, match="has not read it"):
+        SpoolReader(tmp_path, "slow").poll()
+
+
+def test_a_commit_must_be_of_what_was_read(tmp_path: Path) -> None:
+    with Spool(tmp_path) as spool:
+        position = spool.append(b"x")
+    reader = SpoolReader(tmp_path, "r")
+    with pytest.raises(StoreError, match="outside what was read"):
+        reader.commit(position)
+    with pytest.raises(ConfigError):
+        SpoolReader(tmp_path, "../r")
+
+
+def test_closed_and_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool(tmp_path)
+    monkeypatch.setattr("mailwarden.stores.spool_files.MAX_PAYLOAD", 3)
+    with pytest.raises(DataError, match="too long"):
+        spool.append(b"four")
+    spool.close()
+    with pytest.raises(StoreError, match="closed"):
+        spool.append(b"x")
+
+
+_WRITER = """
+import sys, threading
+from pathlib import Path
+from mailwarden.stores.spool import Spool
+spool = Spool(Path(sys.argv[1]), segment_bytes=4000)
+run = sys.argv[2].encode()
+lock = threading.Lock()
+def work(number):
+    i = 0
+    while True:
+        payload = b"%s:%d:%d:" % (run, number, i) + b"x" * (i % 97)
+        spool.append(payload)
+        with lock:
+            sys.stdout.buffer.write(b"%s:%d:%d\\n" % (run, number, i))
+            sys.stdout.buffer.flush()
+        i += 1
+for number in range(3):
+    threading.Thread(target=work, args=(number,), daemon=True).start()
+threading.Event().wait()
+"""
+
+
+def test_kill_9_at_any_moment_loses_no_acknowledged_record_and_repeats_none(tmp_path: Path) -> None:
+    chance = random.Random(7)
+    acknowledged: list[str] = []
+    reader = SpoolReader(tmp_path, "r")
+    read: list[str] = []
+
+    def drain() -> None:
+        while batch := reader.poll(limit=100):
+            read.extend(":".join(payload.decode().split(":")[:3]) for _, payload in batch)
+            reader.commit(batch[-1][0])
+
+    for run in range(6):
+        child = subprocess.Popen(
+            [sys.executable, "-c", _WRITER, str(tmp_path), str(run)], stdout=subprocess.PIPE, text=False
+        )
+        assert child.stdout is not None
+        acknowledged.append(child.stdout.readline().decode().strip())
+        deadline = time.monotonic() + chance.uniform(0, 0.15)
+        while time.monotonic() < deadline:
+            drain()  # another process reads while it is written
+        os.kill(child.pid, signal.SIGKILL)
+        acknowledged += [line.decode().strip() for line in child.stdout.read().split(b"\n")[:-1]]
+        child.wait()
+        child.stdout.close()
+    Spool(tmp_path).close()
+    drain()
+    assert len(acknowledged) > 20
+    assert len(read) == len(set(read))
+    assert set(acknowledged) <= set(read)
+    # Beyond what was acknowledged: at most one record a thread and run that was on its way.
+    assert len(set(read) - set(acknowledged)) <= 6 * 3
+    for run in range(6):
+        for number in range(3):
+            mine = [int(r.split(":")[2]) for r in read if r.startswith(f"{run}:{number}:")]
+            assert mine == list(range(len(mine)))
+
+
+def _hold(folder: str, ready: object, done: object) -> None:
+    with Spool(Path(folder)):
+        ready.set()  # type: ignore[attr-defined]
+        done.wait(20)  # type: ignore[attr-defined]
+
+
+def test_a_writer_in_another_process_is_told_of(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    ready, done = context.Event(), context.Event()
+    child = context.Process(target=_hold, args=(str(tmp_path), ready, done))
+    child.start()
+    try:
+        assert ready.wait(20)
+        with pytest.raises(StoreError, match="another process"):
+            Spool(tmp_path)
+    finally:
+        done.set()
+        child.join()
