@@ -1,0 +1,27 @@
+"""Tenants, decisions, labels and models in SQL: SQLite by default, PostgreSQL by URL."""
+
+from mailwarden.stores.sql.artefacts import ModelArtefacts
+from mailwarden.stores.sql.decisions import DecisionRecord, Decisions
+from mailwarden.stores.sql.engine import open_engine
+from mailwarden.stores.sql.labels import LabelRecord, Labels
+from mailwarden.stores.sql.migrate import upgrade
+from mailwarden.stores.sql.registry import ModelRecord, Promotion, Registry, TrainingRecord
+from mailwarden.stores.sql.tenants import ApiKey, Tenant, TenantPolicy, Tenants
+
+__all__ = [
+    "ApiKey",
+    "DecisionRecord",
+    "Decisions",
+    "LabelRecord",
+    "Labels",
+    "ModelArtefacts",
+    "ModelRecord",
+    "Promotion",
+    "Registry",
+    "Tenant",
+    "TenantPolicy",
+    "Tenants",
+    "TrainingRecord",
+    "open_engine",
+    "upgrade",
+]

@@ -1,0 +1,247 @@
+"""Tenants, their policies, and the keys with which they call."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypedDict, cast
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from mailwarden.errors import DataError, NotFound
+from mailwarden.stores.sql.engine import reading, writing
+from mailwarden.stores.sql.tables import api_keys, tenants
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_KEY = re.compile(r"mw_[A-Za-z0-9_-]{43}")
+
+
+class TenantPolicy(TypedDict, total=False):
+    """What a tenant decides for itself; what is left out takes the platform's default.
+
+    allow_senders, block_senders: normalised addresses or domains.
+    false_positive_budget: share of benign mail that may be held back, between 0 and 1, both excluded.
+    """
+
+    allow_senders: list[str]
+    block_senders: list[str]
+    false_positive_budget: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A customer. domains: its own; trusted_authserv_ids: whose Authentication-Results it trusts."""
+
+    name: str
+    domains: tuple[str, ...]
+    trusted_authserv_ids: tuple[str, ...]
+    policy: TenantPolicy
+    created_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key as listed, never the key itself. label: what it is for; revoked_us: None while it works."""
+
+    tenant: str
+    label: str
+    created_us: int
+    revoked_us: int | None
+
+
+class Tenants:
+    """The tenants of the platform and their API keys; `engine` comes from `open_engine`, migrated."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def create(
+        self,
+        name: str,
+        *,
+        domains: Sequence[str],
+        trusted_authserv_ids: Sequence[str] = (),
+        policy: TenantPolicy | None = None,
+        created_us: int,
+    ) -> Tenant:
+        """Add a tenant and return it.
+
+        name: 1 to 63 of a-z, 0-9, dot, underscore and hyphen, the first a letter or digit.
+        Raises DataError where the name is taken or a value is not what it should be.
+        """
+        if not _NAME.fullmatch(name):
+            raise DataError(
+                f"Tenant name {name!r} cannot be used. Write 1 to 63 of a-z, 0-9, '.', '_' and '-', "
+                "starting with a letter or a digit."
+            )
+        tenant = Tenant(name, _lower(domains), _lower(trusted_authserv_ids), checked_policy(policy or {}), created_us)
+        with writing(self._engine) as connection:
+            if _exists(connection, name):
+                raise DataError(f"Tenant {name!r} exists already. Choose another name, or update it.")
+            connection.execute(sa.insert(tenants), _row(tenant))
+        return tenant
+
+    def get(self, name: str) -> Tenant:
+        """Return the tenant of that name; raises NotFound, with the nearest names, where there is none."""
+        with reading(self._engine) as connection:
+            return _get(connection, name)
+
+    def list(self) -> tuple[Tenant, ...]:
+        """Return every tenant, by name."""
+        with reading(self._engine) as connection:
+            rows = connection.execute(sa.select(tenants).order_by(tenants.c.name)).all()
+        return tuple(Tenant(*row) for row in rows)
+
+    def update(
+        self,
+        name: str,
+        *,
+        domains: Sequence[str] | None = None,
+        trusted_authserv_ids: Sequence[str] | None = None,
+        policy: TenantPolicy | None = None,
+    ) -> Tenant:
+        """Replace what is given, whole (a policy too), keep the rest, and return the tenant as it then is.
+
+        Raises NotFound where there is no such tenant, DataError where a value is not what it should be.
+        """
+        changes: dict[str, object] = {}
+        if domains is not None:
+            changes["domains"] = _lower(domains)
+        if trusted_authserv_ids is not None:
+            changes["trusted_authserv_ids"] = _lower(trusted_authserv_ids)
+        if policy is not None:
+            changes["policy"] = checked_policy(policy)
+        with writing(self._engine) as connection:
+            _get(connection, name)
+            if changes:
+                connection.execute(sa.update(tenants).where(tenants.c.name == name).values(**changes))
+            return _get(connection, name)
+
+    def issue_key(self, tenant: str, label: str, created_us: int) -> str:
+        """Make a key for `tenant` and return it: the only time that it is seen.
+
+        Only its SHA-256 is stored. A slow, salted hash protects what people choose, because that can be
+        guessed; 256 random bits cannot, so that one plain hash is enough, and can be looked up by index.
+        Raises NotFound where there is no such tenant, DataError where a working key bears that label.
+        """
+        key = "mw_" + secrets.token_urlsafe(32)
+        with writing(self._engine) as connection:
+            _get(connection, tenant)
+            if connection.execute(sa.select(api_keys.c.label).where(*_working(tenant, label))).first():
+                raise DataError(
+                    f"Tenant {tenant!r} has a working key labelled {label!r}. Revoke it or use another label."
+                )
+            connection.execute(
+                sa.insert(api_keys),
+                {"key_sha256": _digest(key), "tenant": tenant, "label": label, "created_us": created_us},
+            )
+        return key
+
+    def revoke_key(self, tenant: str, label: str, revoked_us: int) -> None:
+        """End the working key with that label, for good; raises NotFound where there is none."""
+        with writing(self._engine) as connection:
+            ended = connection.execute(
+                sa.update(api_keys).where(*_working(tenant, label)).values(revoked_us=revoked_us)
+            )
+            if ended.rowcount == 0:
+                raise NotFound(f"Tenant {tenant!r} has no working key labelled {label!r}; `keys` lists them.")
+
+    def keys(self, tenant: str) -> tuple[ApiKey, ...]:
+        """Return the keys of `tenant`, revoked ones too, oldest first; raises NotFound."""
+        wanted = sa.select(api_keys.c.tenant, api_keys.c.label, api_keys.c.created_us, api_keys.c.revoked_us)
+        with reading(self._engine) as connection:
+            _get(connection, tenant)
+            rows = connection.execute(
+                wanted.where(api_keys.c.tenant == tenant).order_by(api_keys.c.created_us, api_keys.c.label)
+            ).all()
+        return tuple(ApiKey(*row) for row in rows)
+
+    def authenticate(self, key: str) -> str | None:
+        """Return the name of the tenant that `key` belongs to, or None for a key that is unknown or revoked.
+
+        The look-up goes by the key's hash, whose bytes a caller cannot steer, and the comparison takes
+        the same time wherever the two differ.
+        """
+        if not _KEY.fullmatch(key):
+            return None
+        digest = _digest(key)
+        wanted = sa.select(api_keys.c.key_sha256, api_keys.c.tenant).where(
+            api_keys.c.key_sha256 == digest, api_keys.c.revoked_us.is_(None)
+        )
+        with reading(self._engine) as connection:
+            row = connection.execute(wanted).first()
+        if row is None or not hmac.compare_digest(row.key_sha256, digest):
+            return None
+        return cast(str, row.tenant)
+
+
+def checked_policy(policy: TenantPolicy) -> TenantPolicy:
+    """Return `policy` with its senders in lower case; raises DataError on a field that is unknown or wrong.
+
+    An unknown field is refused: a block list under a misspelt name would block nothing and tell nobody.
+    """
+    fields = sorted(TenantPolicy.__annotations__)
+    for field in policy:
+        if field not in fields:
+            raise DataError(f"Tenant policy has no field {field!r}.{_nearest(field, fields)} Fields: {fields}.")
+    checked = TenantPolicy()
+    if "allow_senders" in policy:
+        checked["allow_senders"] = list(_lower(policy["allow_senders"]))
+    if "block_senders" in policy:
+        checked["block_senders"] = list(_lower(policy["block_senders"]))
+    if "false_positive_budget" in policy:
+        budget = policy["false_positive_budget"]
+        if isinstance(budget, bool) or not isinstance(budget, int | float) or not 0 < budget < 1:
+            raise DataError(f"Tenant policy: false_positive_budget is {budget!r}; write a share of 1, as 0.001.")
+        checked["false_positive_budget"] = float(budget)
+    return checked
+
+
+def _lower(values: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(values, str):
+        raise DataError(f"Expected a list of names, not the text {values!r}. Write [{values!r}].")
+    cleaned = tuple(dict.fromkeys(value.strip().rstrip(".").lower() for value in values))
+    if "" in cleaned:
+        raise DataError(f"The list {list(values)!r} holds an empty name. Leave it out.")
+    return cleaned
+
+
+def _row(tenant: Tenant) -> dict[str, object]:
+    return {
+        "name": tenant.name,
+        "domains": tenant.domains,
+        "trusted_authserv_ids": tenant.trusted_authserv_ids,
+        "policy": tenant.policy,
+        "created_us": tenant.created_us,
+    }
+
+
+def _exists(connection: Connection, name: str) -> bool:
+    return connection.execute(sa.select(tenants.c.name).where(tenants.c.name == name)).first() is not None
+
+
+def _get(connection: Connection, name: str) -> Tenant:
+    row = connection.execute(sa.select(tenants).where(tenants.c.name == name)).first()
+    if row is None:
+        names = list(connection.execute(sa.select(tenants.c.name)).scalars())
+        raise NotFound(f"There is no tenant {name!r}.{_nearest(name, names)} Create it first.")
+    return Tenant(*row)
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=3)
+    return f" Hint: did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def _working(tenant: str, label: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return (api_keys.c.tenant == tenant, api_keys.c.label == label, api_keys.c.revoked_us.is_(None))
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode("ascii")).hexdigest()
