@@ -1,0 +1,266 @@
+"""HTML to the text that a reader sees, with its links, and apart from what is hidden or quoted.
+
+A tokenizer in the manner of the HTML standard's, and a bounded stack of open elements instead of a tree: time is
+linear in the input, where tree builders can be made to copy open formatting elements without end.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from html import unescape
+from urllib.parse import urljoin
+
+from mailwarden.ingest.defects import DefectLog
+from mailwarden.ingest.quotes import has_attribution
+from mailwarden.ingest.urls import MAX_URLS, plain_urls
+
+MAX_HTML = 1_000_000
+MAX_OPEN = 256
+MAX_TAGS = 50_000
+
+_ATTRIBUTES = r"((?:[^>=]++|=\s*+(?:\"[^\"]*+(?:\"|\Z)|'[^']*+(?:'|\Z))?+)*+)"
+_MARKUP = re.compile(
+    r"<(?:!--(?:-?>|.*?(?:--!?>|\Z))|[!?][^>]*+(?:>|\Z)|/(?![a-zA-Z])[^>]*+(?:>|\Z)"
+    rf"|(script|style|title|textarea|xmp|iframe|noembed|noframes)(?=[\s/>]){_ATTRIBUTES}(?:>|\Z)"
+    r"(.*?)(?:</\1(?=[\s/>])[^>]*+(?:>|\Z)|\Z)"
+    rf"|(/?)([a-zA-Z][^\s/>]*+){_ATTRIBUTES}(?:>|\Z))",
+    re.DOTALL | re.IGNORECASE,
+)
+# The look-behind keeps a search from beginning anew at every letter of a long word.
+_ATTRIBUTE = re.compile(r"""(?<![^\s"'>/=])([^\s"'>/=]++)\s*+=\s*(?:"([^"]*+)"?|'([^']*+)'?|([^\s>"']+))""")
+_HIDES = re.compile(
+    r"display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse)|mso-hide\s*:\s*all"
+    r"|font-size\s*:\s*(?:0+(?:\.[01]\d*)?|\.[01]\d*|1(?:\.0+)?(?=\s*p[xt]))\s*(?:px|pt|em|rem|%)?\s*(?:!|;|$)"
+    r"|(?<![a-z-])opacity\s*:\s*0*(?:\.0+)?\s*(?:!|;|$)",
+    re.IGNORECASE,
+)
+_MAY_HIDE = re.compile(r"display|visib|font-size|hid|opacity", re.IGNORECASE)
+_MAY_QUOTE = re.compile(r"gmail_quote|yahoo_quoted|moz-cite-prefix|protonmail_quote|zmail_extra", re.IGNORECASE)
+_QUOTES_REST = re.compile(r"divRplyFwdMsg|appendonsend|OLK_SRC_BODY_SECTION|OutlookMessageHeader", re.IGNORECASE)
+_CITED = re.compile(r"type\s*=\s*[\"']?cite|\bcite\s*=|gmail_quote|border-left", re.IGNORECASE)
+_HIDDEN_ATTRIBUTE = re.compile(r"(?:^|[\s\"'])hidden(?=[\s/=]|$)", re.IGNORECASE)
+_COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)", re.DOTALL)
+
+_VOID = frozenset((
+    "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr",
+))  # fmt: skip
+_BLOCK = frozenset((
+    "address", "article", "aside", "blockquote", "body", "center", "dd", "details", "dialog", "dir", "div", "dl",
+    "dt", "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "head", "header",
+    "hgroup", "html", "legend", "li", "listing", "main", "menu", "nav", "ol", "optgroup", "option", "p", "plaintext",
+    "pre", "section", "select", "summary", "table", "tbody", "tfoot", "thead", "tr", "ul",
+))  # fmt: skip
+_CELL = frozenset(("td", "th", "caption"))
+# Elements that an end tag of an inline element does not reach across (HTML standard, "special").
+_SPECIAL = _BLOCK | _CELL | {"button", "applet", "marquee", "object", "template"}
+_CLOSES_SAME = frozenset(("li", "dd", "dt", "option", "p"))
+# NUL is gone from decoded text, and so is free to mark where lines break.
+_BREAK = "\0"
+_BLANK_LINES = re.compile(r"\n{3,}")
+
+
+@dataclass(slots=True)
+class HtmlText:
+    """What a reader sees of an HTML body. new, quoted: visible text; hidden_chars: characters of text not seen;
+    links: (address as written, text seen) in order; bare addresses in the text have ""."""
+
+    new: str = ""
+    quoted: str = ""
+    hidden_chars: int = 0
+    links: list[tuple[str, str]] = field(default_factory=list)
+
+
+def read_html(source: str, defects: DefectLog, part: int = 0) -> HtmlText:
+    """Read the text of an HTML body; markup beyond `MAX_HTML` characters is not read, and a defect."""
+    if len(source) > MAX_HTML:
+        defects.add("html_too_long", f"{len(source)} characters", part)
+        source = source[:MAX_HTML]
+    return _Reader(defects, part).read(source)
+
+
+class _Reader:
+    def __init__(self, defects: DefectLog, part: int) -> None:
+        self.defects = defects
+        self.part = part
+        self.new: list[str] = []
+        self.quoted: list[str] = []
+        self.out = self.new
+        self.hidden_chars = 0
+        self.links: list[tuple[str, str]] = []
+        self.open: list[str] = []
+        self.counts: dict[str, int] = {}
+        self.hidden_at = 0
+        self.quoted_at = 0
+        self.rest_quoted = False
+        self.base = ""
+        self.link_href: str | None = None
+        self.link_text: list[str] = []
+
+    def read(self, source: str) -> HtmlText:
+        end = 0
+        for number, markup in enumerate(_MARKUP.finditer(source)):
+            start = markup.start()
+            if start > end:
+                self._text(source[end:start])
+            end = markup.end()
+            if number >= MAX_TAGS:
+                self.defects.add("too_many_tags", f"more than {MAX_TAGS}", self.part)
+                break
+            name = markup[5]
+            if name is not None:
+                name = name.lower()
+                if markup[4]:
+                    self._end_tag(name)
+                else:
+                    self._start_tag(name, markup[6])
+        else:
+            if end < len(source):
+                self._text(source[end:])
+        if source and not source.endswith(">") and end == len(source) and source.rfind(">") < source.rfind("<"):
+            self.defects.add("html_tag_not_ended", "", self.part)
+        self._finish_link()
+        return HtmlText(_tidy(self.new), _tidy(self.quoted), self.hidden_chars, self.links)
+
+    def _text(self, chunk: str) -> None:
+        if "&" in chunk:
+            chunk = unescape(chunk)
+        if self.hidden_at:
+            self.hidden_chars += len("".join(chunk.split()))
+            return
+        if self.counts.get("pre"):
+            chunk = chunk.replace("\n", _BREAK)
+        self.out.append(chunk)
+        if self.link_href is not None:
+            self.link_text.append(chunk)
+        elif "://" in chunk or "www." in chunk:
+            self.links.extend((url, "") for url in plain_urls(chunk.replace(_BREAK, " ")))
+
+    def _start_tag(self, name: str, attributes: str) -> None:
+        if name in _VOID:
+            if name == "br" or name == "hr":
+                self.out.append(_BREAK)
+                if self.link_href is not None:
+                    self.link_text.append(" ")
+            elif name == "img" and self.link_href is not None:
+                self._image_text(attributes)
+            elif name == "base" and not self.base:
+                self.base = _attribute(attributes, "href")
+            elif name == "area":
+                self._link(_attribute(attributes, "href"), "")
+            return
+        counts = self.counts
+        if name in _BLOCK:
+            self.out.append(_BREAK)
+            # A paragraph ends where the next block begins, whether or not it says so.
+            if counts.get("p"):
+                self._close("p")
+            if name in _CLOSES_SAME and self.open and self.open[-1] == name:
+                self._close(name)
+        elif name in _CELL:
+            self.out.append(" ")
+        if len(self.open) < MAX_OPEN:
+            self.open.append(name)
+            counts[name] = counts.get(name, 0) + 1
+        else:
+            self.defects.add("html_too_deep", f"more than {MAX_OPEN}", self.part)
+        if name == "a":
+            self._finish_link()
+            href = _attribute(attributes, "href")
+            if href:
+                self.link_href, self.link_text = href, []
+        elif name == "form":
+            self._link(_attribute(attributes, "action"), "")
+        if attributes:
+            self._flags(name, attributes)
+
+    def _flags(self, name: str, attributes: str) -> None:
+        depth = len(self.open)
+        if not self.hidden_at and _MAY_HIDE.search(attributes) is not None and _is_hidden(attributes):
+            self.hidden_at = depth
+        if not self.quoted_at and (
+            (name == "blockquote" and (_CITED.search(attributes) is not None or self._attributed()))
+            or _MAY_QUOTE.search(attributes) is not None
+        ):
+            self.quoted_at = depth
+            self.out = self.quoted
+        if _QUOTES_REST.search(attributes) is not None:
+            self.rest_quoted = True
+            self.out = self.quoted
+
+    def _attributed(self) -> bool:
+        return has_attribution(_tidy(self.new[-20:]))
+
+    def _end_tag(self, name: str) -> None:
+        if name == "a":
+            self._finish_link()
+        if name in _BLOCK:
+            self.out.append(_BREAK)
+        elif name in _CELL:
+            self.out.append(" ")
+        elif name == "br":
+            self.out.append(_BREAK)
+        if self.counts.get(name):
+            self._close(name)
+
+    def _close(self, name: str) -> None:
+        """Close the innermost element of that name, and with it all that was left open inside."""
+        stack = self.open
+        at = len(stack) - 1
+        reaches_all = name in _SPECIAL
+        while at >= 0 and stack[at] != name:
+            if (not reaches_all and stack[at] in _SPECIAL) or (stack[at] == "table" and name != "table"):
+                return
+            at -= 1
+        if at < 0:
+            return
+        for gone in stack[at:]:
+            self.counts[gone] -= 1
+        del stack[at:]
+        if self.hidden_at > at:
+            self.hidden_at = 0
+        if self.quoted_at > at:
+            self.quoted_at = 0
+            self.out = self.quoted if self.rest_quoted else self.new
+
+    def _link(self, href: str, text: str) -> None:
+        if href and len(self.links) <= MAX_URLS:
+            if self.base and ":" not in href[:12]:
+                try:
+                    href = urljoin(self.base[:2_000], href[:4_000])
+                except ValueError:
+                    self.defects.add("html_base_unreadable", "", self.part)
+            self.links.append((href, text))
+
+    def _finish_link(self) -> None:
+        if self.link_href is not None:
+            self._link(self.link_href, " ".join("".join(self.link_text).replace(_BREAK, " ").split()))
+            self.link_href = None
+
+    def _image_text(self, attributes: str) -> None:
+        alt = _attribute(attributes, "alt")
+        if alt:
+            self.link_text.append(f" {alt} ")
+
+
+def _is_hidden(attributes: str) -> bool:
+    style = _attribute(attributes, "style")
+    if "/*" in style:
+        style = _COMMENT.sub("", style)
+    if style and _HIDES.search(style) is not None:
+        return True
+    return _HIDDEN_ATTRIBUTE.search(_ATTRIBUTE.sub(" ", attributes)) is not None
+
+
+def _attribute(attributes: str, wanted: str) -> str:
+    for match in _ATTRIBUTE.finditer(attributes):
+        if match[1].lower() == wanted:
+            value = match[2] if match[2] is not None else match[3] if match[3] is not None else match[4]
+            return unescape(value).strip() if "&" in value else value.strip()
+    return ""
+
+
+def _tidy(pieces: list[str]) -> str:
+    text = "".join(pieces)
+    lines = [" ".join(line.split()) for line in text.split(_BREAK)]
+    return _BLANK_LINES.sub("\n\n", "\n".join(lines)).strip()

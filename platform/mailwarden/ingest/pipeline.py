@@ -1,0 +1,281 @@
+"""Bulk ingest: mail that is already there goes into the event log, in the order in which it came about."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import structlog
+
+from mailwarden.domain.events import Event
+from mailwarden.domain.facts import label_event_of
+from mailwarden.ingest.index import LabelIndex
+from mailwarden.ingest.parallel import Parsed, parse_all
+from mailwarden.ingest.receive import Site
+from mailwarden.ingest.sources import RawMessage, Source
+from mailwarden.ingest.spill import Spill
+from mailwarden.stores.delta import day_column
+from mailwarden.stores.event_log import EventLog, EventView, events_to_table, table_to_events
+from mailwarden.stores.raw_mail import RawMail, RawRow
+
+_ROWS = 4096
+_RAW_BYTES = 32 << 20
+_log = structlog.get_logger(__name__)
+
+Rows = np.ndarray[tuple[int], np.dtype[np.int64]]
+LabelSink = Callable[[Sequence[Event]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """What an ingest did.
+
+    messages: read. added: new in the log. duplicates: there already, or twice in the source. labels: label events
+    added. missing: paths in the label index that the source does not hold. skipped: files that are no mail.
+    defects: messages with a defect, by its code. first_us, last_us: range of event times, None without messages.
+    """
+
+    messages: int
+    added: int
+    duplicates: int
+    labels: int
+    missing: tuple[str, ...]
+    skipped: int
+    defects: Counter[str]
+    first_us: int | None
+    last_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Gathered:
+    """What the first pass learnt. labels: (row, label) in source order; found: index paths met."""
+
+    labels: list[tuple[int, str]]
+    found: set[str]
+    defects: Counter[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Rows of the events to write, in order; label: "" for a message; replaced: by that label, "" for none."""
+
+    rows: Rows
+    label: list[str]
+    replaced: list[str]
+    known_us: Rows
+
+    @property
+    def messages(self) -> Rows:
+        """The rows written as messages."""
+        messages: Rows = self.rows[np.array([not label for label in self.label], dtype=bool)]
+        return messages
+
+
+def ingest(
+    source: Source,
+    *,
+    tenant: str,
+    own_domains: frozenset[str],
+    trusted_authserv_ids: frozenset[str] = frozenset(),
+    event_log: EventLog,
+    raw_mail: RawMail,
+    labels: LabelIndex | None = None,
+    label_delay_us: int = 0,
+    next_seq: Callable[[int], int] | None = None,
+    label_sink: LabelSink | None = None,
+    select: Callable[[RawMessage], bool] | None = None,
+    workers: int = 2,
+    progress: Callable[[int, int | None], None] | None = None,
+    scratch: Path | None = None,
+) -> IngestReport:
+    """Put a source's mail, and its labels, into the event log in one commit; run again, it adds nothing twice.
+
+    Events get their seq by the time at which they were known, messages by event time (then source order), labels
+    by that plus `label_delay_us`, after the messages of the same time. A message without any time takes that of
+    the one before it in the source. A label is added where the message does not bear it already.
+
+    own_domains: the tenant's. next_seq: given a count, reserves as many and returns the first; by default the
+    tenant's seqs in the log go on. label_sink: given the label events, from the log, of all labelled messages of
+    the source, also those of an earlier run, after the commit: it must take an event twice for once.
+    select: which messages to read. workers: processes that parse. progress: told (messages read, total or None).
+    scratch: folder for temporary files, a little more than the source unpacked.
+    Raises DataError where the source or the index cannot be read; nothing is added then.
+    """
+    site = Site(tenant, own_domains, trusted_authserv_ids)
+    with (
+        tempfile.TemporaryDirectory(prefix="mailwarden-ingest-", dir=scratch) as folder,
+        Spill(Path(folder)) as spill,
+    ):
+        gathered = _gather(source, site, spill, labels, select, workers, progress)
+        spill.close_writing()
+        written = _Plan(np.empty(0, np.int64), [], [], np.empty(0, np.int64))
+
+        def plan(view: EventView) -> Iterator[pa.RecordBatch] | None:
+            nonlocal written
+            written = _plan(view, tenant, spill, gathered, label_delay_us)
+            if not len(written.rows):
+                return None
+            # Before the events: a message that the log knows must have its raw mail.
+            _write_raw(raw_mail, tenant, spill, written.messages)
+            first = view.last_seq(tenant) + 1 if next_seq is None else next_seq(len(written.rows))
+            return _batches(spill, written, first)
+
+        event_log.append_stream(tenant, plan)
+        if label_sink is not None and gathered.labels:
+            _hand_over_labels(event_log, tenant, spill, gathered.labels, label_sink)
+        times = spill.times_us
+        added = len(written.messages)
+        report = IngestReport(
+            messages=len(spill),
+            added=added,
+            duplicates=len(spill) - added,
+            labels=len(written.rows) - added,
+            missing=() if labels is None else tuple(e.path for e in labels if e.path not in gathered.found),
+            skipped=len(source.skipped),
+            defects=gathered.defects,
+            first_us=int(times.min()) if len(times) else None,
+            last_us=int(times.max()) if len(times) else None,
+        )
+    if report.missing:
+        _log.warning("labelled_files_missing", index=labels and labels.name, count=len(report.missing))
+    _log.info("ingested", tenant=tenant, messages=report.messages, added=report.added, labels=report.labels)
+    return report
+
+
+def _gather(
+    source: Source,
+    site: Site,
+    spill: Spill,
+    labels: LabelIndex | None,
+    select: Callable[[RawMessage], bool] | None,
+    workers: int,
+    progress: Callable[[int, int | None], None] | None,
+) -> _Gathered:
+    gathered = _Gathered([], set(), Counter())
+
+    def chosen() -> Iterator[RawMessage]:
+        for message in source:
+            entry = None if labels is None else labels.find(source.full_path(message))
+            if entry is not None:
+                gathered.found.add(entry.path)
+            if select is None or select(message):
+                yield message
+
+    before_us = 0
+    for chunk in parse_all(chosen(), site, workers):
+        for message, parsed in chunk:
+            event = _timed(parsed, before_us)
+            before_us = event.received_at_us
+            entry = None if labels is None else labels.find(source.full_path(message))
+            if entry is not None:
+                gathered.labels.append((len(spill), entry.label))
+            gathered.defects.update(set(parsed.defects))
+            spill.add(event, message.envelope, message.raw)
+        if progress is not None:
+            progress(len(spill), None)
+    return gathered
+
+
+def _timed(parsed: Parsed, before_us: int) -> Event:
+    event = parsed.event
+    if event.time_source != "none":
+        return event
+    # The identity stays that of no time: what stands before a message in a source is no part of it.
+    return replace(event, received_at_us=before_us, known_at_us=before_us)
+
+
+def _plan(view: EventView, tenant: str, spill: Spill, gathered: _Gathered, label_delay_us: int) -> _Plan:
+    times = spill.times_us
+    days = day_column(pa.array(np.unique(times // 86_400_000_000) * 86_400_000_000))
+    # A message without a time may have come before behind another one, and so on another day.
+    there = view.message_ids(tenant, None if gathered.defects["no_time"] else days)
+    bears = view.labels(tenant) if gathered.labels else {}
+    label_of = dict(gathered.labels)
+    rows: list[int] = []
+    label_rows: list[int] = []
+    given: list[str] = []
+    taken_back: list[str] = []
+    for row, message_id in enumerate(spill.message_ids()):
+        if message_id not in there:
+            there.add(message_id)
+            rows.append(row)
+        label = label_of.get(row)
+        if label is not None and bears.get(message_id) != label:
+            label_rows.append(row)
+            given.append(label)
+            taken_back.append(bears.get(message_id, ""))
+            bears[message_id] = label
+    position = np.array(rows + label_rows, dtype=np.int64)
+    is_label = np.arange(len(position)) >= len(rows)
+    known = times[position] + np.where(is_label, label_delay_us, 0)
+    order = np.lexsort((position, is_label, known))
+    given = [""] * len(rows) + given
+    taken_back = [""] * len(rows) + taken_back
+    return _Plan(position[order], [given[i] for i in order], [taken_back[i] for i in order], known[order])
+
+
+def _batches(spill: Spill, plan: _Plan, first_seq: int) -> Iterator[pa.RecordBatch]:
+    for start in range(0, len(plan.rows), _ROWS):
+        events = []
+        for offset, (event, _) in enumerate(spill.read(plan.rows[start : start + _ROWS]), start):
+            label, seq = plan.label[offset], first_seq + offset
+            if label:
+                event = label_event_of(
+                    event,
+                    label=label,
+                    replaced=plan.replaced[offset] or None,
+                    seq=seq,
+                    known_at_us=int(plan.known_us[offset]),
+                )
+            else:
+                event = replace(event, seq=seq)
+            events.append(event)
+        yield from events_to_table(events).to_batches()
+
+
+def _write_raw(raw_mail: RawMail, tenant: str, spill: Spill, rows: Rows) -> None:
+    for chunk in _by_bytes(spill, rows):
+        raw_mail.append(
+            [
+                RawRow(
+                    tenant=tenant,
+                    content_sha256=event.content_sha256,
+                    message_id=event.message_id,
+                    received_at_us=event.received_at_us,
+                    mail_from=envelope.mail_from,
+                    rcpt_to=envelope.rcpt_to,
+                    time_source=event.time_source,
+                    raw=spill.raw(int(row)),
+                )
+                for row, (event, envelope) in zip(chunk, spill.read(chunk), strict=True)
+            ]
+        )
+
+
+def _by_bytes(spill: Spill, rows: Rows) -> Iterator[Rows]:
+    start = size = 0
+    for end, row in enumerate(rows):
+        size += spill.size(int(row))
+        if size >= _RAW_BYTES:
+            yield rows[start : end + 1]
+            start, size = end + 1, 0
+    if start < len(rows):
+        yield rows[start:]
+
+
+def _hand_over_labels(
+    event_log: EventLog, tenant: str, spill: Spill, labels: list[tuple[int, str]], label_sink: LabelSink
+) -> None:
+    labelled = {row for row, _ in labels}
+    ids = pa.array([message_id for row, message_id in enumerate(spill.message_ids()) if row in labelled])
+    for batch in event_log.scan(tenant, "label"):
+        rows = pa.Table.from_batches([batch])
+        rows = rows.filter(pc.is_in(rows["message_id"], value_set=ids))
+        if rows.num_rows:
+            label_sink(table_to_events(rows))

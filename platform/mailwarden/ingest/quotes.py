@@ -1,0 +1,120 @@
+"""The newest text of a message apart from the mail that it quotes."""
+
+from __future__ import annotations
+
+import re
+
+_MARK = re.compile(
+    r"^[ \t\xa0]*[>|]|wrote|writes|schrieb|écrit|escribi|scritto|schreef|escreveu|skrev"
+    r"|^[ \t\xa0]*(?:--|__)|^[ \t\xa0]*\*?(?:From|Von|De|Da|Van|Fr[åa]n|Subject)[ \t\xa0]*:|forwarded",
+    re.MULTILINE | re.IGNORECASE,
+)
+_QUOTED_LINE = re.compile(r"[ \t\xa0]{0,8}(?:[A-Za-z]{1,3})?>|[ \t\xa0]{0,8}\| ")
+_SEPARATOR = re.compile(
+    r"[ \t\xa0]*(?:-{2,40}[ \t\xa0]*(?:original (?:message|appointment)|forwarded (?:message|by)\b.{0,200}|"
+    r"reply (?:message|separator)|urspr(?:ü|ue|u)ngliche (?:nachricht|e-?mail)|weitergeleitete nachricht|"
+    r"message d'origine|message (?:original|transféré)|mensaje original|messaggio originale|"
+    r"oorspronkelijk bericht|mensagem original|ursprungligt meddelande)[ \t\xa0]*-*"
+    r"|begin forwarded message:?)[ \t\xa0]*",
+    re.IGNORECASE,
+)
+_RULE = re.compile(r"[ \t\xa0]*_{10,200}[ \t\xa0]*")
+_BLOCK_FROM = re.compile(r"[ \t\xa0]{0,8}\*?(?:From|Von|De|Da|Van|Från)[ \t\xa0]*:\*?[ \t\xa0]*\S", re.IGNORECASE)
+_BLOCK_NEXT = re.compile(
+    r"[ \t\xa0]{0,8}\*?(?:Sent|Date|To|Subject|Cc|Gesendet|Datum|An|Betreff|Envoyé|Date|À|Objet|Enviado|Fecha|"
+    r"Para|Asunto|Inviato|Data|A|Oggetto|Verzonden|Aan|Onderwerp|Skickat|Till)[ \t\xa0]*:",
+    re.IGNORECASE,
+)
+_SAYS = re.compile(
+    r"\b(?:wrote|writes|said|schrieb|écrit|écrivait|escribió|scritto|schreef|escreveu|skrev)\b"
+    r".{0,80}?[:：][ \t\xa0]*$"
+)
+_WHO_SAYS = re.compile(r"[ \t\xa0]{0,8}(?:On|Am|Le|El|Il|Op|Em|Den|In|At)\b|[^\d@<>]*[\d@<>]")
+_ATTRIBUTION_START = re.compile(r"[ \t\xa0]{0,8}(?:On|Am|Le|El|Il|Op|Em|Den)[ \t\xa0].{6,300}")
+
+
+def has_attribution(text: str) -> bool:
+    """Whether text ends with a line that says whose words follow ("On ... wrote:")."""
+    tail = text[-500:].rstrip().rsplit("\n", 2)[-2:]
+    return _is_attribution(tail[-1]) or _is_attribution(" ".join(tail))
+
+
+def split_quotes(text: str) -> tuple[str, str]:
+    """(newest text, quoted text) of a plain body.
+
+    Lines that begin with ">" are quoted wherever they stand. After a separator, a block of From/Sent lines, or an
+    attribution not followed by ">" lines, all is quoted to the end.
+    """
+    if _MARK.search(text) is None:
+        return text.strip(), ""
+    lines = text.split("\n")
+    new: list[str] = []
+    quoted: list[str] = []
+    number = 0
+    while number < len(lines):
+        line = lines[number]
+        if _QUOTED_LINE.match(line):
+            quoted.append(line)
+            number += 1
+            continue
+        if _opens_rest(lines, number):
+            quoted.extend(lines[number:])
+            break
+        taken = _attribution_lines(lines, number)
+        if taken:
+            if not _next_is_quoted(lines, number + taken):
+                quoted.extend(lines[number:])
+                break
+            quoted.extend(lines[number : number + taken])
+            number += taken
+            continue
+        new.append(line)
+        number += 1
+    return "\n".join(new).strip(), "\n".join(quoted).strip()
+
+
+def _opens_rest(lines: list[str], number: int) -> bool:
+    line = lines[number]
+    if len(line) > 300:
+        return False
+    head = line.lstrip(" \t\xa0*")[:1]
+    if head in ("-", "b", "B") and _SEPARATOR.fullmatch(line):
+        return True
+    if head == "_" and _RULE.fullmatch(line):
+        following = [text for text in lines[number + 1 : number + 4] if text.strip()]
+        return bool(following) and _BLOCK_FROM.match(following[0]) is not None
+    if head in ("F", "V", "D", "f", "v", "d") and _BLOCK_FROM.match(line):
+        # One "From:" is a word of prose; with two of its fellows below it is a header block.
+        return sum(_BLOCK_NEXT.match(text) is not None for text in lines[number + 1 : number + 8]) >= 2
+    return False
+
+
+def _attribution_lines(lines: list[str], number: int) -> int:
+    """How many lines from here are an attribution, 0 where none begins."""
+    line = lines[number]
+    if not line.strip() or len(line) > 600:
+        return 0
+    if _is_attribution(line):
+        return 1
+    if line.rstrip()[-1:] in (":", "：") and _SAYS.search(line) and _next_is_quoted(lines, number + 1):
+        return 1  # "Ann Lee wrote:" says nothing by itself, and all before ">" lines
+    if _ATTRIBUTION_START.match(line):
+        for more in (2, 3):
+            joined = " ".join(lines[number : number + more])
+            if len(joined) <= 600 and _is_attribution(joined):
+                return more
+    return 0
+
+
+def _is_attribution(line: str) -> bool:
+    if line.rstrip()[-1:] not in (":", "："):
+        return False
+    says = _SAYS.search(line)
+    return says is not None and _WHO_SAYS.match(line, 0, says.start()) is not None
+
+
+def _next_is_quoted(lines: list[str], number: int) -> bool:
+    for line in lines[number : number + 3]:
+        if line.strip():
+            return _QUOTED_LINE.match(line) is not None
+    return False

@@ -1,0 +1,63 @@
+"""A message as it comes, to what is kept of it: one way for bulk ingest, the scoring API and local scoring."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mailwarden.domain.events import Event
+from mailwarden.domain.facts import event_of
+from mailwarden.domain.message import Envelope, Message
+from mailwarden.ingest.parse import parse_message, split_mbox_from
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Whose mail is received. own_domains: as the tenant names them; trusted_authserv_ids: see `parse_message`."""
+
+    tenant: str
+    own_domains: frozenset[str]
+    trusted_authserv_ids: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message as received.
+
+    raw, envelope: what is kept; with the event's time and `time_source`, `parse_message` gives this message again,
+    but for defects of the time. event: with seq 0; received_at_us 0 where `time_source` is "none".
+    """
+
+    raw: bytes
+    envelope: Envelope
+    message: Message
+    event: Event
+
+
+def receive(raw: bytes, envelope: Envelope, site: Site) -> Received:
+    """Read a raw message as it came to a tenant; pure, and raises nothing.
+
+    An mbox `From ` line that the bytes begin with is no part of the message: see `unwrapped`.
+    """
+    raw, envelope = unwrapped(raw, envelope)
+    message = parse_message(raw, envelope, trusted_authserv_ids=site.trusted_authserv_ids)
+    event = event_of(
+        message,
+        tenant=site.tenant,
+        own_domains=site.own_domains,
+        seq=0,
+        received_at_us=message.received_at_us or 0,
+        mail_from=envelope.mail_from,
+        rcpt_to=envelope.rcpt_to,
+    )
+    return Received(raw, envelope, message, event)
+
+
+def unwrapped(raw: bytes, envelope: Envelope) -> tuple[bytes, Envelope]:
+    """A message without its mbox `From ` line, and the envelope, to which the line adds what was not given."""
+    line, rest = split_mbox_from(raw)
+    if line is None:
+        return raw, envelope
+    mail_from = envelope.mail_from if envelope.mail_from is not None else line.mail_from or None
+    if envelope.received_at_us is not None:
+        return rest, Envelope(envelope.received_at_us, mail_from, envelope.rcpt_to, envelope.time_source)
+    return rest, Envelope(line.received_at_us, mail_from, envelope.rcpt_to, "mbox_from")
