@@ -1,0 +1,1 @@
+"""Packed state in Redis: keys, reads of whole vectors, and writers that fold events in."""

@@ -1,0 +1,252 @@
+"""The online read: values equal to state finalised in process and to a recount, honest statuses, one round trip."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from structlog.testing import capture_logs
+
+from mailwarden.domain.events import Event, keys_of
+from mailwarden.domain.finalise import finalise
+from mailwarden.domain.layout import layout_of
+from mailwarden.domain.state import NEVER, EntityState, read_slots
+from mailwarden.domain.views import ActivityView
+from mailwarden.domain.windows import DAY_US, HOUR_US
+from mailwarden.errors import ContractError, StoreTimeout, StoreUnavailable
+from mailwarden.stores.online.client import Client, open_client
+from mailwarden.stores.online.keys import KeyTemplate, state_field
+from mailwarden.stores.online.reader import OnlineReader, ReadRequest, VectorSet
+from mailwarden.stores.online.server import RedisServer
+from mailwarden.stores.online.watermark import Watermark
+from mailwarden.stores.online.writer import OnlineWriter
+
+Views = tuple[ActivityView, ...]
+Events = Callable[..., list[Event]]
+PROJECT = "mail"
+
+
+def request_of(event: Event, **changes: object) -> ReadRequest:
+    request = ReadRequest(event.tenant, event.sender, event.sender_domain, event.recipients, event.received_at_us)
+    return replace(request, **changes)  # type: ignore[arg-type]
+
+
+def in_process(view: ActivityView, events: list[Event], key: tuple[str, ...], at_us: int) -> tuple[np.ndarray, int]:
+    layout = layout_of(view)
+    state = EntityState(layout)
+    for event in events:
+        directions = [forward for k, forward in keys_of(view.emission, event) if k == key]
+        if directions:
+            state.fold(event, directions)
+    at = np.array([at_us])
+    packed = None if state.last_seq == NEVER else state.to_bytes()
+    slots, times, seen, last_seq = read_slots(layout, [packed], at)
+    return finalise(layout, slots, times, seen, at)[0], int(last_seq[0])
+
+
+def test_values_equal_those_finalised_in_process(
+    redis_client: Client, activity_views: Views, mail_events: Events
+) -> None:
+    events = mail_events(500)
+    OnlineWriter(redis_client, PROJECT, activity_views).fold(events)
+    reader = OnlineReader(redis_client, PROJECT, activity_views)
+    asked = [request_of(e, at_us=events[-1].received_at_us + i * HOUR_US) for i, e in enumerate(events[-40:])]
+    asked += [
+        replace(asked[0], at_us=asked[0].at_us - 40 * DAY_US),
+        replace(asked[0], recipients=("new@acme.example",)),
+    ]
+    for request, vectors in zip(asked, reader.read(asked), strict=True):
+        assert vectors.recipients == request.recipients
+        assert vectors.watermark == Watermark(500, max(e.known_at_us for e in events))
+        for view in activity_views:
+            for row, recipient in enumerate(request.recipients):
+                known = {"sender": request.sender, "sender_domain": request.sender_domain, "recipient": recipient}
+                key = tuple(known[name] for name in view.keys)
+                values, last_seq = in_process(view, events, key, request.at_us)
+                np.testing.assert_array_equal(vectors.values[view.name][row], values)
+                assert vectors.as_of_seq[view.name][row] == last_seq
+                assert vectors.status[view.name][row] == ("never_seen" if last_seq == NEVER else "present")
+
+
+def test_values_equal_a_recount_of_raw_events(redis_client: Client, activity_views: Views, mail_events: Events) -> None:
+    events = mail_events(400)
+    OnlineWriter(redis_client, PROJECT, activity_views).fold(events)
+    reader = OnlineReader(redis_client, PROJECT, activity_views)
+    last = next(e for e in reversed(events) if e.direction == "inbound")
+    at_us = max(e.received_at_us for e in events) + HOUR_US
+    sender = reader.read([request_of(last, at_us=at_us)])[0].values["sender_activity"][0]
+    value = dict(zip(reader.feature_names["sender_activity"], sender, strict=True))
+    messages = [e for e in events if e.sender == last.sender and e.kind == "message"]
+    month = [e for e in messages if e.received_at_us >= (at_us - 30 * DAY_US) // DAY_US * DAY_US]
+    hop = 6 * HOUR_US
+    week = [e for e in messages if e.received_at_us >= (at_us - 7 * DAY_US) // hop * hop]
+    assert value["received_30d"] == len(month)
+    assert value["bytes_7d"] == sum(e.size_bytes for e in week)
+    assert value["recipients_7d"] == len({r for e in week for r in e.recipients})
+    assert value["link_rate_7d"] == sum(e.has_link for e in week) / len(week)
+    assert value["written_to_all"] == sum(
+        e.direction == "outbound" and e.kind == "message" and last.sender in e.recipients for e in events
+    )
+
+
+def test_distinct_counts_equal_a_recount_at_every_edge(
+    redis_client: Client, activity_views: Views, mail_events: Events
+) -> None:
+    rng = random.Random(4)
+    template = replace(mail_events(1)[0], kind="message", direction="inbound", sender="a@far.example")
+    start = template.received_at_us
+    events = []
+    for seq in range(1, 201):
+        late = rng.randrange(2 * DAY_US) if seq % 7 == 0 else 0
+        to = (f"u{rng.randrange(90)}@acme.example",)
+        at_us = start + seq * 3 * HOUR_US - late
+        events.append(replace(template, seq=seq, received_at_us=at_us, known_at_us=at_us, recipients=to))
+    writer = OnlineWriter(redis_client, PROJECT, activity_views)
+    for batch in range(0, 200, 5):
+        writer.fold(events[batch : batch + 5])
+    reader = OnlineReader(redis_client, PROJECT, activity_views)
+    column = reader.feature_names["sender_activity"].index("recipients_7d")
+    newest = max(event.received_at_us for event in events)
+    for at_us in range(newest, newest + 9 * DAY_US, 6 * HOUR_US):
+        (vectors,) = reader.read([request_of(events[-1], at_us=at_us)])
+        edge = (at_us - 7 * DAY_US) // (6 * HOUR_US) * (6 * HOUR_US)
+        expected = len({r for e in events if e.received_at_us >= edge for r in e.recipients})
+        assert vectors.values["sender_activity"][0, column] == expected
+
+
+def test_a_read_is_one_round_trip_and_reads_each_hash_once(
+    redis_client: Client, activity_views: Views, mail_events: Events
+) -> None:
+    events = mail_events(100)
+    second = replace(activity_views[0], name="sender_again")
+    views = (*activity_views, second)
+    OnlineWriter(redis_client, PROJECT, views).fold(events)
+    reader = OnlineReader(redis_client, PROJECT, views)
+    reader.read([request_of(events[-1])])
+    redis_client.config_resetstat()
+    vectors = reader.read([request_of(events[-1], recipients=("u1@acme.example", "u2@acme.example"))] * 3)
+    stats = redis_client.info("commandstats")
+    # sender, sender_domain, two recipients, two relationships, and the watermark
+    assert stats["cmdstat_hmget"]["calls"] == 7
+    assert {name for name in stats if "hello" not in name} <= {
+        "cmdstat_hmget",
+        "cmdstat_config|resetstat",
+        "cmdstat_info",
+    }
+    np.testing.assert_array_equal(vectors[0].values["sender_again"], vectors[0].values["sender_activity"])
+
+
+def test_a_message_without_recipients_or_sender_is_not_computable(
+    redis_client: Client, activity_views: Views, mail_events: Events
+) -> None:
+    events = mail_events(50)
+    OnlineWriter(redis_client, PROJECT, activity_views).fold(events)
+    reader = OnlineReader(redis_client, PROJECT, activity_views)
+    no_recipient, no_sender = reader.read(
+        [request_of(events[-1], recipients=()), request_of(events[-1], sender="", sender_domain="")]
+    )
+    assert no_recipient.recipients == ("",)
+    assert no_recipient.status["recipient_activity"] == no_recipient.status["relationship"] == ("not_computable",)
+    assert np.isnan(no_recipient.values["relationship"]).all()
+    assert no_recipient.status["sender_activity"] == ("present",)
+    assert set(no_sender.status["sender_activity"]) == {"not_computable"}
+    assert set(no_sender.status["recipient_activity"]) == {"present"}
+
+
+def test_never_seen_and_null_are_told_apart(redis_client: Client, activity_views: Views, mail_events: Events) -> None:
+    events = [replace(e, kind="message", direction="inbound") for e in mail_events(20)]
+    OnlineWriter(redis_client, PROJECT, activity_views).fold(events)
+    reader = OnlineReader(redis_client, PROJECT, activity_views)
+    new, silent = reader.read(
+        [
+            request_of(events[0], sender="new@x.example"),
+            request_of(events[0], at_us=events[0].received_at_us + 300 * DAY_US),
+        ]
+    )
+    names = reader.feature_names["sender_activity"]
+    known, received, rate = names.index("known"), names.index("received_30d"), names.index("link_rate_7d")
+    assert new.status["sender_activity"][0] == "never_seen"
+    assert new.values["sender_activity"][0, known] == 0.0 and np.isnan(new.values["sender_activity"][0, received])
+    assert silent.status["sender_activity"][0] == "present"
+    row = silent.values["sender_activity"][0]
+    assert (row[known], row[received]) == (1.0, 0.0) and np.isnan(row[rate])
+
+
+def test_lagging_writers_make_every_status_stale_and_a_silent_tenant_does_not(
+    redis_client: Client, activity_views: Views, mail_events: Events
+) -> None:
+    events = mail_events(50)
+    OnlineWriter(redis_client, PROJECT, activity_views).fold(events)
+    reader = OnlineReader(redis_client, PROJECT, activity_views)
+    silent = request_of(events[-1], at_us=events[-1].received_at_us + 9 * DAY_US, due_seq=50)
+    lagging = replace(silent, due_seq=51, recipients=("new@acme.example",))
+    fresh, stale, unknown = reader.read([silent, lagging, replace(lagging, tenant="nobody", recipients=())])
+    assert fresh.status["sender_activity"][0] == "present"
+    assert stale.status["sender_activity"] == stale.status["relationship"] == ("stale",)
+    assert stale.as_of_seq["relationship"][0] == NEVER
+    assert not np.isnan(stale.values["sender_activity"]).all()
+    assert unknown.watermark is None
+    assert unknown.status["sender_activity"] == ("stale",)
+    assert unknown.status["relationship"] == ("not_computable",)
+
+
+def test_state_of_another_definition_takes_down_its_own_view_alone(
+    redis_client: Client, activity_views: Views, mail_events: Events
+) -> None:
+    events = mail_events(50)
+    OnlineWriter(redis_client, PROJECT, activity_views).fold(events)
+    event = next(e for e in events if e.sender)
+    sender_view = activity_views[0]
+    key = KeyTemplate(PROJECT, ("sender",)).key("acme", (event.sender,))
+    redis_client.hset(key.decode(), state_field(sender_view).decode(), b"\x07" * 80)
+    reader = OnlineReader(redis_client, PROJECT, activity_views)
+    with capture_logs() as logs:
+        vectors = reader.read([request_of(event)])[0]
+    assert set(vectors.status["sender_activity"]) == {"unavailable"}
+    assert np.isnan(vectors.values["sender_activity"]).all()
+    assert set(vectors.status["sender_domain_activity"]) == {"present"}
+    assert logs[0]["view"] == "sender_activity"
+
+
+def test_projects_and_tenants_do_not_see_each_other(
+    redis_client: Client, activity_views: Views, mail_events: Events
+) -> None:
+    events = mail_events(30)
+    OnlineWriter(redis_client, "prodmail", activity_views).fold(events)
+    vectors = OnlineReader(redis_client, PROJECT, activity_views).read([request_of(events[0])])[0]
+    assert vectors.status["sender_activity"][0] == "never_seen" and vectors.watermark is None
+    other = OnlineReader(redis_client, "prodmail", activity_views).read([request_of(events[0], tenant="b")])[0]
+    assert other.status["sender_activity"][0] == "never_seen"
+
+
+def test_a_redis_that_is_away_or_hangs_is_said_so_and_the_vector_is_unavailable(
+    redis_server: RedisServer, redis_client: Client, activity_views: Views, mail_events: Events
+) -> None:
+    request = request_of(mail_events(1)[0])
+    away = OnlineReader(open_client(f"unix://{redis_server.folder}/nobody.sock"), PROJECT, activity_views)
+    with pytest.raises(StoreUnavailable, match="reading features"):
+        away.read([request])
+    hanging = OnlineReader(open_client(redis_server.url, timeout_seconds=0.05), PROJECT, activity_views)
+    hanging.read([request])
+    redis_client.client_pause(400, all=True)
+    with pytest.raises(StoreTimeout, match="MAILWARDEN_REDIS_TIMEOUT_SECONDS"):
+        hanging.read([request])
+    vectors: VectorSet = away.unavailable([request])[0]
+    assert all(set(status) == {"unavailable"} for status in vectors.status.values())
+    assert vectors.values["sender_activity"].shape == (
+        len(request.recipients),
+        len(away.feature_names["sender_activity"]),
+    )
+
+
+def test_a_view_over_a_key_that_no_message_names_is_refused(redis_client: Client, activity_views: Views) -> None:
+    odd = replace(activity_views[0], keys=("subject",))
+    with pytest.raises(ContractError, match="no message names the key subject"):
+        OnlineReader(redis_client, PROJECT, [odd])
+
+
+def test_no_requests_read_nothing(redis_client: Client, activity_views: Views) -> None:
+    assert OnlineReader(redis_client, PROJECT, activity_views).read([]) == []
