@@ -1,0 +1,111 @@
+"""The point-in-time read: for each request (keys, time, seq) the view's values over the events before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import reduce
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from mailwarden.domain.as_of import AsOf
+from mailwarden.domain.finalise import finalise
+from mailwarden.domain.layout import layout_of
+from mailwarden.domain.views import ActivityView
+from mailwarden.stores.spark.batches import KeyedBatches
+from mailwarden.stores.spark.fold_rows import SEQ, TIME, aggregate_columns, fold_rows, key_columns
+
+ROW_ID = "row_id"
+_REQUEST = "is_request"
+
+
+def as_of_seq_column(view: ActivityView) -> str:
+    """Name of the column that holds the last seq behind a value."""
+    return f"{view.name}__as_of_seq"
+
+
+def as_of(events: DataFrame, requests: DataFrame, view: ActivityView) -> DataFrame:
+    """Feature values of a view at each request, lazily: one row out for each row in.
+
+    events: columns `EVENT_COLUMNS`. requests: row_id int64 (unique), the view's `key_columns`, time_us int64
+    microseconds UTC, and seq int64: a value uses events with a seq below it.
+    Returns row_id, one column a feature (int64 or float64, null for null) and `<view>__as_of_seq` int64, `NEVER`
+    where nothing was seen. Of a request with a null or empty key, time or seq every value is null: not computable.
+    """
+    layout_of(view)
+    keys = key_columns(view)
+    asked = [F.col(name).isNotNull() & (F.col(name) != "") for name in keys]
+    asked += [F.col(name).isNotNull() for name in (SEQ, TIME)]
+    can_ask = reduce(Column.__and__, asked)
+    # No event has a null key, so a request that cannot be asked meets none; its row id spreads it over partitions.
+    wanted = requests.select(
+        *[F.when(can_ask, F.col(name)).alias(name) for name in keys],
+        F.coalesce(SEQ, F.lit(0)).cast("long").alias(SEQ),
+        F.coalesce(TIME, F.lit(0)).cast("long").alias(TIME),
+        F.col(ROW_ID).cast("long").alias(ROW_ID),
+        F.when(~can_ask, F.col(ROW_ID)).cast("long").alias("_spread"),
+        F.lit(True).alias(_REQUEST),
+        *[_nothing(dtype).alias(name) for name, dtype in aggregate_columns(view)],
+    )
+    happened = fold_rows(events, view).select(
+        *keys,
+        SEQ,
+        TIME,
+        F.lit(-1).cast("long").alias(ROW_ID),
+        F.lit(None).cast("long").alias("_spread"),
+        F.lit(False).alias(_REQUEST),
+        *[name for name, _ in aggregate_columns(view)],
+    )
+    ordered = (
+        happened.unionAll(wanted)
+        .repartition(*keys, "_spread")
+        .drop("_spread")
+        .sortWithinPartitions(*keys, SEQ, F.col(_REQUEST).desc())
+    )
+    return ordered.mapInArrow(_answer(view), _result_schema(view))
+
+
+def _nothing(dtype: T.DataType) -> Column:
+    if isinstance(dtype, T.LongType):
+        return F.lit(0).cast(dtype)
+    if isinstance(dtype, T.BooleanType):
+        return F.lit(False)
+    return F.lit(None).cast(dtype)
+
+
+def _result_schema(view: ActivityView) -> T.StructType:
+    fields = [T.StructField(ROW_ID, T.LongType(), False)]
+    for feature in view.features:
+        fields.append(T.StructField(feature.name, T.LongType() if feature.dtype == "int64" else T.DoubleType()))
+    fields.append(T.StructField(as_of_seq_column(view), T.LongType(), False))
+    return T.StructType(fields)
+
+
+def _answer(view: ActivityView) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    def answer(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        layout = layout_of(view)
+        reader, keyed = AsOf(layout), KeyedBatches(layout, _REQUEST)
+        names = [ROW_ID, *layout.feature_names, as_of_seq_column(view)]
+        for batch in batches:
+            if not batch.num_rows:
+                continue
+            rows, continues = keyed.read(batch)
+            reads = reader.process(rows, continues=continues)
+            values = finalise(layout, reads.slots, reads.times, reads.seen, reads.at_us)
+            for name in key_columns(view):
+                # What the message does not name cannot be computed; that is not the same as never seen.
+                values[batch.column(name).is_null().to_numpy(zero_copy_only=False)[rows.request]] = np.nan
+            columns = [pa.array(batch.column(ROW_ID).to_numpy()[rows.request])]
+            for index, feature in enumerate(view.features):
+                column = values[:, index]
+                null = np.isnan(column)
+                if feature.dtype == "int64":
+                    column = np.where(null, 0, column).astype(np.int64)
+                columns.append(pa.array(column, mask=null))
+            columns.append(pa.array(reads.last_seq))
+            yield pa.RecordBatch.from_arrays(columns, names=names)
+
+    return answer

@@ -1,0 +1,71 @@
+"""The one Spark session of a process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import structlog
+from pyspark.errors import PySparkException, PySparkRuntimeError
+from pyspark.sql import SparkSession
+
+from mailwarden.errors import ConfigError
+from mailwarden.settings import Settings
+
+RECORDS_PER_BATCH = 200_000
+"""Rows an Arrow batch: a read over a batch is vectorised, so few and large; bytes are bounded apart."""
+
+BYTES_PER_BATCH = "64m"
+
+_LOGGING = Path(__file__).with_name("log4j2.properties")
+
+_log = structlog.get_logger(__name__)
+
+
+def spark_session(settings: Settings, app: str) -> SparkSession:
+    """The session of this process, started at the first call: UTC, Arrow, no UI; raises ConfigError without Java."""
+    _check_java()
+    builder = (
+        SparkSession.builder.appName(app)
+        .master(settings.spark_master)
+        .config("spark.driver.memory", settings.spark_driver_memory)
+        .config("spark.sql.shuffle.partitions", settings.spark_shuffle_partitions)
+        .config("spark.sql.session.timeZone", "UTC")
+        .config("spark.sql.execution.arrow.pyspark.enabled", "true")
+        .config("spark.sql.execution.arrow.maxRecordsPerBatch", RECORDS_PER_BATCH)
+        .config("spark.sql.execution.arrow.maxBytesPerBatch", BYTES_PER_BATCH)
+        .config("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")
+        .config("spark.ui.enabled", "false")
+        .config("spark.ui.showConsoleProgress", "false")
+        .config("spark.log.level", "ERROR")
+        .config(
+            "spark.driver.extraJavaOptions",
+            f"-Dlog4j2.configurationFile={_LOGGING.as_uri()} -Dderby.system.home={settings.run_path}",
+        )
+        .config("spark.sql.warehouse.dir", str(settings.run_path / "warehouse"))
+    )
+    if settings.spark_master.startswith("local"):
+        # Before the JVM starts: it looks the machine's own name up otherwise, and warns of what it finds.
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+        builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
+        # Workers on this machine must run the interpreter that has our packages; Spark reads only the environment.
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    try:
+        session: SparkSession = builder.getOrCreate()
+    except (PySparkException, PySparkRuntimeError, OSError) as exc:
+        raise ConfigError(
+            f"Spark did not start on {settings.spark_master}: {exc}; check MAILWARDEN_SPARK_MASTER, "
+            "MAILWARDEN_SPARK_DRIVER_MEMORY and the Java installation"
+        ) from exc
+    _log.debug("spark_session", app=app, master=settings.spark_master)
+    return session
+
+
+def _check_java() -> None:
+    home = os.environ.get("JAVA_HOME")
+    java = os.path.join(home, "bin", "java") if home else shutil.which("java")
+    if java is None or not os.access(java, os.X_OK):
+        where = f"JAVA_HOME={home}" if home else "PATH"
+        raise ConfigError(f"no Java at {where}; install OpenJDK 17 headless (apt install openjdk-17-jre-headless)")

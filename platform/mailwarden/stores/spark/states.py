@@ -1,0 +1,77 @@
+"""States of all keys of a view from the event log: what materialisation writes and loads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import types as T
+
+from mailwarden.domain.as_of import states_of
+from mailwarden.domain.layout import layout_of
+from mailwarden.domain.state import EntityState
+from mailwarden.domain.views import ActivityView
+from mailwarden.stores.spark.batches import Key, KeyedBatches
+from mailwarden.stores.spark.fold_rows import SEQ, fold_rows, key_columns
+
+_ROWS_OUT = 10_000
+
+
+def states(events: DataFrame, view: ActivityView) -> DataFrame:
+    """The state of each key after all events, lazily, a row a key.
+
+    events: columns `EVENT_COLUMNS`. Returns the view's `key_columns`, last_seq int64, state binary and sketches
+    binary, as `EntityState.to_bytes` and `sketch_bytes` write them.
+    """
+    layout_of(view)
+    keys = key_columns(view)
+    ordered = fold_rows(events, view).repartition(*keys).sortWithinPartitions(*keys, SEQ)
+    return ordered.mapInArrow(_fold(view), states_schema(view))
+
+
+def states_schema(view: ActivityView) -> T.StructType:
+    """Schema of the states of a view."""
+    fields = [T.StructField(name, T.StringType(), False) for name in key_columns(view)]
+    fields.append(T.StructField("last_seq", T.LongType(), False))
+    fields.append(T.StructField("state", T.BinaryType(), False))
+    fields.append(T.StructField("sketches", T.BinaryType(), False))
+    return T.StructType(fields)
+
+
+def _fold(view: ActivityView) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    def fold(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        layout = layout_of(view)
+        keyed = KeyedBatches(layout, None)
+        names = key_columns(view)
+        held: tuple[Key, EntityState] | None = None
+        for batch in batches:
+            if not batch.num_rows:
+                continue
+            rows, continues = keyed.read(batch)
+            found = states_of(layout, rows)
+            starts = rows.key.searchsorted(range(len(found)))
+            columns = [batch.column(name).take(pa.array(starts)).to_pylist() for name in names]
+            pairs = list(zip(zip(*columns, strict=True), found, strict=True))
+            if held is not None:
+                if continues:
+                    pairs[0][1].merge(held[1])
+                else:
+                    pairs.insert(0, held)
+            held = pairs.pop()
+            for start in range(0, len(pairs), _ROWS_OUT):
+                yield _packed(view, pairs[start : start + _ROWS_OUT])
+        if held is not None:
+            yield _packed(view, [held])
+
+    return fold
+
+
+def _packed(view: ActivityView, pairs: list[tuple[Key, EntityState]]) -> pa.RecordBatch:
+    names = [*key_columns(view), "last_seq", "state", "sketches"]
+    keys = list(zip(*[key for key, _ in pairs], strict=True))
+    columns = [pa.array(column, pa.string()) for column in keys]
+    columns.append(pa.array([state.last_seq for _, state in pairs], pa.int64()))
+    columns.append(pa.array([state.to_bytes() for _, state in pairs], pa.binary()))
+    columns.append(pa.array([state.sketch_bytes() for _, state in pairs], pa.binary()))
+    return pa.RecordBatch.from_arrays(columns, names=names)
