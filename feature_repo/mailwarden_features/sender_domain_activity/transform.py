@@ -1,0 +1,26 @@
+"""What is folded for each sender's registrable domain: what came from it, and what the tenant wrote to it."""
+
+from __future__ import annotations
+
+from mailwarden.domain.views import Distinct, Extreme, Measure
+
+MEASURES = (
+    Measure("messages", where=("forward",)),
+    Measure("written_to", where=("reverse",)),
+    Measure("with_link", where=("forward", "has_link")),
+    Measure("with_attachment", where=("forward", "has_attachment")),
+    Measure("authenticated", where=("forward", "authenticated")),
+    Measure("labelled_bad", of="labelled_bad", where=("forward",), on="label"),
+    Measure("labelled_good", of="labelled_good", where=("forward",), on="label"),
+)
+
+EXTREMES = (
+    Extreme("first_sent", "first", where=("forward",)),
+    Extreme("last_sent", "last", where=("forward",)),
+    Extreme("last_written_to", "last", where=("reverse",)),
+)
+
+DISTINCTS = (Distinct("senders", of="sender", where=("forward",)),)
+
+BAD_RATE_PRIOR = (0.2, 1.8)
+"""As two messages of which a tenth was bad: a domain needs more than one label to be judged by its labels."""

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+
+from mailwarden.domain.content import ContentFeature, ContentValue, ContentView
+from mailwarden.domain.message import Envelope, Message
+from mailwarden.domain.views import ActivityView, Feature, Measure, Ratio, Total
+from mailwarden.domain.windows import DAY_US, W_ALL, Window
+from mailwarden.ingest.parse import parse_message
+from mailwarden.testing.check_view import check_view, empty_message
+from mailwarden_features import discover
+
+HTML = b"""From: "Billing" <billing@parts.example>
+To: lee@corp.example
+Reply-To: pay@gmail.com
+Subject: RE: Invoice 4471 OVERDUE!
+Message-ID: <1@parts.example>
+Date: Tue, 5 Mar 2024 10:00:00 +0000
+Content-Type: multipart/mixed; boundary=b
+
+--b
+Content-Type: text/html; charset=windows-1251
+
+<html><body>Dear customer, pay <a href="http://10.0.0.1/x?u=https://evil.example/">www.parts.example</a>
+<span style="display:none">hidden</span></body></html>
+--b
+Content-Type: application/octet-stream; name="invoice.pdf.exe"
+Content-Transfer-Encoding: base64
+
+TVqQAAMAAAAEAAAA
+--b--
+"""
+
+MESSAGES = tuple(
+    parse_message(raw, Envelope(received_at_us=1_709_640_000_000_000, mail_from="a@b.example"))
+    for raw in (
+        b"",
+        b"\x00\xff" * 500,
+        b"Subject: \xed\xa0\x80 =?utf-8?q?=ED=A0=80?=\n\n\xff",
+        HTML,
+        b"From: x\n\n" + b"A" * 9000,
+    )
+)
+
+REPOSITORY = discover()
+
+
+@pytest.mark.parametrize("name", [view.name for view in REPOSITORY.views])
+def test_every_view_that_is_there_keeps_its_contract(name: str) -> None:
+    assert [str(problem) for problem in check_view(REPOSITORY.by_name(name), MESSAGES)] == []
+
+
+@pytest.mark.parametrize("name", [view.name for view in REPOSITORY.views])
+def test_feast_holds_every_feature_with_its_words(name: str) -> None:
+    view, feature_view = REPOSITORY.by_name(name), REPOSITORY.feature_views[name]
+    fields = {field.name: field for field in feature_view.features}
+    assert list(fields) == [feature.name for feature in view.features]
+    assert feature_view.owner == view.owner and feature_view.description == view.description
+    for feature in view.features:
+        field = fields[feature.name]
+        assert field.description == feature.description
+        assert field.tags["unit"] == feature.unit and field.tags["null"] == feature.null
+        if isinstance(feature, Feature) and feature.window is not None:
+            assert field.tags["window"] == feature.window.name and field.tags["hop"]
+
+
+def activity() -> ActivityView:
+    view = REPOSITORY.by_name("sender_activity")
+    assert isinstance(view, ActivityView)
+    return view
+
+
+def _with_feature(index: int, **changes: object) -> ActivityView:
+    view = activity()
+    features = list(view.features)
+    features[index] = replace(features[index], **changes)  # type: ignore[arg-type]
+    return replace(view, features=tuple(features))
+
+
+@pytest.mark.parametrize(
+    ("view", "words"),
+    [
+        (replace(activity(), owner=" "), "no owner"),
+        (replace(activity(), description=""), "no description"),
+        (replace(activity(), name="SenderActivity"), "snake_case"),
+        (replace(activity(), version=0), "version"),
+        (replace(activity(), features=()), "no feature"),
+        (replace(activity(), features=activity().features[1:]), "History"),
+        (replace(activity(), keys=("recipient",)), "keys"),
+        (replace(activity(), emission="everyone"), "emission"),  # type: ignore[arg-type]
+        (replace(activity(), measures=(*activity().measures, Measure("unread"))), "'unread'"),
+        (replace(activity(), measures=(*activity().measures, Measure("odd", where=("blue",)))), "'blue'"),
+        (replace(activity(), measures=(*activity().measures, Measure("odd", of="colour"))), "'colour'"),
+        (_with_feature(1, description=""), "no description"),
+        (_with_feature(1, unit=""), "no unit"),
+        (_with_feature(1, null=""), "meaning of null"),
+        (_with_feature(1, name="Messages"), "snake_case"),
+        (_with_feature(1, name="history"), "used 2 times"),
+        (_with_feature(1, expression=Total("mesages", W_ALL)), "'mesages'"),
+        (_with_feature(1, expression=Total("messages", Window("w", DAY_US, 0))), "no hop"),
+        (_with_feature(1, expression=Total("messages", Window("w", DAY_US, 2 * DAY_US))), "shorter than its hop"),
+        (_with_feature(1, expression=Total("messages", Window("w", DAY_US, DAY_US, DAY_US))), "no event"),
+        (_with_feature(1, expression=Ratio("with_link", "messages", W_ALL, (-1.0, 0.0))), "negative"),
+    ],
+)
+def test_a_broken_view_is_told_so_in_words(view: ActivityView, words: str) -> None:
+    assert any(words in str(problem) for problem in check_view(view))
+
+
+def content(value: ContentValue, dtype: str = "int64", null: str = "not computable: empty") -> ContentView:
+    def compute(message: Message) -> Mapping[str, ContentValue]:
+        return {"fact": value}
+
+    feature = ContentFeature("fact", dtype, "A fact.", "0 or 1", null)  # type: ignore[arg-type]
+    return ContentView("made_up", 1, "team", "Made up.", (feature,), compute)
+
+
+def test_a_content_view_that_keeps_its_contract_has_no_problem() -> None:
+    for view in (content(1), content(0.5, "float64"), content("x", "string"), content(None)):
+        assert check_view(view) == []
+
+
+@pytest.mark.parametrize(
+    ("view", "words"),
+    [
+        (content(True), "bool"),
+        (content(1.0), "float"),
+        (content(1, "float64"), "int"),
+        (content(float("nan"), "float64"), "nan"),
+        (content(2**63), "int64"),
+        (content("\ud800", "string"), "surrogates"),
+        (content(None, null="never: always a value"), "never"),
+        (content(1, "bool"), "dtype"),
+    ],
+)
+def test_a_content_value_of_the_wrong_kind_is_told_so(view: ContentView, words: str) -> None:
+    assert any(words in str(problem) for problem in check_view(view))
+
+
+def test_a_compute_that_raises_leaves_out_adds_or_changes_its_mind_is_told_so() -> None:
+    calls: list[int] = []
+
+    def unsteady(message: Message) -> Mapping[str, ContentValue]:
+        calls.append(1)
+        return {"fact": len(calls)}
+
+    def failing(message: Message) -> Mapping[str, ContentValue]:
+        raise ValueError("no")
+
+    view = content(1)
+    assert any("deterministic" in str(p) for p in check_view(replace(view, compute=unsteady)))
+    assert any("raise" in str(p) for p in check_view(replace(view, compute=failing)))
+    assert any("leaves it out" in str(p) for p in check_view(replace(view, compute=lambda message: {})))
+    assert any(
+        "no feature declares it" in str(p)
+        for p in check_view(replace(view, compute=lambda message: {"fact": 1, "other": 2}))
+    )
+
+
+def test_the_empty_message_is_what_the_parser_makes_of_no_bytes() -> None:
+    parsed = parse_message(b"")
+    assert replace(parsed, defects=(), content_sha256="", part_types=(), charsets=()) == empty_message()
