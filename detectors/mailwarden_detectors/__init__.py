@@ -1,0 +1,5 @@
+"""Detectors of attacks, one folder each; `discover()` finds them by being there."""
+
+from mailwarden_detectors.discovery import discover
+
+__all__ = ["discover"]

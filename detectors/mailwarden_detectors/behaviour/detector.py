@@ -1,0 +1,185 @@
+"""How the message is built and how its sender behaves: gradient-boosted trees over every numeric feature."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from catboost import CatBoostClassifier, CatBoostError
+from numpy.typing import NDArray
+
+from mailwarden.domain.detector import Detector, FeatureTable, Signal, TrainingSet
+from mailwarden.errors import DataError
+from mailwarden_detectors.behaviour.columns import BUILD_ONLY, COLUMNS, words_of
+
+_MAGIC = b"mailwarden.behaviour.1\n"
+_TREES: dict[str, Any] = {"iterations": 400, "depth": 6, "learning_rate": 0.06, "l2_leaf_reg": 3.0}
+_CATEGORY_TREES: dict[str, Any] = {"iterations": 150, "depth": 4, "learning_rate": 0.1}
+_FIXED: dict[str, Any] = {
+    # Two threads always: the sums inside a tree are grouped by thread, so that the count is part of the result.
+    "thread_count": 2,
+    "allow_writing_files": False,
+    "verbose": False,
+    "nan_mode": "Min",
+}
+
+_EXPLAINED = 40
+"""How many of the most important features may be named as reasons."""
+
+
+class Behaviour(Detector):
+    """Gradient-boosted trees over content facts and the history of sender, domain, recipient and pair."""
+
+    name: ClassVar[str] = "behaviour"
+    owner: ClassVar[str] = "behaviour-detection"
+    description: ClassVar[str] = "Judges how the message is built and how it fits what is known of its sender."
+    features: ClassVar[tuple[str, ...]] = tuple(column.name for column in COLUMNS)
+
+    def __init__(self) -> None:
+        self._model: CatBoostClassifier | None = None
+        self._category: CatBoostClassifier | None = None
+        self._only_category = "SP"
+        self._references: list[tuple[int, float]] = []
+
+    def fit(self, training: TrainingSet, *, seed: int) -> None:
+        """Learn from rows in order of arrival; nulls are read as they are."""
+        bad = training.bad
+        if bad.all() or not bad.any():
+            raise DataError("behaviour needs bad and good messages to learn from. Label more mail.")
+        matrix = training.features.numeric(self.features)
+        self._model = _fit(matrix, bad.astype(np.int64), training.weight, seed, {**_TREES, "loss_function": "Logloss"})
+        self._references = _references(self._model, matrix[~bad])
+        codes = ["SP" if code == "spam" else code for code in training.labels]
+        rows = np.flatnonzero(bad)
+        there = sorted({codes[row] for row in rows})
+        self._category, self._only_category = None, there[0]
+        if len(there) > 1:
+            labels = np.array([codes[row] for row in rows])
+            options = {**_CATEGORY_TREES, "loss_function": "MultiClass"}
+            self._category = _fit(matrix[rows], labels, training.weight[rows], seed, options)
+
+    def score(self, features: FeatureTable) -> NDArray[np.float64]:
+        """(n,) log-odds before calibration."""
+        if features.n == 0:
+            return np.empty(0)
+        raw = self._fitted().predict(features.numeric(self.features), prediction_type="RawFormulaVal", thread_count=1)
+        return np.asarray(raw, dtype=np.float64)
+
+    def categorise(self, features: FeatureTable) -> list[str]:
+        """n category codes, by build and behaviour."""
+        self._fitted()
+        if self._category is None or features.n == 0:
+            return [self._only_category] * features.n
+        found = self._category.predict(features.numeric(self.features), prediction_type="Class", thread_count=1)
+        return [str(code) for code in np.asarray(found).ravel()]
+
+    def explain(self, features: FeatureTable, row: int, *, limit: int = 3) -> list[Signal]:
+        """The features whose value raised the row's score most over what is usual in good mail.
+
+        By occlusion: each of the model's most important features is put back to its reference in turn, all in one
+        prediction, which takes a twentieth of the time of SHAP values. Source: Robnik-Sikonja and Kononenko,
+        Explaining Classifications for Individual Instances, 2008.
+        """
+        own = features.take(np.array([row])).numeric(self.features)
+        matrix = np.repeat(own, len(self._references) + 1, axis=0)
+        columns = np.array([column for column, _ in self._references], dtype=np.intp)
+        matrix[np.arange(1, len(matrix)), columns] = [value for _, value in self._references]
+        raw = self._fitted().predict(matrix, prediction_type="RawFormulaVal", thread_count=1)
+        shares = raw[0] - raw[1:]
+        # That something is not known may weigh, but tells a reader least: it is named where too little else is.
+        unknown = np.isnan(own[0, columns])
+        raised = np.flatnonzero(shares > 0.0).tolist()
+        named = sorted(raised, key=lambda index: (unknown[index], -shares[index], index))[:limit]
+        strongest = sorted(named, key=lambda index: (-shares[index], index))
+        return [
+            Signal(
+                name=self.features[columns[index]],
+                words=words_of(self.features[columns[index]], float(own[0, columns[index]])),
+                weight=float(shares[index]),
+            )
+            for index in strongest
+        ]
+
+    def parameters(self) -> dict[str, Any]:
+        """Settings of the trees."""
+        return {"trees": _TREES, "category_trees": _CATEGORY_TREES, "thread_count": _FIXED["thread_count"]}
+
+    def to_bytes(self) -> bytes:
+        """A line of JSON, then one or two models in CatBoost's own binary format."""
+        blobs = [_blob(self._fitted())] + ([_blob(self._category)] if self._category is not None else [])
+        head = {
+            "only_category": self._only_category,
+            "lengths": [len(blob) for blob in blobs],
+            "references": [(column, None if np.isnan(value) else value) for column, value in self._references],
+        }
+        return b"".join([_MAGIC, json.dumps(head).encode(), b"\n", *blobs])
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Read what `to_bytes` wrote; raises DataError where it is something else."""
+        if not data.startswith(_MAGIC):
+            raise DataError("These bytes are no behaviour model. Train it again.")
+        detector = cls()
+        try:
+            line, _, rest = data[len(_MAGIC) :].partition(b"\n")
+            head = json.loads(line)
+            detector._only_category = str(head["only_category"])
+            detector._references = [(int(at), np.nan if value is None else value) for at, value in head["references"]]
+            models = _models(rest, head["lengths"])
+            detector._model = models[0]
+            detector._category = models[1] if len(models) > 1 else None
+        except (ValueError, KeyError, TypeError, IndexError, CatBoostError) as error:
+            raise DataError(f"A damaged behaviour model ({error}). Train it again.") from error
+        return detector
+
+    def _fitted(self) -> CatBoostClassifier:
+        if self._model is None:
+            raise DataError("behaviour was not trained. Fit it, or read it from a bundle.")
+        return self._model
+
+
+def _fit(
+    matrix: NDArray[np.float64], target: NDArray[Any], weight: NDArray[np.float64], seed: int, options: dict[str, Any]
+) -> CatBoostClassifier:
+    model = CatBoostClassifier(**options, **_FIXED, random_seed=seed)
+    model.fit(matrix, target, sample_weight=weight)
+    return model
+
+
+def _references(model: CatBoostClassifier, good: NDArray[np.float64]) -> list[tuple[int, float]]:
+    """The features that matter most to the model, with their median among good mail, NaN where it is mostly null."""
+    importance = model.get_feature_importance(type="PredictionValuesChange", thread_count=1)
+    ranked = np.argsort(-importance, kind="stable").tolist()
+    found = []
+    for column in [at for at in ranked if COLUMNS[at].name not in BUILD_ONLY][:_EXPLAINED]:
+        values = good[:, column]
+        known = values[~np.isnan(values)]
+        found.append((column, float(np.median(known)) if 2 * len(known) >= len(values) > 0 else np.nan))
+    return found
+
+
+def _blob(model: CatBoostClassifier) -> bytes:
+    # The identity and the hour of the fit would make two equal models differ in their bytes.
+    metadata = model.get_metadata()
+    for key in ("model_guid", "train_finish_time"):
+        metadata[key] = ""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.cbm"
+        model.save_model(str(path), format="cbm")
+        return path.read_bytes()
+
+
+def _models(data: bytes, lengths: Sequence[int]) -> list[CatBoostClassifier]:
+    if sum(lengths) != len(data):
+        raise ValueError(f"{len(data)} bytes of models where {sum(lengths)} were written")
+    models, start = [], 0
+    for length in lengths:
+        model = CatBoostClassifier()
+        model.load_model(blob=data[start : start + length])
+        models.append(model)
+        start += length
+    return models

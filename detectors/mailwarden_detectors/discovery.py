@@ -1,0 +1,56 @@
+"""Finds detectors: every folder here is one, and a folder that cannot be read is an error."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+
+from mailwarden.domain.detector import Detector
+from mailwarden.errors import ContractError
+
+_HERE = Path(__file__).parent
+_PACKAGE = "mailwarden_detectors"
+
+
+def discover(root: Path = _HERE, package: str = _PACKAGE) -> dict[str, type[Detector]]:
+    """Every detector's class by name, in order of name.
+
+    root: folder of the detectors' folders; package: the name that it is imported under.
+    Raises ContractError naming the folder that is no detector, and the mend; nothing is skipped.
+    """
+    found: dict[str, type[Detector]] = {}
+    for folder in sorted(root.iterdir()):
+        if folder.is_dir() and not folder.name.startswith((".", "_")):
+            found[folder.name] = _read(folder, package)
+    return found
+
+
+def _read(folder: Path, package: str) -> type[Detector]:
+    for wanted in ("__init__.py", "detector.py", "cases.jsonl"):
+        if not (folder / wanted).is_file():
+            raise ContractError(f"Detector folder {folder} has no {wanted}. Add it, or remove the folder.")
+    try:
+        module = importlib.import_module(f"{package}.{folder.name}.detector")
+    except Exception as error:
+        raise ContractError(f"Detector {folder / 'detector.py'} cannot be imported: {error!r}. Mend it.") from error
+    classes = _classes(module)
+    if len(classes) != 1:
+        names = ", ".join(sorted(classes)) or "none"
+        raise ContractError(f"{folder / 'detector.py'} must define one Detector class; it defines: {names}.")
+    (kind,) = classes.values()
+    if getattr(kind, "name", None) != folder.name:
+        raise ContractError(
+            f"Detector class {kind.__name__} in {folder} is named {getattr(kind, 'name', None)!r}. "
+            f"Set its `name` to {folder.name!r}, its folder's."
+        )
+    return kind
+
+
+def _classes(module: ModuleType) -> Mapping[str, type[Detector]]:
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, Detector) and value.__module__ == module.__name__
+    }

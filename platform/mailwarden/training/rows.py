@@ -1,0 +1,97 @@
+"""Training rows from the event log: messages whose label was known by a cut-off, one row a recipient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+
+from mailwarden.errors import DataError
+from mailwarden.stores.spark.failures import translated
+
+_SAMPLES = 1_000_000
+_NO_OTHERS: Mapping[str, int] = MappingProxyType({})
+
+
+def training_rows(
+    events: DataFrame, *, cutoff_us: int, tenant_cutoffs_us: Mapping[str, int] = _NO_OTHERS, tenant: str | None = None
+) -> DataFrame:
+    """One row a recipient of each labelled message, "" where none is known; nothing runs yet.
+
+    events: columns of `EVENT_SCHEMA`. cutoff_us: microseconds UTC; labels known later are not seen, and of several
+    the one of the greatest seq counts. tenant_cutoffs_us: the cut-offs of tenants that have one of their own, whose
+    mail may lie in another time altogether. tenant: None for all. Columns: tenant, sender, sender_domain, recipient,
+    message_id, event_timestamp, seq, label, weight (1/recipients).
+    """
+    if tenant is not None:
+        events = events.where(F.col("tenant") == tenant)
+    known = (F.col("kind") == "label") & (F.unix_micros("known_at") <= _cutoff(cutoff_us, tenant_cutoffs_us))
+    newest = Window.partitionBy("tenant", "message_id").orderBy(F.col("seq").desc())
+    labels = (
+        events.where(known)
+        .withColumn("age", F.row_number().over(newest))
+        .where(F.col("age") == 1)
+        .select("tenant", "message_id", "label")
+    )
+    messages = events.where(F.col("kind") == "message").select(
+        "tenant", "sender", "sender_domain", "recipients", "message_id", "received_at", "seq"
+    )
+    recipients = F.when(F.size("recipients") > 0, F.col("recipients")).otherwise(F.array(F.lit("")))
+    return (
+        messages.join(labels, ["tenant", "message_id"])
+        .withColumn("recipients", recipients)
+        .withColumn("weight", F.lit(1.0) / F.size("recipients"))
+        .select(
+            "tenant",
+            "sender",
+            "sender_domain",
+            F.explode("recipients").alias("recipient"),
+            "message_id",
+            F.col("received_at").alias("event_timestamp"),
+            "seq",
+            "label",
+            "weight",
+        )
+    )
+
+
+def _cutoff(cutoff_us: int, tenant_cutoffs_us: Mapping[str, int]) -> Column:
+    found = F.lit(cutoff_us)
+    for tenant, own_us in tenant_cutoffs_us.items():
+        found = F.when(F.col("tenant") == tenant, F.lit(own_us)).otherwise(found)
+    return found
+
+
+def write_training_rows(
+    spark: SparkSession,
+    files: Sequence[str],
+    out: Path,
+    *,
+    cutoff_us: int,
+    tenant_cutoffs_us: Mapping[str, int] = _NO_OTHERS,
+    tenant: str | None = None,
+    limit: int | None = None,
+) -> int:
+    """Write `training_rows` of a snapshot's files to a new folder of Parquet, and return how many there are.
+
+    limit: at most about this many rows, whole messages drawn by a hash of their id: the same ones each time. Raises
+    DataError where no message is labelled, StoreError where Spark fails.
+    """
+    if not files:
+        raise DataError("The event log is empty. Ingest mail with labels first.")
+    with translated("reading training rows"):
+        events = spark.read.parquet(*files)
+        rows = training_rows(events, cutoff_us=cutoff_us, tenant_cutoffs_us=tenant_cutoffs_us, tenant=tenant)
+        if limit is not None:
+            n = rows.count()
+            if n > limit:
+                draw = F.pmod(F.xxhash64("tenant", "message_id"), F.lit(_SAMPLES))
+                rows = rows.where(draw < int(_SAMPLES * limit / n))
+        rows.write.mode("error").parquet(str(out))
+        written: int = spark.read.parquet(str(out)).count()
+    if written == 0:
+        raise DataError("No message has a label that was known by the cut-off. Ingest labels, or move the cut-off.")
+    return written

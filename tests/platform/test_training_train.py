@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from mailwarden.domain.detector import Detector, FeatureTable, TrainingSet
+from mailwarden.errors import ContractError, DataError
+from mailwarden.stores.bundle import Bundle
+from mailwarden.stores.sql import open_engine, upgrade
+from mailwarden.stores.sql.artefacts import ModelArtefacts
+from mailwarden.stores.sql.registry import Registry
+from mailwarden.training.dataset import LabelledRows, ablated, labelled_rows
+from mailwarden.training.register import register
+from mailwarden.training.thresholds import Budgets
+from mailwarden.training.train import Trained, TrainingOptions, train
+from mailwarden_detectors import discover
+from mailwarden_detectors.header_rules.detector import HeaderRules
+
+DETECTORS = discover()
+OPTIONS = TrainingOptions(seed=5, budgets=Budgets(0.05, 0.02, 0.01))
+_WORDS = ["minutes", "meeting", "budget", "schedule", "review", "draft", "station", "lunch", "branch", "tests"]
+_BAD_WORDS = ["verify", "account", "password", "suspended", "click", "login", "confirm", "mailbox"]
+
+
+def _mail(n: int, seed: int) -> tuple[LabelledRows, dict[str, FeatureTable]]:
+    """n messages of one or two recipients; wording and history each tell the classes apart, but not surely."""
+    rng = np.random.default_rng(seed)
+    message = np.repeat(np.arange(n), rng.integers(1, 3, n))
+    bad = (rng.random(n) < 0.4)[message]
+    code = np.where(np.arange(n) % 2 == 0, "CP", "BE")[message]
+    shown = np.where(rng.random(n) < 0.1, ~bad[np.searchsorted(message, np.arange(n))], False)[message] ^ bad
+    rows = len(message)
+    columns: dict[str, NDArray[Any]] = {
+        name: np.full(rows, np.nan) for kind in DETECTORS.values() for name in kind.features
+    }
+    history = np.where(rng.random(n) < 0.15, 1.0, 0.0)[message]
+    columns["sender_activity:history"] = np.where(bad, history, 1.0 - history)
+    columns["relationship:days_known"] = np.where(columns["sender_activity:history"] > 0, rng.random(rows) * 90, np.nan)
+    texts = [" ".join(rng.choice(_BAD_WORDS + _WORDS if flag else _WORDS, 12)) for flag in shown]
+    columns["message_content:subject"] = np.array(texts, dtype=object)
+    columns["message_content:new_text"] = columns["message_content:subject"]
+    columns["message_content:gift_card_terms"] = ((code == "BE") & bad).astype(float)
+    first, order = labelled_rows(
+        tenant=["acme"] * rows,
+        message_id=[f"{number:032x}" for number in message],
+        recipient=[f"u{row}@acme.example" for row in range(rows)],
+        seq=message + 1,
+        at_us=message * 60_000_000,
+        labels=[str(c) if b else "ham" for c, b in zip(code, bad, strict=True)],
+        weight=1.0 / np.bincount(message)[message],
+    )
+    table = FeatureTable(columns, rows).take(order)
+    return first, {
+        name: FeatureTable({feature: table.columns[feature] for feature in kind.features}, rows)
+        for name, kind in DETECTORS.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def mail() -> tuple[LabelledRows, dict[str, FeatureTable]]:
+    return _mail(1200, 1)
+
+
+@pytest.fixture(scope="module")
+def trained(mail: tuple[LabelledRows, dict[str, FeatureTable]]) -> Trained:
+    return train(*mail, DETECTORS, OPTIONS)
+
+
+def _fused(bundle: Bundle, features: Mapping[str, FeatureTable]) -> NDArray[np.float64]:
+    detectors = bundle.load(DETECTORS)
+    return bundle.fusion.logit({name: detector.score(features[name]) for name, detector in detectors.items()})
+
+
+def test_the_bundle_judges_unseen_mail_better_than_any_of_its_detectors(trained: Trained) -> None:
+    fused = trained.evaluations["fused"].roca
+    alone = [trained.evaluations[name].roca for name in DETECTORS]
+    assert fused is not None
+    assert all(roca is not None and fused < roca for roca in alone)
+    rows, features = _mail(600, 2)
+    logit = _fused(Bundle.from_bytes(trained.bundle.to_bytes()), features)
+    assert np.mean(logit[rows.bad] >= trained.bundle.thresholds.banner) > 0.6
+    assert np.mean(logit[~rows.bad] >= trained.bundle.thresholds.banner) < 0.1
+
+
+def test_the_same_rows_and_seed_give_the_same_bundle_bytes(
+    mail: tuple[LabelledRows, dict[str, FeatureTable]], trained: Trained
+) -> None:
+    again = train(*mail, DETECTORS, OPTIONS)
+    assert again.bundle.to_bytes() == trained.bundle.to_bytes()
+    assert again.fingerprint == trained.fingerprint
+
+
+def test_the_record_says_what_was_done(trained: Trained) -> None:
+    record = trained.bundle.record
+    assert record["messages"] == 1200
+    assert record["split"] == {"fuse_from": 900, "judge_from": 1050, "shared": False}
+    assert len(record["thresholds"]) == 3
+    assert record["held_out_good_reached"][0] <= 0.05
+    assert trained.evaluations["fused"].bad + trained.evaluations["fused"].good == 150
+    assert trained.bundle.categoriser == max(record["categories_right"], key=record["categories_right"].get)
+
+
+def test_ablated_views_have_no_say(mail: tuple[LabelledRows, dict[str, FeatureTable]]) -> None:
+    rows, features = mail
+    kinds = {"behaviour": DETECTORS["behaviour"]}
+    options = replace(OPTIONS, ablate=("sender_activity", "relationship"), refit=False)
+    without = train(rows, features, kinds, options)
+    full = train(rows, features, kinds, replace(OPTIONS, refit=False))
+    assert without.evaluations["behaviour"].roca > full.evaluations["behaviour"].roca + 5  # type: ignore[operator]
+    table = ablated(features["behaviour"], ("sender_activity",))
+    assert np.isnan(table.columns["sender_activity:history"]).all()
+    assert not np.isnan(features["behaviour"].columns["sender_activity:history"]).any()
+
+
+def test_held_out_mail_is_not_fitted_to(mail: tuple[LabelledRows, dict[str, FeatureTable]]) -> None:
+    seen: list[int] = []
+
+    class Spy(HeaderRules):
+        def fit(self, training: Any, *, seed: int) -> None:
+            seen.append(int(training.at_us.max()))
+            super().fit(training, seed=seed)
+
+    train(*mail, {"header_rules": Spy}, OPTIONS)
+    assert seen == [899 * 60_000_000, 1199 * 60_000_000]
+
+
+def test_a_kept_detector_is_calibrated_on_mail_it_did_not_learn_from_and_serves_as_it_was(
+    mail: tuple[LabelledRows, dict[str, FeatureTable]],
+) -> None:
+    rows, features = mail
+    seen: list[tuple[str, int]] = []
+
+    class Spy(HeaderRules):
+        def fit(self, training: Any, *, seed: int) -> None:
+            seen.append(("kept", int(training.at_us.max())))
+            super().fit(training, seed=seed)
+
+    kinds = {"behaviour": DETECTORS["behaviour"], "header_rules": Spy}
+    before = HeaderRules()
+    before.fit(TrainingSet(features["header_rules"], ~rows.bad, rows.labels, rows.weight, rows.at_us), seed=1)
+    kept = {"header_rules": before.to_bytes()}
+    found = train(rows, features, kinds, OPTIONS, kept=kept)
+    assert found.bundle.detectors["header_rules"] == kept["header_rules"]
+    assert seen == [("kept", 899 * 60_000_000)]
+    assert set(found.bundle.fusion.weights) == set(kinds) == set(found.evaluations) - {"fused"}
+    assert set(found.parameters) == {"behaviour"} and found.bundle.record["kept"] == ["header_rules"]
+    alone = train(rows, features, {"behaviour": DETECTORS["behaviour"]}, OPTIONS)
+    assert found.bundle.detectors["behaviour"] == alone.bundle.detectors["behaviour"]
+    with pytest.raises(DataError, match="all of them are kept"):
+        train(rows, features, {"header_rules": Spy}, OPTIONS, kept=kept)
+
+
+def test_tables_must_fit_the_rows(mail: tuple[LabelledRows, dict[str, FeatureTable]]) -> None:
+    rows, features = mail
+    kinds: dict[str, type[Detector]] = {"header_rules": DETECTORS["header_rules"]}
+    with pytest.raises(ContractError, match="there is none"):
+        train(rows, {}, kinds, OPTIONS)
+    with pytest.raises(ContractError, match="one of 3 rows"):
+        train(rows, {"header_rules": features["header_rules"].take(np.arange(3))}, kinds, OPTIONS)
+    with pytest.raises(DataError, match="No detector"):
+        train(rows, features, {}, OPTIONS)
+
+
+def test_a_training_is_registered_and_promoted(trained: Trained, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'models.db'}"
+    upgrade(url)
+    engine: sa.Engine = open_engine(url)
+    registry, artefacts = Registry(engine), ModelArtefacts(tmp_path / "models")
+    records = register(trained, registry, artefacts, code_revision="abc123", created_us=17, promote="first",
+                       event_log_version=4, known_by_us=16, inputs={"kept_from": None})  # fmt: skip
+    champion = registry.champion("bundle")
+    assert champion == records["bundle"]
+    data = artefacts.get(champion.artefact_uri, champion.artefact_sha256)
+    assert Bundle.from_bytes(data) == Bundle.from_bytes(trained.bundle.to_bytes())
+    text = records["message_text"].record
+    assert (text.data_fingerprint, text.code_revision, text.seed) == (trained.fingerprint, "abc123", 5)
+    assert (text.event_log_version, text.known_by_us) == (4, 16) == (
+        champion.record.event_log_version, champion.record.known_by_us)  # fmt: skip
+    assert champion.record.parameters["kept"] == [] and champion.record.parameters["kept_from"] is None
+    assert text.metrics["roca"] == trained.evaluations["message_text"].roca
+    again = register(trained, registry, artefacts, code_revision="abc123", created_us=18)
+    assert again["bundle"].version == 2
+    assert registry.champion("bundle") == champion
+    engine.dispose()
+
+
+def test_rows_are_put_in_order_of_arrival_and_messages_numbered_by_it() -> None:
+    rows, order = labelled_rows(
+        tenant=["b", "a", "a", "a"],
+        message_id=["m", "m", "n", "n"],
+        recipient=["x", "x", "y", "x"],
+        seq=np.array([1, 9, 4, 4]),
+        at_us=np.array([5, 7, 5, 5]),
+        labels=["ham", "SP", "CP", "CP"],
+        weight=np.array([1.0, 1.0, 0.5, 0.5]),
+    )
+    assert order.tolist() == [3, 2, 0, 1]
+    assert rows.message.tolist() == [0, 0, 1, 2]
+    assert rows.bad.tolist() == [True, True, False, True]
+    assert rows.of_messages().tolist() == [0, 2, 3]
+
+
+def test_the_fingerprint_tells_any_change(mail: tuple[LabelledRows, dict[str, FeatureTable]]) -> None:
+    rows, features = mail
+    table = features["message_text"]
+    seen = {rows.fingerprint(), rows.fingerprint([table])}
+    seen.add(replace(rows, labels=("SP", *rows.labels[1:])).fingerprint([table]))
+    other = dict(table.columns)
+    other["message_content:subject"] = np.array(["", *table.columns["message_content:subject"][1:]], dtype=object)
+    seen.add(rows.fingerprint([FeatureTable(other, table.n)]))
+    assert len(seen) == 4
+    assert rows.fingerprint([table]) in seen
+
+
+def test_an_unknown_label_is_refused() -> None:
+    with pytest.raises(DataError, match=r"'phish' .* unknown"):
+        labelled_rows(
+            tenant=["a"], message_id=["m"], recipient=[""], seq=np.array([1]), at_us=np.array([1]), labels=["phish"],
+            weight=np.ones(1),
+        )  # fmt: skip
