@@ -1,0 +1,145 @@
+"""One message and its history in, one decision with reasons out; the clock is handed in with the message."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mailwarden.domain.content import ContentView
+from mailwarden.domain.decision import Decision, TenantPolicy, apply_policy
+from mailwarden.domain.detector import FeatureTable, Signal
+from mailwarden.domain.events import Event
+from mailwarden.domain.message import Message
+from mailwarden.domain.views import ActivityView
+from mailwarden.errors import StoreError
+from mailwarden.scoring.champion import Champion
+from mailwarden.stores.accepted import LoggedRow
+from mailwarden.stores.online.reader import OnlineReader, ReadRequest, VectorSet
+from mailwarden.stores.online.watermark import Watermark
+
+
+class Champions(Protocol):
+    """Whatever knows the champion that serves now."""
+
+    @property
+    def current(self) -> Champion:
+        """The champion; raises NotFound where none was promoted."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A decision with the vectors behind it.
+
+    rows: one a recipient, as logged for skew. watermark: how far the tenant's features had folded, None where
+    nothing was, or the store could not be read.
+    """
+
+    decision: Decision
+    rows: tuple[LoggedRow, ...]
+    watermark: Watermark | None
+
+
+class Scorer:
+    """Joins content features of the message with online history and asks the champion."""
+
+    def __init__(
+        self, champions: Champions, reader: OnlineReader, views: Sequence[ActivityView], content: ContentView
+    ) -> None:
+        self._champions = champions
+        self._reader = reader
+        self._views = tuple(views)
+        self._content = content
+        self._names = {view.name: [f"{view.name}:{f.name}" for f in view.features] for view in views}
+        self._text = {f.name for f in content.features if f.dtype == "string"}
+
+    def score(self, message: Message, event: Event, policy: TenantPolicy, *, due_seq: int = 0) -> Scored:
+        """Score a message for all of its recipients; the worst of them decides.
+
+        event: what will be accepted; its seq does not matter here. due_seq: the highest seq that the online store
+        should have folded by now, 0 for none. Where the online store cannot be read the
+        decision rests on the message alone and says so.
+        """
+        champion = self._champions.current
+        flags: list[str] = []
+        request = ReadRequest(
+            event.tenant, event.sender, event.sender_domain, event.recipients, event.received_at_us, due_seq
+        )
+        try:
+            (vectors,) = self._reader.read([request])
+        except StoreError as exc:
+            (vectors,) = self._reader.unavailable([request])
+            flags.append(f"history unavailable: {type(exc).__name__}")
+        features = FeatureTable(self._columns(message, vectors), len(vectors.recipients))
+        scores = champion.score(features)
+        flags += [f"detector {name} gave no score" for name in scores.broken]
+        action = champion.thresholds.within(policy.false_positive_budget).action(scores.logit)
+        action, override = apply_policy(
+            action,
+            policy,
+            sender=event.sender,
+            sender_domain=event.sender_domain,
+            authenticated=event.authenticated is True,
+        )
+        signals: list[Signal] = []
+        category = None
+        if action != "deliver":
+            signals = champion.reasons(features, scores)
+            category = champion.category(features, scores)
+        if override is not None:
+            signals.insert(0, override)
+        if any("stale" in status for status in vectors.status.values()):
+            flags.append("history is stale: the feature writer lags")
+        decision = Decision(
+            score=scores.probability,
+            logit=scores.logit,
+            decision=action,
+            category=category,
+            signals=signals,
+            detectors=scores.detectors,
+            models={"bundle": champion.version, **champion.detector_versions},
+            degraded=bool(flags),
+            flags=flags,
+        )
+        return Scored(decision, logged_rows(vectors, self._views), vectors.watermark)
+
+    def _columns(self, message: Message, vectors: VectorSet) -> Mapping[str, NDArray[Any]]:
+        n = len(vectors.recipients)
+        columns: dict[str, NDArray[Any]] = {}
+        prefix = self._content.name + ":"
+        for name, value in self._content.compute(message).items():
+            if name in self._text:
+                column = np.empty(n, dtype=object)
+                column[:] = value
+            else:
+                column = np.full(n, np.nan if value is None else float(value), dtype=np.float64)
+            columns[prefix + name] = column
+        for view in self._views:
+            values = vectors.values[view.name]
+            for index, full_name in enumerate(self._names[view.name]):
+                columns[full_name] = values[:, index]
+        return columns
+
+
+def logged_rows(vectors: VectorSet, views: Sequence[ActivityView]) -> tuple[LoggedRow, ...]:
+    """The vectors as the spool keeps them, one row a recipient, NaN as None."""
+    values = {view.name: nulls_as_none(vectors.values[view.name]) for view in views}
+    return tuple(
+        LoggedRow(
+            recipient,
+            {name: rows[i] for name, rows in values.items()},
+            {view.name: int(vectors.as_of_seq[view.name][i]) for view in views},
+            {view.name: vectors.status[view.name][i] for view in views},
+            {view.name: view.version for view in views},
+        )
+        for i, recipient in enumerate(vectors.recipients)
+    )
+
+
+def nulls_as_none(values: NDArray[np.float64]) -> list[list[float | None]]:
+    """Rows of plain floats with None for NaN, which JSON cannot hold."""
+    return [[None if value != value else value for value in row] for row in values.tolist()]

@@ -1,0 +1,92 @@
+"""A detector that fails in any way costs neither the decision nor the reasons of the others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from structlog.testing import capture_logs
+
+from mailwarden.domain.decision import Calibration, Fusion, Thresholds
+from mailwarden.domain.detector import FeatureTable, Signal
+from mailwarden.scoring.champion import Champion
+
+TABLE = FeatureTable({"relationship:score": np.array([1.0, 2.0])}, 2)
+
+
+class Sound:
+    features = ("relationship:score",)
+
+    def score(self, features: FeatureTable) -> Any:
+        return features.columns["relationship:score"]
+
+    def explain(self, features: FeatureTable, row: int, *, limit: int = 3) -> list[Any]:
+        return [Signal("sound", "because", 1.0)]
+
+    def categorise(self, features: FeatureTable) -> list[str] | None:
+        return ["BE"] * features.n
+
+
+class Failing(Sound):
+    def __init__(self, score: Callable[[FeatureTable], Any]) -> None:
+        self._score = score
+
+    def score(self, features: FeatureTable) -> Any:
+        return self._score(features)
+
+    def explain(self, features: FeatureTable, row: int, *, limit: int = 3) -> list[Any]:
+        raise KeyError("no such word as secret@acme.example")
+
+    def categorise(self, features: FeatureTable) -> list[str] | None:
+        raise RuntimeError("no category")
+
+
+def _raise(features: FeatureTable) -> Any:
+    raise ValueError("the model met secret@acme.example")
+
+
+def champion(failing: Failing, categoriser: str = "") -> Champion:
+    return Champion(
+        version=1,
+        detectors={"failing": failing, "sound": Sound()},  # type: ignore[dict-item]
+        detector_versions={"failing": 1, "sound": 1},
+        fusion=Fusion(
+            {"failing": 1.0, "sound": 1.0}, 0.5, {"failing": Calibration(2.0, -3.0), "sound": Calibration(1.0, 0.0)}
+        ),
+        thresholds=Thresholds(0.0, 1.0, 2.0),
+        content_view="message_content",
+        categoriser=categoriser,
+    )
+
+
+@pytest.mark.parametrize(
+    "score",
+    [_raise, lambda f: np.full(f.n + 1, 1.0), lambda f: 3.0, lambda f: ["many"] * f.n, lambda f: None,
+     lambda f: np.full(f.n, math.nan)],
+)  # fmt: skip
+def test_a_detector_that_fails_counts_as_undecided_and_is_named(score: Callable[[FeatureTable], Any]) -> None:
+    scores = champion(Failing(score)).score(TABLE)
+    assert scores.broken == ("failing",)
+    assert scores.detectors["failing"] == pytest.approx(0.5)
+    assert (scores.worst, scores.logit) == (1, pytest.approx(2.5))
+
+
+def test_one_that_fails_to_explain_or_to_categorise_leaves_the_others_theirs() -> None:
+    served = champion(Failing(lambda f: np.full(f.n, 1.0)), categoriser="failing")
+    scores = served.score(TABLE)
+    assert scores.broken == ()
+    assert [signal.name for signal in served.reasons(TABLE, scores)] == ["sound"]
+    assert served.category(TABLE, scores) == "SP"
+
+
+def test_failures_are_told_with_the_detectors_name_now_and_then_and_quote_no_mail() -> None:
+    served = champion(Failing(_raise))
+    with capture_logs() as told:
+        for _ in range(100):
+            served.score(TABLE)
+    assert [line["times"] for line in told] == [1, 2, 4, 8, 16, 32, 64]
+    assert all(line["detector"] == "failing" and line["error"] == "ValueError" for line in told)
+    assert __file__ in told[0]["at"] and "secret" not in str(told)

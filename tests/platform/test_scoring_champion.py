@@ -1,0 +1,152 @@
+"""The champion: the worst recipient decides, a broken detector does not, and withheld views stay unseen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mailwarden.domain.decision import Calibration, Fusion, Thresholds, sigmoid
+from mailwarden.domain.detector import FeatureTable, Signal
+from mailwarden.scoring.champion import Champion, strongest
+
+
+@dataclass
+class Told:
+    """A detector that says what it is told to, and remembers what it was shown."""
+
+    features: tuple[str, ...]
+    scores: Any = 0.0
+    signals: Sequence[Signal] = ()
+    category: str | None = None
+    shown: list[FeatureTable] = field(default_factory=list)
+
+    def score(self, features: FeatureTable) -> NDArray[np.float64]:
+        self.shown.append(features)
+        if isinstance(self.scores, str):
+            return np.asarray(features.columns[self.scores], dtype=np.float64)
+        return np.full(features.n, self.scores, dtype=np.float64)
+
+    def explain(self, features: FeatureTable, row: int, *, limit: int = 3) -> list[Signal]:
+        self.shown.append(features)
+        return list(self.signals)[:limit]
+
+    def categorise(self, features: FeatureTable) -> list[str] | None:
+        self.shown.append(features)
+        return None if self.category is None else [self.category] * features.n
+
+
+def champion(detectors: dict[str, Any], *, categoriser: str = "", withheld: frozenset[str] = frozenset(),
+             slopes: dict[str, float] | None = None) -> Champion:  # fmt: skip
+    slopes = slopes or {}
+    calibrations = {name: Calibration(slopes.get(name, 1.0), -0.5) for name in detectors}
+    return Champion(
+        version=3,
+        detectors=detectors,
+        detector_versions={name: 1 for name in detectors},
+        fusion=Fusion({name: 1.0 for name in detectors}, 0.25, calibrations),
+        thresholds=Thresholds(0.5, 0.8, 0.9),
+        content_view="message_content",
+        categoriser=categoriser,
+        withheld=withheld,
+    )
+
+
+def table(**columns: Sequence[Any]) -> FeatureTable:
+    made = {
+        name.replace("__", ":"): np.array(values, dtype=object if isinstance(values[0], str) else np.float64)
+        for name, values in columns.items()
+    }
+    return FeatureTable(made, len(next(iter(columns.values()))))
+
+
+THREE = {"message_content__words": ["a", "a", "a"], "relationship__score": [-2.0, 3.0, 1.0]}
+
+
+def test_the_worst_recipient_decides() -> None:
+    text = Told(("message_content:words",), 1.0)
+    behaviour = Told(("relationship:score",), "relationship:score")
+    scores = champion({"text": text, "behaviour": behaviour}).score(table(**THREE))
+    assert scores.worst == 1
+    assert scores.logit == pytest.approx(0.25 + (1.0 - 0.5) + (3.0 - 0.5))
+    assert scores.probability == pytest.approx(1 / (1 + math.exp(-3.25)))
+    assert scores.detectors == {
+        "text": pytest.approx(float(sigmoid(np.float64(0.5)))),  # type: ignore[arg-type]
+        "behaviour": pytest.approx(float(sigmoid(np.float64(2.5)))),  # type: ignore[arg-type]
+    }
+    assert scores.broken == ()
+
+
+def test_a_detector_of_content_alone_runs_once_for_all_recipients() -> None:
+    text = Told(("message_content:words",), 1.0)
+    behaviour = Told(("message_content:words", "relationship:score"), "relationship:score")
+    served = champion({"text": text, "behaviour": behaviour})
+    served.score(table(**THREE))
+    assert [shown.n for shown in text.shown] == [1]
+    assert [shown.n for shown in behaviour.shown] == [3]
+
+
+@pytest.mark.parametrize("nonsense", [math.nan, math.inf, -math.inf])
+def test_a_detector_without_a_finite_score_says_nothing_and_is_named(nonsense: float) -> None:
+    broken, text = Told(("relationship:score",), nonsense), Told(("message_content:words",), 2.0)
+    served = champion({"broken": broken, "text": text}, slopes={"broken": 4.0})
+    scores = served.score(table(**THREE))
+    assert scores.broken == ("broken",)
+    assert scores.detectors["broken"] == pytest.approx(0.5)
+    assert scores.logit == pytest.approx(0.25 + 0.0 + 1.5)
+
+
+def test_a_broken_detector_that_was_never_trusted_does_no_harm() -> None:
+    served = champion({"broken": Told(("relationship:score",), math.nan)}, slopes={"broken": 0.0})
+    scores = served.score(table(**THREE))
+    assert math.isfinite(scores.logit) and 0.0 <= scores.probability <= 1.0
+
+
+def test_a_withheld_view_is_seen_by_nobody() -> None:
+    told = Told(("relationship:score",), 1.0, [Signal("s", "because", 1.0)], "CP")
+    other = Told(("sender_activity:score",), 1.0)
+    served = champion({"told": told, "other": other}, categoriser="told",
+                      withheld=frozenset({"relationship", "message_content"}))  # fmt: skip
+    features = table(**THREE, sender_activity__score=[1.0, 2.0, 3.0])
+    scores = served.score(features)
+    served.reasons(features, scores)
+    served.category(features, scores)
+    for shown in told.shown:
+        assert np.isnan(shown.columns["relationship:score"]).all()
+        # Text is null as text, as it was in training.
+        assert shown.text("message_content:words") == [""] * shown.n
+    assert len(told.shown) == 3
+    assert other.shown[0].columns["sender_activity:score"].tolist() == [1.0, 2.0, 3.0]
+    assert features.columns["relationship:score"].tolist() == THREE["relationship__score"]
+
+
+def test_reasons_are_of_the_worst_row_weighted_as_the_fusion_trusts_strongest_first() -> None:
+    weak = Told(("relationship:score",), "relationship:score", [Signal("a", "first", 2.0), Signal("b", "second", -1.0)])
+    strong = Told(("message_content:words",), 0.0, [Signal("c", "third", 1.0), Signal("a", "again", 1.5)])
+    served = champion({"weak": weak, "strong": strong}, slopes={"weak": 1.0, "strong": 4.0})
+    features = table(**THREE)
+    scores = served.score(features)
+    weak.shown.clear()
+    reasons = served.reasons(features, scores)
+    assert [(s.name, s.words, s.weight) for s in reasons] == [("a", "again", 6.0), ("c", "third", 4.0)]
+    assert weak.shown[0].columns["relationship:score"].tolist() == [3.0]
+    assert len(served.reasons(features, scores, limit=1)) == 1
+
+
+def test_the_category_is_the_categorisers_and_spam_where_it_has_none() -> None:
+    features = table(**THREE)
+    one, two = Told(("relationship:score",), category="BE"), Told(("relationship:score",))
+    for name, expected in (("one", "BE"), ("two", "SP"), ("", "SP"), ("gone", "SP")):
+        served = champion({"one": one, "two": two}, categoriser=name)
+        assert served.category(features, served.score(features)) == expected
+
+
+def test_each_reason_is_given_once_at_its_strongest() -> None:
+    signals = [Signal("a", "x", 1.0), Signal("a", "y", 2.0), Signal("b", "z", 2.0), Signal("c", "w", 0.0)]
+    assert [(s.name, s.words) for s in strongest(signals, 5)] == [("a", "y"), ("b", "z")]
+    assert [s.name for s in strongest(signals, 1)] == ["a"]

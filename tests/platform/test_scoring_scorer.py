@@ -1,0 +1,194 @@
+"""The scorer over a real Redis: history in, a decision out, and a decision also without history."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mailwarden.domain.content import ContentFeature, ContentView
+from mailwarden.domain.decision import Calibration, Fusion, TenantPolicy, Thresholds
+from mailwarden.domain.detector import FeatureTable, Signal
+from mailwarden.domain.events import Event
+from mailwarden.domain.facts import event_of
+from mailwarden.domain.message import Envelope, Message
+from mailwarden.domain.state import NEVER
+from mailwarden.domain.views import ActivityView
+from mailwarden.ingest.parse import parse_message
+from mailwarden.scoring.champion import Champion
+from mailwarden.scoring.scorer import Scorer, nulls_as_none
+from mailwarden.stores.online.client import Client, open_client
+from mailwarden.stores.online.reader import OnlineReader
+from mailwarden.stores.online.writer import OnlineWriter
+
+Views = tuple[ActivityView, ...]
+Events = Callable[..., list[Event]]
+AT_US = 1_710_000_000_000_000
+CONTENT = ContentView(
+    "message_content", 1, "tests", "",
+    (ContentFeature("subject", "string", "", "", ""), ContentFeature("urls", "int64", "", "", ""),
+     ContentFeature("ratio", "float64", "", "", "null here")),
+    lambda message: {"subject": message.subject, "urls": len(message.urls), "ratio": None},
+)  # fmt: skip
+
+
+class Watching:
+    """A detector whose score is a column's, 0 for null; it remembers what it was shown."""
+
+    features = ("sender_activity:received_30d", "relationship:known", "message_content:subject")
+
+    def __init__(self, column: str = "relationship:received_30d", bias: float = 0.0) -> None:
+        self.column, self.bias = column, bias
+        self.shown: FeatureTable | None = None
+
+    def score(self, features: FeatureTable) -> NDArray[np.float64]:
+        self.shown = features
+        return np.nan_to_num(features.columns[self.column]) + self.bias
+
+    def explain(self, features: FeatureTable, row: int, *, limit: int = 3) -> list[Signal]:
+        return [Signal("much_mail", "This sender has written to you a lot.", 1.0)]
+
+    def categorise(self, features: FeatureTable) -> list[str] | None:
+        return ["CP"] * features.n
+
+
+class Serving:
+    """A champion of one detector."""
+
+    def __init__(self, detector: Any) -> None:
+        self.current = Champion(
+            2, {"watching": detector}, {"watching": 4}, Fusion({"watching": 1.0}, 0.0, {"watching": Calibration(1, 0)}),
+            Thresholds(0.6, 0.9, 0.999), "message_content", "watching",
+        )  # fmt: skip
+
+
+def mail(sender: str = "s1@far.example", rcpt: tuple[str, ...] = ("u0@acme.example", "u1@acme.example")) -> Any:
+    raw = f"From: {sender}\r\nSubject: hello\r\n\r\nsee http://x.example/\r\n".encode()
+    envelope = Envelope(AT_US, sender, rcpt)
+    message = parse_message(raw, envelope)
+    event = event_of(
+        message, tenant="acme", own_domains=frozenset({"acme.example"}), seq=0, received_at_us=AT_US,
+        mail_from=sender, rcpt_to=rcpt,
+    )  # fmt: skip
+    return message, event
+
+
+@pytest.fixture
+def filled(redis_client: Client, activity_views: Views, mail_events: Events) -> Client:
+    OnlineWriter(redis_client, "mail", activity_views).fold(mail_events(300, seed=3))
+    return redis_client
+
+
+def scorer(client: Client, views: Views, detector: Any) -> Scorer:
+    return Scorer(Serving(detector), OnlineReader(client, "mail", views), views, CONTENT)
+
+
+def test_every_recipients_history_reaches_the_detectors(filled: Client, activity_views: Views) -> None:
+    detector = Watching()
+    message, event = mail()
+    scored = scorer(filled, activity_views, detector).score(message, event, TenantPolicy())
+    shown = detector.shown
+    assert shown is not None and shown.n == 2
+    assert shown.text("message_content:subject") == ["hello", "hello"]
+    assert shown.columns["message_content:urls"].tolist() == [1.0, 1.0]
+    assert np.isnan(shown.columns["message_content:ratio"]).all()
+    for view in activity_views:
+        for index, feature in enumerate(view.features):
+            column = shown.columns[f"{view.name}:{feature.name}"]
+            logged = [row.values[view.name][index] for row in scored.rows]
+            assert [None if math.isnan(v) else v for v in column.tolist()] == logged
+    assert [row.recipient for row in scored.rows] == ["u0@acme.example", "u1@acme.example"]
+    per_recipient = shown.columns["relationship:received_30d"]
+    assert scored.decision.logit == pytest.approx(float(np.nanmax(per_recipient)))
+    assert all(row.as_of_seq["sender_activity"] > 0 for row in scored.rows)
+    assert scored.watermark is not None and scored.watermark.seq == 300
+    assert scored.decision.models == {"bundle": 2, "watching": 4}
+    assert (scored.decision.degraded, scored.decision.flags) == (False, [])
+
+
+def test_a_delivered_message_needs_no_reasons(filled: Client, activity_views: Views) -> None:
+    message, event = mail()
+    decision = scorer(filled, activity_views, Watching(bias=-1e3)).score(message, event, TenantPolicy()).decision
+    assert (decision.decision, decision.category, decision.signals) == ("deliver", None, [])
+
+
+def test_a_stopped_message_has_a_category_and_reasons_in_sentences(filled: Client, activity_views: Views) -> None:
+    message, event = mail()
+    decision = scorer(filled, activity_views, Watching(bias=1e3)).score(message, event, TenantPolicy()).decision
+    assert (decision.decision, decision.category) == ("quarantine", "CP")
+    assert [s.words for s in decision.signals] == ["This sender has written to you a lot."]
+
+
+@pytest.mark.parametrize("name", ["s1@far.example", "far.example"])
+def test_a_blocked_sender_is_stopped_whatever_the_models_say(filled: Client, activity_views: Views, name: str) -> None:
+    message, event = mail()
+    policy = TenantPolicy(block_senders=frozenset({name}), allow_senders=frozenset({name}))
+    decision = scorer(filled, activity_views, Watching(bias=-1e3)).score(message, event, policy).decision
+    assert decision.decision == "quarantine" and decision.score < 0.01
+    assert decision.signals[0].words == f"{name} is on your block list"
+
+
+@pytest.mark.parametrize(
+    ("authenticated", "expected"), [(True, "deliver"), (False, "quarantine"), (None, "quarantine")]
+)
+def test_an_allowed_sender_passes_only_when_authenticated(
+    filled: Client, activity_views: Views, authenticated: bool | None, expected: str
+) -> None:
+    message, event = mail()
+    policy = TenantPolicy(allow_senders=frozenset({"far.example"}))
+    judged = scorer(filled, activity_views, Watching(bias=1e3))
+    decision = judged.score(message, replace(event, authenticated=authenticated), policy).decision
+    assert decision.decision == expected
+    if expected == "deliver":
+        assert [s.words for s in decision.signals] == ["far.example is on your allow list and is authenticated"]
+        assert decision.category is None
+
+
+def test_a_score_that_is_no_number_is_flagged(filled: Client, activity_views: Views) -> None:
+    message, event = mail()
+    decision = scorer(filled, activity_views, Watching(bias=math.nan)).score(message, event, TenantPolicy()).decision
+    assert decision.degraded is True and decision.flags == ["detector watching gave no score"]
+    assert decision.score == pytest.approx(0.5)
+
+
+def test_without_the_store_the_message_alone_decides_and_it_is_said(activity_views: Views, tmp_path: Path) -> None:
+    detector = Watching()
+    message, event = mail()
+    with open_client(f"unix://{tmp_path}/none.sock") as client:
+        scored = scorer(client, activity_views, detector).score(message, event, TenantPolicy())
+    assert scored.decision.degraded is True
+    assert scored.decision.flags == ["history unavailable: StoreUnavailable"]
+    assert scored.watermark is None
+    assert detector.shown is not None
+    assert detector.shown.columns["message_content:urls"].tolist() == [1.0, 1.0]
+    assert np.isnan(detector.shown.columns["relationship:received_30d"]).all()
+    for row in scored.rows:
+        assert set(row.status.values()) == {"unavailable"} and set(row.as_of_seq.values()) == {NEVER}
+        assert all(value is None for values in row.values.values() for value in values)
+
+
+def test_a_writer_that_lags_is_said(filled: Client, activity_views: Views) -> None:
+    message, event = mail()
+    judged = scorer(filled, activity_views, Watching())
+    assert judged.score(message, event, TenantPolicy(), due_seq=300).decision.flags == []
+    late = judged.score(message, event, TenantPolicy(), due_seq=301).decision
+    assert late.degraded is True and late.flags == ["history is stale: the feature writer lags"]
+
+
+def test_mail_without_readable_sender_or_recipient_is_decided(filled: Client, activity_views: Views) -> None:
+    message, event = mail("", ())
+    assert isinstance(message, Message) and event.recipients == ()
+    scored = scorer(filled, activity_views, Watching()).score(message, event, TenantPolicy())
+    assert [row.recipient for row in scored.rows] == [""]
+    assert {row.status["sender_activity"] for row in scored.rows} == {"not_computable"}
+    assert scored.decision.degraded is False
+
+
+def test_null_is_none_and_everything_else_stays() -> None:
+    assert nulls_as_none(np.array([[1.5, np.nan], [0.0, -2.0]])) == [[1.5, None], [0.0, -2.0]]
