@@ -1,0 +1,282 @@
+"""The one place that wires things: settings in, rooms connected out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from functools import cached_property, partial
+
+import structlog
+from sqlalchemy import Engine
+
+from mailwarden.domain.addresses import address_domain, registrable_domain
+from mailwarden.domain.content import ContentView
+from mailwarden.domain.detector import Detector
+from mailwarden.domain.message import Envelope, Message
+from mailwarden.domain.views import ActivityView
+from mailwarden.errors import ConfigError, MailwardenError, NotFound
+from mailwarden.ingest.parse import parse_message
+from mailwarden.scoring.champion import Champion
+from mailwarden.scoring.scorer import Scorer
+from mailwarden.settings import Settings
+from mailwarden.stores.accepted import decode_accepted
+from mailwarden.stores.bundle import Bundle
+from mailwarden.stores.event_log import EventLog
+from mailwarden.stores.online.client import Client, open_client
+from mailwarden.stores.online.reader import OnlineReader
+from mailwarden.stores.online.writer import OnlineWriter
+from mailwarden.stores.raw_mail import RawMail
+from mailwarden.stores.spool import Spool
+from mailwarden.stores.spool_reader import SpoolReader
+from mailwarden.stores.sql import Decisions, Labels, ModelArtefacts, Registry, Tenants, open_engine, upgrade
+from mailwarden.stores.vector_log import VectorLog
+from mailwarden.training.register import BUNDLE
+from mailwarden_detectors import discover as discover_detectors
+from mailwarden_features import FeatureRepository
+from mailwarden_features import discover as discover_features
+from mailwarden_services.feature_writer.status import read_lag
+from mailwarden_services.feature_writer.writer import READER_NAME, FeatureWriter, Logs
+from mailwarden_services.scoring_api.app import Service
+from mailwarden_services.scoring_api.intake import Intake
+
+log = structlog.get_logger(__name__)
+
+MODEL_POLL_SECONDS = 1.0
+
+
+class Platform:
+    """Every part of one Mailwarden, each made when it is first asked for and once.
+
+    settings.redis_url must name a Redis for the parts that read or write online features; commands start one of
+    their own where it is empty (`mailwarden_services.embedded`).
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @cached_property
+    def features(self) -> FeatureRepository:
+        """The feature views found in the repository."""
+        return discover_features()
+
+    @property
+    def activity(self) -> tuple[ActivityView, ...]:
+        """The behavioural views."""
+        return self.features.activity
+
+    @property
+    def content(self) -> ContentView:
+        """The content view."""
+        return self.features.content
+
+    @cached_property
+    def detectors(self) -> dict[str, type[Detector]]:
+        """The detectors found."""
+        return discover_detectors()
+
+    @cached_property
+    def _engine(self) -> Engine:
+        self.settings.root.mkdir(parents=True, exist_ok=True)
+        upgrade(self.settings.database)
+        return open_engine(self.settings.database)
+
+    @cached_property
+    def tenants(self) -> Tenants:
+        """Tenants and their keys."""
+        return Tenants(self._engine)
+
+    @cached_property
+    def decisions(self) -> Decisions:
+        """The decision log."""
+        return Decisions(self._engine)
+
+    @cached_property
+    def labels(self) -> Labels:
+        """The label log."""
+        return Labels(self._engine)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The model registry."""
+        return Registry(self._engine)
+
+    @cached_property
+    def artefacts(self) -> ModelArtefacts:
+        """Model files by content."""
+        return ModelArtefacts(self.settings.models_path)
+
+    @cached_property
+    def events(self) -> EventLog:
+        """The event log."""
+        return EventLog(self.settings.events_path)
+
+    @cached_property
+    def raw(self) -> RawMail:
+        """Raw mail by content."""
+        return RawMail(self.settings.raw_path)
+
+    @cached_property
+    def vectors(self) -> VectorLog:
+        """The log of feature vectors."""
+        return VectorLog(self.settings.vectors_path)
+
+    @cached_property
+    def redis(self) -> Client:
+        """Client of the online store; raises ConfigError where no URL is set."""
+        url = self.settings.redis_url.get_secret_value()
+        if not url:
+            raise ConfigError(
+                "no Redis is named; set MAILWARDEN_REDIS_URL, or run `mailwarden serve`, which starts one"
+            )
+        return open_client(url, timeout_seconds=self.settings.redis_timeout_seconds)
+
+    @cached_property
+    def online_reader(self) -> OnlineReader:
+        """Reader of online features."""
+        return OnlineReader(self.redis, self.settings.project, self.activity)
+
+    @cached_property
+    def online_writer(self) -> OnlineWriter:
+        """Writer of online features."""
+        return OnlineWriter(self.redis, self.settings.project, self.activity)
+
+    def feature_writer(self) -> FeatureWriter:
+        """A feature writer over the spool; one may run at a time."""
+        logs = Logs(
+            events=self.events,
+            raw=self.raw,
+            vectors=self.vectors,
+            decisions=self.decisions,
+            labels=self.labels,
+            views=self.activity,
+        )
+        return FeatureWriter(
+            self.settings.spool_path,
+            self.online_writer,
+            logs,
+            tenants=lambda: [tenant.name for tenant in self.tenants.list()],
+        )
+
+    def champion(self) -> Champion:
+        """The champion, loaded; raises NotFound where none was promoted."""
+        record = self.registry.champion(BUNDLE)
+        if record is None:
+            raise NotFound("no model serves yet; run `mailwarden train`")
+        bundle = Bundle.from_bytes(self.artefacts.get(record.artefact_uri, record.artefact_sha256))
+        return Champion(
+            version=record.version,
+            detectors=bundle.load(self.detectors),
+            detector_versions=dict(bundle.versions),
+            fusion=bundle.fusion,
+            thresholds=bundle.thresholds,
+            content_view=self.content.name,
+            categoriser=bundle.categoriser,
+            withheld=frozenset(bundle.record["options"]["ablate"]),
+        )
+
+
+def parse(raw: bytes, envelope: Envelope, trusted_authserv_ids: frozenset[str]) -> Message:
+    """The platform's one parser, as stages take it."""
+    return parse_message(raw, envelope, trusted_authserv_ids=trusted_authserv_ids)
+
+
+def own_domain(address: str) -> str:
+    """Registrable domain of an address, "" where it has none."""
+    return registrable_domain(address_domain(address))
+
+
+class ServingChampion:
+    """The champion that serves, exchanged between two messages when the registry names another."""
+
+    def __init__(self, load: Callable[[], Champion], version: Callable[[], int | None]) -> None:
+        self._load, self._version = load, version
+        self._champion: Champion | None = None
+
+    @property
+    def current(self) -> Champion:
+        """The champion; raises NotFound where none was promoted."""
+        if self._champion is None:
+            self._champion = self._load()
+        return self._champion
+
+    async def follow(self) -> None:
+        """Look for another champion from time to time, and load it off the event loop."""
+        while True:
+            await asyncio.sleep(MODEL_POLL_SECONDS)
+            try:
+                version = await asyncio.to_thread(self._version)
+                if version is not None and (self._champion is None or version != self._champion.version):
+                    self._champion = await asyncio.to_thread(self._load)
+                    log.info("champion exchanged", version=version)
+            except MailwardenError as exc:
+                # The champion that serves goes on serving: a registry that is away must not stop mail.
+                log.warning("champion not refreshed", error=str(exc))
+
+
+def scoring_service(platform: Platform) -> Service:
+    """The scoring API's service: reads what the spool still holds, then follows the registry while it runs."""
+    settings = platform.settings
+    spool = Spool(settings.spool_path, fsync=settings.spool_fsync)
+
+    def version() -> int | None:
+        record = platform.registry.champion(BUNDLE)
+        return None if record is None else record.version
+
+    champions = ServingChampion(platform.champion, version)
+    scorer = Scorer(champions, platform.online_reader, platform.activity, platform.content)
+    intake = Intake(
+        scorer=scorer,
+        append=lambda payload: asyncio.ensure_future(spool.append_async(payload)),
+        decisions=platform.decisions,
+        labels=platform.labels,
+        events=platform.events,
+        domain_of=own_domain,
+        stale_after_seconds=settings.stale_after_seconds,
+    )
+
+    @contextlib.asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        restore(intake, settings)
+        with contextlib.suppress(NotFound):
+            _ = champions.current
+        follower = asyncio.create_task(champions.follow())
+        try:
+            yield
+        finally:
+            follower.cancel()
+            spool.close()
+
+    return Service(
+        intake=intake,
+        tenants=platform.tenants,
+        champion_version=lambda: champions.current.version,
+        checks={
+            "database": lambda: void(platform.tenants.list()),
+            "online store": partial(_ping, platform),
+        },
+        essential=frozenset({"database"}),
+        max_message_bytes=settings.max_message_bytes,
+        lifespan=lifespan,
+        writer_lag=partial(read_lag, settings.spool_path, since=time.time()),
+    )
+
+
+def restore(intake: Intake, settings: Settings) -> None:
+    """Show an intake the records that the logs do not hold yet: those behind the feature writer's checkpoint."""
+    reader = SpoolReader(settings.spool_path, READER_NAME)
+    try:
+        while records := reader.poll():
+            for _, payload in records:
+                intake.restore(decode_accepted(payload))
+    finally:
+        reader.close()
+
+
+def _ping(platform: Platform) -> None:
+    platform.online_reader.watermark("")
+
+
+def void(_: object) -> None:
+    """Nothing, whatever the value."""

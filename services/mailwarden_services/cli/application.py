@@ -1,0 +1,74 @@
+"""`mailwarden`: the command line."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from mailwarden import __version__, logs
+from mailwarden.errors import ConfigError, ContractError, DataError, MailwardenError, NotFound, StoreError
+from mailwarden_services.cli import commands, replay_command, tenant_commands
+from mailwarden_services.cli.progress import console, out
+
+EXIT_CODES = {DataError: 65, NotFound: 66, StoreError: 69, ContractError: 70, ConfigError: 78}
+"""What a script can trust: the codes of sysexits.h; 1 for anything else, 2 for a command line that is wrong."""
+
+app = typer.Typer(
+    name="mailwarden",
+    help=(
+        "Detects e-mail attacks over a shared feature store.\n\n"
+        "Start with `mailwarden demo`. On your own mail: `ingest`, `materialize`, `train`, `serve`, `score`; or "
+        "`replay`, which does all of it honestly and reports. Settings are environment variables MAILWARDEN_*; "
+        "what is kept lies under MAILWARDEN_HOME (default .mailwarden).\n\n"
+        "Exit codes: 0 done, 1 failed or a check did not hold, 2 wrong usage, 65 bad data, 66 not found, 69 a store "
+        "is down, 70 a view or detector breaks its contract, 78 wrong settings. Labelled files that are missing are "
+        "reported and counted with exit code 0, or 65 under `ingest --strict`.\n\n"
+        "Examples:\n\n"
+        "    mailwarden demo\n"
+        "    mailwarden replay ~/Maildir --labels ~/Maildir/INDEX --out artifacts/mine --domain your-domain.example\n"
+        "    mailwarden ingest --help"
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+commands.register(app)
+replay_command.register(app)
+tenant_commands.register(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"mailwarden {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", callback=_print_version, is_eager=True)
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens, as JSON on stderr.")] = False,
+) -> None:
+    """Set up logging for every command."""
+    logs.configure("INFO" if verbose else "ERROR")
+
+
+def main() -> None:
+    """Run the command line; errors become one line and an exit code of `EXIT_CODES`."""
+    try:
+        app()
+    except ValidationError as error:
+        if error.title != "Settings":
+            raise
+        # The value may be a secret: its name and what is wrong must do.
+        wrong = "; ".join(f"MAILWARDEN_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors() if e["loc"])
+        console.print(f"ConfigError: {wrong or error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(EXIT_CODES[ConfigError])
+    except MailwardenError as error:
+        console.print(f"{type(error).__name__}: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1))

@@ -1,0 +1,339 @@
+"""The commands of everyday: mail in, features, models, serving, scoring, and what state all is in.
+
+Engines are imported by the commands that need them: Feast and Spark take seconds, and `--help` should not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from mailwarden.errors import DataError, NotFound, StoreError
+from mailwarden.settings import Settings
+from mailwarden_services.cli.options import DEFAULT_TENANT, DomainsOption, TrustOption, now_us
+from mailwarden_services.cli.progress import console, out, stages, ticker
+
+if TYPE_CHECKING:
+    from mailwarden_services.bootstrap import Platform
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the application."""
+    for command in (ingest, materialize, train, serve, score, skew, status):
+        app.command()(command)
+
+
+def known_tenant(platform: Platform, name: str, domains: list[str], trusted: list[str]) -> Any:
+    """The tenant of that name, made where it is new, with domains and authserv-ids added where given."""
+    try:
+        tenant = platform.tenants.get(name)
+    except NotFound:
+        return platform.tenants.create(name, domains=domains, trusted_authserv_ids=trusted, created_us=now_us())
+    if domains or trusted:
+        return platform.tenants.update(
+            name,
+            domains=sorted({*tenant.domains, *domains}),
+            trusted_authserv_ids=sorted({*tenant.trusted_authserv_ids, *trusted}),
+        )
+    return tenant
+
+
+def ingest(
+    source: Annotated[Path, typer.Argument(help="An .eml, a folder of them, an mbox, a Maildir, or a tar (zst, gz).")],
+    labels: Annotated[
+        str | None, typer.Option(help="Index with a line `label path` a message: ham, spam or a category code.")
+    ] = None,
+    tenant: Annotated[
+        str, typer.Option("--tenant", help="Whose mail it is; the tenant is made where it is new.")
+    ] = DEFAULT_TENANT,
+    domain: DomainsOption = [],  # noqa: B006 - typer's way to say "none given"
+    trust: TrustOption = [],  # noqa: B006
+    label_delay: Annotated[float, typer.Option(help="Days from a message to when its label became known.")] = 0.0,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 65 where the index names mail that SOURCE does not hold.")
+    ] = False,
+) -> None:
+    """Read raw mail into the event log.
+
+    The same mail twice adds nothing; a crash in the middle leaves nothing half-seen. Run `materialize` after.
+
+    Lines of the index whose file is missing are named and counted, and the rest is ingested; the exit code is 0 then,
+    or 65 with --strict. Mail that the index does not name is history without a label.
+
+    Examples:
+
+        mailwarden ingest ~/Maildir --domain your-domain.example
+        mailwarden ingest mail.tar.zst --labels mail/INDEX --tenant acme --domain acme.example --trust mx.acme.example
+
+    An INDEX beside its mail:
+
+        ham  inbox/1.eml
+        spam inbox/2.eml
+        CP   inbox/3.eml
+    """
+    from mailwarden.domain.windows import DAY_US
+    from mailwarden.ingest.pipeline import ingest as ingest_source
+    from mailwarden.ingest.sources import open_source
+    from mailwarden.labelling.feedback import index_sink
+    from mailwarden.stores.spool import Spool
+    from mailwarden.stores.spool_reader import SpoolReader
+    from mailwarden_services.bootstrap import Platform
+    from mailwarden_services.feature_writer.writer import READER_NAME
+    from mailwarden_services.replay.experiment import read_index
+    from mailwarden_services.replay.spill import files_in
+
+    settings = Settings()
+    platform = Platform(settings)
+    # The API numbers events while it runs: two at once would give the same numbers out.
+    with Spool(settings.spool_path, fsync=settings.spool_fsync):
+        reader = SpoolReader(settings.spool_path, READER_NAME)
+        if reader.lag_bytes():
+            raise StoreError(
+                "the spool holds messages that are not logged yet; run `mailwarden serve` until it is empty"
+            )
+        reader.close()
+        owner = known_tenant(platform, tenant, domain, trust)
+        if not owner.domains:
+            console.print("[yellow]no domain of the tenant is known: all mail counts as inbound (--domain)[/]")
+        with ticker("ingesting", files_in(source)) as tick:
+            report = ingest_source(
+                open_source(source),
+                tenant=owner.name,
+                own_domains=frozenset(owner.domains),
+                trusted_authserv_ids=frozenset(owner.trusted_authserv_ids),
+                event_log=platform.events,
+                raw_mail=platform.raw,
+                labels=None if labels is None else read_index(source, labels),
+                label_delay_us=round(label_delay * DAY_US),
+                label_sink=index_sink(platform.labels),
+                progress=lambda done, _: tick(done),
+            )
+    out.print(
+        f"{report.messages} messages read: {report.added} added, {report.duplicates} known already; "
+        f"{report.labels} labels; {sum(report.defects.values())} defects of {len(report.defects)} kinds"
+    )
+    for path in report.missing[:10]:
+        console.print(f"[yellow]labelled but missing:[/] {path}", highlight=False)
+    if report.missing:
+        out.print(f"{len(report.missing)} labelled messages are missing from the source")
+        if strict:
+            raise DataError(
+                f"{labels} names {len(report.missing)} messages that {source} does not hold; what it holds was "
+                "ingested. Mend the index, or leave out --strict."
+            )
+
+
+def materialize() -> None:
+    """Compute features from the event log with Spark: offline Parquet, and states into Redis.
+
+    Run it after `ingest`. To run it again is safe: content is computed for new mail only, and what Redis already
+    knows better is left alone.
+
+    Examples:
+
+        mailwarden materialize
+        MAILWARDEN_REDIS_URL=redis://cache:6379/2 mailwarden materialize
+    """
+    from mailwarden_services.bootstrap import Platform
+    from mailwarden_services.embedded import with_redis
+    from mailwarden_services.loop import Loop
+
+    with with_redis(Settings()) as settings, stages("materialising") as begins:
+        report = Loop(Platform(settings)).materialize(begins)
+    table = Table("view", "rows", "loaded online", "seconds", "rows a second")
+    for view in report.views:
+        rate = view.rows / view.seconds if view.seconds else 0.0
+        table.add_row(view.view, f"{view.rows:,}", f"{view.loaded:,}", f"{view.seconds:.1f}", f"{rate:,.0f}")
+    out.print(table)
+
+
+def train(
+    detector: Annotated[list[str] | None, typer.Argument(help="Detectors to train; all by default.")] = None,
+    seed: Annotated[int, typer.Option(help="The same data and seed give the same models.")] = 7,
+    without: Annotated[
+        list[str], typer.Option(help="A view whose features are withheld; repeatable, for experiments.")
+    ] = [],  # noqa: B006
+) -> None:
+    """Train detectors on point-in-time-correct history, fuse them, and have the result serve.
+
+    Needs labelled mail that was ingested and materialised. A running `serve` takes the new models up by itself.
+
+    Examples:
+
+        mailwarden train
+        mailwarden train behaviour --seed 11
+        mailwarden train --without recipient_activity
+    """
+    from mailwarden_services.bootstrap import Platform
+    from mailwarden_services.embedded import with_redis
+    from mailwarden_services.loop import Loop
+
+    with with_redis(Settings()) as settings, stages("training") as begins:
+        trained = Loop(Platform(settings)).train(
+            now_us=now_us(),
+            known_by_us=None,
+            seed=seed,
+            detectors=tuple(detector or ()),
+            without=tuple(without),
+            reason="mailwarden train",
+            progress=begins,
+        )
+    out.print_json(data=trained)
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
+    socket: Annotated[Path | None, typer.Option(help="A unix socket to listen on instead.")] = None,
+) -> None:
+    """Run the scoring API and its feature writer, and a Redis of our own where MAILWARDEN_REDIS_URL is empty.
+
+    Stop it with Ctrl-C or SIGTERM: what was accepted is on disk and is taken up at the next start. The API describes
+    itself at /docs; `mailwarden tenant key NAME` gives a caller its key.
+
+    Examples:
+
+        mailwarden serve
+        mailwarden serve --host 0.0.0.0 --port 9000
+        mailwarden serve --socket /run/mailwarden/api.sock
+    """
+    from mailwarden_services.serving import serve as run_service
+
+    run_service(Settings(), host=host, port=port, socket=socket)
+
+
+def score(
+    files: Annotated[list[Path], typer.Argument(help="Raw messages (.eml).")],
+    tenant: Annotated[
+        str, typer.Option("--tenant", help="Whose mail it is: its history, domains and policy count. Must exist.")
+    ] = DEFAULT_TENANT,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a message, as the API answers.")] = False,
+) -> None:
+    """Decide on messages here and now, without leaving a trace. Exit code 0 whatever the decisions are.
+
+    The answer is that of the API with observe=false: score, decision, and the signals that drove it in words.
+
+    Examples:
+
+        mailwarden score suspicious.eml
+        mailwarden score inbox/*.eml --tenant acme --json | jq -r '[.path, .decision] | @tsv'
+    """
+    from mailwarden_services.bootstrap import Platform
+    from mailwarden_services.embedded import with_redis
+    from mailwarden_services.local_scoring import local_scorer, score_file
+
+    with with_redis(Settings()) as settings:
+        platform = Platform(settings)
+        owner = platform.tenants.get(tenant)
+        scorer = local_scorer(platform)
+        with ticker("scoring", len(files)) if len(files) > 1 else contextlib.nullcontext(lambda done: None) as tick:
+            for number, file in enumerate(files, 1):
+                _print_answer(file, score_file(platform, owner, file, scorer), as_json)
+                tick(number)
+
+
+def _print_answer(file: Path, answer: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        line = json.dumps({"path": str(file), **answer})
+        out.print(line, soft_wrap=True, highlight=False, markup=False)
+        return
+    category = answer["category"] or ""
+    out.print(f"[bold]{escape(str(file))}[/]: {answer['decision']}  score {answer['score']:.6f}  {category}")
+    for signal in answer["signals"]:
+        out.print(f"  - {signal['words']}", highlight=False, markup=False)
+
+
+def skew() -> None:
+    """Recompute every logged feature vector with Spark and compare. Exit code 1 where one differs, or none is there.
+
+    A mismatch is a value that was served and is not what the event log says for that message at that place in the
+    order. Stale values were right for what had been folded by then, and count freshness lost.
+
+    Example:
+
+        mailwarden skew || echo "served values and history disagree"
+    """
+    from mailwarden_services.bootstrap import Platform
+    from mailwarden_services.loop import Loop
+
+    platform = Platform(Settings())
+    with stages("recomputing logged vectors", len(platform.activity)) as begins:
+        report = Loop(platform).skew(begins)
+    table = Table("view", "feature", "compared", "with history", "mismatches", "stale")
+    for line in report.features:
+        counts = (line.compared, line.with_history, line.mismatches, line.stale)
+        table.add_row(line.view, line.feature, *(f"{count:,}" for count in counts))
+    out.print(table)
+    out.print(
+        f"{report.mismatches} mismatching values among {report.compared_values:,} "
+        f"({report.values_with_history:,} with history behind them; {report.stale_values} stale)"
+    )
+    for view, found in report.other_versions.items():
+        out.print(f"{sum(found.values()):,} rows of other versions of {view} were not compared")
+    if report.mismatches or not report.compared_values:
+        raise typer.Exit(1)
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+) -> None:
+    """What is in the stores, how fresh it is, and which models serve.
+
+    Examples:
+
+        mailwarden status
+        mailwarden status --json | jq .tenants.default
+    """
+    from mailwarden.training.register import BUNDLE
+    from mailwarden_services.bootstrap import Platform
+    from mailwarden_services.embedded import with_redis
+
+    settings = Settings()
+    platform = Platform(settings)
+    champion = platform.registry.champion(BUNDLE)
+    found: dict[str, Any] = {
+        "home": str(settings.root),
+        "events": platform.events.count(),
+        "spool_bytes_not_logged": _spool_lag(settings),
+        "model": None if champion is None else {"version": champion.version, "metrics": champion.record.metrics},
+        "tenants": {},
+    }
+    with with_redis(settings) as named:
+        reader = Platform(named).online_reader
+        for tenant in platform.tenants.list():
+            mark = reader.watermark(tenant.name)
+            found["tenants"][tenant.name] = {
+                "last_seq": platform.events.last_seq(tenant.name),
+                "online_seq": None if mark is None else mark.seq,
+                "decisions": platform.decisions.count(tenant.name),
+                "labels": platform.labels.count(tenant.name),
+            }
+    if as_json:
+        out.print_json(data=found)
+        return
+    out.print(f"home {found['home']}: {found['events']:,} events; {found['spool_bytes_not_logged']} bytes in the spool")
+    out.print("no model serves; run `mailwarden train`" if champion is None else f"bundle {champion.version} serves")
+    table = Table("tenant", "last seq", "online seq", "decisions", "labels")
+    for name, row in found["tenants"].items():
+        table.add_row(name, *(str(row[key]) for key in ("last_seq", "online_seq", "decisions", "labels")))
+    out.print(table)
+
+
+def _spool_lag(settings: Settings) -> int:
+    from mailwarden.stores.spool_reader import SpoolReader
+    from mailwarden_services.feature_writer.writer import READER_NAME
+
+    if not settings.spool_path.exists():
+        return 0
+    reader = SpoolReader(settings.spool_path, READER_NAME)
+    try:
+        return reader.lag_bytes()
+    finally:
+        reader.close()

@@ -1,0 +1,159 @@
+"""`mailwarden tenant`: tenants, their policies and their API keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from mailwarden.settings import Settings
+from mailwarden_services.cli.options import DomainsOption, TrustOption, now_us
+from mailwarden_services.cli.progress import out
+
+Name = Annotated[str, typer.Argument(help="The tenant.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add `tenant` and its commands to the application."""
+    tenants = typer.Typer(
+        help=(
+            "Tenants, their policies and their API keys.\n\n"
+            "A tenant is whose mail it is: no tenant sees another's. `ingest --tenant` makes one too.\n\n"
+            "Example:\n\n    KEY=$(mailwarden tenant key acme --label gateway)"
+        ),
+        no_args_is_help=True,
+    )
+    commands: dict[str, Callable[..., None]] = {
+        "list": listing,
+        "create": create,
+        "policy": policy,
+        "key": key,
+        "keys": keys,
+        "revoke": revoke,
+    }
+    for name, command in commands.items():
+        tenants.command(name)(command)
+    app.add_typer(tenants, name="tenant")
+
+
+def listing() -> None:
+    """List tenants with their domains.
+
+    Example:
+
+        mailwarden tenant list
+    """
+    from mailwarden_services.bootstrap import Platform
+
+    table = Table("tenant", "domains", "trusted authserv-ids")
+    for tenant in Platform(Settings()).tenants.list():
+        table.add_row(tenant.name, ", ".join(tenant.domains), ", ".join(tenant.trusted_authserv_ids))
+    out.print(table)
+
+
+def create(name: Name, domain: DomainsOption = [], trust: TrustOption = []) -> None:  # noqa: B006
+    """Make a tenant.
+
+    Example:
+
+        mailwarden tenant create acme --domain acme.example --domain acme.test --trust mx.acme.example
+    """
+    from mailwarden_services.bootstrap import Platform
+
+    Platform(Settings()).tenants.create(name, domains=domain, trusted_authserv_ids=trust, created_us=now_us())
+    out.print(f"tenant {name} made; `mailwarden tenant key {name}` gives it an API key")
+
+
+def policy(
+    name: Name,
+    allow: Annotated[
+        list[str], typer.Option(help="Deliver authenticated mail from this address or domain; repeatable.")
+    ] = [],  # noqa: B006 - typer's way to say "none given"
+    block: Annotated[list[str], typer.Option(help="Quarantine all mail from this address or domain; repeatable.")] = [],  # noqa: B006
+    remove: Annotated[list[str], typer.Option(help="Take it off both lists; repeatable.")] = [],  # noqa: B006
+    budget: Annotated[
+        float | None, typer.Option(help="Share of good mail that may be held back, as 0.001.", show_default=False)
+    ] = None,
+) -> None:
+    """Show a tenant's policy, after changing what the options say.
+
+    Addresses and domains are added to what is there; one that is allowed is no longer blocked, and the other way round.
+
+    Examples:
+
+        mailwarden tenant policy acme
+        mailwarden tenant policy acme --allow partner.example --block mallory@bad.example
+        mailwarden tenant policy acme --remove partner.example
+    """
+    from mailwarden.stores.sql.tenants import checked_policy
+    from mailwarden_services.bootstrap import Platform
+
+    tenants = Platform(Settings()).tenants
+    found = tenants.get(name).policy
+    given = checked_policy({"allow_senders": allow, "block_senders": block})
+    allowed, blocked = set(given["allow_senders"]), set(given["block_senders"])
+    dropped = set(checked_policy({"allow_senders": remove})["allow_senders"])
+    if allowed & blocked:
+        raise typer.BadParameter(f"{sorted(allowed & blocked)[0]} cannot be both allowed and blocked")
+    if allowed or blocked or dropped or budget is not None:
+        found = found.copy()
+        found["allow_senders"] = sorted(({*found.get("allow_senders", ())} - blocked - dropped) | allowed)
+        found["block_senders"] = sorted(({*found.get("block_senders", ())} - allowed - dropped) | blocked)
+        if budget is not None:
+            found["false_positive_budget"] = budget
+        found = tenants.update(name, policy=found).policy
+    table = Table("policy", "value")
+    table.add_row("allowed senders", ", ".join(found.get("allow_senders", ())))
+    table.add_row("blocked senders", ", ".join(found.get("block_senders", ())))
+    share = found.get("false_positive_budget")
+    table.add_row("false-positive budget", "the platform's" if share is None else f"{share:g}")
+    out.print(table, highlight=False)
+
+
+def key(name: Name, label: Annotated[str, typer.Option(help="What the key is for.")] = "default") -> None:
+    """Issue an API key and print it: the only time that it is shown.
+
+    Examples:
+
+        KEY=$(mailwarden tenant key acme)
+        mailwarden tenant key acme --label gateway
+    """
+    from mailwarden_services.bootstrap import Platform
+
+    out.print(Platform(Settings()).tenants.issue_key(name, label, now_us()), highlight=False, soft_wrap=True)
+
+
+def keys(name: Name) -> None:
+    """List a tenant's keys by label, revoked ones too; never the keys themselves.
+
+    Example:
+
+        mailwarden tenant keys acme
+    """
+    from mailwarden_services.bootstrap import Platform
+
+    table = Table("label", "issued", "revoked")
+    for found in Platform(Settings()).tenants.keys(name):
+        table.add_row(found.label, _day(found.created_us), "" if found.revoked_us is None else _day(found.revoked_us))
+    out.print(table)
+
+
+def revoke(name: Name, label: Annotated[str, typer.Option(help="Which key, as `tenant keys` lists it.")]) -> None:
+    """End a key for good; a running API may know it for some seconds more.
+
+    Example:
+
+        mailwarden tenant revoke acme --label gateway
+    """
+    from mailwarden_services.bootstrap import Platform
+
+    Platform(Settings()).tenants.revoke_key(name, label, now_us())
+    out.print(f"key {label} of tenant {name} works no more", markup=False, highlight=False)
+
+
+def _day(time_us: int) -> str:
+    time = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us)
+    return time.isoformat(" ", "seconds").replace("+00:00", " UTC")

@@ -1,0 +1,45 @@
+"""Scoring a file in this process, as the API would with `observe=false`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mailwarden.errors import DataError
+from mailwarden.ingest.receive import receive
+from mailwarden.ingest.sources import open_source
+from mailwarden.scoring.scorer import Scorer
+from mailwarden.stores.online.watermark import Watermark
+from mailwarden.stores.sql import Tenant
+from mailwarden_services.bootstrap import Platform, ServingChampion
+from mailwarden_services.scoring_api.answers import answer_of, policy_of, site_of
+
+
+def local_scorer(platform: Platform) -> Scorer:
+    """A scorer over the champion that serves now."""
+    champions = ServingChampion(platform.champion, lambda: None)
+    return Scorer(champions, platform.online_reader, platform.activity, platform.content)
+
+
+def score_file(platform: Platform, tenant: Tenant, file: Path, scorer: Scorer | None = None) -> dict[str, Any]:
+    """The API's answer for the one message in a file, leaving no trace; raises DataError where it is no message."""
+    messages = list(open_source(file))
+    if len(messages) != 1:
+        raise DataError(f"{file} holds {len(messages)} messages; give one message a file, or use `mailwarden replay`")
+    found = messages[0]
+    received = receive(found.raw, found.envelope, site_of(tenant))
+    message, event = received.message, received.event
+    if message.received_at_us is None:
+        raise DataError(f"{file} bears no time: no Received, no Date; give it one, as the mail system would")
+    scored = (scorer or local_scorer(platform)).score(message, event, policy_of(tenant))
+    age_seconds = _age_seconds(platform, scored.watermark, tenant)
+    return answer_of(scored, event, message, decision_id=None, age_seconds=age_seconds)
+
+
+def _age_seconds(platform: Platform, watermark: Watermark | None, tenant: Tenant) -> float | None:
+    if watermark is None:
+        return None
+    logged = platform.events.view()
+    if watermark.seq >= logged.last_seq(tenant.name):
+        return 0.0
+    return max(0.0, (logged.newest_us(tenant.name) - watermark.time_us) / 1e6)

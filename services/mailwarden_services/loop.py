@@ -1,0 +1,212 @@
+"""The steps of the loop as commands take them: materialise, train, promote, measure skew."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from mailwarden import __version__
+from mailwarden.domain.detector import Detector
+from mailwarden.domain.message import Envelope, Message
+from mailwarden.errors import DataError, NotFound
+from mailwarden.materialize.job import MaterializeReport, materialize
+from mailwarden.monitoring.skew import SkewReport, measure_skew, read_vectors
+from mailwarden.stores.bundle import Bundle
+from mailwarden.stores.feast.store import open_feature_store
+from mailwarden.stores.spark.fold_rows import read_events
+from mailwarden.stores.spark.session import spark_session
+from mailwarden.training.prepare import prepare
+from mailwarden.training.register import BUNDLE, register
+from mailwarden.training.rows import write_training_rows
+from mailwarden.training.train import TrainingOptions, train
+from mailwarden_features.feature_services import feast_objects
+from mailwarden_services.bootstrap import Platform, parse
+
+Progress = Callable[[str], None]
+
+
+def quiet(_: str) -> None:
+    """A progress that says nothing."""
+
+
+class Loop:
+    """Spark's side of one platform: materialisation, training and skew."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.platform = platform
+
+    @cached_property
+    def spark(self) -> SparkSession:
+        """The Spark session of this process, started when it is first needed."""
+        return spark_session(self.platform.settings, "mailwarden")
+
+    def materialize(self, progress: Progress = quiet) -> MaterializeReport:
+        """Bring offline files and the online store up to the event log."""
+        platform = self.platform
+        trusted = {t.name: frozenset(t.trusted_authserv_ids) for t in platform.tenants.list()}
+        return materialize(
+            self.spark,
+            platform.settings,
+            platform.activity,
+            platform.content,
+            TenantParser(trusted),
+            lambda what, done, total: progress(f"{what} ({done} of {total})"),
+        )
+
+    def train(
+        self,
+        *,
+        now_us: int,
+        known_by_us: int | None,
+        seed: int,
+        reason: str,
+        detectors: Sequence[str] = (),
+        without: Sequence[str] = (),
+        tenants_known_by_us: Mapping[str, int] | None = None,
+        progress: Progress = quiet,
+    ) -> dict[str, Any]:
+        """Train detectors on all labelled mail, register them and have the bundle serve.
+
+        Detectors that are not named stay in the bundle as the champion has them, fused anew with those that are.
+        now_us: the time of training, for the registry. known_by_us: labels known later are not seen; None for
+        `now_us`. tenants_known_by_us: the same for tenants whose mail lies in another time. detectors: names, all by
+        default. without: views to leave out. Returns what was done, as plain JSON values. Raises NotFound on an
+        unknown detector or view, DataError where there is too little labelled mail, or the champion's other detectors
+        were trained without other views.
+        """
+        platform = self.platform
+        _check_views(platform, without)
+        champion, kept = self._kept(detectors, without)
+        chosen = {
+            name: kind
+            for name, kind in platform.detectors.items()
+            if not detectors or name in detectors or (champion is not None and name in champion[1].detectors)
+        }
+        settings = platform.settings
+        store = open_feature_store(settings, feast_objects())
+        settings.run_path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=settings.run_path, prefix="train-") as folder:
+            rows = Path(folder) / "rows"
+            progress("reading training rows")
+            log = platform.events.snapshot()
+            cutoff_us = now_us if known_by_us is None else known_by_us
+            write_training_rows(
+                self.spark,
+                log.files,
+                rows,
+                cutoff_us=cutoff_us,
+                tenant_cutoffs_us=tenants_known_by_us or {},
+            )
+            found = prepare(store, rows, chosen, Path(folder), progress=progress)
+        options = TrainingOptions(seed=seed, ablate=tuple(without))
+        trained = train(found.rows, found.features, chosen, options, kept=kept, progress=progress)
+        records = register(
+            trained,
+            platform.registry,
+            platform.artefacts,
+            code_revision=code_revision(),
+            created_us=now_us,
+            event_log_version=log.version,
+            known_by_us=cutoff_us,
+            inputs={
+                "tenants_known_by_us": dict(tenants_known_by_us or {}),
+                "kept_from": champion[0] if champion and kept else None,
+            },
+            promote=reason,
+        )
+        return {
+            "version": records[BUNDLE].version,
+            "data_fingerprint": trained.fingerprint,
+            "messages": found.rows.n_messages,
+            "rows": found.rows.n,
+            "event_log_version": log.version,
+            "known_by_us": cutoff_us,
+            "seed": seed,
+            "kept": sorted(kept),
+            "without_views": list(without),
+            "thresholds": list(trained.threshold_words),
+            "held_out": {name: found.as_json() for name, found in trained.evaluations.items()},
+        }
+
+    def skew(self, progress: Progress = quiet) -> SkewReport:
+        """Recompute every logged vector and compare; raises NotFound where none was logged."""
+        platform = self.platform
+        logged = platform.vectors.snapshot()
+        if not logged.files:
+            raise NotFound(
+                f"no feature vector was logged yet in {platform.settings.vectors_path}; score mail with "
+                "`mailwarden serve` first: each message scored logs one"
+            )
+        events = read_events(self.spark, platform.events.snapshot().files)
+        vectors = read_vectors(self.spark, logged)
+        return measure_skew(events, vectors, platform.activity, platform.settings.run_path, progress)
+
+    def _kept(self, names: Sequence[str], without: Sequence[str]) -> tuple[tuple[int, Bundle] | None, dict[str, bytes]]:
+        """Where detectors are named, the champion (version, bundle) and those of its others that stay as they are.
+
+        One that is installed in another version since then does not stay: it is trained with the named ones.
+        """
+        platform = self.platform
+        _check_detectors(platform.detectors, names)
+        champion = platform.registry.champion(BUNDLE) if names else None
+        if champion is None:
+            return None, {}
+        bundle = Bundle.from_bytes(platform.artefacts.get(champion.artefact_uri, champion.artefact_sha256))
+        versions = {name: kind.version for name, kind in platform.detectors.items()}
+        kept = {
+            name: content
+            for name, content in bundle.detectors.items()
+            if name not in names and versions.get(name) == bundle.versions[name]
+        }
+        withheld = bundle.record["options"]["ablate"]
+        if kept and sorted(withheld) != sorted(without):
+            raise DataError(
+                f"the champion's other detectors ({', '.join(sorted(kept))}) were trained with "
+                f"{', '.join(withheld) or 'no view'} left out, and cannot be fused with ones trained with "
+                f"{', '.join(without) or 'no view'} left out; leave out the same views, or train all detectors"
+            )
+        return (champion.version, bundle), kept
+
+
+def _check_detectors(known: Mapping[str, type[Detector]], names: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise NotFound(f"there is no detector {name!r}; there are {', '.join(sorted(known))}")
+
+
+def _check_views(platform: Platform, names: Sequence[str]) -> None:
+    known = {view.name for view in platform.activity} | {platform.content.name}
+    for name in names:
+        if name not in known:
+            raise NotFound(f"there is no view {name!r} to leave out; there are {', '.join(sorted(known))}")
+
+
+class TenantParser:
+    """The platform's parser with each tenant's trusted authserv-ids, as it is sent to Spark's workers."""
+
+    def __init__(self, trusted: Mapping[str, frozenset[str]]) -> None:
+        self._trusted = dict(trusted)
+
+    def __call__(self, tenant: str, raw: bytes, envelope: Envelope) -> Message:
+        """The Message of a tenant's raw mail."""
+        return parse(raw, envelope, self._trusted.get(tenant, frozenset()))
+
+
+def code_revision() -> str:
+    """The git revision of the code, with `+changes` where files differ from it; the version outside of a checkout."""
+    here = Path(__file__).parent
+    try:
+        revision = _git(here, "rev-parse", "HEAD")
+        return revision + ("+changes" if _git(here, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return __version__
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()

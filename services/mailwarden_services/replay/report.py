@@ -1,0 +1,277 @@
+"""A replay's report: report.json for machines, report.md with its pictures for people."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mailwarden.domain.decision import ACTIONS
+from mailwarden_services.replay.figures import ScoreTable
+from mailwarden_services.replay.live import rfc3339
+from mailwarden_services.replay.pictures import draw_pictures
+from mailwarden_services.replay.summary import (
+    Grid,
+    budget_note,
+    category_grid,
+    category_words,
+    example_words,
+    mail_words,
+    ranking_grid,
+    ranking_row,
+    scores_of,
+    skew_rows,
+    speed_rows,
+    summary_table,
+    without_addresses,
+)
+
+__all__ = ["summary_table", "write_report"]
+
+_PICTURES = {
+    "scores": "How many good and bad messages got each fused score",
+    "recall": "Recall against the false-positive rate near zero",
+    "latency": "Latency of one message through HTTP",
+}
+
+
+_SPLIT_FACTS = {
+    "label_delay_days": "A label became known {} days after its message.",
+    "retrain_days": "Models were trained again every {} days.",
+    "labels_given": "{} labels were given on the way.",
+}
+
+
+def write_report(out: Path, report: Mapping[str, Any], table: ScoreTable) -> Path:
+    """Write report.json, report.md and its pictures into `out`; the path of report.md.
+
+    report: title, mail ("simulated" is said wherever figures stand), run, split, source, refused, what
+    `figures` returns (n, fused, detectors, decisions, latency), and, each where there is one, subsets (figures by
+    name), throughput, skew,
+    retrainings, example, ingest, training, seconds. What is absent is left out. No whole address is written,
+    whatever the report holds. table: what the pictures are drawn from.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    shown: dict[str, Any] = _plain(without_addresses(report))
+    pictures = draw_pictures(out, table, mail_words(shown))
+    _write(out / "report.json", json.dumps(shown, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+    path = out / "report.md"
+    _write(path, "\n\n".join(_sections(shown, pictures)) + "\n")
+    return path
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8", errors="replace")
+    os.replace(part, path)
+
+
+def _plain(value: Any) -> Any:
+    """JSON values: numbers of numpy as Python's, what is no finite number as null, anything else as words."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else without_addresses(str(value))
+
+
+def _sections(report: dict[str, Any], pictures: Mapping[str, Path]) -> list[str]:
+    mail = mail_words(report)
+    parts = [f"# {report.get('title') or 'Replay'}", _mail(report, mail)]
+    if report.get("fused"):
+        parts += _grid(ranking_grid(report, f"Good from bad, {mail}"))
+        parts += _grid(category_grid(report, f"By category, {mail}"))
+    parts += [f"![{_PICTURES[name]} ({mail})]({path.name})" for name, path in pictures.items()]
+    parts += _grid(_decisions(report, mail))
+    parts += _grid(_subsets(report, mail))
+    parts += _facts(f"Speed, {mail}", speed_rows(report), str((report.get("throughput") or {}).get("note") or ""))
+    parts += _facts("Skew: served values against those recomputed from the event log", skew_rows(report))
+    parts += _retrainings(report)
+    parts += _example(report, mail)
+    parts += _nested("Ingest", report.get("ingest"))
+    parts += _training(report)
+    parts += _nested("Seconds that each step took", report.get("seconds"))
+    parts += _run(report)
+    return parts
+
+
+def _mail(report: Mapping[str, Any], mail: str) -> str:
+    lines = [f"**{mail[:1].upper()}{mail[1:]}.**"]
+    if "simulated" in mail.lower():
+        lines.append(
+            "The mail is made up by a simulator. The figures show that the loop works; they say nothing about "
+            "how well it would do on real mail."
+        )
+    split = report.get("split") or {}
+    if split.get("test_messages") is not None:
+        words = f"{split['test_messages']:,} messages were scored over HTTP in order of arrival"
+        if split.get("train_messages") is not None:
+            words += f", {split['train_messages']:,} before them were history and training set"
+        if split.get("split_at"):
+            words += f"; the split is at {split['split_at']}"
+        lines.append(words + ".")
+    for name, words in _SPLIT_FACTS.items():
+        if split.get(name) is not None:
+            lines.append(words.format(_scalar_words(name, split[name])))
+    lines += _left_out(report)
+    return "\n".join(lines)
+
+
+def _left_out(report: Mapping[str, Any]) -> list[str]:
+    """What the figures are not of, in sentences; none where they are of all mail."""
+    source, refused = report.get("source") or {}, report.get("refused") or {}
+    lines: list[str] = []
+    if source.get("unlabelled"):
+        lines.append(
+            f"{source['unlabelled']:,} of {source['messages']:,} messages bear no label: they count as history and "
+            "are scored, but are in no figure of right and wrong."
+        )
+    if source.get("labelled_but_missing"):
+        lines.append(f"{source['labelled_but_missing']:,} lines of the label index name a message that is not there.")
+    if refused.get("count"):
+        statuses = ", ".join(f"{n:,} with {status}" for status, n in refused["by_status"].items())
+        lines.append(
+            f"{refused['count']:,} messages were refused by the API ({statuses}) and are in no figure; report.json "
+            "names them."
+        )
+    return lines
+
+
+def _grid(grid: Grid | None) -> list[str]:
+    if grid is None:
+        return []
+    lines = [
+        _row(grid.heading),
+        _row([":--", *["--:"] * (len(grid.heading) - 1)]),
+        *(_row([_cell(cell) for cell in row]) for row in grid.rows),
+    ]
+    parts = [f"## {grid.title}", "\n".join(lines)]
+    return [*parts, grid.note] if grid.note else parts
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def _facts(title: str, rows: Sequence[tuple[str, str]], note: str = "") -> list[str]:
+    return _grid(Grid(title, ("what", "measured"), tuple(rows), note)) if rows else []
+
+
+def _decisions(report: Mapping[str, Any], mail: str) -> Grid | None:
+    decisions: Mapping[str, Mapping[str, int]] = report.get("decisions") or {}
+    if not decisions:
+        return None
+    rows = tuple(
+        (category_words(label), f"{sum(counts.values()):,}", *(f"{counts.get(action, 0):,}" for action in ACTIONS))
+        for label, counts in decisions.items()
+    )
+    return Grid(f"What was decided, {mail}", ("label", "n", *ACTIONS), rows)
+
+
+def _subsets(report: Mapping[str, Any], mail: str) -> Grid | None:
+    subsets: Mapping[str, Mapping[str, Any]] = report.get("subsets") or {}
+    rows: list[tuple[str, ...]] = []
+    notes: list[str] = []
+    recalls: Sequence[Mapping[str, Any]] = ()
+    for name, figures in subsets.items():
+        fused = figures["fused"]
+        recalls = fused["recall"]
+        rows += [(name, f"{fused['bad']:,} / {fused['good']:,}", *ranking_row(*each)) for each in scores_of(figures)]
+        notes.append(f"{name}: {budget_note(fused)}")
+    if not rows:
+        return None
+    budgets = [f"recall at {100 * recall['budget']:g}% FPR" for recall in recalls]
+    heading = ("subset", "bad / good", "score", "1-ROCA%", "LAM%", *budgets)
+    return Grid(f"Subsets, {mail}", heading, tuple(rows), "\n".join(notes))
+
+
+def _retrainings(report: Mapping[str, Any]) -> list[str]:
+    trainings: Sequence[Mapping[str, Any]] = report.get("retrainings") or ()
+    if not trainings:
+        return []
+    names = list(dict.fromkeys(name for each in trainings for name, value in each.items() if _is_scalar(value)))
+    rows = tuple(tuple(_scalar_words(name, each.get(name)) for name in names) for each in trainings)
+    return _grid(Grid("Trainings", tuple(name.removesuffix("_us") for name in names), rows)) if names else []
+
+
+def _training(report: Mapping[str, Any]) -> list[str]:
+    """The first training: what stood held out as a table, the rest as a list."""
+    facts = dict(report.get("training") or {})
+    held_out = {name: found for name, found in (facts.pop("held_out", None) or {}).items() if "recall" in found}
+    parts = _nested("Training", facts)
+    if held_out:
+        first = next(iter(held_out.values()))
+        budgets = [f"recall at {100 * recall['budget']:g}% FPR" for recall in first["recall"]]
+        rows = tuple(ranking_row(name, found) for name, found in held_out.items())
+        title = f"Held out in training: {first['bad']:,} bad, {first['good']:,} good"
+        parts += _grid(Grid(title, ("score", "1-ROCA%", "LAM%", *budgets), rows, budget_note(first)))
+    return parts
+
+
+def _example(report: Mapping[str, Any], mail: str) -> list[str]:
+    explained = example_words(report)
+    if explained is None:
+        return []
+    verdict, reasons = explained
+    return [f"## One message explained, {mail}", "\n".join([verdict, "", *(f"- {words}" for words in reasons)])]
+
+
+def _run(report: Mapping[str, Any]) -> list[str]:
+    run = dict(report.get("run") or {})
+    if not run:
+        return []
+    command = run.pop("command_line", None) or run.pop("command", None)
+    parts = ["## To run it again"]
+    if command:
+        words = command if isinstance(command, str) else " ".join(str(word) for word in command)
+        parts.append(f"```\n{words}\n```")
+    return [*parts, *_nested("", run)]
+
+
+def _nested(title: str, values: Mapping[str, Any] | None) -> list[str]:
+    if not values:
+        return []
+    lines = _list(values, "")
+    return [f"## {title}", "\n".join(lines)] if title else ["\n".join(lines)]
+
+
+def _list(values: Mapping[str, Any], indent: str) -> list[str]:
+    lines: list[str] = []
+    for name, value in values.items():
+        if isinstance(value, Mapping) and any(not _is_scalar(item) for item in value.values()):
+            lines += [f"{indent}- {name}", *_list(value, indent + "  ")]
+        elif isinstance(value, Mapping):
+            words = ", ".join(f"{key} {_scalar_words(key, item)}" for key, item in value.items())
+            lines.append(f"{indent}- {name}: {words}")
+        elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
+            lines += [f"{indent}- {name}", *(line for item in value for line in _list(item, indent + "  "))]
+        elif isinstance(value, list):
+            lines.append(f"{indent}- {name}: {', '.join(map(str, value))}")
+        else:
+            lines.append(f"{indent}- {name}: {_scalar_words(name, value)}")
+    return lines
+
+
+def _is_scalar(value: Any) -> bool:
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+def _scalar_words(name: str, value: Any) -> str:
+    if value is None:
+        return "–"
+    if name.endswith("_us") and isinstance(value, int):
+        return rfc3339(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,122 @@
+"""Mail through HTTP in order of arrival: each message scored knowing the one before, labels after their delay."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mailwarden.domain.windows import HOUR_US
+from mailwarden.ingest.sources import RawMessage
+from mailwarden_services.replay.live import LiveService, Refused, rfc3339
+from mailwarden_services.replay.spill import Spilled
+from mailwarden_services.scoring_api.requests import MAX_LABELS
+
+LABEL_RHYTHM_US = HOUR_US
+
+
+@dataclass(frozen=True, slots=True)
+class PendingLabel:
+    """A label that becomes known later. message_id: ours; received_at_us: event time of the message."""
+
+    known_at_us: int
+    message_id: str
+    received_at_us: int
+    label: str
+
+
+@dataclass(slots=True)
+class ScoredMessage:
+    """One message's answer, and the seconds that the caller waited for it."""
+
+    message: Spilled
+    answer: dict[str, Any]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedMessage:
+    """A message that the API refused for what it is: HTTP status, and the words of the problem."""
+
+    message: Spilled
+    status: int
+    words: str
+
+
+@dataclass
+class Stream:
+    """Streams messages into a live service as one mail flow.
+
+    delay_us: from a message's event time to its label. pending: labels of earlier mail that are not known yet, in
+    order of their known time. refused: what the API would not take, in order of arrival.
+    """
+
+    service: LiveService
+    tenant: str
+    delay_us: int
+    pending: deque[PendingLabel] = field(default_factory=deque)
+    refused: list[RefusedMessage] = field(default_factory=list)
+    labels_given: int = 0
+    last_seq: int = 0
+    _next_us: int = 0
+
+    def run(
+        self,
+        messages: Sequence[Spilled],
+        read: Callable[[Spilled], RawMessage],
+        *,
+        before: Callable[[int], None],
+        progress: Callable[[int], None],
+    ) -> list[ScoredMessage]:
+        """Send the messages; each waits until the one before was folded, so that freshness loss is nil.
+
+        before: called with each message's event time before it is sent (retraining). A message that is refused is
+        kept in `refused`, and the stream goes on.
+        """
+        scored: list[ScoredMessage] = []
+        for number, message in enumerate(messages, 1):
+            self.give_labels(message.time_us)
+            before(message.time_us)
+            found = read(message)
+            try:
+                answer, seconds = self.service.score(found.raw, found.envelope)
+            except Refused as refusal:
+                self.refused.append(RefusedMessage(message, refusal.status, str(refusal)))
+                progress(number)
+                continue
+            scored.append(ScoredMessage(message, answer, seconds))
+            if answer["seq"] is not None and not answer["repeated"]:
+                self.last_seq = max(self.last_seq, answer["seq"])
+                self.service.wait_folded(self.tenant, answer["seq"])
+                if message.label:
+                    known_us = message.time_us + self.delay_us
+                    self.pending.append(PendingLabel(known_us, answer["message_id"], message.time_us, message.label))
+            progress(number)
+        return scored
+
+    def give_labels(self, until_us: int) -> None:
+        """Hand over the labels known by a time, once an hour of the mail's time, and wait until they were folded.
+
+        A label is given at or after its time, never before it; it counts from when it was given.
+        """
+        if until_us < self._next_us:
+            return
+        self._next_us = until_us + LABEL_RHYTHM_US
+        due: list[dict[str, str]] = []
+        while self.pending and self.pending[0].known_at_us <= until_us:
+            label = self.pending.popleft()
+            due.append(
+                {
+                    "message_id": label.message_id,
+                    "label": label.label,
+                    "known_at": rfc3339(until_us),
+                    "received_at": rfc3339(label.received_at_us),
+                }
+            )
+        for start in range(0, len(due), MAX_LABELS):
+            seqs = self.service.label(due[start : start + MAX_LABELS])
+            self.labels_given += len(seqs)
+            self.last_seq = max([self.last_seq, *seqs])
+        if due:
+            self.service.wait_folded(self.tenant, self.last_seq)

@@ -1,0 +1,225 @@
+"""The words and cells of a report's tables, and the same tables for a terminal."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+CATEGORY_WORDS = {
+    "CP": "credential phishing",
+    "MW": "malware",
+    "BE": "business e-mail compromise",
+    "VF": "vendor fraud",
+    "LA": "lateral",
+    "EA": "compromised partner",
+    "CB": "callback",
+    "EX": "extortion",
+    "RC": "reconnaissance",
+    "SC": "scam",
+    "SP": "spam, graymail",
+}
+"""What a category means."""
+
+NOTHING = "–"
+
+_ADDRESS = re.compile(r"""[^\s@<>"'(),;:=\[\]{}|/\\]+@([^\s@<>"'(),;:=\[\]{}|/\\]+)""")
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A table of words: its heading row, then its rows; the first column is words, the others are figures."""
+
+    title: str
+    heading: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+def without_addresses(value: Any) -> Any:
+    """A JSON value with the local part of every mail address in it, keys too, left out.
+
+    >>> without_addresses({"words": "ann@example.com wrote"})
+    {'words': '…@example.com wrote'}
+    """
+    if isinstance(value, str):
+        return _ADDRESS.sub(r"…@\1", value)
+    if isinstance(value, Mapping):
+        return {without_addresses(str(key)): without_addresses(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_addresses(item) for item in value]
+    return value
+
+
+def percent(share: float) -> str:
+    """A share as words, 0.9876 as 98.8%."""
+    return f"{100 * share:.1f}%"
+
+
+def recall_words(recall: Mapping[str, Any] | None) -> str:
+    """A recall with its 95% interval."""
+    if recall is None or not recall["bad"]:
+        return NOTHING
+    return f"{percent(recall['rate'])} [{percent(recall['low'])}, {percent(recall['high'])}]"
+
+
+def budget_words(recall: Mapping[str, Any]) -> str:
+    """A false-positive budget as words, 0.001 as 0.1%."""
+    return f"{100 * recall['budget']:g}%"
+
+
+def figure(value: float | None, digits: int) -> str:
+    """A number with so many digits after the point."""
+    return NOTHING if value is None or math.isnan(value) else f"{value:,.{digits}f}"
+
+
+def budget_note(evaluation: Mapping[str, Any]) -> str:
+    """How many false positives each budget allowed."""
+    allowed = ", ".join(
+        f"{budget_words(recall)} allows {int(recall['budget'] * recall['good'] + 1e-9):,}"
+        for recall in evaluation["recall"]
+    )
+    return f"Intervals are 95% (Wilson). Of {evaluation['good']:,} good messages {allowed} false positives."
+
+
+def scores_of(figures: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The evaluations of some figures by name, fused first."""
+    return [("fused", figures["fused"]), *figures.get("detectors", {}).items()]
+
+
+def ranking_grid(figures: Mapping[str, Any], title: str) -> Grid:
+    """1-ROCA%, LAM% and recall at each budget, a row a score."""
+    fused = figures["fused"]
+    heading = ("score", "1-ROCA%", "LAM%", *(f"recall at {budget_words(recall)} FPR" for recall in fused["recall"]))
+    rows = tuple(ranking_row(name, evaluation) for name, evaluation in scores_of(figures))
+    return Grid(f"{title}: {fused['bad']:,} bad, {fused['good']:,} good", heading, rows, budget_note(fused))
+
+
+def ranking_row(name: str, evaluation: Mapping[str, Any]) -> tuple[str, ...]:
+    """One score's figures as cells."""
+    recalls = [recall_words(recall) for recall in evaluation["recall"]]
+    return (name, figure(evaluation["roca"], 4), figure(evaluation["lam"], 3), *recalls)
+
+
+def category_grid(figures: Mapping[str, Any], title: str) -> Grid | None:
+    """Recall by label: fused at each budget, each detector at the first; None where no bad message is known."""
+    fused = figures["fused"]
+    if not fused["by_category"]:
+        return None
+    first = budget_words(fused["recall"][0])
+    detectors = [name for name, _ in scores_of(figures)[1:]]
+    rows: list[tuple[str, ...]] = []
+    for code in (None, *fused["by_category"]):
+        recalls = _recalls(fused, code)
+        others = [recall_words(_recalls(figures["detectors"][name], code)[0]) for name in detectors]
+        words = "all" if code is None else category_words(code)
+        rows.append((words, f"{recalls[0]['bad']:,}", *(recall_words(recall) for recall in recalls), *others))
+    heading = ("category", "n", *(f"fused at {budget_words(recall)}" for recall in fused["recall"]))
+    return Grid(title, (*heading, *(f"{name} at {first}" for name in detectors)), tuple(rows), budget_note(fused))
+
+
+def category_words(code: str) -> str:
+    """A label, and what it means where it is a category."""
+    return f"{code} {CATEGORY_WORDS[code]}" if code in CATEGORY_WORDS else code
+
+
+def _recalls(evaluation: Mapping[str, Any], code: str | None) -> Sequence[Mapping[str, Any]]:
+    recalls: Sequence[Mapping[str, Any]] = evaluation["recall"] if code is None else evaluation["by_category"][code]
+    return recalls
+
+
+def speed_rows(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Latency and throughput as (what, words)."""
+    rows: list[tuple[str, str]] = []
+    latency, throughput = report.get("latency") or {}, report.get("throughput") or {}
+    if latency.get("n"):
+        words = " / ".join(figure(latency[f"p{p}_ms"], 1) for p in (50, 95, 99))
+        rows.append(("latency p50 / p95 / p99", f"{words} ms over {latency['n']:,} messages"))
+    if throughput.get("messages_per_second") is not None:
+        rows.append(("throughput", f"{throughput['messages_per_second']:,.1f} messages/s"))
+    for process, milliseconds in (throughput.get("cpu_ms_per_message") or {}).items():
+        rows.append((f"CPU of the {process}", f"{figure(milliseconds, 2)} ms a message"))
+    return rows
+
+
+def left_out_rows(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the figures are not of, as (what, words); none where they are of all mail."""
+    source, refused = report.get("source") or {}, report.get("refused") or {}
+    counts = {
+        "messages without a label": source.get("unlabelled"),
+        "labelled but missing": source.get("labelled_but_missing"),
+        "refused by the API": refused.get("count"),
+    }
+    return [(words, f"{count:,}") for words, count in counts.items() if count]
+
+
+def skew_rows(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Skew as (what, words)."""
+    skew = report.get("skew") or {}
+    names = {
+        "compared_values": "values compared",
+        "values_with_history": "of these with history",
+        "mismatches": "mismatches",
+        "stale_values": "stale (freshness loss)",
+    }
+    return [(words, f"{skew[name]:,}") for name, words in names.items() if skew.get(name) is not None]
+
+
+def example_words(report: Mapping[str, Any]) -> tuple[str, list[str]] | None:
+    """What was decided of the report's example and why, in words without the mail's own; None without one."""
+    example = report.get("example") or {}
+    if not example:
+        return None
+    label = f" labelled {category_words(example['label'])}" if example.get("label") else ""
+    score = f" with score {example['score']:.4f}" if example.get("score") is not None else ""
+    category = f" as {category_words(example['category'])}" if example.get("category") else ""
+    signals = [each["words"] if isinstance(each, Mapping) else str(each) for each in example.get("signals") or ()]
+    verdict = f"One message{label} got {example.get('decision', 'no decision')}{category}{score}, because:"
+    return verdict, [" ".join(words.split()) for words in signals]
+
+
+def mail_words(report: Mapping[str, Any]) -> str:
+    """What mail it was, to stand in a heading: "simulated mail", "mail of site.mbox"."""
+    mail = str(report.get("mail") or "unnamed")
+    return mail if "mail" in mail.split() else f"{mail} mail"
+
+
+def summary_table(report: Mapping[str, Any]) -> list[RenderableType]:
+    """A report for a terminal: recall by category and detector, ranking, latency, skew, one message explained.
+
+    report: as `write_report` takes it; what is absent is left out.
+    """
+    shown = without_addresses(report)
+    mail = mail_words(shown)
+    grids: list[Grid | None] = []
+    if shown.get("fused"):
+        grids += [
+            category_grid(shown, f"Recall at the false-positive budget, {mail}"),
+            ranking_grid(shown, f"Ranking, {mail}"),
+        ]
+    facts = speed_rows(shown) + skew_rows(shown) + left_out_rows(shown)
+    if facts:
+        grids.append(Grid("Speed and skew", ("what", "measured"), tuple(facts)))
+    parts = [rich_table(grid) for grid in grids if grid is not None]
+    explained = example_words(shown)
+    if explained is not None:
+        verdict, reasons = explained
+        parts.append(Text("\n".join([verdict, *(f"  - {words}" for words in reasons)])))
+    return parts
+
+
+def rich_table(grid: Grid) -> RenderableType:
+    """A grid for a terminal."""
+    table = Table(title=Text(grid.title), title_justify="left", caption=Text(grid.note), caption_justify="left")
+    for number, name in enumerate(grid.heading):
+        # A share and its interval read better on two lines than cut anywhere.
+        table.add_column(Text(name), justify="left" if number == 0 else "right")
+    for row in grid.rows:
+        table.add_row(*(Text(cell.replace(" [", "\n[")) for cell in row))
+    return table

@@ -1,0 +1,375 @@
+"""Accepting messages and labels: once each, in order, and on disk before the answer goes out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import structlog
+
+from mailwarden.domain.events import LABELS, Event
+from mailwarden.domain.facts import label_event_of
+from mailwarden.domain.message import Envelope
+from mailwarden.domain.windows import DAY_US
+from mailwarden.errors import DataError, NotFound, StoreError
+from mailwarden.ingest.dates import is_believable
+from mailwarden.ingest.receive import Received, receive
+from mailwarden.scoring.scorer import Scorer
+from mailwarden.stores.accepted import Accepted, AcceptedLabel, AcceptedMessage, encode_accepted
+from mailwarden.stores.event_log import EventLog
+from mailwarden.stores.online.watermark import Watermark
+from mailwarden.stores.sql import DecisionRecord, Decisions, Labels, Tenant
+from mailwarden_services.scoring_api.answers import answer_of, load_answer, policy_of, site_of
+from mailwarden_services.scoring_api.problems import no_model, not_a_message
+
+log = structlog.get_logger(__name__)
+
+RECENT_MESSAGES = 200_000
+"""How many accepted messages are kept in memory, so that a repeat or a label finds them before the log has them."""
+
+MAX_LEAP_US = 30 * DAY_US
+"""How far a time that only the message itself bears may lie beyond the tenant's newest message."""
+
+
+@dataclass(slots=True)
+class Recent:
+    """An accepted message: its event, its answer, and None once it is on disk."""
+
+    event: Event
+    answer: Mapping[str, Any]
+    idempotency_key: str | None
+    on_disk: asyncio.Future[int] | None
+
+
+class RecentMessages:
+    """The newest accepted messages by id and by idempotency key; the oldest are forgotten first."""
+
+    def __init__(self, limit: int = RECENT_MESSAGES) -> None:
+        self._limit = limit
+        self._by_id: OrderedDict[tuple[str, str], Recent] = OrderedDict()
+        self._by_key: dict[tuple[str, str], Recent] = {}
+
+    def add(self, recent: Recent) -> None:
+        """Remember an accepted message."""
+        tenant = recent.event.tenant
+        self._by_id[tenant, recent.event.message_id] = recent
+        if recent.idempotency_key is not None:
+            self._by_key[tenant, recent.idempotency_key] = recent
+        while len(self._by_id) > self._limit:
+            _, oldest = self._by_id.popitem(last=False)
+            if oldest.idempotency_key is not None:
+                self._by_key.pop((oldest.event.tenant, oldest.idempotency_key), None)
+
+    def forget(self, recent: Recent) -> None:
+        """Take back a message that did not reach the disk."""
+        self._by_id.pop((recent.event.tenant, recent.event.message_id), None)
+        if recent.idempotency_key is not None:
+            self._by_key.pop((recent.event.tenant, recent.idempotency_key), None)
+
+    def find(self, tenant: str, message_id: str) -> Recent | None:
+        """The message of that id."""
+        return self._by_id.get((tenant, message_id))
+
+    def find_key(self, tenant: str, key: str) -> Recent | None:
+        """The message that was handed over under that idempotency key."""
+        return self._by_key.get((tenant, key))
+
+
+class DueSeq:
+    """By tenant, the newest seq accepted longer ago than the lag that is allowed, within a tenth of that lag."""
+
+    def __init__(self, lag_seconds: float) -> None:
+        self._lag = lag_seconds
+        self._marks: dict[str, deque[tuple[float, int]]] = {}
+
+    def accepted(self, tenant: str, seq: int) -> None:
+        """Take note that a seq was accepted now, by the process's monotonic clock."""
+        marks = self._marks.setdefault(tenant, deque())
+        now = time.monotonic()
+        if not marks or now - marks[-1][0] >= self._lag / 10:
+            marks.append((now, seq))
+
+    def seq(self, tenant: str) -> int:
+        """The seq that writers should have folded by now; 0 for none."""
+        marks = self._marks.get(tenant)
+        if not marks:
+            return 0
+        limit = time.monotonic() - self._lag
+        while len(marks) > 1 and marks[1][0] <= limit:
+            marks.popleft()
+        return marks[0][1] if marks[0][0] <= limit else 0
+
+
+class Intake:
+    """One process's way in: scores a message, gives it its seq, and has it on disk before it answers."""
+
+    def __init__(
+        self,
+        *,
+        scorer: Scorer,
+        append: Callable[[bytes], asyncio.Future[int]],
+        decisions: Decisions,
+        labels: Labels,
+        events: EventLog,
+        domain_of: Callable[[str], str],
+        stale_after_seconds: float,
+    ) -> None:
+        self._scorer = scorer
+        self._append = append
+        self._decisions = decisions
+        self._labels = labels
+        self._events = events
+        self._domain_of = domain_of
+        self._due = DueSeq(stale_after_seconds)
+        self._next: dict[str, int] = {}
+        self._newest_us: dict[str, int] = {}
+        self._logged: set[str] = set()
+        self._given: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self.recent = RecentMessages()
+
+    def restore(self, record: Accepted) -> None:
+        """Take in a record that the spool still held when the process started."""
+        event = record.event
+        self._next[event.tenant] = max(self._next.get(event.tenant, 1), event.seq + 1)
+        self._newest_us[event.tenant] = max(self._newest_us.get(event.tenant, 0), event.received_at_us)
+        if isinstance(record, AcceptedLabel):
+            self._remember_label(event.tenant, event.message_id, event.label)
+            return
+        self.recent.add(Recent(event, record.answer, record.idempotency_key, None))
+
+    def _take_seq(self, tenant: str) -> int:
+        # Called without an await before the append that follows it, so that the spool is in order of seq.
+        seq = max(self._next.get(tenant, 1), 1)
+        self._next[tenant] = seq + 1
+        return seq
+
+    def _prepare_tenant(self, tenant: str) -> None:
+        """Learn once what the log holds of a tenant; nobody else adds to it while this process has the spool."""
+        if tenant not in self._logged:
+            view = self._events.view()
+            self._next[tenant] = max(self._next.get(tenant, 1), view.last_seq(tenant) + 1)
+            self._newest_us[tenant] = max(self._newest_us.get(tenant, 0), view.newest_us(tenant))
+            self._logged.add(tenant)
+
+    async def score(
+        self,
+        tenant: Tenant,
+        raw: bytes,
+        envelope: Envelope,
+        *,
+        idempotency_key: str | None = None,
+        observe: bool = True,
+    ) -> dict[str, Any]:
+        """Decide on one message; a repeat of it (content and envelope, or idempotency key) gets the same answer.
+
+        observe: False leaves no trace: nothing is logged and no later feature knows of the message.
+        Raises Problem where the bytes are no message, DataError where an idempotency key is used for another one.
+        """
+        received = receive(raw, envelope, site_of(tenant))
+        message, event = received.message, received.event
+        if not message.headers:
+            raise not_a_message("No header was found in the body; send a whole RFC 5322 message, headers first.")
+        if message.received_at_us is None:
+            raise not_a_message(
+                "The message bears no time and none was given; send `received_at` (RFC 3339) with the envelope."
+            )
+        self._prepare_tenant(tenant.name)
+        flags: list[str] = []
+        if observe:
+            self._check_time(received)
+            known = await self._known(event, idempotency_key, flags)
+            if known is not None:
+                return {**known, "repeated": True}
+            if self._was_ingested(event):
+                # It counts already: what it gets is a decision that leaves no trace.
+                observe = False
+                flags.append("ingested before: not counted again")
+        try:
+            scored = self._scorer.score(message, event, policy_of(tenant), due_seq=self._due.seq(tenant.name))
+        except NotFound as exc:
+            raise no_model() from exc
+        age_seconds = self._age_seconds(tenant.name, scored.watermark)
+        if flags:
+            scored = replace(
+                scored,
+                decision=replace(
+                    scored.decision,
+                    degraded=scored.decision.degraded or observe,
+                    flags=[*scored.decision.flags, *flags],
+                ),
+            )
+        if not observe:
+            return answer_of(scored, event, message, decision_id=None, age_seconds=age_seconds)
+        event = replace(event, seq=self._take_seq(tenant.name))
+        answer = answer_of(scored, event, message, decision_id="d" + event.message_id, age_seconds=age_seconds)
+        envelope = received.envelope
+        record = AcceptedMessage(
+            event, received.raw, envelope.mail_from, envelope.rcpt_to, scored.rows, answer, idempotency_key
+        )
+        on_disk = self._append(encode_accepted(record))
+        recent = Recent(event, answer, idempotency_key, on_disk)
+        self.recent.add(recent)
+        self._newest_us[tenant.name] = max(self._newest_us[tenant.name], event.received_at_us)
+        self._due.accepted(tenant.name, event.seq)
+        try:
+            await asyncio.shield(on_disk)
+        except StoreError:
+            self.recent.forget(recent)
+            raise
+        recent.on_disk = None
+        return answer
+
+    def _check_time(self, received: Received) -> None:
+        """Raise Problem where a sender could have put the message at a time of its own choosing.
+
+        A time far ahead would make all later mail of its keys look older than their windows.
+        """
+        event = received.event
+        if event.time_source == "envelope":
+            return
+        if event.time_source == "date":
+            raise not_a_message(
+                "The message bears no time but its sender's own Date; send `received_at` (RFC 3339) with the envelope."
+            )
+        newest_us = self._newest_us[event.tenant]
+        if newest_us and event.received_at_us > newest_us + MAX_LEAP_US:
+            raise not_a_message(
+                f"The time that the message itself bears is over {MAX_LEAP_US // DAY_US} days after your newest "
+                "message; send `received_at` (RFC 3339) with the envelope where it is right."
+            )
+
+    def _age_seconds(self, tenant: str, watermark: Watermark | None) -> float | None:
+        """How far the features lag behind what was accepted, in the mail's own time; None where nothing was folded."""
+        if watermark is None:
+            return None
+        if watermark.seq + 1 >= self._next[tenant]:
+            return 0.0
+        return max(0.0, (self._newest_us[tenant] - watermark.time_us) / 1e6)
+
+    async def _known(self, event: Event, key: str | None, flags: list[str]) -> Mapping[str, Any] | None:
+        """The answer already given for this message, awaited until it is on disk; None where it is new."""
+        recent = self.recent.find_key(event.tenant, key) if key is not None else None
+        if recent is None:
+            recent = self.recent.find(event.tenant, event.message_id)
+        if recent is not None:
+            _check_same_message(recent.event.message_id, event.message_id, key)
+            if recent.on_disk is not None:
+                await asyncio.shield(recent.on_disk)
+            return recent.answer
+        if key is None and event.received_at_us > self._newest_us[event.tenant]:
+            # The time is part of what a message is: nothing accepted before can be the same.
+            return None
+        try:
+            stored = self._decisions.by_idempotency_key(event.tenant, key) if key is not None else None
+            if stored is None:
+                stored = self._decisions.by_message(event.tenant, event.message_id)
+        except StoreError as exc:
+            log.warning("duplicate check unavailable", error=type(exc).__name__)
+            flags.append("duplicate check unavailable")
+            return None
+        if stored is None:
+            return None
+        _check_same_message(stored.message_id, event.message_id, key)
+        return load_answer(stored.response)
+
+    def _was_ingested(self, event: Event) -> bool:
+        if event.received_at_us > self._newest_us[event.tenant]:
+            return False
+        return self._events.find(event.tenant, event.message_id, event.received_at_us) is not None
+
+    async def label(
+        self,
+        tenant: Tenant,
+        *,
+        message_id: str,
+        label: str,
+        known_at_us: int,
+        source: Literal["analyst", "user"],
+        given_by: str,
+        received_at_us: int | None = None,
+    ) -> dict[str, Any]:
+        """Take a label for a message that was scored or ingested; the same label twice counts once.
+
+        known_at_us: when it was given, microseconds UTC. received_at_us: event time of the message, which finds an
+        ingested one by its day. Raises NotFound where the message is not known, DataError where the label is not
+        one of `events.LABELS` or was given before the message came.
+        """
+        if label not in LABELS:
+            raise DataError(f"unknown label {label!r}; use one of {', '.join(LABELS)}")
+        target = self._target(tenant.name, message_id, received_at_us)
+        if known_at_us < target.received_at_us or not is_believable(known_at_us):
+            raise DataError("`known_at` is before the message came, or after 2099; say when the label was given")
+        replaced = self._given.get((tenant.name, message_id))
+        if replaced is None:
+            replaced = self._label_given(tenant.name, message_id)
+        if replaced == label:
+            return {"message_id": message_id, "label": label, "repeated": True}
+        self._prepare_tenant(tenant.name)
+        seq = self._take_seq(tenant.name)
+        event = label_event_of(target, label=label, replaced=replaced, seq=seq, known_at_us=known_at_us)
+        record = AcceptedLabel(event, source, given_by)
+        on_disk = self._append(encode_accepted(record))
+        self._remember_label(tenant.name, message_id, label)
+        on_disk.add_done_callback(lambda done: self._settle_label(event, replaced, done))
+        await asyncio.shield(on_disk)
+        return {"message_id": message_id, "label": label, "seq": event.seq, "repeated": False}
+
+    def _settle_label(self, event: Event, replaced: str | None, done: asyncio.Future[int]) -> None:
+        if not done.cancelled() and done.exception() is None:
+            return
+        if replaced is None:
+            self._given.pop((event.tenant, event.message_id), None)
+        else:
+            self._remember_label(event.tenant, event.message_id, replaced)
+
+    def _remember_label(self, tenant: str, message_id: str, label: str) -> None:
+        self._given[tenant, message_id] = label
+        while len(self._given) > RECENT_MESSAGES:
+            self._given.popitem(last=False)
+
+    def _label_given(self, tenant: str, message_id: str) -> str | None:
+        """The label that the counts hold: the one of the greatest seq, whatever time it was given for."""
+        history = self._labels.history(tenant, message_id)
+        return max(history, key=lambda record: record.seq).label if history else None
+
+    def _target(self, tenant: str, message_id: str, received_at_us: int | None) -> Event:
+        """The event of a message that is to be labelled, scored or ingested in bulk."""
+        recent = self.recent.find(tenant, message_id)
+        if recent is not None:
+            return recent.event
+        stored = self._decisions.by_message(tenant, message_id)
+        if stored is not None:
+            return self._event_of(stored)
+        ingested = self._events.find(tenant, message_id, received_at_us)
+        if ingested is None:
+            raise NotFound(
+                f"no message {message_id} is known; give the id that scoring answered, and `received_at` "
+                "where the message was ingested"
+            )
+        return ingested
+
+    def _event_of(self, stored: DecisionRecord) -> Event:
+        domains = tuple(dict.fromkeys(d for d in map(self._domain_of, stored.recipients) if d))
+        return Event(
+            tenant=stored.tenant,
+            seq=stored.seq,
+            kind="message",
+            message_id=stored.message_id,
+            received_at_us=stored.received_at_us,
+            known_at_us=stored.received_at_us,
+            time_source="envelope",
+            direction=stored.direction,  # type: ignore[arg-type]
+            sender=stored.sender,
+            sender_domain=stored.sender_domain,
+            recipients=tuple(stored.recipients),
+            recipient_domains=domains,
+        )
+
+
+def _check_same_message(known: str, asked: str, key: str | None) -> None:
+    if known != asked:
+        raise DataError(f"idempotency key {key!r} was used for another message; use a key of its own for each message")

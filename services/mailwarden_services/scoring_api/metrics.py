@@ -1,0 +1,82 @@
+"""What the scoring API tells Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import generate_latest as render
+
+from mailwarden_services.feature_writer.status import WriterLag
+
+_SECONDS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0)
+
+
+class Metrics:
+    """Counters and histograms of one application, in a registry of its own."""
+
+    media_type = CONTENT_TYPE_LATEST
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.seconds = Histogram(
+            "mailwarden_score_seconds",
+            "From the whole request read to the answer, spool included",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.decisions = Counter(
+            "mailwarden_decisions", "Decisions given", ("decision", "category"), registry=self.registry
+        )
+        self.degraded = Counter(
+            "mailwarden_degraded_decisions", "Decisions without history or stores", registry=self.registry
+        )
+        self.repeated = Counter("mailwarden_repeated_messages", "Messages handed over again", registry=self.registry)
+        self.labels = Counter("mailwarden_labels", "Labels taken", ("label",), registry=self.registry)
+
+        self.lag_bytes = Gauge(
+            "mailwarden_feature_writer_lag_bytes",
+            "Accepted mail and labels that the feature writer has not logged yet",
+            registry=self.registry,
+        )
+        self.lag_records = Gauge(
+            "mailwarden_feature_writer_lag_records",
+            "Records in the feature writer's hands, by what they wait for",
+            ("waiting_for",),
+            registry=self.registry,
+        )
+        self.rejected = Gauge(
+            "mailwarden_feature_writer_rejected_records",
+            "Records that a log refused and that lie aside",
+            registry=self.registry,
+        )
+        self.writer_troubles = Gauge(
+            "mailwarden_feature_writer_troubles",
+            "Sentences in which /readyz says what keeps the feature writer from its work",
+            registry=self.registry,
+        )
+
+    def writer_is_behind(self, lag: WriterLag) -> None:
+        """Take over how far the feature writer is behind."""
+        self.lag_bytes.set(lag.lag_bytes)
+        self.writer_troubles.set(len(lag.words))
+        if lag.status is not None:
+            self.lag_records.labels("fold").set(lag.status.not_folded)
+            self.lag_records.labels("logs").set(lag.status.not_logged)
+            self.rejected.set(lag.status.rejected)
+
+    def scored(self, answer: Mapping[str, Any], seconds: float) -> None:
+        """Count one answer, with the seconds that it took."""
+        self.seconds.observe(seconds)
+        if answer["repeated"]:
+            self.repeated.inc()
+            return
+        self.decisions.labels(answer["decision"], answer["category"] or "").inc()
+        if answer["degraded"]:
+            self.degraded.inc()
+
+    def render(self) -> bytes:
+        """The text exposition."""
+        return render(self.registry)

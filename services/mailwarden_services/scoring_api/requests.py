@@ -1,0 +1,164 @@
+"""What callers send: a message as it is, with its envelope in headers or query, or as JSON."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from fastapi import Request
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from mailwarden.domain.message import Envelope
+from mailwarden_services.scoring_api.problems import Problem, not_a_message, too_large
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TIME = TypeAdapter(AwareDatetime)
+
+MAX_BATCH = 100
+"""Messages in one batch request."""
+
+MAX_RECIPIENTS = 1_000
+"""SMTP recipients of one message: each of them is a vector to read and to log."""
+
+PRINTABLE = r"^\P{Cc}*$"
+"""Text without control characters: a database refuses NUL, and with it all that stands beside it."""
+
+MAX_KEY = 200
+"""Characters of an idempotency key."""
+
+
+def microseconds(time: datetime) -> int:
+    """Microseconds since the epoch, UTC, of an aware time."""
+    delta = time - EPOCH
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+MAX_LABELS = 1_000
+"""Labels in one batch request."""
+
+
+class MessageBody(BaseModel):
+    """One message as JSON. message: base64 of the raw RFC 5322 bytes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    message: str = Field(description="base64 of the raw RFC 5322 bytes")
+    received_at: AwareDatetime | None = Field(None, description="when the mail system received it (RFC 3339)")
+    mail_from: str | None = Field(None, description="SMTP reverse path; empty for the null path")
+    rcpt_to: list[str] = Field(default_factory=list, max_length=MAX_RECIPIENTS, description="SMTP recipients")
+    idempotency_key: str | None = Field(None, min_length=1, max_length=MAX_KEY, pattern=PRINTABLE)
+
+    def raw(self, limit: int) -> bytes:
+        """The message's bytes; raises Problem where they are not base64 or over the limit."""
+        if len(self.message) > limit * 4 // 3 + 4:
+            raise too_large(limit)
+        try:
+            return base64.b64decode(self.message, validate=True)
+        except (binascii.Error, ValueError) as exc:
+            raise not_a_message("`message` is not base64; encode the raw bytes of the message.") from exc
+
+    def envelope(self) -> Envelope:
+        """The envelope given beside the message."""
+        received = None if self.received_at is None else microseconds(self.received_at)
+        return Envelope(received, self.mail_from, tuple(self.rcpt_to))
+
+
+class BatchBody(BaseModel):
+    """Several messages, decided in order."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    messages: Annotated[list[MessageBody], Field(min_length=1, max_length=MAX_BATCH)]
+    observe: bool = True
+
+
+class LabelBody(BaseModel):
+    """Feedback on a message, by its decision id or message id."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    decision_id: str | None = Field(None, max_length=200, pattern=PRINTABLE)
+    message_id: str | None = Field(None, max_length=200, pattern=PRINTABLE)
+    label: str = Field(description="ham, spam, or a category code")
+    known_at: AwareDatetime = Field(description="when it was given (RFC 3339)")
+    received_at: AwareDatetime | None = Field(None, description="of the message; needed where it was ingested in bulk")
+    source: Literal["analyst", "user"] = "analyst"
+    given_by: str = Field("", max_length=200, pattern=PRINTABLE)
+
+    def target(self) -> str:
+        """Our id of the message; raises Problem where neither id is given."""
+        if self.message_id:
+            return self.message_id
+        if self.decision_id:
+            return self.decision_id.removeprefix("d")
+        raise Problem(422, "bad-request", "Bad request", "Give `decision_id` or `message_id` of the message.")
+
+
+class LabelsBody(BaseModel):
+    """Several labels at once."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    labels: Annotated[list[LabelBody], Field(min_length=1, max_length=MAX_LABELS)]
+
+
+async def body_within(request: Request, limit: int) -> bytes:
+    """The body, read no further than `limit` bytes; raises Problem beyond."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise too_large(limit)
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise too_large(limit)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def envelope_of(request: Request) -> Envelope:
+    """The envelope from `X-Mailwarden-*` headers or query parameters (`received_at`, `mail_from`, `rcpt_to`)."""
+
+    def given(name: str) -> list[str]:
+        header = "x-mailwarden-" + name.replace("_", "-")
+        return request.query_params.getlist(name) or request.headers.getlist(header)
+
+    times, senders = given("received_at"), given("mail_from")
+    received = None
+    if times:
+        try:
+            received = microseconds(_TIME.validate_strings(times[0]))
+        except ValidationError as exc:
+            raise Problem(
+                422,
+                "bad-request",
+                "Bad request",
+                "`received_at` is not an RFC 3339 time with a zone; write it as 2026-01-31T08:30:00Z.",
+            ) from exc
+    recipients = tuple(r.strip() for value in given("rcpt_to") for r in value.split(",") if r.strip())
+    if len(recipients) > MAX_RECIPIENTS:
+        raise Problem(
+            422,
+            "bad-request",
+            "Bad request",
+            f"`rcpt_to` names {len(recipients)} recipients; hand a message over in parts of {MAX_RECIPIENTS} at most.",
+        )
+    return Envelope(received, senders[0] if senders else None, recipients)
+
+
+def idempotency_key_of(request: Request) -> str | None:
+    """The key in the `Idempotency-Key` header, None without one; raises Problem where it cannot be kept."""
+    key = request.headers.get("idempotency-key")
+    if not key:
+        return None
+    if len(key) > MAX_KEY or not key.isprintable():
+        raise Problem(
+            422,
+            "bad-request",
+            "Bad request",
+            f"`Idempotency-Key` must be at most {MAX_KEY} characters, none of them a control character.",
+        )
+    return key

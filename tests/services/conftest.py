@@ -1,0 +1,265 @@
+"""A Mailwarden of the tests' own: real Redis, SQLite, Delta and spool, and models trained on simulated mail."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from pydantic import SecretStr
+
+from mailwarden.domain.detector import FeatureTable
+from mailwarden.domain.events import Event, keys_of
+from mailwarden.domain.layout import layout_of
+from mailwarden.domain.message import Envelope
+from mailwarden.domain.state import EntityState
+from mailwarden.ingest.parse import parse_message
+from mailwarden.settings import Settings
+from mailwarden.simulation.company import company
+from mailwarden.simulation.draft import SimulatedMessage
+from mailwarden.simulation.simulate import simulate
+from mailwarden.stores.event_log import table_to_events
+from mailwarden.stores.online.client import open_client
+from mailwarden.stores.online.keys import KeyTemplate, state_field, watermark_key
+from mailwarden.stores.online.server import RedisServer
+from mailwarden.training.dataset import labelled_rows
+from mailwarden.training.register import register
+from mailwarden.training.thresholds import Budgets
+from mailwarden.training.train import Trained, TrainingOptions, train
+from mailwarden_detectors import discover as discover_detectors
+from mailwarden_features import discover as discover_features
+from mailwarden_services.bootstrap import Platform, scoring_service
+from mailwarden_services.feature_writer.writer import FeatureWriter
+from mailwarden_services.scoring_api.app import Service, create_app
+
+SEED = 7
+TENANTS = ("acme", "other")
+
+
+def rfc3339(time_us: int) -> str:
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us)).isoformat()
+
+
+@pytest.fixture(scope="session")
+def simulated() -> list[SimulatedMessage]:
+    """Some weeks of a made-up company's mail, in order of arrival."""
+    return list(simulate(SEED, days=21, messages_per_day=50))
+
+
+@pytest.fixture(scope="session")
+def trained_bundle(simulated: list[SimulatedMessage]) -> Trained:
+    """Detectors trained on what each message alone says, history withheld."""
+    content, detectors = discover_features().content, discover_detectors()
+    own = company(SEED)
+    text = {feature.name for feature in content.features if feature.dtype == "string"}
+    found = [
+        content.compute(parse_message(m.raw, m.envelope, trusted_authserv_ids=frozenset({own.authserv_id})))
+        for m in simulated
+    ]
+    n = len(found)
+    columns: dict[str, np.ndarray[Any, Any]] = {
+        name: np.full(n, np.nan) for kind in detectors.values() for name in kind.features
+    }
+    for feature in content.features:
+        values = [row[feature.name] for row in found]
+        if feature.name in text:
+            columns[f"{content.name}:{feature.name}"] = np.array([v or "" for v in values], dtype=object)
+        else:
+            columns[f"{content.name}:{feature.name}"] = np.array(
+                [np.nan if v is None else float(v) for v in values], dtype=np.float64
+            )
+    rows, order = labelled_rows(
+        tenant=["acme"] * n,
+        message_id=[f"{number:032x}" for number in range(n)],
+        recipient=[""] * n,
+        seq=np.arange(1, n + 1),
+        at_us=np.array([m.envelope.received_at_us for m in simulated], dtype=np.int64),
+        labels=[m.label for m in simulated],
+        weight=np.ones(n),
+    )
+    table = FeatureTable(columns, n).take(order)
+    features = {name: FeatureTable({f: table.columns[f] for f in kind.features}, n) for name, kind in detectors.items()}
+    views = tuple(view.name for view in discover_features().activity)
+    options = TrainingOptions(seed=SEED, budgets=Budgets(0.05, 0.02, 0.01), refit=False, ablate=views)
+    return train(rows, features, detectors, options)
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A Redis server of the tests' own, on a socket; stopped at the end."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("Redis server not installed")
+    folder = Path(tempfile.mkdtemp(prefix="mailwarden-redis-"))
+    with RedisServer(folder) as server:
+        yield server
+    shutil.rmtree(folder)
+
+
+@dataclass(frozen=True)
+class Home:
+    """A folder with a database, two tenants, their keys, and a model that serves."""
+
+    folder: Path
+    keys: Mapping[str, str]
+
+
+@pytest.fixture(scope="session")
+def model_home(trained_bundle: Trained, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """What each test copies."""
+    home = tmp_path_factory.mktemp("home")
+    platform = Platform(Settings(home=home))
+    keys = {}
+    for name in TENANTS:
+        platform.tenants.create(
+            name,
+            domains=company(SEED).domains if name == "acme" else ("other.example",),
+            trusted_authserv_ids=(company(SEED).authserv_id,),
+            created_us=1,
+        )
+        keys[name] = platform.tenants.issue_key(name, "tests", 1)
+    register(
+        trained_bundle, platform.registry, platform.artefacts, code_revision="tests", created_us=2, promote="tests"
+    )
+    platform._engine.dispose()
+    return Home(home, keys)
+
+
+@dataclass
+class Warden:
+    """One platform in a folder, its API behind a client, and its feature writers."""
+
+    settings: Settings
+    keys: Mapping[str, str]
+    platform: Platform = field(init=False)
+    service: Service | None = None
+
+    def __post_init__(self) -> None:
+        self.platform = Platform(self.settings)
+
+    def headers(self, tenant: str = "acme") -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.keys[tenant]}"}
+
+    @contextlib.contextmanager
+    def api(self, tenant: str = "acme") -> Iterator[Api]:
+        """The API as its process would run it; leaving stops it, entering again is a restart."""
+        self.platform = Platform(self.settings)
+        self.service = scoring_service(self.platform)
+        app = create_app(self.service)
+        with TestClient(app, raise_server_exceptions=False, headers=self.headers(tenant)) as client:
+            yield Api(client)
+
+    def writer(self, **options: Any) -> FeatureWriter:
+        made = Platform(self.settings).feature_writer()
+        for name, value in options.items():
+            setattr(made, name, value)
+        return made
+
+    def drain(self, writer: FeatureWriter | None = None) -> FeatureWriter:
+        """Fold and log all that the spool holds."""
+        writer = writer or self.writer()
+        while writer.step():
+            pass
+        writer.flush()
+        return writer
+
+    def events(self) -> list[Event]:
+        """What the event log holds, in order of seq."""
+        log = Platform(self.settings).events
+        return sorted(table_to_events(log.scan().read_all()), key=lambda event: (event.tenant, event.seq))
+
+    def online(self) -> dict[bytes, dict[bytes, bytes]]:
+        """Every hash in Redis but the watermark."""
+        with open_client(self.settings.redis_url.get_secret_value(), timeout_seconds=5) as client:
+            keys = [key for key in client.scan_iter() if key != watermark_key(self.settings.project)]
+            return {key: client.hgetall(key) for key in keys}
+
+    def folded(self, events: Sequence[Event]) -> dict[bytes, dict[bytes, bytes]]:
+        """The states that folding these events one after another gives, as Redis would hold them."""
+        expected: dict[bytes, dict[bytes, bytes]] = {}
+        for view in self.platform.activity:
+            states: dict[tuple[str, tuple[str, ...]], EntityState] = {}
+            for event in events:
+                directions: dict[tuple[str, ...], list[bool]] = {}
+                for key, forward in keys_of(view.emission, event):
+                    directions.setdefault(key, []).append(forward)
+                for key, forwards in directions.items():
+                    state = states.setdefault((event.tenant, key), EntityState(layout_of(view)))
+                    state.fold(event, forwards)
+            for (tenant, key), state in states.items():
+                name = KeyTemplate(self.settings.project, view.keys).key(tenant, key)
+                expected.setdefault(name, {})[state_field(view)] = state.to_bytes()
+        return expected
+
+    def states(self) -> dict[bytes, dict[bytes, bytes]]:
+        """`online` without sketches, to be held against `folded`."""
+        fields = {state_field(view) for view in self.platform.activity}
+        return {
+            key: {name: value for name, value in values.items() if name in fields}
+            for key, values in self.online().items()
+        }
+
+
+@dataclass(frozen=True)
+class Api:
+    """A client that speaks as a mail system does."""
+
+    client: TestClient
+
+    def score(self, raw: bytes, envelope: Envelope | None = None, *, path: str = "/v1/score", **headers: str) -> Any:
+        sent = {"Content-Type": "message/rfc822"} | {name.replace("_", "-"): v for name, v in headers.items()}
+        if envelope is not None:
+            assert envelope.received_at_us is not None
+            sent["X-Mailwarden-Received-At"] = rfc3339(envelope.received_at_us)
+            if envelope.mail_from is not None:
+                sent["X-Mailwarden-Mail-From"] = envelope.mail_from
+            sent["X-Mailwarden-Rcpt-To"] = ",".join(envelope.rcpt_to)
+        return self.client.post(path, content=raw, headers=sent)
+
+    def send(self, message: SimulatedMessage, **headers: str) -> dict[str, Any]:
+        """Score one simulated message, which must succeed."""
+        response = self.score(message.raw, message.envelope, **headers)
+        assert response.status_code == 200, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    def label(self, **body: Any) -> Any:
+        return self.client.post("/v1/labels", json=body)
+
+
+@pytest.fixture
+def warden(model_home: Home, redis_server: RedisServer, tmp_path: Path) -> Iterator[Warden]:
+    """A platform with a model, an empty Redis and nothing logged."""
+    with open_client(redis_server.url, timeout_seconds=10) as client:
+        client.flushall()
+    home = tmp_path / "home"
+    shutil.copytree(model_home.folder, home)
+    yield Warden(
+        Settings(home=home, redis_url=SecretStr(redis_server.url), redis_timeout_seconds=2.0, spool_fsync=False),
+        model_home.keys,
+    )
+
+
+@pytest.fixture
+def own_redis(warden: Warden) -> Iterator[tuple[Warden, RedisServer]]:
+    """The same over a Redis that a test may stop and start."""
+    folder = Path(tempfile.mkdtemp(prefix="mw-redis-"))
+    server = RedisServer(folder, append_only=True)
+    server.start()
+    settings = warden.settings.model_copy(update={"redis_url": SecretStr(server.url), "redis_timeout_seconds": 0.25})
+    yield Warden(settings, warden.keys), server
+    server.stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def restarting(model_home: Home) -> Callable[[Warden], Warden]:
+    """The same home as another process would find it."""
+    return lambda warden: Warden(warden.settings, warden.keys)

@@ -1,0 +1,240 @@
+"""The command line: what it teaches, what it prints for scripts, and exit codes that they can trust."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mailwarden.simulation.corpus import write_corpus
+from mailwarden.simulation.draft import SimulatedMessage
+from mailwarden.stores.spool import Spool
+from mailwarden_services.bootstrap import Platform
+from mailwarden_services.cli import application
+
+Run = Callable[..., tuple[int, str, str]]
+COMMANDS = ("ingest", "materialize", "train", "serve", "score", "skew", "status", "replay", "demo", "bench")
+
+
+@pytest.fixture
+def run(warden: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs `mailwarden ...` in this process, over the test's home: exit code, standard output, standard error."""
+    for name in [name for name in os.environ if name.startswith("MAILWARDEN_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MAILWARDEN_HOME", str(warden.settings.root))
+    monkeypatch.setenv("MAILWARDEN_REDIS_URL", warden.settings.redis_url.get_secret_value())
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["mailwarden", *words])
+        capsys.readouterr()
+        try:
+            application.main()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return call
+
+
+@pytest.fixture
+def corpus(simulated: list[SimulatedMessage], tmp_path: Path) -> Path:
+    """A folder of twenty messages with an index."""
+    return write_corpus(tmp_path / "corpus", simulated[:20])
+
+
+def test_help_teaches_each_command(run: Run) -> None:
+    code, text, _ = run("--help")
+    assert code == 0
+    assert all(f" {name} " in text for name in COMMANDS)
+    assert "MAILWARDEN_HOME" in text and "Exit codes" in text
+    for name in COMMANDS:
+        code, text, _ = run(name, "--help")
+        assert code == 0 and "Usage:" in text and f"mailwarden {name} " in text
+        # Each option says what it is for.
+        assert len(text.split()) > 25, name
+
+
+def test_help_needs_neither_spark_nor_feast() -> None:
+    """It must come at once."""
+    script = (
+        "import sys; sys.argv = ['mailwarden', '--help']\n"
+        "from mailwarden_services.cli.application import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'pyspark', 'feast', 'catboost', 'sklearn'} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines()[-1] == "[]"
+
+
+def test_mail_is_ingested_once_and_what_is_missing_is_reported(run: Run, corpus: Path, warden: Any) -> None:
+    with corpus.open("a") as index:
+        index.write("spam mail/not-there.eml\n")
+    words = ("ingest", str(corpus.parent), "--labels", str(corpus), "--tenant", "acme")
+    code, text, errors = run(*words)
+    assert code == 0, errors
+    assert "20 messages read: 20 added, 0 known already; 20 labels" in text
+    assert "1 labelled messages are missing" in text and "not-there.eml" in errors
+    code, text, _ = run(*words)
+    assert code == 0 and "0 added, 20 known already; 0 labels" in text
+    assert len(warden.events()) == 40
+    assert Platform(warden.settings).labels.count("acme") == 20
+
+
+def test_what_people_said_survives_another_ingest(run: Run, corpus: Path, warden: Any) -> None:
+    words = ("ingest", str(corpus.parent), "--labels", str(corpus), "--tenant", "acme")
+    assert run(*words)[0] == 0
+    target = next(e for e in warden.events() if e.kind == "label" and e.label == "SP")
+    with warden.api() as api:
+        assert api.label(message_id=target.message_id, label="ham", known_at="2026-04-01T00:00:00Z").status_code == 201
+    warden.drain()
+    code, _, errors = run(*words)
+    assert code == 0, errors
+    sources = [(r.label, r.source) for r in Platform(warden.settings).labels.history("acme", target.message_id)]
+    assert sorted(sources) == [("SP", "index"), ("SP", "index"), ("ham", "analyst")]
+
+
+def test_a_new_tenant_is_made_with_its_domains(run: Run, corpus: Path, warden: Any) -> None:
+    code, _, errors = run("ingest", str(corpus.parent), "--tenant", "newcomer")
+    assert code == 0 and "no domain of the tenant is known" in errors
+    assert run("ingest", str(corpus.parent), "--tenant", "newcomer", "--domain", "New.Example")[0] == 0
+    assert Platform(warden.settings).tenants.get("newcomer").domains == ("new.example",)
+
+
+@pytest.mark.parametrize(("words", "code", "said"), [
+    (("ingest", "{folder}/nowhere"), 65, "nowhere"),
+    (("ingest", "{folder}/empty"), 65, "no mail"),
+    (("ingest", "{corpus}", "--labels", "{folder}/no-index"), 65, "no-index"),
+    (("ingest", "{corpus}", "--labels", "{folder}/bad-index"), 65, "line 2"),
+    (("score", "{folder}/two.mbox", "--tenant", "acme"), 65, "2 messages"),
+    (("score", "{folder}/timeless.eml", "--tenant", "acme"), 65, "no time"),
+    (("score", "{folder}/one.eml", "--tenant", "nobody"), 66, "nobody"),
+    (("train", "no_such_detector"), 66, "no_such_detector"),
+    (("tenant", "key", "nobody"), 66, "nobody"),
+    (("replay", "{corpus}", "--labels", "x", "--out", "{folder}/o", "--train-until", "soon"), 78, "soon"),
+    (("replay", "{corpus}", "--labels", "x", "--out", "{folder}/o", "--pretrain", "y"), 78, "--pretrain-labels"),
+    (("ingest",), 2, "Missing argument"),
+    (("nonsense",), 2, "nonsense"),
+])  # fmt: skip
+def test_exit_codes_can_be_trusted(
+    run: Run, corpus: Path, tmp_path: Path, words: tuple[str, ...], code: int, said: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad-index").write_text("ham mail/a.eml\nwhatever\n")
+    (tmp_path / "one.eml").write_bytes(b"From: a@x.example\r\nDate: Mon, 2 Mar 2026 10:00:00 +0000\r\n\r\nhi\r\n")
+    (tmp_path / "timeless.eml").write_bytes(b"From: a@x.example\r\nSubject: when\r\n\r\nhi\r\n")
+    one = b"From a@x.example Mon Mar  2 10:00:00 2026\nFrom: a@x.example\nSubject: hi\n\nhi\n\n"
+    (tmp_path / "two.mbox").write_bytes(one * 2)
+    filled = [word.format(folder=tmp_path, corpus=corpus.parent) for word in words]
+    found, text, errors = run(*filled)
+    assert found == code, (text, errors)
+    assert said in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("MAILWARDEN_PROJECT", "Not A Name"), ("MAILWARDEN_MAX_MESSAGE_BYTES", "many"), ("MAILWARDEN_REDIS_URL", "http://x"),
+])  # fmt: skip
+def test_wrong_settings_are_told_by_name(run: Run, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    code, _, errors = run("status")
+    assert code == 78, errors
+    assert name in errors and "Traceback" not in errors
+
+
+def test_a_redis_that_is_away_is_69(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MAILWARDEN_REDIS_URL", f"unix://{tmp_path}/none.sock")
+    code, _, errors = run("status")
+    assert code == 69 and "Redis" in errors
+
+
+def test_ingest_keeps_out_while_the_api_runs_or_the_spool_is_not_logged(
+    run: Run, corpus: Path, warden: Any, simulated: list[SimulatedMessage]
+) -> None:
+    with Spool(warden.settings.spool_path, fsync=False):
+        code, _, errors = run("ingest", str(corpus.parent), "--tenant", "acme")
+        assert code == 69 and "another process" in errors
+    with warden.api() as api:
+        api.send(simulated[0])
+    code, _, errors = run("ingest", str(corpus.parent), "--tenant", "acme")
+    assert code == 69 and "not logged" in errors
+    assert warden.events() == []
+
+
+def test_status_for_scripts_and_for_people(run: Run, warden: Any, simulated: list[SimulatedMessage]) -> None:
+    with warden.api() as api:
+        for message in simulated[:3]:
+            api.send(message)
+    code, text, _ = run("status", "--json")
+    assert code == 0
+    found = json.loads(text)
+    assert found["events"] == 0 and found["spool_bytes_not_logged"] > 0
+    warden.drain()
+    code, text, _ = run("status", "--json")
+    found = json.loads(text)
+    assert found["events"] == 3 and found["spool_bytes_not_logged"] == 0
+    assert found["home"] == str(warden.settings.root)
+    assert found["model"]["version"] == 1 and found["model"]["metrics"]["roca"] is not None
+    assert found["tenants"]["acme"] == {"last_seq": 3, "online_seq": 3, "decisions": 3, "labels": 0}
+    assert found["tenants"]["other"]["online_seq"] is None
+    code, text, _ = run("status")
+    assert code == 0 and "bundle 1 serves" in text and "acme" in text
+
+
+def test_status_of_nothing_says_what_to_do(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MAILWARDEN_HOME", str(tmp_path / "fresh"))
+    code, text, _ = run("status")
+    assert code == 0 and "mailwarden train" in text
+    (tmp_path / "one.eml").write_bytes(b"From: a@x.example\r\nDate: Mon, 2 Mar 2026 10:00:00 +0000\r\n\r\nhi\r\n")
+    assert run("tenant", "create", "t1")[0] == 0
+    code, _, errors = run("score", str(tmp_path / "one.eml"), "--tenant", "t1")
+    assert code == 66 and "mailwarden train" in errors
+
+
+def test_score_answers_as_the_api_does_and_leaves_no_trace(
+    run: Run, warden: Any, corpus: Path, simulated: list[SimulatedMessage]
+) -> None:
+    chosen = next(m for m in simulated[:20] if m.label != "ham")
+    file = corpus.parent / chosen.path
+    code, text, errors = run("score", str(file), "--tenant", "acme", "--json")
+    assert code == 0, errors
+    answer = json.loads(text)
+    assert answer["path"] == str(file) and answer["decision_id"] is None
+    with warden.api() as api:
+        served = api.score(chosen.raw, path="/v1/score?observe=false").json()
+    assert {k: v for k, v in answer.items() if k != "path"} == served
+    assert warden.events() == [] and warden.online() == {}
+    code, text, _ = run("score", str(file), str(file), "--tenant", "acme")
+    assert code == 0 and text.count(answer["decision"] + "  score") == 2
+    assert all(signal["words"] in text for signal in answer["signals"])
+
+
+def test_keys_are_shown_once_and_work(run: Run, warden: Any) -> None:
+    assert run("tenant", "create", "t1", "--domain", "t1.example")[0] == 0
+    code, text, _ = run("tenant", "key", "t1")
+    assert code == 0
+    assert Platform(warden.settings).tenants.authenticate(text.strip()) == "t1"
+    code, text, _ = run("tenant", "list")
+    assert code == 0 and "t1.example" in text and "mw_" not in text
+    assert run("tenant", "create", "t1")[0] == 65
+
+
+def test_a_script_sees_words_and_a_code(warden: Any, tmp_path: Path) -> None:
+    environment = {**os.environ, "MAILWARDEN_HOME": str(tmp_path / "fresh")}
+    found = subprocess.run(
+        [sys.executable, "-m", "mailwarden_services.cli", "ingest", str(tmp_path / "nowhere")],
+        env=environment, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert found.returncode == 65
+    assert found.stdout == ""
+    last = found.stderr.strip().splitlines()[-1]
+    assert last.startswith("DataError: ") and "nowhere" in last and "Traceback" not in found.stderr

@@ -1,0 +1,58 @@
+"""What the loop's steps decide before Spark starts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from mailwarden.errors import DataError, NotFound
+from mailwarden.training.register import register
+from mailwarden.training.train import Trained
+from mailwarden_services.bootstrap import Platform
+from mailwarden_services.loop import Loop
+from mailwarden_services.scoring_api.intake import policy_of
+
+
+def views(loop: Loop) -> list[str]:
+    return [view.name for view in loop.platform.activity]
+
+
+def test_naming_a_detector_keeps_the_champions_others_as_they_are(warden: Any, trained_bundle: Trained) -> None:
+    loop = Loop(Platform(warden.settings))
+    champion, kept = loop._kept(["header_rules"], views(loop))
+    assert champion is not None and champion[0] == 1
+    assert kept == {n: b for n, b in trained_bundle.bundle.detectors.items() if n != "header_rules"} != {}
+    assert loop._kept([], views(loop)) == (None, {})
+
+
+def test_one_of_another_version_is_not_kept(warden: Any, trained_bundle: Trained) -> None:
+    loop = Loop(Platform(warden.settings))
+    versions = dict(trained_bundle.bundle.versions) | {"behaviour": 99}
+    bundle = replace(trained_bundle.bundle, versions=versions)
+    register(replace(trained_bundle, bundle=bundle), loop.platform.registry, loop.platform.artefacts,
+             code_revision="tests", created_us=9, promote="tests")  # fmt: skip
+    champion, kept = loop._kept(["header_rules"], views(loop))
+    assert champion is not None and champion[0] == 2 and "behaviour" in champion[1].detectors
+    assert set(kept) == set(bundle.detectors) - {"header_rules", "behaviour"}
+
+
+def test_detectors_that_saw_other_views_are_not_fused(warden: Any) -> None:
+    loop = Loop(Platform(warden.settings))
+    with pytest.raises(DataError, match="no view left out; leave out the same views, or train all"):
+        loop._kept(["header_rules"], [])
+    with pytest.raises(NotFound, match="there is no detector 'header_rule'"):
+        loop._kept(["header_rule"], [])
+
+
+def test_skew_without_a_logged_vector_says_what_to_do(warden: Any) -> None:
+    with pytest.raises(NotFound, match=r"no feature vector was logged yet .*mailwarden serve"):
+        Loop(Platform(warden.settings)).skew()
+
+
+def test_the_scorer_is_told_the_tenants_budget(warden: Any) -> None:
+    tenants = Platform(warden.settings).tenants
+    tenants.create("careful", domains=(), policy={"false_positive_budget": 0.0001}, created_us=3)
+    assert policy_of(tenants.get("careful")).false_positive_budget == 0.0001
+    assert policy_of(tenants.get("acme")).false_positive_budget is None
