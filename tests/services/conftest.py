@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -257,9 +257,3 @@ def own_redis(warden: Warden) -> Iterator[tuple[Warden, RedisServer]]:
     yield Warden(settings, warden.keys), server
     server.stop()
     shutil.rmtree(folder)
-
-
-@pytest.fixture
-def restarting(model_home: Home) -> Callable[[Warden], Warden]:
-    """The same home as another process would find it."""
-    return lambda warden: Warden(warden.settings, warden.keys)
