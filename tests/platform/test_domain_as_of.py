@@ -11,47 +11,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailwarden.domain.as_of import MAX_CHAINS, AsOf, FoldRows, Reads, dominance_sums, states_of
+from mailwarden.domain.as_of import AsOf, Reads
+from mailwarden.domain.dominance import MAX_CHAINS, dominance_peaks, dominance_sums
 from mailwarden.domain.events import Event, keys_of
 from mailwarden.domain.finalise import finalise
+from mailwarden.domain.fold_rows import FoldRows
 from mailwarden.domain.layout import layout_of
-from mailwarden.domain.state import NEVER, EntityState, read_slots
+from mailwarden.domain.reads import NEVER, read_slots
+from mailwarden.domain.recent import own_set
+from mailwarden.domain.state import EntityState
+from mailwarden.domain.states_of import states_of
 from mailwarden.domain.views import ActivityView, Distinct, Feature, Total
-from mailwarden.domain.windows import DAY_US, HOUR_US, LATENESS_US, SECOND_US, W_1D, W_7D, W_ALL
-from mailwarden.testing.histories import (
-    PIECE_BITS,
-    START_US,
-    Pieces,
-    Request,
-    fold_rows_of,
-    history_of,
-    view_of,
-)
+from mailwarden.domain.windows import DAY_US, HOUR_US, NOTHING, SECOND_US, W_1D, W_7D, W_ALL
+from mailwarden.testing.histories import PIECE_BITS, START_US, Request, history_of, requests_of, view_of
+from mailwarden.testing.made_up_rows import fold_rows_of, keys_in
 from mailwarden.testing.naive_recount import recount
 
 pieces = st.binary(min_size=PIECE_BITS // 8, max_size=PIECE_BITS // 8).map(lambda b: int.from_bytes(b, "little"))
 histories = st.lists(pieces, max_size=40)
 quick = settings(derandomize=True, max_examples=80, deadline=None, database=None)
-
-READ_AT_US = (0, 1, -1, -HOUR_US, -LATENESS_US - 1, -3 * DAY_US, 2 * DAY_US, 40 * DAY_US, 400 * DAY_US)
-
-
-def keys_in(view: ActivityView, events: Sequence[Event]) -> list[tuple[str, tuple[str, ...]]]:
-    return sorted({(event.tenant, key) for event in events for key, _ in keys_of(view.emission, event)})
-
-
-def requests_for(view: ActivityView, events: Sequence[Event], pieces: Sequence[int]) -> list[Request]:
-    """One read a piece: a key that there is or a stranger, at a seq anywhere in the history and a time near it."""
-    keys = [*keys_in(view, events), ("t", ("nobody@else.test",) * len(view.keys))]
-    requests = []
-    for piece in pieces:
-        choose = Pieces(piece)
-        tenant, key = choose.one_of(keys)
-        seq = choose.below(len(events) + 2) + 1
-        near = events[min(seq, len(events)) - 1] if events else None
-        at_us = (near.received_at_us if near else START_US) + choose.one_of(READ_AT_US)
-        requests += [(tenant, key, at_us, seq)] * choose.one_of((1, 1, 2))
-    return requests
 
 
 def answered(view: ActivityView, rows: FoldRows, cuts: Sequence[int]) -> Reads:
@@ -65,38 +43,38 @@ def answered(view: ActivityView, rows: FoldRows, cuts: Sequence[int]) -> Reads:
 
 
 def state_before(view: ActivityView, events: Sequence[Event], request: Request) -> bytes | None:
-    tenant, wanted, _, seq = request
     state = EntityState(layout_of(view))
     for event in events:
-        directions = [forward for key, forward in keys_of(view.emission, event) if key == wanted]
-        if directions and event.tenant == tenant and event.seq < seq:
-            state.fold(event, directions)
+        ways = [way for key, way in keys_of(view.emission, event, view.keys) if key == request.key]
+        if ways and event.tenant == request.tenant and event.seq < request.seq:
+            state.fold(event, ways)
     return None if state.last_seq == NEVER else state.to_bytes()
+
+
+def own_sets(request: Request) -> dict[str, tuple[int, ...]]:
+    return {fact: own_set(names) for fact, names in request.own.items()}
 
 
 def check_offline(
     view_piece: int, history: Sequence[int], asked: Sequence[int], cuts: Sequence[int], *, deep: bool
 ) -> None:
-    """Answer reads in batches cut anywhere; against the recount, and if deep to the last bit against folded states."""
+    """Answer reads in batches cut anywhere; against the recount, and if deep against folded states, to the last bit."""
     view, events = view_of(view_piece), history_of(history)
     layout = layout_of(view)
-    rows, requests = fold_rows_of(view, events, requests_for(view, events, asked))
+    rows, requests = fold_rows_of(view, events, requests_of(view, events, keys_in(view, events), asked))
     reads = answered(view, rows, [cut % (len(rows.key) + 1) for cut in cuts])
-    assert reads.at_us.tolist() == [at_us for _, _, at_us, _ in requests]
-    values = finalise(layout, reads.slots, reads.times, reads.seen, reads.at_us)
+    assert reads.at_us.tolist() == [request.at_us for request in requests]
+    values = finalise(layout, reads.slots, reads.times, reads.matches, reads.seen, reads.at_us)
     for request, row in zip(requests, values.tolist(), strict=True):
-        tenant, key, at_us, seq = request
-        expected = recount(view, events, key, tenant, at_us, seq)
-        for name, value in zip(layout.feature_names, row, strict=True):
-            wanted = expected[name]
-            if wanted is None:
-                assert math.isnan(value), (view, request, name, value)
-            else:
-                assert math.isclose(value, wanted, rel_tol=1e-14), (view, request, name, value, wanted)
+        expected = recount(view, events, request.key, request.tenant, request.at_us, request.seq, request.own)
+        found = [None if math.isnan(value) else value for value in row]
+        assert dict(zip(layout.feature_names, found, strict=True)) == expected, (view, request)
     if deep:
-        online = read_slots(layout, [state_before(view, events, request) for request in requests], reads.at_us)
-        for offline, found in zip((reads.slots, reads.times, reads.seen, reads.last_seq), online, strict=True):
-            assert np.array_equal(offline, found)
+        states = [state_before(view, events, request) for request in requests]
+        online = read_slots(layout, states, reads.at_us, [own_sets(request) for request in requests])
+        for name in ("slots", "times", "seen", "last_seq"):
+            assert np.array_equal(getattr(reads, name), getattr(online, name)), (view, name)
+        assert np.array_equal(reads.matches, online.matches, equal_nan=True), view
 
 
 @quick
@@ -129,7 +107,7 @@ def test_a_hot_key_out_of_order_goes_through_the_merge_tree_and_equals_the_onlin
         for seq in range(1, 400)
     ]
     asked = [rng.getrandbits(PIECE_BITS) for _ in range(60)]
-    rows, requests = fold_rows_of(view, events, requests_for(view, events, asked))
+    rows, requests = fold_rows_of(view, events, requests_of(view, events, keys_in(view, events), asked))
     reads = answered(view, rows, [])
     online = read_slots(layout_of(view), [state_before(view, events, request) for request in requests], reads.at_us)
     assert np.array_equal(reads.slots, online[0])
@@ -140,13 +118,13 @@ def test_a_hot_key_out_of_order_goes_through_the_merge_tree_and_equals_the_onlin
 def test_states_of_many_keys_are_the_folds_of_each(view_piece: int, history: list[int]) -> None:
     view, events = view_of(view_piece), history_of(history)
     keys = keys_in(view, events)
-    rows, _ = fold_rows_of(view, events, [(tenant, key, START_US, 5) for tenant, key in keys])
+    rows, _ = fold_rows_of(view, events, [Request(tenant, key, START_US, 5) for tenant, key in keys])
     states = states_of(layout_of(view), rows)
     assert len(states) == len(keys)
     for (tenant, key), state in zip(keys, states, strict=True):
-        assert state.to_bytes() == state_before(view, events, (tenant, key, 0, 10_000))
+        assert state.to_bytes() == state_before(view, events, Request(tenant, key, 0, 10_000))
         again = EntityState.from_bytes(state.layout, state.to_bytes(), state.sketch_bytes())
-        assert [sketch.estimate() for sketch in again.sketches] == state.totals[state.layout.n_measures :].tolist()
+        assert [sketch.estimate() for sketch in again.sketches] == state.totals[state.layout.first_distinct :].tolist()
 
 
 @quick
@@ -192,19 +170,19 @@ def test_large_distinct_counts_are_those_of_a_fold_however_batches_are_cut() -> 
         for seq in range(1, 26)
     ]
     requests: list[Request] = [
-        ("t", (sender,), START_US + seq * 9 * HOUR_US + late, seq)
+        Request("t", (sender,), START_US + seq * 9 * HOUR_US + late, seq)
         for seq in range(2, 27, 4)
         for late in (0, -3 * DAY_US)
     ]
     rows, asked = fold_rows_of(view, events, requests)
     online = read_slots(
-        layout_of(view), [state_before(view, events, r) for r in asked], np.array([r[2] for r in asked])
+        layout_of(view), [state_before(view, events, r) for r in asked], np.array([r.at_us for r in asked])
     )
     assert online[0].max() > 1000
     for cuts in ([], [30], list(range(3, len(rows.key), 7))):
         assert np.array_equal(answered(view, rows, cuts).slots, online[0])
     (state,) = states_of(layout_of(view), rows)
-    assert state.to_bytes() == state_before(view, events, ("t", (sender,), 0, 10_000))
+    assert state.to_bytes() == state_before(view, events, Request("t", (sender,), 0, 10_000))
 
 
 # -- dominance sums ----------------------------------------------------------------------------------------------
@@ -222,9 +200,11 @@ def check_dominance(seed: int, n: int, n_keys: int, n_buckets: int, *, descendin
     deltas = rng.integers(-5, 6, (len(event), 3))
     edge = rng.integers(-2 * n_buckets, 2 * n_buckets, len(request))
     found = dominance_sums(key, event, bucket, deltas, request, edge)
+    highest = dominance_peaks(key, event, bucket, deltas, request, edge)
     for i, row in enumerate(request):
         counts = (event < row) & (key[event] == key[row]) & (bucket >= edge[i])
         assert found[i].tolist() == deltas[counts].sum(axis=0).tolist(), (seed, i)
+        assert highest[i].tolist() == deltas[counts].max(axis=0, initial=NOTHING).tolist(), (seed, i)
     longest: dict[int, int] = defaultdict(int)
     for k, before, after in zip(key[event][1:], bucket[:-1], bucket[1:], strict=True):
         longest[int(k)] += int(after < before)
@@ -233,11 +213,13 @@ def check_dominance(seed: int, n: int, n_keys: int, n_buckets: int, *, descendin
 
 @quick
 @given(st.integers(0, 2**32), st.integers(0, 150), st.integers(1, 6), st.integers(1, 60), st.booleans())
-def test_dominance_sums_equal_brute_force(seed: int, n: int, n_keys: int, n_buckets: int, descending: bool) -> None:
+def test_dominance_sums_and_peaks_equal_brute_force(
+    seed: int, n: int, n_keys: int, n_buckets: int, descending: bool
+) -> None:
     check_dominance(seed, n, n_keys, n_buckets, descending=descending)
 
 
-def test_dominance_sums_equal_brute_force_where_chains_run_out() -> None:
+def test_dominance_equals_brute_force_where_chains_run_out() -> None:
     """Events strictly back in time need a chain each, far more than `MAX_CHAINS`, in one key and in several."""
     for n_keys in (1, 4):
         assert check_dominance(5, 1200, n_keys, 400, descending=True) > 4 * MAX_CHAINS
@@ -256,8 +238,8 @@ def test_an_empty_batch_between_two_keeps_what_came_before() -> None:
     view = view_of(0)
     layout = layout_of(view)
     (event,) = history_of([0])
-    key = next(key for key, _ in keys_of(view.emission, event))
-    rows, _ = fold_rows_of(view, [event], [(event.tenant, key, START_US + SECOND_US, 2)])
+    key = next(key for key, _ in keys_of(view.emission, event, view.keys))
+    rows, _ = fold_rows_of(view, [event], [Request(event.tenant, key, START_US + SECOND_US, 2)])
     reader = AsOf(layout)
     reader.process(rows.slice(0, 1))
     reader.process(rows.slice(1, 1))
@@ -271,11 +253,11 @@ def test_the_newest_event_of_a_batch_before_holds_back_reads_of_this_one() -> No
     view = replace(view_of(0), features=(Feature("n", Total("count", W_1D), "", "messages"),))
     late_us = START_US - 3 * DAY_US
     events = [replace(plain, received_at_us=START_US), replace(plain, seq=2, received_at_us=late_us)]
-    rows, requests = fold_rows_of(view, events, [("t", (plain.sender,), late_us, 3)])
+    rows, requests = fold_rows_of(view, events, [Request("t", (plain.sender,), late_us, 3)])
     for cuts in ([], [1], [2], [1, 2]):
         assert answered(view, rows, cuts).slots.tolist() == [[1]]
     (request,) = requests
-    assert recount(view, events, request[1], "t", late_us, 3) == {"n": 1.0}
+    assert recount(view, events, request.key, "t", late_us, 3) == {"n": 1.0}
 
 
 def test_a_late_event_between_two_reads_of_one_edge_is_not_counted_in_their_window() -> None:
@@ -290,7 +272,7 @@ def test_a_late_event_between_two_reads_of_one_edge_is_not_counted_in_their_wind
         replace(plain, seq=2, recipients=("c@own.test",), received_at_us=START_US - 9 * DAY_US),
         replace(plain, seq=3, recipients=("d@own.test",), received_at_us=START_US),
     ]
-    requests: list[Request] = [("t", (plain.sender,), START_US, seq) for seq in (2, 3, 4)]
+    requests = [Request("t", (plain.sender,), START_US, seq) for seq in (2, 3, 4)]
     rows, _ = fold_rows_of(view, events, requests)
     assert answered(view, rows, []).slots.tolist() == [[1], [1], [2]]
 
@@ -298,7 +280,7 @@ def test_a_late_event_between_two_reads_of_one_edge_is_not_counted_in_their_wind
 def test_a_read_at_a_seq_does_not_see_the_event_of_that_seq() -> None:
     view = view_of(0)
     (event,) = history_of([0])
-    key = next(key for key, _ in keys_of(view.emission, event))
+    key = next(key for key, _ in keys_of(view.emission, event, view.keys))
     at_us = event.received_at_us
-    rows, _ = fold_rows_of(view, [event], [(event.tenant, key, at_us, 1), (event.tenant, key, at_us, 2)])
+    rows, _ = fold_rows_of(view, [event], [Request(event.tenant, key, at_us, seq) for seq in (1, 2)])
     assert AsOf(layout_of(view)).process(rows).seen.tolist() == [False, True]

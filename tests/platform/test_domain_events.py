@@ -7,9 +7,12 @@ import pytest
 from mailwarden.domain.events import (
     Direction,
     Emission,
+    Way,
     direction_of,
+    key_of,
     keys_of,
     label_change,
+    members_of,
     message_identity,
 )
 from mailwarden.testing.histories import history_of
@@ -53,8 +56,8 @@ def test_keys_of_each_emission(
     emission: Emission, direction: Direction, expected: list[tuple[tuple[str, ...], bool]]
 ) -> None:
     event = replace(PLAIN, direction=direction)
-    assert list(keys_of(emission, event)) == expected
-    assert list(keys_of(emission, replace(event, kind="label"))) == expected
+    assert [(key, way.forward) for key, way in keys_of(emission, event)] == expected
+    assert list(keys_of(emission, replace(event, kind="label"))) == list(keys_of(emission, event))
 
 
 def test_a_message_without_a_sender_emits_no_sender() -> None:
@@ -66,8 +69,40 @@ def test_a_message_without_a_sender_emits_no_sender() -> None:
 
 def test_mail_to_oneself_reaches_one_key_in_both_directions() -> None:
     event = replace(PLAIN, recipients=(PLAIN.sender,), direction="outbound")
-    assert list(keys_of("participants", event)) == [(("a@else.test",), True), (("a@else.test",), False)]
-    assert [forward for _, forward in keys_of("pairs", event)] == [True, False]
+    assert [(key, way.forward) for key, way in keys_of("participants", event)] == [
+        (("a@else.test",), True),
+        (("a@else.test",), False),
+    ]
+    assert [way.forward for _, way in keys_of("pairs", event)] == [True, False]
+
+
+def test_facts_are_keys_once_each_and_the_tenant_alone_where_none_is_named() -> None:
+    event = replace(PLAIN, thread="t1", display_name="", new_recipients=("c@own.test",))
+    assert list(keys_of("facts", event, ("sender", "thread"))) == [(("a@else.test", "t1"), Way(True, True))]
+    assert list(keys_of("facts", event, ("sender", "display_name"))) == []
+    assert list(keys_of("facts", event)) == [((), Way(True, True))]
+
+
+def test_a_first_contact_is_that_of_the_key_s_own_recipient() -> None:
+    event = replace(PLAIN, new_recipients=("c@own.test",))
+    assert dict(keys_of("recipients", event)) == {("b@own.test",): Way(True), ("c@own.test",): Way(True, True)}
+    pairs = dict(keys_of("pairs", event))
+    assert pairs["c@own.test", "a@else.test"] == Way(False, True)
+    assert pairs["a@else.test", "b@own.test"] == Way(True, False)
+    assert dict(keys_of("participants", event)) == {("a@else.test",): Way(True, True)}
+
+
+def test_a_message_reads_the_keys_that_it_names() -> None:
+    event = replace(PLAIN, thread="t1", campaign="")
+    assert key_of(("sender", "recipient"), event, "b@own.test") == ("a@else.test", "b@own.test")
+    assert key_of(("thread",), event, "") == ("t1",) and key_of((), event, "") == ()
+    assert key_of(("recipient",), event, "") is None and key_of(("campaign",), event, "x") is None
+
+
+def test_members_are_names_that_are_somebody_s() -> None:
+    event = replace(PLAIN, recipients=("b@own.test", ""), display_name="ann", thread="")
+    assert members_of(event, "recipients") == ("b@own.test",)
+    assert members_of(event, "display_name") == ("ann",) and members_of(event, "thread") == ()
 
 
 @pytest.mark.parametrize(

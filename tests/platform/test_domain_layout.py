@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mailwarden.domain.layout import Recipes, layout_of
+from mailwarden.domain.layout import layout_of
+from mailwarden.domain.recipes import Recipes
 from mailwarden.domain.views import (
     ActivityView,
     Age,
@@ -55,7 +56,7 @@ PLAIN = ActivityView(
         ({"features": (feature(Ratio("kount", "count", W_ALL)),)}, "no aggregate 'kount'"),
         ({"features": (feature(Total("first", W_ALL)),)}, "no aggregate 'first'"),
         ({"features": (feature(Age("last")),)}, "feature f: no extreme 'last'; it has first"),
-        ({"features": (feature(Total("people", W_MATURED)),)}, "distinct count has no window with an upper edge"),
+        ({"features": (feature(Total("people", W_MATURED)),)}, "distinct counts have no window with an upper edge"),
         ({"features": (feature(Ratio("people", "count", W_90D_MATURED)),)}, "window with an upper edge (90d_matured)"),
     ],
 )
@@ -115,8 +116,9 @@ def test_words_about_a_feature_do_not_make_states_unreadable() -> None:
 
 def test_joined_recipes_point_past_the_views_before() -> None:
     layouts = [layout_of(view_of(piece)) for piece in (0, 3**60, 5**40)]
-    joined = Recipes.joined(layouts)
+    joined = Recipes.joined([layout.recipes for layout in layouts])
     assert joined.n_features == sum(len(layout.feature_names) for layout in layouts)
     assert joined.n_slots == sum(len(layout.slots) for layout in layouts)
-    every = np.concatenate([joined.ratio_features, joined.age_features, joined.history_features])
+    assert joined.n_times == sum(layout.n_times for layout in layouts)
+    every = np.concatenate([group.features for group in joined.groups.values()])
     assert sorted(every.tolist()) == list(range(joined.n_features))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,21 +11,39 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailwarden.domain.events import Event, keys_of
+from mailwarden.domain.events import Event, Way, keys_of
 from mailwarden.domain.finalise import finalise
 from mailwarden.domain.layout import layout_of
+from mailwarden.domain.reads import NEVER, read_slots
+from mailwarden.domain.recent import own_set
 from mailwarden.domain.sketches import DistinctUnion
-from mailwarden.domain.state import NEVER, EntityState, read_slots
-from mailwarden.domain.views import ActivityView, Distinct, Feature, History, Measure, Total, flag_bits, flags_of
+from mailwarden.domain.state import EntityState
+from mailwarden.domain.views import (
+    FLAGS,
+    ActivityView,
+    Distinct,
+    Feature,
+    History,
+    Match,
+    Measure,
+    Recent,
+    Total,
+    event_bits,
+    flags_of,
+    way_bits,
+)
 from mailwarden.domain.windows import DAY_US, HOUR_US, LATENESS_US, W_1D, W_1H, W_7D, W_90D, W_ALL, W_MATURED, Window
 from mailwarden.errors import DataError
 from mailwarden.testing.histories import (
     PIECE_BITS,
+    READ_AT_US,
     START_US,
     Pieces,
     history_of,
+    own_of,
     view_of,
 )
+from mailwarden.testing.naive_facts import all_true
 from mailwarden.testing.naive_recount import recount
 
 Key = tuple[str, tuple[str, ...]]
@@ -34,39 +52,32 @@ pieces = st.binary(min_size=PIECE_BITS // 8, max_size=PIECE_BITS // 8).map(lambd
 histories = st.lists(pieces, max_size=40)
 quick = settings(derandomize=True, max_examples=80, deadline=None, database=None)
 
-READ_AT_US = (0, 1, -1, -HOUR_US, -LATENESS_US, -LATENESS_US - 1, -3 * DAY_US, 2 * DAY_US, 40 * DAY_US, 400 * DAY_US)
 
-
-def rows_by_key(view: ActivityView, events: Sequence[Event]) -> dict[Key, list[tuple[Event, list[bool]]]]:
-    """What each key folds: its events, each with its directions."""
-    out: dict[Key, dict[int, tuple[Event, list[bool]]]] = defaultdict(dict)
+def rows_by_key(view: ActivityView, events: Sequence[Event]) -> dict[Key, list[tuple[Event, list[Way]]]]:
+    """What each key folds: its events, each with its ways."""
+    out: dict[Key, dict[int, tuple[Event, list[Way]]]] = defaultdict(dict)
     for event in events:
-        for key, forward in keys_of(view.emission, event):
-            out[event.tenant, key].setdefault(event.seq, (event, []))[1].append(forward)
+        for key, way in keys_of(view.emission, event, view.keys):
+            out[event.tenant, key].setdefault(event.seq, (event, []))[1].append(way)
     return {key: list(rows.values()) for key, rows in out.items()}
 
 
-def folded(view: ActivityView, rows: Sequence[tuple[Event, list[bool]]]) -> EntityState:
+def folded(view: ActivityView, rows: Sequence[tuple[Event, list[Way]]]) -> EntityState:
     state = EntityState(layout_of(view))
-    for event, directions in rows:
-        assert state.fold(event, directions)
+    for event, ways in rows:
+        assert state.fold(event, ways)
     return state
 
 
-def values_of(view: ActivityView, packed: bytes | None, at_us: int) -> dict[str, float | None]:
+def values_of(
+    view: ActivityView, packed: bytes | None, at_us: int, own: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, float | None]:
     layout = layout_of(view)
     at = np.array([at_us], dtype=np.int64)
-    slots, times, seen, _ = read_slots(layout, [packed], at)
-    row = finalise(layout, slots, times, seen, at)[0].tolist()
+    sets = {fact: own_set(names) for fact, names in (own or {}).items()}
+    reads = read_slots(layout, [packed], at, [sets])
+    row = finalise(layout, reads.slots, reads.times, reads.matches, reads.seen, at)[0].tolist()
     return {name: None if math.isnan(value) else value for name, value in zip(layout.feature_names, row, strict=True)}
-
-
-def agree(found: dict[str, float | None], expected: dict[str, float | None]) -> bool:
-    """Equal but for the last bits of a division; null is null."""
-    return found.keys() == expected.keys() and all(
-        (a is None and b is None) or (a is not None and b is not None and math.isclose(a, b, rel_tol=1e-14))
-        for a, b in ((found[name], expected[name]) for name in found)
-    )
 
 
 class Writer:
@@ -85,8 +96,8 @@ class Writer:
             else EntityState.from_bytes(self.layout, self.packed, self.sketches)
         )
 
-    def fold(self, event: Event, directions: list[bool]) -> bool:
-        fresh = self.state.fold(event, directions)
+    def fold(self, event: Event, ways: list[Way]) -> bool:
+        fresh = self.state.fold(event, ways)
         self.packed = self.state.to_bytes()
         if self.state.sketches_changed:
             self.sketches = self.state.sketch_bytes()
@@ -99,22 +110,23 @@ def check_online(view_piece: int, history: Sequence[int], choices: int) -> None:
     choose = Pieces(choices)
     writers: dict[Key, Writer] = {}
     for position, event in enumerate(events):
-        directions: dict[tuple[str, ...], list[bool]] = defaultdict(list)
-        for key, forward in keys_of(view.emission, event):
-            directions[key].append(forward)
-        for key, ways in directions.items():
+        reached: dict[tuple[str, ...], list[Way]] = defaultdict(list)
+        for key, way in keys_of(view.emission, event, view.keys):
+            reached[key].append(way)
+        for key, ways in reached.items():
             writer = writers.setdefault((event.tenant, key), Writer(view))
             if choose.below(3) == 0:
                 writer.reopen()
             assert writer.fold(event, ways)
         if position != len(events) - 1 and choose.below(4):
             continue
-        nobody = ("t", ("nobody@else.test",) * len(view.keys))
+        nobody = ("nobody", ("nobody@else.test",) * len(view.keys))
+        own = own_of(view, choose.one_of(events))
         at_us = (event.known_at_us, event.received_at_us)[choose.below(2)] + choose.one_of(READ_AT_US)
         for tenant, key in [*list(writers)[-4:], nobody]:
             writer = writers.get((tenant, key), Writer(view))
-            expected = recount(view, events, key, tenant, at_us, event.seq + 1)
-            assert agree(values_of(view, writer.packed, at_us), expected), (view, key, at_us, expected)
+            expected = recount(view, events, key, tenant, at_us, event.seq + 1, own)
+            assert values_of(view, writer.packed, at_us, own) == expected, (view, key, at_us)
 
 
 @quick
@@ -142,7 +154,7 @@ def test_any_partition_merged_in_any_order_is_the_fold(
     view = view_of(view_piece)
     for rows in rows_by_key(view, history_of(history)).values():
         expected = folded(view, rows)
-        shares: list[list[tuple[Event, list[bool]]]] = [[] for _ in range(parts)]
+        shares: list[list[tuple[Event, list[Way]]]] = [[] for _ in range(parts)]
         for row in rows:
             shares[rng.randrange(parts)].append(row)
         states = [folded(view, share) for share in shares]
@@ -155,10 +167,10 @@ def test_any_partition_merged_in_any_order_is_the_fold(
         assert merged.to_bytes() == expected.to_bytes()
         # What a merge leaves for later folds counts as much as what it reads as.
         merged = EntityState.from_bytes(layout_of(view), merged.to_bytes(), merged.sketch_bytes())
-        event, directions = rows[rng.randrange(len(rows))]
+        event, ways = rows[rng.randrange(len(rows))]
         again = replace(event, seq=10_000, recipients=(*event.recipients, "new@else.test"))
         for state in (merged, expected):
-            assert state.fold(again, directions)
+            assert state.fold(again, ways)
         assert merged.to_bytes() == expected.to_bytes()
 
 
@@ -169,8 +181,8 @@ def test_redelivery_changes_nothing(view_piece: int, history: list[int], rng: ra
     for rows in rows_by_key(view, history_of(history)).values():
         state = folded(view, rows)
         before = state.to_bytes(), state.sketch_bytes()
-        for event, directions in rng.choices(rows, k=5):
-            assert not state.fold(event, directions)
+        for event, ways in rng.choices(rows, k=5):
+            assert not state.fold(event, ways)
         assert (state.to_bytes(), state.sketch_bytes()) == before
 
 
@@ -190,9 +202,13 @@ def test_bytes_read_back_are_the_state(view_piece: int, history: list[int]) -> N
 @given(histories)
 def test_flag_bits_are_the_flags(history: list[int]) -> None:
     for event in history_of(history):
-        for forward in (True, False):
-            flags = flags_of(event, forward)
-            assert flag_bits(event, forward) == sum(1 << i for i, value in enumerate(flags.values()) if value)
+        for way in (Way(True, True), Way(False, True), Way(True, False), Way(False, False)):
+            flags = flags_of(event, way)
+            bits = event_bits(event) | way_bits(way)
+            assert bits == sum(1 << i for i, value in enumerate(flags.values()) if value)
+            assert {flag for flag, value in flags.items() if value} == {
+                flag for flag in FLAGS if all_true([flag], event, way)
+            }
 
 
 # -- single cases, by hand ---------------------------------------------------------------------------------------
@@ -219,7 +235,7 @@ def message(seq: int, at_us: int, *recipients: str) -> Event:
 
 
 def one_key(view: ActivityView, *events: Event) -> EntityState:
-    return folded(view, [(event, [True]) for event in events])
+    return folded(view, [(event, [Way(True)]) for event in events])
 
 
 def test_the_edge_of_a_window_is_floored_to_its_hop() -> None:
@@ -257,11 +273,35 @@ def test_never_seen_is_null_and_seen_before_is_zero() -> None:
     assert values_of(view, packed, START_US + DAY_US) == {"seen": 1.0, "n_1h": 0.0}
 
 
+def matching(keep: int) -> ActivityView:
+    return replace(
+        view_with(), recents=(Recent("sets", "recipients", keep),), features=(Feature("match", Match("sets"), "", "1"),)
+    )
+
+
+def test_of_sets_used_at_one_time_those_with_the_largest_seq_are_kept() -> None:
+    view = matching(2)
+    events = [message(seq, START_US, name) for seq, name in enumerate(("a@x.test", "b@x.test", "a@x.test"), start=1)]
+    packed = one_key(view, *events, message(4, START_US, "c@x.test")).to_bytes()
+    for name, overlap in (("a@x.test", 1.0), ("b@x.test", 0.0), ("c@x.test", 1.0)):
+        assert values_of(view, packed, START_US, {"recipients": (name,)}) == {"match": overlap}
+
+
+def test_the_overlap_of_large_sets_is_that_of_their_smallest_hashes() -> None:
+    view = matching(1)
+    names = [f"p{i}@x.test" for i in range(160)]
+    events = [message(1, START_US, *names[:100])]
+    own = {"recipients": names[60:]}
+    found = values_of(view, one_key(view, *events).to_bytes(), START_US, own)
+    assert found == recount(view, events, ("a@else.test",), "t", START_US, 2, own)
+    assert found["match"] is not None and abs(found["match"] - 40 / 160) < 0.15
+
+
 def test_a_state_stays_small_however_long_the_history() -> None:
     view = view_with(W_1H, W_90D)
     state = EntityState(layout_of(view))
     for day in range(1, 800):
-        state.fold(message(day, START_US + day * DAY_US), [True])
+        state.fold(message(day, START_US + day * DAY_US), [Way(True)])
     hours, days = (len(buckets) for buckets in state.buckets)
     assert (hours, days) == (2, 92)
 
@@ -269,9 +309,9 @@ def test_a_state_stays_small_however_long_the_history() -> None:
 def test_a_key_never_seen_reads_as_never() -> None:
     layout = layout_of(view_with(W_1H))
     packed = one_key(view_with(W_1H), message(7, START_US)).to_bytes()
-    _, _, seen, last_seq = read_slots(layout, [None, packed], np.array([START_US, START_US], dtype=np.int64))
-    assert seen.tolist() == [False, True]
-    assert last_seq.tolist() == [NEVER, 7]
+    reads = read_slots(layout, [None, packed], np.array([START_US, START_US], dtype=np.int64))
+    assert reads.seen.tolist() == [False, True]
+    assert reads.last_seq.tolist() == [NEVER, 7]
 
 
 @pytest.mark.parametrize("packed", [b"", one_key(view_with(W_1H, name="another"), message(1, START_US)).to_bytes()])
@@ -299,7 +339,7 @@ def test_large_distinct_counts_depend_on_neither_order_nor_cuts_and_are_near_the
     for index, event in enumerate(events):
         if index % 7 == 0:
             writer.reopen()
-        writer.fold(event, [True])
+        writer.fold(event, [Way(True)])
     assert writer.packed == straight.to_bytes()
     rng = random.Random(4)
     states = [one_key(view, *events[i::5]) for i in range(5)]
@@ -328,7 +368,7 @@ def test_an_event_that_only_drops_a_bucket_has_its_sketches_written_again() -> N
     writer = Writer(view)
     for event in events:
         writer.reopen()
-        writer.fold(event, [True])
+        writer.fold(event, [Way(True)])
     assert writer.packed == one_key(view, *events).to_bytes()
     assert writer.packed is not None
     assert values_of(view, writer.packed, events[-1].received_at_us)["n_coarse"] == 2.0

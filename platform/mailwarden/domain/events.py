@@ -5,18 +5,32 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Direction = Literal["inbound", "outbound", "internal"]
 Kind = Literal["message", "label"]
-Emission = Literal["participants", "participant_domains", "recipients", "pairs"]
+Emission = Literal["participants", "participant_domains", "recipients", "pairs", "facts"]
 
 CATEGORIES = ("CP", "MW", "BE", "VF", "LA", "EA", "CB", "EX", "RC", "SC", "SP")
 """Attack categories, `SP` (spam, graymail) last: unwanted, not an attack."""
 
 LABELS = ("ham", "spam", *CATEGORIES)
+
+FACTS = ("sender", "sender_domain", "display_name", "thread", "campaign", "link_domain", "attachment")
+"""Facts of an event that can be keys: one name each, "" where the message has none."""
+
+
+class Way(NamedTuple):
+    """How an event reaches one key.
+
+    forward: as its sender's, reverse otherwise. first_contact: the sender had never written to the recipient of the
+    key, or where the key has none of its own, to some recipient.
+    """
+
+    forward: bool
+    first_contact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +44,12 @@ class Event:
     sender, recipients: normalised addresses; sender_domain, recipient_domains: registrable domains, distinct.
     authenticated: DMARC or an aligned pass by a trusted authserv-id; None where nothing trusted speaks.
     reply_to_differs: registrable domain of Reply-To differs from the sender's; None without Reply-To.
+    display_name: of the sender, folded for comparison. thread: digest of the Message-ID that its thread began with.
+    campaign: digest of the newest text without what senders vary. link_domain: registrable domain that its links
+        lead to first, the sender's own passed over where there is another. attachment: SHA-256 of the largest one.
+    structure: digest of header order, mailer and the form of the Message-ID. Each "" where the message has none.
+    reply: it names a message that it answers.
+    new_recipients: those of `recipients` that the sender had written nothing to before, in this tenant.
     labelled_bad, labelled_attack, labelled_good: change that a label makes to these counts, -1, 0 or 1: a
         correction takes the earlier label back in the same row. 0 for messages.
     """
@@ -54,6 +74,14 @@ class Event:
     has_attachment: bool = False
     authenticated: bool | None = None
     reply_to_differs: bool | None = None
+    display_name: str = ""
+    thread: str = ""
+    campaign: str = ""
+    link_domain: str = ""
+    attachment: str = ""
+    structure: str = ""
+    reply: bool = False
+    new_recipients: tuple[str, ...] = ()
     label: str = ""
     labelled_bad: int = 0
     labelled_attack: int = 0
@@ -99,30 +127,51 @@ def label_change(label: str, replaced: str | None) -> tuple[int, int, int]:
     return now[0] - before[0], now[1] - before[1], now[2] - before[2]
 
 
-def keys_of(emission: Emission, event: Event) -> Iterator[tuple[tuple[str, ...], bool]]:
-    """The keys (without tenant) that an event folds into under an emission, each with whether it is forward.
+def keys_of(emission: Emission, event: Event, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Way]]:
+    """The keys (without tenant) that an event folds into under an emission, each with the way it reaches them.
 
     participants: the sender forward; on outbound mail each recipient in reverse ("the tenant wrote to it").
     participant_domains: the same of registrable domains. recipients: each recipient, forward.
     pairs: (sender, recipient) forward and (recipient, sender) in reverse, for each recipient.
-    Empty names (no readable sender) emit nothing.
+    facts: the facts named by `keys`, once and forward; the tenant as a whole where none is named.
+    Empty names (no readable sender, no link) emit nothing.
     """
-    if emission == "participants":
+    new = event.new_recipients
+    if emission == "facts":
+        values = tuple(getattr(event, name) for name in keys)
+        if all(values):
+            yield values, Way(True, bool(new))
+    elif emission == "participants":
         if event.sender:
-            yield (event.sender,), True
+            yield (event.sender,), Way(True, bool(new))
         if event.direction == "outbound":
             for recipient in event.recipients:
-                yield (recipient,), False
+                yield (recipient,), Way(False, bool(new))
     elif emission == "participant_domains":
         if event.sender_domain:
-            yield (event.sender_domain,), True
+            yield (event.sender_domain,), Way(True, bool(new))
         if event.direction == "outbound":
             for domain in event.recipient_domains:
-                yield (domain,), False
+                yield (domain,), Way(False, bool(new))
     elif emission == "recipients":
         for recipient in event.recipients:
-            yield (recipient,), True
+            yield (recipient,), Way(True, recipient in new)
     elif event.sender:
         for recipient in event.recipients:
-            yield (event.sender, recipient), True
-            yield (recipient, event.sender), False
+            way = Way(True, recipient in new)
+            yield (event.sender, recipient), way
+            yield (recipient, event.sender), way._replace(forward=False)
+
+
+def key_of(keys: tuple[str, ...], event: Event, recipient: str) -> tuple[str, ...] | None:
+    """The key that a message reads, as one recipient's: its own facts; None where one of them is empty."""
+    values = tuple(recipient if name == "recipient" else str(getattr(event, name)) for name in keys)
+    return values if all(values) else None
+
+
+def members_of(event: Event, fact: str) -> tuple[str, ...]:
+    """The names that an event holds in a fact of one or of many names; those that are empty are nobody's."""
+    value = getattr(event, fact)
+    if isinstance(value, str):
+        return (value,) if value else ()
+    return tuple(name for name in value if name)

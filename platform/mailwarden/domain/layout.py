@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mailwarden.domain.views import FLAGS, QUANTITIES, ActivityView, Age, Ratio, Total, flag_mask
-from mailwarden.domain.windows import LATENESS_US, Window
+from mailwarden.domain.recent import MOST_KEPT
+from mailwarden.domain.recipes import RINGS, IndexArray, Ingredients, Kind, Recipes
+from mailwarden.domain.views import (
+    FLAGS,
+    MEMBERS,
+    QUANTITIES,
+    ActivityView,
+    Age,
+    Decayed,
+    Distinct,
+    Extreme,
+    Feature,
+    Held,
+    Match,
+    Measure,
+    Peak,
+    Ratio,
+    Recent,
+    Surge,
+    Total,
+    Unusual,
+    aggregate_names,
+    flag_mask,
+)
+from mailwarden.domain.windows import LATENESS_US, NOTHING, Window
 from mailwarden.errors import ContractError
-
-IndexArray = NDArray[np.intp]
 
 NO_EDGE = -1
 """Stands for the edge of a window that has none on that side."""
@@ -23,12 +43,18 @@ NO_EDGE = -1
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Suffix rows of one hop. columns: measure columns, then distinct columns. length_us: furthest look-back."""
+    """Suffix rows of one hop. columns: measures, then peaks, then distincts. length_us: furthest look-back."""
 
     hop_us: int
     length_us: int
     measures: tuple[int, ...]
+    peaks: tuple[int, ...]
     distincts: tuple[int, ...]
+
+    @property
+    def n_columns(self) -> int:
+        """Words of a row."""
+        return len(self.measures) + len(self.peaks) + len(self.distincts)
 
     def oldest_bucket(self, newest_us: int) -> int:
         """The first bucket that any read can still reach once `newest_us` was folded."""
@@ -47,144 +73,124 @@ class Slot:
     upper_column: int
 
 
-@dataclass(frozen=True, slots=True)
-class Recipes:
-    """Each feature's recipe over window sums and event times, as index arrays for `finalise`.
-
-    Slot n_slots is the constant 1, so that a plain total is a ratio over it.
-    """
-
-    n_slots: int
-    n_features: int
-    ratio_features: IndexArray
-    ratio_numerators: IndexArray
-    ratio_numerator_prior: NDArray[np.float64]
-    ratio_denominators: IndexArray
-    ratio_denominator_prior: NDArray[np.float64]
-    age_features: IndexArray
-    age_extremes: IndexArray
-    history_features: IndexArray
-
-    @classmethod
-    def joined(cls, layouts: Sequence[Layout]) -> Self:
-        """Recipes over the slots, times and features of several views laid side by side."""
-        n_slots = sum(layout.recipes.n_slots for layout in layouts)
-        slot = time = feature = 0
-        numerators: list[IndexArray] = []
-        denominators: list[IndexArray] = []
-        features: dict[str, list[IndexArray]] = {"ratio": [], "age": [], "history": []}
-        extremes: list[IndexArray] = []
-        for layout in layouts:
-            own = layout.recipes
-            for chosen, into in ((own.ratio_numerators, numerators), (own.ratio_denominators, denominators)):
-                into.append(np.where(chosen == own.n_slots, n_slots, chosen + slot))
-            features["ratio"].append(own.ratio_features + feature)
-            features["age"].append(own.age_features + feature)
-            features["history"].append(own.history_features + feature)
-            extremes.append(own.age_extremes + time)
-            slot, time = slot + own.n_slots, time + len(layout.extreme_names)
-            feature += own.n_features
-        none = np.empty(0, dtype=np.intp)
-        return cls(
-            n_slots,
-            feature,
-            np.concatenate([none, *features["ratio"]]),
-            np.concatenate([none, *numerators]),
-            np.concatenate([none.astype(np.float64), *(x.recipes.ratio_numerator_prior for x in layouts)]),
-            np.concatenate([none, *denominators]),
-            np.concatenate([none.astype(np.float64), *(x.recipes.ratio_denominator_prior for x in layouts)]),
-            np.concatenate([none, *features["age"]]),
-            np.concatenate([none, *extremes]),
-            np.concatenate([none, *features["history"]]),
-        )
-
-
 class Layout:
     """Where each aggregate of a view stands in state, and each feature's recipe over window sums.
 
-    totals: measures first, then distincts. slots: window sums, in the order of `slots`.
+    totals: measures, then peaks, then distincts. times: extremes, then the values of those that keep one (`held`).
+    slots: window sums, in the order of `slots`. matches: (recent, window) pairs.
     """
 
     def __init__(self, view: ActivityView) -> None:
         self.view = view
         self.measure_names = tuple(measure.name for measure in view.measures)
+        self.peak_names = tuple(peak.name for peak in view.peaks)
         self.distinct_names = tuple(distinct.name for distinct in view.distincts)
         self.extreme_names = tuple(extreme.name for extreme in view.extremes)
-        self.n_measures = len(view.measures)
-        self.n_totals = self.n_measures + len(view.distincts)
-        names = [*self.measure_names, *self.distinct_names, *self.extreme_names]
-        if len(set(names)) != len(names):
-            raise ContractError(f"view {view.name}: an aggregate's name is used twice; give each its own name")
-        filters = [(a.name, a.where) for a in view.measures]
-        filters += [(a.name, a.where) for a in view.extremes] + [(a.name, a.where) for a in view.distincts]
-        for name, where in filters:
-            for flag in where:
-                if flag not in FLAGS:
-                    raise ContractError(
-                        f"view {view.name}, aggregate {name}: unknown flag {flag!r}; use one of {', '.join(FLAGS)}"
-                    )
-        for measure in view.measures:
-            if measure.of and measure.of not in QUANTITIES:
-                raise ContractError(
-                    f"view {view.name}, measure {measure.name}: unknown quantity {measure.of!r}; "
-                    f"use one of {', '.join(QUANTITIES)}, or leave it empty to count"
-                )
+        self.recent_names = tuple(recent.name for recent in view.recents)
+        self.n_measures, self.n_peaks = len(view.measures), len(view.peaks)
+        self.first_distinct = self.n_measures + self.n_peaks
+        self.n_totals = self.first_distinct + len(view.distincts)
+        self.held = tuple(i for i, extreme in enumerate(view.extremes) if extreme.of)
+        self.n_times = len(view.extremes) + len(self.held)
+        for problem in _contradictions(view):
+            raise ContractError(f"view {view.name}{problem}")
         self.measure_rules = tuple((i, m.on, m.of, flag_mask(m.where)) for i, m in enumerate(view.measures))
         """For each measure: index, kind of event, quantity, flags as bits."""
+        self.peak_rules = tuple((i, p.of, flag_mask(p.where), p.kind == "min") for i, p in enumerate(view.peaks))
+        """For each peak: index, quantity, flags, whether it is kept negated: all are kept as the largest value."""
         self.extreme_rules = tuple((i, flag_mask(e.where)) for i, e in enumerate(view.extremes))
         self.distinct_rules = tuple((i, d.of, flag_mask(d.where)) for i, d in enumerate(view.distincts))
+        self.recent_rules = tuple((i, r.of, flag_mask(r.where)) for i, r in enumerate(view.recents))
         self.extreme_is_first = np.array([extreme.kind == "first" for extreme in view.extremes], dtype=bool)
         self._build_levels()
         self.level_measures: tuple[IndexArray, ...] = tuple(
             np.array(level.measures, dtype=np.intp) for level in self.levels
         )
+        self.empty_totals: NDArray[np.int64] = np.zeros(self.n_totals, dtype=np.int64)
+        self.empty_totals[self.n_measures : self.first_distinct] = NOTHING
+        self.empty_rows = tuple(_empty_row(level) for level in self.levels)
+        self._build_slots()
         self._build_recipes()
-        text = repr((view.name, view.version, view.emission, view.measures, view.extremes, view.distincts, self.levels))
+        aggregates = view.measures, view.peaks, view.extremes, view.distincts, view.recents
+        text = repr((view.name, view.version, view.emission, view.keys, aggregates, self.levels))
         digest = hashlib.blake2b(text.encode(), digest_size=6).digest()
         self.fingerprint = int.from_bytes(digest, "little")
         """Names this layout inside each state, so that a state of another definition is never misread."""
 
     def _aggregate(self, name: str) -> int:
-        for names, offset in ((self.measure_names, 0), (self.distinct_names, self.n_measures)):
-            if name in names:
-                return names.index(name) + offset
-        raise ContractError(
-            f"view {self.view.name}: no aggregate {name!r}; "
-            f"it has {', '.join((*self.measure_names, *self.distinct_names))}"
-        )
+        known = (*self.measure_names, *self.peak_names, *self.distinct_names)
+        if name not in known:
+            raise ContractError(f"view {self.view.name}: no aggregate {name!r}; it has {', '.join(known)}")
+        return known.index(name)
+
+    def _measure(self, feature: Feature, name: str) -> int:
+        index = self._aggregate(name)
+        if index >= self.n_measures:
+            raise ContractError(
+                f"view {self.view.name}, feature {feature.name}: {name!r} is no measure; "
+                f"use one of {', '.join(self.measure_names)}"
+            )
+        return index
+
+    def _extreme(self, feature: Feature, name: str) -> int:
+        if name not in self.extreme_names:
+            raise ContractError(
+                f"view {self.view.name}, feature {feature.name}: no extreme {name!r}; "
+                f"it has {', '.join(self.extreme_names)}"
+            )
+        return self.extreme_names.index(name)
 
     def _needs(self) -> list[tuple[int, Window]]:
         needs: dict[tuple[int, Window], None] = {}
         for feature in self.view.features:
-            expression = feature.expression
-            if isinstance(expression, Total):
-                needs[self._aggregate(expression.aggregate), expression.window] = None
-            elif isinstance(expression, Ratio):
-                needs[self._aggregate(expression.numerator), expression.window] = None
-                needs[self._aggregate(expression.denominator), expression.window] = None
+            match feature.expression:
+                case Total(aggregate, window):
+                    needs[self._aggregate(aggregate), window] = None
+                case Ratio(numerator, denominator, window, _):
+                    for name in (numerator, denominator):
+                        if name in self.peak_names:
+                            raise ContractError(
+                                f"view {self.view.name}, feature {feature.name}: {name!r} is a peak, which no ratio "
+                                "can count; use a measure or a distinct count"
+                            )
+                        needs[self._aggregate(name), window] = None
+                case Surge(measure, window, baseline, _):
+                    needs[self._measure(feature, measure), window] = None
+                    needs[self._measure(feature, measure), baseline] = None
+                case Unusual(_, _, window):
+                    for name in aggregate_names(feature.expression):
+                        needs[self._measure(feature, name), window] = None
+                case Decayed(measure, _, windows):
+                    for window in windows:
+                        needs[self._measure(feature, measure), window] = None
+                case _:
+                    pass
         return list(needs)
 
     def _build_levels(self) -> None:
-        measures: dict[int, set[int]] = {}
-        distincts: dict[int, set[int]] = {}
+        columns: dict[int, set[int]] = {}
         lengths: dict[int, int] = {}
         for total, window in self._needs():
             if window.length_us is None and window.until_us == 0:
                 continue
-            is_distinct = total >= self.n_measures
-            if is_distinct and window.until_us:
+            if total >= self.n_measures and window.until_us:
                 raise ContractError(
-                    f"view {self.view.name}: a distinct count has no window with an upper edge ({window.name})"
+                    f"view {self.view.name}: peaks and distinct counts have no window with an upper edge "
+                    f"({window.name})"
                 )
-            table = distincts if is_distinct else measures
-            table.setdefault(window.hop_us, set()).add(total - self.n_measures if is_distinct else total)
+            columns.setdefault(window.hop_us, set()).add(total)
             lengths[window.hop_us] = max(lengths.get(window.hop_us, 0), window.length_us or 0, window.until_us)
         self.levels = tuple(
             Level(
                 hop,
                 lengths[hop],
-                tuple(sorted(measures.get(hop, ()))),
-                tuple(sorted(distincts.get(hop, ()))),
+                tuple(total for total in sorted(columns[hop]) if total < self.n_measures),
+                tuple(
+                    total - self.n_measures
+                    for total in sorted(columns[hop])
+                    if self.n_measures <= total < self.first_distinct
+                ),
+                tuple(total - self.first_distinct for total in sorted(columns[hop]) if total >= self.first_distinct),
             )
             for hop in sorted(lengths)
         )
@@ -194,11 +200,14 @@ class Layout:
         level = self.levels[index]
         if total < self.n_measures:
             return index, level.measures.index(total)
-        return index, len(level.measures) + level.distincts.index(total - self.n_measures)
+        if total < self.first_distinct:
+            return index, len(level.measures) + level.peaks.index(total - self.n_measures)
+        before = len(level.measures) + len(level.peaks)
+        return index, before + level.distincts.index(total - self.first_distinct)
 
-    def _build_recipes(self) -> None:
+    def _build_slots(self) -> None:
         slots: list[Slot] = []
-        position: dict[tuple[int, Window], int] = {}
+        self._position: dict[tuple[int, Window], int] = {}
         for total, window in self._needs():
             level: int | None = None
             column = upper_column = 0
@@ -207,55 +216,9 @@ class Layout:
                 level, column = self._column(total, window.hop_us)
             if window.until_us:
                 upper_level, upper_column = self._column(total, window.hop_us)
-            position[total, window] = len(slots)
+            self._position[total, window] = len(slots)
             slots.append(Slot(total, level, column, window, upper_level, upper_column))
         self.slots = tuple(slots)
-        self.feature_names = tuple(feature.name for feature in self.view.features)
-        ratios: list[tuple[int, int, float, int, float]] = []
-        ages: list[tuple[int, int]] = []
-        histories: list[int] = []
-        # Slot n_slots is the constant 1, so that a plain total is a ratio over it.
-        one = len(slots)
-        for index, feature in enumerate(self.view.features):
-            expression = feature.expression
-            if isinstance(expression, Total):
-                slot = position[self._aggregate(expression.aggregate), expression.window]
-                ratios.append((index, slot, 0.0, one, 0.0))
-            elif isinstance(expression, Ratio):
-                good, bad = expression.prior
-                ratios.append(
-                    (
-                        index,
-                        position[self._aggregate(expression.numerator), expression.window],
-                        good,
-                        position[self._aggregate(expression.denominator), expression.window],
-                        good + bad,
-                    )
-                )
-            elif isinstance(expression, Age):
-                if expression.extreme not in self.extreme_names:
-                    raise ContractError(
-                        f"view {self.view.name}, feature {feature.name}: no extreme {expression.extreme!r}; "
-                        f"it has {', '.join(self.extreme_names)}"
-                    )
-                ages.append((index, self.extreme_names.index(expression.extreme)))
-            else:
-                histories.append(index)
-        self.recipes = Recipes(
-            n_slots=len(slots),
-            n_features=len(self.feature_names),
-            ratio_features=np.array([ratio[0] for ratio in ratios], dtype=np.intp),
-            ratio_numerators=np.array([ratio[1] for ratio in ratios], dtype=np.intp),
-            ratio_numerator_prior=np.array([ratio[2] for ratio in ratios], dtype=np.float64),
-            ratio_denominators=np.array([ratio[3] for ratio in ratios], dtype=np.intp),
-            ratio_denominator_prior=np.array([ratio[4] for ratio in ratios], dtype=np.float64),
-            age_features=np.array([age[0] for age in ages], dtype=np.intp),
-            age_extremes=np.array([age[1] for age in ages], dtype=np.intp),
-            history_features=np.array(histories, dtype=np.intp),
-        )
-        self._build_edges()
-
-    def _build_edges(self) -> None:
         edges: dict[tuple[int, int, int], int] = {}
         sums: list[tuple[int, int, int, int, int]] = []
         for slot in self.slots:
@@ -269,6 +232,121 @@ class Layout:
         """Distinct edges of windows: level, hop and age; many slots share one."""
         self.sums = tuple(sums)
         """For each slot: total, lower edge, column, upper edge, upper column; `NO_EDGE` for none."""
+        self.is_peak = tuple(self.n_measures <= slot.total < self.first_distinct for slot in self.slots)
+
+    def _build_recipes(self) -> None:
+        self.feature_names = tuple(feature.name for feature in self.view.features)
+        matches: dict[tuple[int, Window], int] = {}
+        found = [self._recipe(i, feature, matches) for i, feature in enumerate(self.view.features)]
+        self.matches = tuple(matches)
+        """Each match: index of the recent set, and the window of its last use."""
+        self.recipes = Recipes.of(
+            found,
+            n_slots=len(self.slots),
+            n_times=self.n_times,
+            n_matches=len(matches),
+            n_features=len(self.feature_names),
+        )
+
+    def _recipe(self, index: int, feature: Feature, matches: dict[tuple[int, Window], int]) -> tuple[Kind, Ingredients]:
+        one = len(self.slots)
+
+        def slot(aggregate: str, window: Window) -> int:
+            return self._position[self._aggregate(aggregate), window]
+
+        match feature.expression:
+            case Total(aggregate, window):
+                at = slot(aggregate, window)
+                if self.is_peak[at]:
+                    sign = -1.0 if self.view.peaks[self.peak_names.index(aggregate)].kind == "min" else 1.0
+                    return "peak", Ingredients(index, (at,), (), (sign,))
+                return "ratio", Ingredients(index, (at, one), (), (0.0, 0.0))
+            case Ratio(numerator, denominator, window, (good, bad)):
+                slots = slot(numerator, window), slot(denominator, window)
+                return "ratio", Ingredients(index, slots, (), (good, good + bad))
+            case Surge(measure, window, baseline, since):
+                lengths = window.length_us, baseline.length_us
+                if lengths[0] is None or lengths[1] is None or lengths[0] >= lengths[1]:
+                    raise ContractError(
+                        f"view {self.view.name}, feature {feature.name}: a surge needs a window and a longer baseline"
+                    )
+                slots = slot(measure, window), slot(measure, baseline)
+                times = (self._extreme(feature, since),)
+                return "surge", Ingredients(index, slots, times, (float(lengths[0]), float(lengths[1])))
+            case Unusual(_, by, window):
+                bins = tuple(slot(name, window) for name in aggregate_names(feature.expression))
+                return by, Ingredients(index, bins)
+            case Decayed(measure, half_life_us, windows):
+                return "decayed", self._rings(index, feature, measure, half_life_us, windows)
+            case Age(extreme):
+                return "age", Ingredients(index, (), (self._extreme(feature, extreme),))
+            case Held(extreme):
+                at = self._extreme(feature, extreme)
+                if at not in self.held:
+                    raise ContractError(
+                        f"view {self.view.name}, feature {feature.name}: extreme {extreme!r} keeps no value; "
+                        "say of which quantity"
+                    )
+                return "held", Ingredients(index, (), (at, len(self.extreme_names) + self.held.index(at)))
+            case Match(recent, window):
+                if recent not in self.recent_names:
+                    raise ContractError(
+                        f"view {self.view.name}, feature {feature.name}: no recent set {recent!r}; "
+                        f"it has {', '.join(self.recent_names)}"
+                    )
+                wanted = self.recent_names.index(recent), window
+                return "match", Ingredients(index, (), (matches.setdefault(wanted, len(matches)),))
+            case _:
+                return "history", Ingredients(index)
+
+    def _rings(
+        self, index: int, feature: Feature, measure: str, half_life_us: int, windows: tuple[Window, ...]
+    ) -> Ingredients:
+        lengths = [window.length_us or 0 for window in windows]
+        if not 0 < len(windows) <= RINGS or half_life_us <= 0 or lengths != sorted({*lengths} - {0}):
+            raise ContractError(
+                f"view {self.view.name}, feature {feature.name}: a decayed count needs a half life and 1 to {RINGS} "
+                "windows, from the shortest to the longest"
+            )
+        slots = [self._position[self._aggregate(measure), window] for window in windows]
+        middles = [(a + b) / 2 for a, b in zip([0, *lengths], lengths, strict=False)]
+        weights = [2.0 ** -(middle / half_life_us) for middle in middles]
+        missing = RINGS - len(slots)
+        return Ingredients(index, (*slots, *[slots[-1]] * missing), (), (*weights, *[0.0] * missing))
+
+
+def _empty_row(level: Level) -> NDArray[np.int64]:
+    row = np.zeros(level.n_columns, dtype=np.int64)
+    row[len(level.measures) : len(level.measures) + len(level.peaks)] = NOTHING
+    return row
+
+
+def _contradictions(view: ActivityView) -> Iterator[str]:
+    aggregates: list[Measure | Peak | Extreme | Distinct | Recent] = [*view.measures, *view.peaks, *view.extremes]
+    named: list[Distinct | Recent] = [*view.distincts, *view.recents]
+    aggregates += named
+    names = [aggregate.name for aggregate in aggregates]
+    if len(set(names)) != len(names):
+        yield ": an aggregate's name is used twice; give each its own name"
+    for aggregate in aggregates:
+        for flag in aggregate.where:
+            if flag not in FLAGS:
+                yield f", aggregate {aggregate.name}: unknown flag {flag!r}; use one of {', '.join(FLAGS)}"
+    quantities = [(measure.name, measure.of) for measure in view.measures if measure.of]
+    quantities += [(extreme.name, extreme.of) for extreme in view.extremes if extreme.of]
+    quantities += [(peak.name, peak.of) for peak in view.peaks]
+    for name, of in quantities:
+        if of not in QUANTITIES:
+            yield (
+                f", aggregate {name}: unknown quantity {of!r}; use one of {', '.join(QUANTITIES)}, "
+                "or to count leave it empty"
+            )
+    for members in named:
+        if members.of not in MEMBERS:
+            yield f", aggregate {members.name}: unknown names {members.of!r}; use one of {', '.join(MEMBERS)}"
+    for recent in view.recents:
+        if not 0 < recent.keep <= MOST_KEPT:
+            yield f", aggregate {recent.name}: it keeps {recent.keep} sets; keep 1 to {MOST_KEPT}"
 
 
 @lru_cache(maxsize=256)

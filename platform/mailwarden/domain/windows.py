@@ -8,6 +8,9 @@ SECOND_US = 1_000_000
 HOUR_US = 3600 * SECOND_US
 DAY_US = 24 * HOUR_US
 
+NOTHING = -(2**62)
+"""Stands in state for "no such event" where a time or a peak would be; far outside of what a message may carry."""
+
 LATENESS_US = DAY_US
 """How far behind a key's newest event a read may look back in full, in microseconds.
 
@@ -33,6 +36,11 @@ class Window:
         """The first bucket inside the window at a time; None where the window has no lower edge."""
         return None if self.length_us is None else (at_us - self.length_us) // self.hop_us
 
+    def lower_us(self, at_us: int) -> int | None:
+        """The earliest time inside the window at a time; None where the window has no lower edge."""
+        bucket = self.lower_bucket(at_us)
+        return None if bucket is None else bucket * self.hop_us
+
 
 W_1H = Window("1h", HOUR_US, HOUR_US // 12)
 W_1D = Window("1d", DAY_US, HOUR_US)
@@ -41,6 +49,10 @@ W_30D = Window("30d", 30 * DAY_US, DAY_US)
 W_30D_COARSE = Window("30d_coarse", 30 * DAY_US, 5 * DAY_US)
 """For distinct counts: a writer folds one sketch a bucket, so that a fifth of the buckets is a fifth of the work."""
 W_90D = Window("90d", 90 * DAY_US, DAY_US)
+W_90D_COARSE = Window("90d_coarse", 90 * DAY_US, 15 * DAY_US)
+W_180D = Window("180d", 180 * DAY_US, 15 * DAY_US)
+W_365D = Window("365d", 365 * DAY_US, 15 * DAY_US)
+"""Long windows share one hop of 15 days, so that a year is 25 buckets of state."""
 W_ALL = Window("all", None, DAY_US)
 W_MATURED = Window("matured", None, DAY_US, until_us=7 * DAY_US)
 W_90D_MATURED = Window("90d_matured", 90 * DAY_US, DAY_US, until_us=7 * DAY_US)
