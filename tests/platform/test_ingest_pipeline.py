@@ -16,6 +16,7 @@ from mailwarden.ingest.index import LabelIndex
 from mailwarden.ingest.parse import parse_message
 from mailwarden.ingest.pipeline import IngestReport, ingest
 from mailwarden.ingest.sources import open_source
+from mailwarden.stores.contacts import Contacts
 from mailwarden.stores.event_log import EventLog, table_to_events
 from mailwarden.stores.raw_mail import RawMail
 
@@ -229,3 +230,22 @@ def test_a_sink_is_given_nothing_without_labels(lake: Lake) -> None:
         raise AssertionError(events)
 
     assert lake.ingest(label_sink=refuse).added == 1
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_first_contacts_are_found_across_runs_and_labels_bear_those_of_their_message(lake: Lake, kept: bool) -> None:
+    bob = ("bob@acme.example",)
+    contacts = Contacts(lake.folder / "contacts.sqlite") if kept else None
+    write(lake.folder, "1", 5)
+    write(lake.folder, "2", 9)
+    write(lake.folder, "3", 7, sender="eve@else.example")
+    lake.ingest(contacts=contacts, labels=lake.labels("spam data/1\nham data/2\n"), label_delay_us=HOUR_US)
+    found = {(event.kind, event.seq): event.new_recipients for event in lake.events()}
+    assert found == {("message", 1): bob, ("message", 2): bob, ("message", 3): (), ("label", 4): bob, ("label", 5): ()}
+    write(lake.folder, "4", 30)
+    write(lake.folder, "5", 31, sender="zoe@else.example")
+    lake.ingest(contacts=contacts, labels=lake.labels("CP data/1\nham data/2\n"))
+    found = {(event.kind, event.seq): event.new_recipients for event in lake.events()[5:]}
+    assert found == {("label", 6): bob, ("message", 7): (), ("message", 8): bob}
+    if contacts is not None:
+        contacts.close()

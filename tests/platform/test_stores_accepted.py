@@ -5,12 +5,13 @@ from __future__ import annotations
 import struct
 from dataclasses import replace
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailwarden.domain.events import LABELS, Event
-from mailwarden.domain.state import NEVER
+from mailwarden.domain.reads import NEVER
 from mailwarden.errors import StoreError
 from mailwarden.stores.accepted import AcceptedLabel, AcceptedMessage, LoggedRow, decode_accepted, encode_accepted
 
@@ -30,6 +31,7 @@ def events(draw: st.DrawFn, kind: str) -> Event:
         draw(st.sampled_from(["inbound", "outbound", "internal"])), draw(texts), draw(texts),
         tuple(draw(st.lists(texts, max_size=4))), tuple(draw(st.lists(texts, max_size=4))), draw(texts), draw(seqs),
         draw(seqs), draw(seqs), draw(flags), draw(flags), draw(st.none() | flags), draw(st.none() | flags),
+        *(draw(texts) for _ in range(6)), draw(flags), tuple(draw(st.lists(texts, max_size=4))),
         draw(st.sampled_from(LABELS)) if kind == "label" else "", draw(changes), draw(changes), draw(changes),
     )  # fmt: skip
 
@@ -85,3 +87,17 @@ def test_a_record_of_a_later_version_is_refused_rather_than_half_read() -> None:
     with pytest.raises(StoreError):
         decode_accepted(struct.pack("<I", len(header)) + header + b"raw")
     assert decode_accepted(encode_accepted(replace(record, raw=b""))).event == event
+
+
+@given(messages)
+def test_a_record_from_before_facts_were_added_reads_with_their_defaults(record: AcceptedMessage) -> None:
+    payload = encode_accepted(record)
+    (length,) = struct.unpack_from("<I", payload)
+    header = orjson.loads(payload[4 : 4 + length])
+    added = ("display_name", "thread", "campaign", "link_domain", "attachment", "structure", "reply", "new_recipients")
+    for name in added:
+        del header["event"][name]
+    head = orjson.dumps(header)
+    found = decode_accepted(struct.pack("<I", len(head)) + head + payload[4 + length :])
+    empty = {name: Event.__dataclass_fields__[name].default for name in added}
+    assert found.event == replace(record.event, **empty)

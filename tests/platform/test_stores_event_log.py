@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from mailwarden.domain.events import Event
 from mailwarden.errors import ConfigError, DataError, StoreError
+from mailwarden.stores.delta import DeltaLog
 from mailwarden.stores.event_log import EVENT_SCHEMA, Appended, EventLog, EventView, events_to_table, table_to_events
 
 DAY_US = 86_400_000_000
@@ -70,6 +71,9 @@ _events = st.builds(
     has_link=st.booleans(),
     authenticated=st.sampled_from([None, True, False]),
     reply_to_differs=st.sampled_from([None, True, False]),
+    thread=st.text(max_size=3),
+    reply=st.booleans(),
+    new_recipients=st.lists(st.text(max_size=3), max_size=3).map(tuple),
     labelled_bad=st.sampled_from([-1, 0, 1]),
 )
 
@@ -291,3 +295,20 @@ def test_any_batches_leave_each_message_once(batches: list[list[tuple[int, int]]
         wanted = {f"{name}.{day}" for batch in batches for name, day in batch}
         assert added == log.count() == len(wanted)
         assert {event.message_id for event in events_of(log)} == wanted
+
+
+def test_a_log_from_before_facts_were_added_is_read_with_their_defaults_and_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "events"
+    before = pa.schema([*list(EVENT_SCHEMA)[: EVENT_SCHEMA.names.index("display_name")], *list(EVENT_SCHEMA)[-7:]])
+    old = dataclasses.replace(message(1), schema_version=1)
+    DeltaLog(folder, before).append(lambda _: events_to_table([old]).select(before.names))
+    log = EventLog(folder)
+    assert "thread" not in before.names and events_of(log) == [old] and log.find("acme", "m1") == old
+    assert next(log.after("acme", 0)) == [old] and log.snapshot().schema == EVENT_SCHEMA
+    assert log.scan(columns=["thread", "seq"]).read_all().to_pylist() == [{"thread": None, "seq": 1}]
+    new = dataclasses.replace(message(2), thread="t", reply=True, new_recipients=("bob@acme.example",))
+    assert log.append([new]).added == 1
+    assert log.append_stream("acme", lambda view: events_to_table([message(3)]).to_batches())
+    assert events_of(log) == [old, new, message(3)]
+    log.compact()
+    assert events_of(EventLog(folder)) == [old, new, message(3)]

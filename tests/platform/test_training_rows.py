@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from mailwarden.domain.events import Event
+from mailwarden.domain.events import FACTS, Event, members_of
+from mailwarden.domain.views import MEMBERS
 from mailwarden.domain.windows import DAY_US
-from mailwarden.stores.event_log import events_to_table
-from mailwarden.training.rows import training_rows
+from mailwarden.stores.event_log import EVENT_SCHEMA, EventLog, events_to_table
+from mailwarden.training.rows import training_rows, write_training_rows
 
 START = 1_772_409_600_000_000
 
@@ -32,3 +37,27 @@ def test_a_tenant_may_have_a_cutoff_of_its_own(spark: SparkSession, own: dict[st
     events = spark.createDataFrame(table.to_pandas())
     rows = training_rows(events, cutoff_us=START + 5 * DAY_US, tenant_cutoffs_us=own).collect()
     assert sorted(row["tenant"] for row in rows) == tenants
+
+
+def test_rows_bear_every_key_and_the_messages_own_names_also_of_files_from_before(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    message, label = _labelled("here", 0)
+    message = replace(message, display_name="ann lee", thread="t1", campaign="c1", link_domain="far.example",
+                      attachment="", structure="s1", recipients=("u@own.example", "v@own.example"),
+                      recipient_domains=("own.example",))  # fmt: skip
+    log = EventLog(tmp_path / "events")
+    log.append([message, label])
+    old = tmp_path / "old.parquet"
+    before = EVENT_SCHEMA.names[: EVENT_SCHEMA.names.index("display_name")]
+    table = events_to_table(_labelled("there", 0)).select([*before, "label"])
+    pq.write_table(table, old)
+    out = tmp_path / "rows"
+    assert write_training_rows(spark, [*log.snapshot().files, str(old)], out, cutoff_us=START + 9 * DAY_US) == 3
+    rows = {(row["tenant"], row["recipient"]): row for row in spark.read.parquet(str(out)).collect()}
+    row = rows["here", "v@own.example"]
+    assert [row[fact] for fact in FACTS] == [getattr(message, fact) for fact in FACTS] and row["weight"] == 0.5
+    for fact in MEMBERS:
+        assert tuple(row[f"own__{fact}"]) == members_of(message, fact), fact
+    row = rows["there", "u@own.example"]
+    assert (row["display_name"], row["thread"], row["own__structure"], row["sender"]) == ("", "", [], "a@far.example")

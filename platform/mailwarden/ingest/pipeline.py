@@ -5,12 +5,14 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 import structlog
 
 from mailwarden.domain.events import Event
@@ -20,7 +22,8 @@ from mailwarden.ingest.parallel import Parsed, parse_all
 from mailwarden.ingest.receive import Site
 from mailwarden.ingest.sources import RawMessage, Source
 from mailwarden.ingest.spill import Spill
-from mailwarden.stores.delta import day_column
+from mailwarden.stores.contacts import Contacts, Numbering
+from mailwarden.stores.delta import bucket_of, day_column, within
 from mailwarden.stores.event_log import EventLog, EventView, events_to_table, table_to_events
 from mailwarden.stores.raw_mail import RawMail, RawRow
 
@@ -85,6 +88,7 @@ def ingest(
     trusted_authserv_ids: frozenset[str] = frozenset(),
     event_log: EventLog,
     raw_mail: RawMail,
+    contacts: Contacts | None = None,
     labels: LabelIndex | None = None,
     label_delay_us: int = 0,
     next_seq: Callable[[int], int] | None = None,
@@ -100,9 +104,10 @@ def ingest(
     by that plus `label_delay_us`, after the messages of the same time. A message without any time takes that of
     the one before it in the source. A label is added where the message does not bear it already.
 
-    own_domains: the tenant's. next_seq: given a count, reserves as many and returns the first; by default the
-    tenant's seqs in the log go on. label_sink: given the label events, from the log, of all labelled messages of
-    the source, also those of an earlier run, after the commit: it must take an event twice for once.
+    own_domains: the tenant's. contacts: the home's; without them the log is read for who wrote to whom before, and
+    the home's take in later what was added. next_seq: given a count, reserves as many and returns the first; by
+    default the tenant's seqs in the log go on. label_sink: given the label events, from the log, of all labelled
+    messages of the source, also those of an earlier run, after the commit: it must take an event twice for once.
     select: which messages to read. workers: processes that parse. progress: told (messages read, total or None).
     scratch: folder for temporary files, a little more than the source unpacked.
     Raises DataError where the source or the index cannot be read; nothing is added then.
@@ -111,10 +116,12 @@ def ingest(
     with (
         tempfile.TemporaryDirectory(prefix="mailwarden-ingest-", dir=scratch) as folder,
         Spill(Path(folder)) as spill,
+        closing(Contacts(Path(folder) / "contacts.sqlite")) if contacts is None else nullcontext(contacts) as known,
     ):
         gathered = _gather(source, site, spill, labels, select, workers, progress)
         spill.close_writing()
         written = _Plan(np.empty(0, np.int64), [], [], np.empty(0, np.int64))
+        numbering: Numbering
 
         def plan(view: EventView) -> Iterator[pa.RecordBatch] | None:
             nonlocal written
@@ -124,9 +131,11 @@ def ingest(
             # Before the events: a message that the log knows must have its raw mail.
             _write_raw(raw_mail, tenant, spill, written.messages)
             first = view.last_seq(tenant) + 1 if next_seq is None else next_seq(len(written.rows))
-            return _batches(spill, written, first)
+            numbering.begin(view)
+            return _batches(spill, written, first, numbering, _new_before(view, tenant, spill, written))
 
-        event_log.append_stream(tenant, plan)
+        with known.numbering(tenant) as numbering:
+            event_log.append_stream(tenant, plan)
         if label_sink is not None and gathered.labels:
             _hand_over_labels(event_log, tenant, spill, gathered.labels, label_sink)
         times = spill.times_us
@@ -220,23 +229,51 @@ def _plan(view: EventView, tenant: str, spill: Spill, gathered: _Gathered, label
     return _Plan(position[order], [given[i] for i in order], [taken_back[i] for i in order], known[order])
 
 
-def _batches(spill: Spill, plan: _Plan, first_seq: int) -> Iterator[pa.RecordBatch]:
+def _batches(
+    spill: Spill, plan: _Plan, first_seq: int, numbering: Numbering, new_before: dict[str, tuple[str, ...]]
+) -> Iterator[pa.RecordBatch]:
+    labelled = {int(row) for row, label in zip(plan.rows, plan.label, strict=True) if label}
+    # A label bears the facts of its message, which stands before it: bit i is recipient i.
+    new_of: dict[int, int] = {}
     for start in range(0, len(plan.rows), _ROWS):
-        events = []
-        for offset, (event, _) in enumerate(spill.read(plan.rows[start : start + _ROWS]), start):
-            label, seq = plan.label[offset], first_seq + offset
+        rows = plan.rows[start : start + _ROWS]
+        found = [event for event, _ in spill.read(rows)]
+        seqs = range(first_seq + start, first_seq + start + len(rows))
+        messages = [i for i in range(len(rows)) if not plan.label[start + i]]
+        new = numbering.first([(found[i].sender, found[i].recipients, seqs[i]) for i in messages])
+        for i, names in zip(messages, new, strict=True):
+            found[i] = replace(found[i], seq=seqs[i], new_recipients=names)
+            if names and int(rows[i]) in labelled:
+                new_of[int(rows[i])] = sum(1 << at for at, name in enumerate(found[i].recipients) if name in names)
+        for i, row in enumerate(map(int, rows)):
+            label = plan.label[start + i]
             if label:
-                event = label_event_of(
-                    event,
+                event, bits = found[i], new_of.get(row, 0)
+                names = tuple(name for at, name in enumerate(event.recipients) if bits >> at & 1)
+                found[i] = label_event_of(
+                    replace(event, new_recipients=names or new_before.get(event.message_id, ())),
                     label=label,
-                    replaced=plan.replaced[offset] or None,
-                    seq=seq,
-                    known_at_us=int(plan.known_us[offset]),
+                    replaced=plan.replaced[start + i] or None,
+                    seq=seqs[i],
+                    known_at_us=int(plan.known_us[start + i]),
                 )
-            else:
-                event = replace(event, seq=seq)
-            events.append(event)
-        yield from events_to_table(events).to_batches()
+        yield from events_to_table(found).to_batches()
+
+
+def _new_before(view: EventView, tenant: str, spill: Spill, plan: _Plan) -> dict[str, tuple[str, ...]]:
+    """The new recipients of messages that an earlier run added and this one labels, by message_id."""
+    added = set(map(int, plan.messages))
+    rows = {int(row) for row, label in zip(plan.rows, plan.label, strict=True) if label} - added
+    if not rows:
+        return {}
+    ids = pa.array([message_id for row, message_id in enumerate(spill.message_ids()) if row in rows])
+    wanted = (ds.field("tenant") == tenant) & (ds.field("kind") == "message") & ds.field("message_id").isin(ids)
+    found: dict[str, tuple[str, ...]] = {}
+    for batch in view.read(["message_id", "new_recipients"], wanted, within([bucket_of(tenant)])):
+        for message_id, names in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            if names:
+                found[message_id] = tuple(names)
+    return found
 
 
 def _write_raw(raw_mail: RawMail, tenant: str, spill: Spill, rows: Rows) -> None:

@@ -56,6 +56,7 @@ class AcceptedLabel:
 Accepted = AcceptedMessage | AcceptedLabel
 
 _LENGTH = struct.Struct("<I")
+_TUPLES = ("recipients", "recipient_domains", "new_recipients")
 
 
 def encode_accepted(record: Accepted) -> bytes:
@@ -82,9 +83,9 @@ def decode_accepted(payload: bytes) -> Accepted:
     try:
         (length,) = _LENGTH.unpack_from(payload)
         header = orjson.loads(payload[4 : 4 + length])
-        facts = header["event"]
-        facts["recipients"] = tuple(facts["recipients"])
-        facts["recipient_domains"] = tuple(facts["recipient_domains"])
+        facts = {**header["event"]}
+        for name in _TUPLES:
+            facts[name] = tuple(facts.get(name, ()))
         event = Event(**facts)
         if event.kind == "label":
             return AcceptedLabel(event, header["source"], header["given_by"])

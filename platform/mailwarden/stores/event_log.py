@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,6 @@ _TYPES: dict[str, pa.DataType] = {
 _TIMES = {"received_at_us": "received_at", "known_at_us": "known_at"}
 _FIELDS = tuple(field.name for field in fields(Event))
 _TUPLES = tuple(field.name for field in fields(Event) if field.type == "tuple[str, ...]")
-
 EVENT_SCHEMA: pa.Schema = pa.schema(
     [
         pa.field(_TIMES.get(field.name, field.name), _TIME if field.name in _TIMES else _TYPES[str(field.type)])
@@ -38,7 +37,17 @@ EVENT_SCHEMA: pa.Schema = pa.schema(
     ]
     + [pa.field("day", pa.date32()), pa.field("bucket", pa.int32())]
 )
-"""One column a field of `Event`; `day` is that of `known_at` (of a message, its event time), `bucket` the tenant's."""
+"""One column a field of `Event`; `day` is that of `known_at` (of a message, its event time), `bucket` the tenant's.
+
+Files from before a column was added lack it: its rows read as the field's default.
+"""
+
+
+def _default(field: Field[Any]) -> Any:
+    return None if field.default is MISSING else field.default
+
+
+_DEFAULTS: dict[str, Any] = {field.name: _default(field) for field in fields(Event)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +116,9 @@ class EventView:
         """Batches of some columns; files: which of them to open, by partition."""
         if self._table is not None:
             rows = rows_of(self._table, files)
-            yield from rows.scanner(columns=list(columns), filter=wanted).to_batches()
+            held = [name for name in columns if name in rows.schema.names]
+            for batch in rows.scanner(columns=held, filter=wanted).to_batches():
+                yield batch if len(held) == len(columns) else _with_nulls(batch, columns)
 
 
 class EventLog:
@@ -134,7 +145,7 @@ class EventLog:
             return events_to_table(fresh) if fresh else None
 
         tenants = {event.tenant for event in events}
-        wrote = self._delta.append(build, guards=_guards(tenants), batch_id=batch_id)
+        wrote = self._delta.append(build, guards=_guards(tenants), batch_id=batch_id, merge_schema=True)
         added = len(fresh) if wrote else 0
         return Appended(added, len(events) - added)
 
@@ -149,15 +160,15 @@ class EventLog:
             batches = plan(EventView(table))
             return None if batches is None else pa.RecordBatchReader.from_batches(EVENT_SCHEMA, batches)
 
-        return self._delta.append(build, guards=_guards({tenant}))
+        return self._delta.append(build, guards=_guards({tenant}), merge_schema=True)
 
     def view(self) -> EventView:
         """What the log holds now."""
         return EventView(self._delta.current())
 
     def snapshot(self) -> Snapshot:
-        """The files of the newest version."""
-        return self._delta.snapshot()
+        """The files of the newest version; older ones may lack columns of `EVENT_SCHEMA`."""
+        return replace(self._delta.snapshot(), schema=EVENT_SCHEMA)
 
     def last_seq(self, tenant: str) -> int:
         """The greatest seq of a tenant, 0 where it has no event."""
@@ -238,13 +249,25 @@ def events_to_table(events: Sequence[Event]) -> pa.Table:
 
 
 def table_to_events(rows: pa.Table) -> list[Event]:
-    """The events of rows of `EVENT_SCHEMA`; columns beyond an event's are passed over."""
+    """The events of rows of `EVENT_SCHEMA`, a null being the field's default; further columns are passed over."""
     columns: list[list[Any]] = []
     for name in _FIELDS:
         column = rows[_TIMES.get(name, name)]
         values = column.cast(pa.int64()).to_pylist() if name in _TIMES else column.to_pylist()
+        default = _DEFAULTS[name]
+        if column.null_count and default is not None:
+            values = [default if value is None else value for value in values]
         columns.append([tuple(value) for value in values] if name in _TUPLES else values)
     return [Event(*row) for row in zip(*columns, strict=True)]
+
+
+def _with_nulls(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
+    schema = pa.schema([EVENT_SCHEMA.field(name) for name in columns])
+    held = set(batch.schema.names)
+    return pa.record_batch(
+        [batch[name] if name in held else pa.nulls(batch.num_rows, schema.field(name).type) for name in columns],
+        schema=schema,
+    )
 
 
 def _guards(tenants: Iterable[str]) -> set[str]:

@@ -8,11 +8,19 @@ from types import MappingProxyType
 
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
+from pyspark.sql.types import ArrayType, StructType
 
+from mailwarden.domain.events import FACTS
+from mailwarden.domain.views import MEMBERS
 from mailwarden.errors import DataError
+from mailwarden.stores.delta import PARTITIONS
+from mailwarden.stores.event_log import EVENT_SCHEMA
+from mailwarden.stores.spark.as_of import own_column
 from mailwarden.stores.spark.failures import translated
 
 _SAMPLES = 1_000_000
+_COLUMNS = StructType([field for field in from_arrow_schema(EVENT_SCHEMA) if field.name not in PARTITIONS])
 _NO_OTHERS: Mapping[str, int] = MappingProxyType({})
 
 
@@ -23,8 +31,9 @@ def training_rows(
 
     events: columns of `EVENT_SCHEMA`. cutoff_us: microseconds UTC; labels known later are not seen, and of several
     the one of the greatest seq counts. tenant_cutoffs_us: the cut-offs of tenants that have one of their own, whose
-    mail may lie in another time altogether. tenant: None for all. Columns: tenant, sender, sender_domain, recipient,
-    message_id, event_timestamp, seq, label, weight (1/recipients).
+    mail may lie in another time altogether. tenant: None for all. Columns: tenant, the facts of `events.FACTS` and the
+    recipient ("" where there is none), message_id, event_timestamp, seq, label, weight (1/recipients), and for each
+    fact of `views.MEMBERS` the names that the message holds in it (`own_column`, array<string>).
     """
     if tenant is not None:
         events = events.where(F.col("tenant") == tenant)
@@ -36,26 +45,32 @@ def training_rows(
         .where(F.col("age") == 1)
         .select("tenant", "message_id", "label")
     )
-    messages = events.where(F.col("kind") == "message").select(
-        "tenant", "sender", "sender_domain", "recipients", "message_id", "received_at", "seq"
-    )
-    recipients = F.when(F.size("recipients") > 0, F.col("recipients")).otherwise(F.array(F.lit("")))
+    names = dict.fromkeys(("tenant", "recipients", "message_id", "received_at", "seq", *FACTS, *MEMBERS))
+    messages = events.where(F.col("kind") == "message").select(*names)
+    addressed = F.when(F.size("recipients") > 0, F.col("recipients")).otherwise(F.array(F.lit("")))
     return (
         messages.join(labels, ["tenant", "message_id"])
-        .withColumn("recipients", recipients)
-        .withColumn("weight", F.lit(1.0) / F.size("recipients"))
+        .withColumn("addressed", addressed)
+        .withColumn("weight", F.lit(1.0) / F.size("addressed"))
         .select(
             "tenant",
-            "sender",
-            "sender_domain",
-            F.explode("recipients").alias("recipient"),
+            # Events from before a fact was kept hold a null there.
+            *(F.coalesce(F.col(name), F.lit("")).alias(name) for name in FACTS),
+            F.explode("addressed").alias("recipient"),
             "message_id",
             F.col("received_at").alias("event_timestamp"),
             "seq",
             "label",
             "weight",
+            *(_own(events, name).alias(own_column(name)) for name in MEMBERS),
         )
     )
+
+
+def _own(events: DataFrame, name: str) -> Column:
+    """The names that a message holds in a fact of one or of many, none of them empty; as `events.members_of`."""
+    held = F.col(name) if isinstance(events.schema[name].dataType, ArrayType) else F.array(name)
+    return F.coalesce(F.filter(held, lambda held_name: held_name != ""), F.array().cast("array<string>"))
 
 
 def _cutoff(cutoff_us: int, tenant_cutoffs_us: Mapping[str, int]) -> Column:
@@ -83,7 +98,7 @@ def write_training_rows(
     if not files:
         raise DataError("The event log is empty. Ingest mail with labels first.")
     with translated("reading training rows"):
-        events = spark.read.parquet(*files)
+        events = spark.read.schema(_COLUMNS).parquet(*files)
         rows = training_rows(events, cutoff_us=cutoff_us, tenant_cutoffs_us=tenant_cutoffs_us, tenant=tenant)
         if limit is not None:
             n = rows.count()

@@ -1,0 +1,391 @@
+"""Who wrote to whom before: first contacts of a home, exact and decided where a message gets its seq."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow.dataset as ds
+import structlog
+
+from mailwarden.errors import StoreError
+from mailwarden.stores.delta import bucket_of, within
+from mailwarden.stores.event_log import EventView
+
+FLUSH_PAIRS = 2_000
+"""How many pairs wait in memory before they are written; those of a process that died are in the log or the spool."""
+
+_VERSION = 1
+_ASKED = 900
+_BUSY_SECONDS = 5.0
+_TABLES = """
+create table secret (salt blob not null);
+create table tenants (id integer primary key, name text not null unique, seq integer not null);
+create table pairs (
+    tenant integer not null, pair integer not null, seq integer not null, primary key (tenant, pair)
+) without rowid;
+"""
+_KEEP = (
+    "insert into pairs values (?, ?, ?) on conflict (tenant, pair) "
+    "do update set seq = excluded.seq where excluded.seq < seq"
+)
+_MARK = "update tenants set seq = max(seq, ?) where id = ?"
+
+_log = structlog.get_logger(__name__)
+
+Sent = tuple[str, Sequence[str], int]
+"""A message's sender, recipients and seq."""
+
+
+class Contacts:
+    """The first seq at which each sender wrote to each recipient, by tenant, in one SQLite file.
+
+    A recipient is new to a sender where no message of a smaller seq went from the one to the other, whichever way it
+    crossed the tenant's border; so that asking again with the same seq gives the same answer. The file holds nothing
+    that the event log does not: one that is missing, damaged, behind or ahead is made again from it. Pairs are 64-bit
+    keyed digests: of n pairs known, a new one is taken for one of them with a chance of n / 2**64. One process at a
+    time numbers a home, and it is the only one to use the file, from one thread.
+    """
+
+    _file: sqlite3.Connection
+    _asked: sqlite3.Connection
+    _salt: bytes
+
+    def __init__(self, path: Path, *, flush_pairs: int = FLUSH_PAIRS) -> None:
+        self._path, self._flush_pairs = path, flush_pairs
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _translated(path):
+            try:
+                self._open()
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError as exc:
+                _log.warning("contacts are damaged and made again from the event log", file=path.name, why=str(exc))
+                for end in ("", "-wal", "-shm"):
+                    path.with_name(path.name + end).unlink(missing_ok=True)
+                self._open()
+        self._ids: dict[str, int] = {}
+        self._marks: dict[int, int] = {}
+        self._spooled: dict[str, int] = {}
+        self._restored: dict[tuple[int, int], int] = {}
+        self._forgotten: set[tuple[int, int, int]] = set()
+        self._fresh: dict[tuple[int, int], int] = {}
+        self._flying: dict[tuple[int, int], int] = {}
+        self._flight: Future[None] | None = None
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="contacts")
+
+    def restore(self, tenant: str, sender: str, recipients: Sequence[str], seq: int) -> None:
+        """Take in a message that the spool still holds; before `prepare`."""
+        with _translated(self._path):
+            number = self._number(tenant)
+        for pair in self._pairs(sender, recipients).values():
+            self._add(number, pair, seq)
+            self._restored[number, pair] = min(seq, self._restored.get((number, pair), seq))
+        self._spooled[tenant] = max(self._spooled.get(tenant, 0), seq)
+
+    def prepare(self, tenant: str, log: EventView) -> int:
+        """Take in what the event log holds of a tenant beyond what is known; returns how many messages that was.
+
+        Where more is known than log and spool hold, as after the log was replaced, the tenant is learnt anew; so is
+        every tenant where the file turns out to be damaged.
+        """
+        try:
+            return self._prepare(tenant, log)
+        except StoreError as exc:
+            if not isinstance(exc.__cause__, sqlite3.DatabaseError) or isinstance(
+                exc.__cause__, sqlite3.OperationalError
+            ):
+                raise
+            _log.warning("contacts are damaged and made again from the event log", file=self._path.name, why=str(exc))
+            restored = {(name, pair): seq for name, number in self._ids.items()
+                        for (of, pair), seq in self._restored.items() if of == number}  # fmt: skip
+            known = [name for name, number in self._ids.items() if number in self._marks]
+            self._begin_anew()
+            with _translated(self._path):
+                for (name, pair), seq in restored.items():
+                    key = self._number(name), pair
+                    self._restored[key] = self._fresh[key] = seq
+            for name in known:
+                self._prepare(name, log)
+            return self._prepare(tenant, log)
+
+    def _prepare(self, tenant: str, log: EventView) -> int:
+        with self._writing():
+            learnt, last = self._learn(tenant, log)
+        self._marks[self._ids[tenant]] = last
+        return learnt
+
+    def _begin_anew(self) -> None:
+        """An empty file in place of a damaged one; its salt is kept, so that pairs in memory stay what they are."""
+        self._file.close()
+        self._asked.close()
+        for end in ("", "-wal", "-shm"):
+            self._path.with_name(self._path.name + end).unlink(missing_ok=True)
+        salt = self._salt
+        with _translated(self._path):
+            self._open()
+            self._file.execute("update secret set salt = ?", (salt,))
+        self._salt = salt
+        self._ids, self._marks = {}, {}
+        self._restored, self._fresh, self._flying, self._flight = {}, {}, {}, None
+
+    def first(self, tenant: str, sender: str, recipients: Sequence[str], seq: int) -> tuple[str, ...]:
+        """Those of the recipients that the sender writes to for the first time with the message of that seq.
+
+        The tenant must be prepared, and seqs ascend. What is new is written behind the caller's back. Raises
+        StoreError where the file cannot be read; the message is taken in all the same.
+        """
+        number, pairs = self._ids[tenant], self._pairs(sender, recipients)
+        new = pairs
+        try:
+            with _translated(self._path):
+                known = self._known(self._asked, number, list(pairs.values()))
+            new = {name: pair for name, pair in pairs.items() if not self._before(number, pair, seq, known)}
+        finally:
+            for pair in new.values():
+                self._add(number, pair, seq)
+            self._marks[number] = max(self._marks[number], seq)
+            self._spooled[tenant] = max(self._spooled.get(tenant, 0), seq)
+            if len(self._fresh) >= self._flush_pairs:
+                self._flush()
+        return tuple(new)
+
+    def forget(self, tenant: str, sender: str, recipients: Sequence[str], seq: int) -> None:
+        """Take back a message that was numbered and then reached no disk.
+
+        Messages numbered after it keep the answers that they got. Raises StoreError where the file cannot be written;
+        the message is taken back all the same, until the process ends.
+        """
+        number = self._ids[tenant]
+        gone = [(number, pair, seq) for pair in self._pairs(sender, recipients).values()]
+        self._forgotten.update(gone)
+        for *key, _ in gone:
+            if self._fresh.get((key[0], key[1])) == seq:
+                del self._fresh[key[0], key[1]]
+        with self._writing():
+            self._file.executemany("delete from pairs where tenant = ? and pair = ? and seq = ?", gone)
+        self._forgotten.difference_update(gone)
+
+    @contextmanager
+    def numbering(self, tenant: str) -> Iterator[Numbering]:
+        """`first` for messages in bulk: kept where the block ends well, forgotten where it raises."""
+        with self._writing():
+            numbering = Numbering(self, tenant)
+            yield numbering
+            numbering.finish()
+
+    def close(self) -> None:
+        """Write what waits, and let go of the file."""
+        try:
+            with self._writing():
+                pass
+        finally:
+            self._pool.shutdown()
+            self._file.close()
+            self._asked.close()
+
+    def _open(self) -> None:
+        # One connection writes, mostly in a thread of its own; the other reads what was committed, and never waits.
+        self._file = _connect(self._path)
+        try:
+            version = self._file.execute("pragma user_version").fetchone()[0]
+            if version not in (0, _VERSION):
+                raise sqlite3.DatabaseError(f"it is of version {version}, not {_VERSION}")
+            if version == 0:
+                self._file.executescript(f"begin; {_TABLES} pragma user_version = {_VERSION}; commit;")
+            self._file.execute("insert into secret select ? where not exists (select 1 from secret)", (os.urandom(16),))
+            self._salt = self._file.execute("select salt from secret").fetchone()[0]
+            self._asked = _connect(self._path)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _learn(self, tenant: str, log: EventView) -> tuple[int, int]:
+        """Take in what a log holds beyond what is known; how many messages that was, and the seq known now."""
+        number = self._number(tenant)
+        known = int(self._file.execute("select seq from tenants where id = ?", (number,)).fetchone()[0])
+        last = log.last_seq(tenant)
+        if known > max(last, self._spooled.get(tenant, 0)):
+            _log.warning("contacts are ahead of the event log and made again", tenant=tenant, known=known, log=last)
+            self._file.execute("delete from pairs where tenant = ?", (number,))
+            self._file.execute("update tenants set seq = 0 where id = ?", (number,))
+            known = 0
+            # What the spool holds is not in the log yet.
+            spooled = [(*key, seq) for key, seq in self._restored.items() if key[0] == number]
+            self._file.executemany(_KEEP, sorted(spooled))
+        learnt = 0
+        for messages in _logged(log, tenant, known) if last > known else ():
+            first: dict[int, int] = {}
+            for sender, recipients, seq in messages:
+                for pair in self._pairs(sender, recipients).values():
+                    first[pair] = min(seq, first.get(pair, seq))
+            self._file.executemany(_KEEP, sorted((number, pair, seq) for pair, seq in first.items()))
+            learnt += len(messages)
+        self._file.execute(_MARK, (last, number))
+        return learnt, max(known, last)
+
+    def _number(self, tenant: str) -> int:
+        if tenant not in self._ids:
+            self._settle()
+            self._file.execute("insert or ignore into tenants (name, seq) values (?, 0)", (tenant,))
+            self._ids[tenant] = self._file.execute("select id from tenants where name = ?", (tenant,)).fetchone()[0]
+        return self._ids[tenant]
+
+    def _pairs(self, sender: str, recipients: Iterable[str]) -> dict[str, int]:
+        """The pair of each recipient; none where nobody sent or nobody is named."""
+        if not sender:
+            return {}
+        # Keyed, so that nobody can look for an address whose pair is one that is known already.
+        start = hashlib.blake2b(
+            f"{len(sender)}:{sender}".encode("utf-8", "surrogatepass"), digest_size=8, key=self._salt
+        )
+        found: dict[str, int] = {}
+        for name in recipients:
+            if name and name not in found:
+                digest = start.copy()
+                digest.update(name.encode("utf-8", "surrogatepass"))
+                found[name] = int.from_bytes(digest.digest(), "little", signed=True)
+        return found
+
+    def _known(self, file: sqlite3.Connection, number: int, pairs: Sequence[int]) -> dict[int, int]:
+        """The first seq of those pairs that are in the file."""
+        known: dict[int, int] = {}
+        for at in range(0, len(pairs), _ASKED):
+            part = pairs[at : at + _ASKED]
+            marks = ",".join("?" * len(part))
+            known.update(
+                file.execute(f"select pair, seq from pairs where tenant = ? and pair in ({marks})", (number, *part))
+            )
+        return known
+
+    def _before(self, number: int, pair: int, seq: int, known: dict[int, int]) -> bool:
+        key = number, pair
+        held = known.get(pair, seq), self._fresh.get(key, seq), self._flying.get(key, seq)
+        return any(first < seq and (number, pair, first) not in self._forgotten for first in held)
+
+    def _add(self, number: int, pair: int, seq: int) -> None:
+        key = number, pair
+        self._fresh[key] = min(seq, self._fresh.get(key, seq))
+
+    def _flush(self) -> None:
+        """Have what waits written by the thread, unless it is still busy."""
+        if self._flight is not None and not self._flight.done():
+            return
+        self._land()
+        self._flying, self._fresh = self._fresh, {}
+        self._flight = self._pool.submit(self._write, self._flying, dict(self._marks))
+
+    def _land(self) -> None:
+        """Take note of how the thread's writing ended, once it did."""
+        if self._flight is None:
+            return
+        try:
+            self._flight.result()
+        except sqlite3.Error as exc:
+            _log.warning("contacts could not be written; trying again", file=self._path.name, why=str(exc))
+            for (number, pair), seq in self._flying.items():
+                self._add(number, pair, seq)
+        self._flight, self._flying = None, {}
+
+    def _settle(self) -> None:
+        """Have all that waits in the file; no thread writes after it."""
+        self._land()
+        if self._fresh:
+            self._write(self._fresh, self._marks)
+            self._fresh = {}
+
+    def _write(self, pairs: dict[tuple[int, int], int], marks: dict[int, int]) -> None:
+        self._file.execute("begin immediate")
+        try:
+            self._file.executemany(_KEEP, sorted((*key, seq) for key, seq in pairs.items()))
+            self._file.executemany(_MARK, [(seq, number) for number, seq in marks.items()])
+            self._file.execute("commit")
+        except BaseException:
+            self._file.execute("rollback")
+            raise
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A transaction of this thread's own, behind all that waited."""
+        with _translated(self._path):
+            self._settle()
+            self._file.execute("begin immediate")
+            try:
+                self._file.executemany(_MARK, [(seq, number) for number, seq in self._marks.items()])
+                yield
+                self._file.execute("commit")
+            except BaseException:
+                self._file.execute("rollback")
+                raise
+
+
+class Numbering:
+    """Messages of one tenant on their way into the log in bulk; see `Contacts.numbering`."""
+
+    def __init__(self, contacts: Contacts, tenant: str) -> None:
+        self._contacts, self._tenant = contacts, tenant
+        self._last = 0
+        self._number = contacts._number(tenant)
+        contacts._file.execute("savepoint numbering")
+
+    def begin(self, log: EventView) -> None:
+        """Begin on what the log holds now, whatever was numbered in this block before."""
+        self._contacts._file.execute("rollback to numbering")
+        _, self._last = self._contacts._learn(self._tenant, log)
+
+    def first(self, messages: Sequence[Sent]) -> list[tuple[str, ...]]:
+        """The new recipients of each message, in order of seq over all calls since `begin`."""
+        contacts, number = self._contacts, self._number
+        each = [(contacts._pairs(sender, recipients), seq) for sender, recipients, seq in messages]
+        known = contacts._known(contacts._file, number, sorted({pair for pairs, _ in each for pair in pairs.values()}))
+        answers: list[tuple[str, ...]] = []
+        added: list[tuple[int, int, int]] = []
+        for pairs, seq in each:
+            new = [name for name, pair in pairs.items() if known.get(pair, seq) >= seq]
+            for name in new:
+                known[pairs[name]] = seq
+                added.append((number, pairs[name], seq))
+            answers.append(tuple(new))
+            self._last = max(self._last, seq)
+        contacts._file.executemany(_KEEP, sorted(added))
+        return answers
+
+    def finish(self) -> None:
+        """Note up to which seq the tenant is known."""
+        self._contacts._file.execute(_MARK, (self._last, self._number))
+        self._contacts._marks[self._number] = self._last
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    file = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    try:
+        file.execute("pragma journal_mode = wal")
+        # A power cut may lose the newest pairs, which the log has; it damages nothing.
+        file.execute("pragma synchronous = normal")
+        file.execute("pragma cache_size = -65536")
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _logged(log: EventView, tenant: str, beyond: int) -> Iterator[list[Sent]]:
+    """A tenant's messages beyond a seq as the event log holds them, in no order."""
+    wanted = (ds.field("tenant") == tenant) & (ds.field("kind") == "message") & (ds.field("seq") > beyond)
+    for batch in log.read(["sender", "recipients", "seq"], wanted, within([bucket_of(tenant)])):
+        yield list(zip(*(column.to_pylist() for column in batch.columns), strict=True))
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as exc:
+        raise StoreError(
+            f"contacts in {path} failed: {exc}; check the disk, or remove the file: it is made again from the event log"
+        ) from exc

@@ -1,0 +1,226 @@
+"""First contacts: exact, the same when asked again, and never lost for good."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mailwarden.domain.events import Event
+from mailwarden.errors import StoreError
+from mailwarden.stores.contacts import Contacts
+from mailwarden.stores.event_log import EventLog, EventView
+
+EMPTY = EventView(None)
+ANN, BOB, EVE = "ann@parts.example", "bob@corp.example", "eve@corp.example"
+
+
+def message(seq: int, sender: str, *recipients: str, tenant: str = "acme") -> Event:
+    at_us = 1_176_000_000_000_000 + seq
+    return Event(tenant, seq, "message", f"{tenant}{seq}", at_us, at_us, "envelope", "inbound", sender, "parts.example",
+                 recipients, ("corp.example",))  # fmt: skip
+
+
+def opened(path: Path, tenant: str = "acme", log: EventView = EMPTY, **options: int) -> Contacts:
+    contacts = Contacts(path / "contacts.sqlite", **options)
+    contacts.prepare(tenant, log)
+    return contacts
+
+
+def test_a_recipient_is_new_once_for_each_sender_and_tenant(tmp_path: Path) -> None:
+    contacts = opened(tmp_path)
+    contacts.prepare("other", EMPTY)
+    assert contacts.first("acme", ANN, (BOB, EVE, BOB), 1) == (BOB, EVE)
+    assert contacts.first("acme", ANN, (BOB, "x@corp.example"), 2) == ("x@corp.example",)
+    assert contacts.first("acme", BOB, (ANN,), 3) == (ANN,)  # the other way is another thing
+    assert contacts.first("other", ANN, (BOB,), 1) == (BOB,)
+    assert contacts.first("acme", "", (BOB,), 4) == () and contacts.first("acme", ANN, ("",), 5) == ()
+    # Asked again, as after a crash, each answer is what it was.
+    assert contacts.first("acme", ANN, (BOB, EVE), 1) == (BOB, EVE)
+    assert contacts.first("acme", ANN, (BOB,), 2) == ()
+    contacts.close()
+    again = Contacts(tmp_path / "contacts.sqlite")
+    again.restore("acme", "", (), 5)
+    again.prepare("acme", EMPTY)
+    assert again.first("acme", ANN, (BOB, EVE), 6) == ()
+    again.close()
+
+
+_sent = st.tuples(st.sampled_from("abc"), st.lists(st.sampled_from("xyz"), max_size=3).map(tuple))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(_sent, max_size=40), st.integers(1, 7), st.data())
+def test_whatever_way_messages_come_the_answers_are_those_of_a_plain_count(
+    tmp_path_factory: pytest.TempPathFactory, sent: list[tuple[str, tuple[str, ...]]], flush: int, data: st.DataObject
+) -> None:
+    """Bulk, one by one, restarts and lost memory, in any order; held against sets."""
+    folder = tmp_path_factory.mktemp("contacts")
+    log = EventLog(folder / "events")
+    contacts = Contacts(folder / "c.sqlite", flush_pairs=flush)
+    contacts.prepare("acme", log.view())
+    met: set[tuple[str, str]] = set()
+    expected = []
+    for sender, recipients in sent:
+        expected.append(tuple(dict.fromkeys(name for name in recipients if (sender, name) not in met)))
+        met |= {(sender, name) for name in recipients}
+    at = 0
+    while at < len(sent):
+        seqs = range(at + 1, min(at + 1 + data.draw(st.integers(1, 5)), len(sent) + 1))
+        events = [message(seq, *[sent[seq - 1][0], *sent[seq - 1][1]]) for seq in seqs]
+        asked = [(event.sender, event.recipients, event.seq) for event in events]
+        how = data.draw(st.sampled_from(["single", "bulk", "crash", "bulk again"]))
+        if how.startswith("bulk"):
+            with contacts.numbering("acme") as numbering:
+                for _ in range(2 if how == "bulk again" else 1):
+                    numbering.begin(log.view())
+                    found = [names for ask in asked for names in numbering.first([ask])]
+        else:
+            found = [contacts.first("acme", *ask) for ask in asked]
+        assert found == expected[at : seqs[-1]]
+        log.append([replace(event, new_recipients=names) for event, names in zip(events, found, strict=True)])
+        if how == "crash":
+            contacts._pool.shutdown()  # what waits in memory is gone
+            contacts = Contacts(folder / "c.sqlite", flush_pairs=flush)
+            contacts.prepare("acme", log.view())
+        at = seqs[-1]
+    contacts.close()
+    fresh = Contacts(folder / "fresh.sqlite")
+    fresh.prepare("acme", log.view())
+    for seq, (sender, recipients) in enumerate(sent, 1):
+        assert fresh.first("acme", sender, recipients, seq) == expected[seq - 1]
+    fresh.close()
+
+
+def test_what_the_spool_still_holds_counts_before_and_after_the_log_is_read(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "events")
+    log.append([message(1, ANN, BOB)])
+    contacts = Contacts(tmp_path / "contacts.sqlite")
+    contacts.restore("acme", ANN, (BOB, EVE), 7)
+    contacts.prepare("acme", log.view())
+    assert contacts.first("acme", ANN, (BOB, EVE), 7) == (EVE,)
+    assert contacts.first("acme", ANN, (BOB, EVE), 8) == ()
+    contacts.close()
+    # The spool is ahead of the log, and so is what is known: nothing to make again.
+    again = Contacts(tmp_path / "contacts.sqlite")
+    again.restore("acme", ANN, (BOB, EVE), 8)
+    assert again.prepare("acme", log.view()) == 0
+    assert again.first("acme", ANN, (EVE,), 9) == ()
+    again.close()
+
+
+def test_a_log_that_was_replaced_is_learnt_anew(tmp_path: Path) -> None:
+    contacts = opened(tmp_path)
+    contacts.first("acme", ANN, (BOB,), 50)
+    contacts.close()
+    log = EventLog(tmp_path / "events")
+    log.append([message(1, ANN, EVE), message(2, ANN, EVE)])
+    again = Contacts(tmp_path / "contacts.sqlite")
+    assert again.prepare("acme", log.view()) == 2
+    assert again.first("acme", ANN, (BOB, EVE), 3) == (BOB,)
+    again.close()
+
+
+def test_what_the_spool_holds_outlives_learning_anew(tmp_path: Path) -> None:
+    contacts = opened(tmp_path)
+    contacts.first("acme", ANN, (BOB,), 2)
+    contacts.first("acme", ANN, (EVE,), 3)
+    contacts.close()
+    # The message of seq 3 reached no disk: the file is ahead of log and spool.
+    again = Contacts(tmp_path / "contacts.sqlite")
+    again.restore("acme", ANN, (BOB,), 2)
+    again.prepare("acme", EMPTY)
+    assert again.first("acme", ANN, (BOB, EVE), 4) == (EVE,)
+    again.close()
+
+
+@pytest.mark.parametrize("damage", ["missing", "garbage", "version", "inside"])
+def test_a_missing_or_damaged_file_is_made_again_from_the_log(tmp_path: Path, damage: str) -> None:
+    log = EventLog(tmp_path / "events")
+    log.append([message(1, ANN, BOB)])
+    contacts = opened(tmp_path, log=log.view())
+    contacts.first("acme", ANN, (BOB,), 2)
+    contacts.close()
+    path = tmp_path / "contacts.sqlite"
+    if damage == "garbage":
+        path.write_bytes(b"no database at all" * 1000)
+    elif damage == "inside":
+        whole = path.read_bytes()
+        path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
+    elif damage == "version":
+        with sqlite3.connect(path) as file:
+            file.execute("pragma user_version = 99")
+        file.close()
+    else:
+        path.unlink()
+    again = opened(tmp_path, log=log.view())
+    assert again.first("acme", ANN, (BOB, EVE), 3) == (EVE,)
+    again.close()
+
+
+def test_a_bulk_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    contacts = opened(tmp_path)
+    contacts.first("acme", ANN, (EVE,), 1)
+    with pytest.raises(RuntimeError), contacts.numbering("acme") as numbering:
+        numbering.begin(EMPTY)
+        assert numbering.first([(ANN, (BOB, EVE), 2), (ANN, (BOB,), 3)]) == [(BOB,), ()]
+        raise RuntimeError
+    assert contacts.first("acme", ANN, (BOB, EVE), 2) == (BOB,)
+    contacts.close()
+
+
+def test_a_bulk_that_is_begun_again_forgets_the_seqs_it_gave_before(tmp_path: Path) -> None:
+    contacts = opened(tmp_path)
+    with contacts.numbering("acme") as numbering:
+        numbering.begin(EMPTY)
+        assert numbering.first([(ANN, (BOB,), 2)]) == [(BOB,)]
+        numbering.begin(EMPTY)
+        assert numbering.first([(ANN, (BOB,), 9)]) == [(BOB,)]
+    contacts.close()
+
+
+def test_a_message_that_reached_no_disk_is_taken_back(tmp_path: Path) -> None:
+    contacts = opened(tmp_path)
+    assert contacts.first("acme", ANN, (EVE,), 1) == (EVE,)
+    assert contacts.first("acme", ANN, (BOB, EVE), 2) == (BOB,)
+    contacts.forget("acme", ANN, (BOB, EVE), 2)
+    assert contacts.first("acme", ANN, (BOB, EVE), 3) == (BOB,)
+    contacts.close()
+
+
+def test_a_message_is_taken_back_although_the_file_cannot_be_written(tmp_path: Path) -> None:
+    contacts = opened(tmp_path, flush_pairs=1)
+    assert contacts.first("acme", ANN, (BOB,), 1) == (BOB,)
+    contacts._land()
+    with sqlite3.connect(tmp_path / "contacts.sqlite", isolation_level=None) as other:
+        contacts._file.execute("pragma busy_timeout = 10")
+        other.execute("begin immediate")
+        with pytest.raises(StoreError, match="contacts"):
+            contacts.forget("acme", ANN, (BOB,), 1)
+        assert contacts.first("acme", ANN, (BOB,), 2) == (BOB,)
+        other.execute("rollback")
+    other.close()
+    assert contacts.first("acme", ANN, (BOB,), 3) == ()
+    contacts.close()
+
+
+def test_what_cannot_be_written_now_is_kept_and_written_later(tmp_path: Path) -> None:
+    contacts = opened(tmp_path, flush_pairs=1)
+    with sqlite3.connect(tmp_path / "contacts.sqlite", isolation_level=None) as other:
+        contacts._file.execute("pragma busy_timeout = 10")
+        other.execute("begin immediate")
+        for seq in range(1, 6):
+            assert contacts.first("acme", ANN, (f"{seq}@corp.example",), seq) != ()
+            assert contacts.first("acme", ANN, (f"{seq}@corp.example",), seq + 10) == ()
+        with pytest.raises(StoreError, match="contacts"):
+            contacts.prepare("acme", EMPTY)
+        other.execute("rollback")
+    other.close()
+    contacts.close()
+    with sqlite3.connect(tmp_path / "contacts.sqlite") as file:
+        assert file.execute("select count(*) from pairs").fetchone() == (5,)
+    file.close()
