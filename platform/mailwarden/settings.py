@@ -13,8 +13,11 @@ class Settings(BaseSettings):
     """Where things are and how much of them; every field is an environment variable with the prefix MAILWARDEN_.
 
     home: folder that holds everything the embedded default keeps. redis_url: a Redis database for this project
-    alone; empty starts one of our own under `home`. database_url: SQLAlchemy URL; empty is SQLite under `home`.
-    feast_registry_url: the same of Feast's registry.
+    alone; empty starts one of our own under `home`. It is one server (redis://, rediss://, unix://), a master that
+    Sentinels watch (redis+sentinel://host:26379,host:26379/service/0) or a cluster (redis+cluster://host:6379,...):
+    see `stores.online.client.open_client`. database_url: SQLAlchemy URL; empty is SQLite under `home`.
+    feast_registry_url: the same of Feast's registry. streams: partitions of the entity keys in Redis, each with a
+    stream and a writer of its own; an online store keeps the number that it was begun with.
     """
 
     model_config = SettingsConfigDict(env_prefix="MAILWARDEN_", extra="forbid", frozen=True)
@@ -27,6 +30,7 @@ class Settings(BaseSettings):
     spark_master: str = "local[2]"
     spark_driver_memory: str = "2g"
     spark_shuffle_partitions: int = 8
+    streams: int = Field(default=4, ge=1, le=64)
     redis_timeout_seconds: float = 0.25
     max_message_bytes: int = 26_214_400
     stale_after_seconds: float = 60.0
@@ -61,6 +65,11 @@ class Settings(BaseSettings):
     def spool_path(self) -> Path:
         """Append-only spool of accepted messages."""
         return self.root / "spool"
+
+    @property
+    def contacts_path(self) -> Path:
+        """SQLite file of who wrote to whom before; made again from the event log where it is missing."""
+        return self.root / "contacts.sqlite"
 
     @property
     def models_path(self) -> Path:

@@ -10,18 +10,19 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from mailwarden.domain.events import Event, keys_of
+from mailwarden.domain.events import Event, key_of, keys_of
 from mailwarden.domain.finalise import finalise
 from mailwarden.domain.layout import layout_of
-from mailwarden.domain.state import NEVER, EntityState, read_slots
+from mailwarden.domain.reads import NEVER, none_in_window
+from mailwarden.domain.state import EntityState
 from mailwarden.domain.views import ActivityView
-from mailwarden.domain.windows import DAY_US, HOUR_US
+from mailwarden.domain.windows import DAY_US, HOUR_US, effective_time
 from mailwarden.errors import ContractError, StoreTimeout, StoreUnavailable
 from mailwarden.stores.online.client import Client, open_client
-from mailwarden.stores.online.keys import KeyTemplate, state_field
+from mailwarden.stores.online.keys import KeyTemplate, lease_key, partition_of, state_field
 from mailwarden.stores.online.reader import OnlineReader, ReadRequest, VectorSet
 from mailwarden.stores.online.server import RedisServer
-from mailwarden.stores.online.watermark import Watermark
+from mailwarden.stores.online.watermark import Marks, Watermark
 from mailwarden.stores.online.writer import OnlineWriter
 
 Views = tuple[ActivityView, ...]
@@ -29,22 +30,28 @@ Events = Callable[..., list[Event]]
 PROJECT = "mail"
 
 
-def request_of(event: Event, **changes: object) -> ReadRequest:
-    request = ReadRequest(event.tenant, event.sender, event.sender_domain, event.recipients, event.received_at_us)
-    return replace(request, **changes)  # type: ignore[arg-type]
+def request_of(event: Event, due_seq: int = 0, **changes: object) -> ReadRequest:
+    return ReadRequest(replace(event, **changes), due_seq)  # type: ignore[arg-type]
 
 
 def in_process(view: ActivityView, events: list[Event], key: tuple[str, ...], at_us: int) -> tuple[np.ndarray, int]:
     layout = layout_of(view)
     state = EntityState(layout)
     for event in events:
-        directions = [forward for k, forward in keys_of(view.emission, event) if k == key]
-        if directions:
-            state.fold(event, directions)
-    at = np.array([at_us])
-    packed = None if state.last_seq == NEVER else state.to_bytes()
-    slots, times, seen, last_seq = read_slots(layout, [packed], at)
-    return finalise(layout, slots, times, seen, at)[0], int(last_seq[0])
+        ways = [way for k, way in keys_of(view.emission, event, view.keys) if k == key]
+        if ways:
+            state.fold(event, ways)
+    # Not by `read_slots`, which shares its way through the bytes with the reader.
+    effective = np.array([effective_time(at_us, state.newest_us)])
+    values = finalise(
+        layout,
+        state.read(effective),
+        state.times[None, :],
+        np.empty((1, 0)),
+        np.array([state.last_seq != NEVER]),
+        np.array([at_us]),
+    )
+    return values[0], state.last_seq
 
 
 def test_values_equal_those_finalised_in_process(
@@ -53,22 +60,24 @@ def test_values_equal_those_finalised_in_process(
     events = mail_events(500)
     OnlineWriter(redis_client, PROJECT, activity_views).fold(events)
     reader = OnlineReader(redis_client, PROJECT, activity_views)
-    asked = [request_of(e, at_us=events[-1].received_at_us + i * HOUR_US) for i, e in enumerate(events[-40:])]
+    asked = [request_of(e, received_at_us=events[-1].received_at_us + i * HOUR_US) for i, e in enumerate(events[-40:])]
     asked += [
-        replace(asked[0], at_us=asked[0].at_us - 40 * DAY_US),
-        replace(asked[0], recipients=("new@acme.example",)),
+        request_of(asked[0].event, received_at_us=asked[0].event.received_at_us - 40 * DAY_US),
+        request_of(asked[0].event, recipients=("new@acme.example",)),
     ]
     for request, vectors in zip(asked, reader.read(asked), strict=True):
-        assert vectors.recipients == request.recipients
+        assert vectors.recipients == request.event.recipients
         assert vectors.watermark == Watermark(500, max(e.known_at_us for e in events))
         for view in activity_views:
-            for row, recipient in enumerate(request.recipients):
-                known = {"sender": request.sender, "sender_domain": request.sender_domain, "recipient": recipient}
-                key = tuple(known[name] for name in view.keys)
-                values, last_seq = in_process(view, events, key, request.at_us)
+            for row, recipient in enumerate(request.event.recipients):
+                key = key_of(view.keys, request.event, recipient)
+                assert key is not None
+                values, last_seq = in_process(view, events, key, request.event.received_at_us)
                 np.testing.assert_array_equal(vectors.values[view.name][row], values)
                 assert vectors.as_of_seq[view.name][row] == last_seq
-                assert vectors.status[view.name][row] == ("never_seen" if last_seq == NEVER else "present")
+                status = vectors.status[view.name][row]
+                assert (status == "never_seen") == (last_seq == NEVER)
+                assert status in ("never_seen", "present", "none_in_window")
 
 
 def test_values_equal_a_recount_of_raw_events(redis_client: Client, activity_views: Views, mail_events: Events) -> None:
@@ -77,7 +86,7 @@ def test_values_equal_a_recount_of_raw_events(redis_client: Client, activity_vie
     reader = OnlineReader(redis_client, PROJECT, activity_views)
     last = next(e for e in reversed(events) if e.direction == "inbound")
     at_us = max(e.received_at_us for e in events) + HOUR_US
-    sender = reader.read([request_of(last, at_us=at_us)])[0].values["sender_activity"][0]
+    sender = reader.read([request_of(last, received_at_us=at_us)])[0].values["sender_activity"][0]
     value = dict(zip(reader.feature_names["sender_activity"], sender, strict=True))
     messages = [e for e in events if e.sender == last.sender and e.kind == "message"]
     month = [e for e in messages if e.received_at_us >= (at_us - 30 * DAY_US) // DAY_US * DAY_US]
@@ -111,7 +120,7 @@ def test_distinct_counts_equal_a_recount_at_every_edge(
     column = reader.feature_names["sender_activity"].index("recipients_7d")
     newest = max(event.received_at_us for event in events)
     for at_us in range(newest, newest + 9 * DAY_US, 6 * HOUR_US):
-        (vectors,) = reader.read([request_of(events[-1], at_us=at_us)])
+        (vectors,) = reader.read([request_of(events[-1], received_at_us=at_us)])
         edge = (at_us - 7 * DAY_US) // (6 * HOUR_US) * (6 * HOUR_US)
         expected = len({r for e in events if e.received_at_us >= edge for r in e.recipients})
         assert vectors.values["sender_activity"][0, column] == expected
@@ -129,10 +138,13 @@ def test_a_read_is_one_round_trip_and_reads_each_hash_once(
     redis_client.config_resetstat()
     vectors = reader.read([request_of(events[-1], recipients=("u1@acme.example", "u2@acme.example"))] * 3)
     stats = redis_client.info("commandstats")
-    # sender, sender_domain, two recipients, two relationships, and the watermark
-    assert stats["cmdstat_hmget"]["calls"] == 7
+    # sender, sender_domain, two recipients, two relationships
+    assert stats["cmdstat_hmget"]["calls"] == 6
+    # the marks of at most four partitions, and the catalog's version
+    assert 2 <= stats["cmdstat_hget"]["calls"] <= 5
     assert {name for name in stats if "hello" not in name} <= {
         "cmdstat_hmget",
+        "cmdstat_hget",
         "cmdstat_config|resetstat",
         "cmdstat_info",
     }
@@ -163,14 +175,14 @@ def test_never_seen_and_null_are_told_apart(redis_client: Client, activity_views
     new, silent = reader.read(
         [
             request_of(events[0], sender="new@x.example"),
-            request_of(events[0], at_us=events[0].received_at_us + 300 * DAY_US),
+            request_of(events[0], received_at_us=events[0].received_at_us + 300 * DAY_US),
         ]
     )
     names = reader.feature_names["sender_activity"]
     known, received, rate = names.index("known"), names.index("received_30d"), names.index("link_rate_7d")
     assert new.status["sender_activity"][0] == "never_seen"
     assert new.values["sender_activity"][0, known] == 0.0 and np.isnan(new.values["sender_activity"][0, received])
-    assert silent.status["sender_activity"][0] == "present"
+    assert silent.status["sender_activity"][0] == "none_in_window"
     row = silent.values["sender_activity"][0]
     assert (row[known], row[received]) == (1.0, 0.0) and np.isnan(row[rate])
 
@@ -181,10 +193,13 @@ def test_lagging_writers_make_every_status_stale_and_a_silent_tenant_does_not(
     events = mail_events(50)
     OnlineWriter(redis_client, PROJECT, activity_views).fold(events)
     reader = OnlineReader(redis_client, PROJECT, activity_views)
-    silent = request_of(events[-1], at_us=events[-1].received_at_us + 9 * DAY_US, due_seq=50)
-    lagging = replace(silent, due_seq=51, recipients=("new@acme.example",))
-    fresh, stale, unknown = reader.read([silent, lagging, replace(lagging, tenant="nobody", recipients=())])
+    silent = request_of(events[-1], received_at_us=events[-1].received_at_us + 9 * DAY_US, due_seq=50)
+    lagging = request_of(silent.event, due_seq=51, recipients=("new@acme.example",))
+    fresh, stale, unknown = reader.read(
+        [silent, lagging, request_of(silent.event, due_seq=51, tenant="nobody", recipients=())]
+    )
     assert fresh.status["sender_activity"][0] == "present"
+    assert fresh.watermark == Watermark(50, max(e.known_at_us for e in events))
     assert stale.status["sender_activity"] == stale.status["relationship"] == ("stale",)
     assert stale.as_of_seq["relationship"][0] == NEVER
     assert not np.isnan(stale.values["sender_activity"]).all()
@@ -193,15 +208,111 @@ def test_lagging_writers_make_every_status_stale_and_a_silent_tenant_does_not(
     assert unknown.status["relationship"] == ("not_computable",)
 
 
-def test_state_of_another_definition_takes_down_its_own_view_alone(
+def test_none_in_window_means_nothing_inside_the_longest_bounded_window(
     redis_client: Client, activity_views: Views, mail_events: Events
+) -> None:
+    event = replace(mail_events(1)[0], kind="message", direction="inbound", sender="a@far.example")
+    # At midnight, so that the edge of the window meets it exactly.
+    event = replace(event, received_at_us=event.received_at_us // DAY_US * DAY_US)
+    OnlineWriter(redis_client, PROJECT, activity_views).fold([event])
+    reader = OnlineReader(redis_client, PROJECT, activity_views)
+    # The longest bounded window of these views is 90 days in steps of a day, the matured one's.
+    edge = event.received_at_us + 91 * DAY_US
+    for at_us, expected in ((edge - 1, "present"), (edge, "none_in_window")):
+        (vectors,) = reader.read([request_of(event, received_at_us=at_us)])
+        assert vectors.status["sender_activity"][0] == vectors.status["relationship"][0] == expected
+        for view in activity_views:
+            silent = none_in_window(layout_of(view), np.array([event.received_at_us]), np.array([at_us]))
+            assert silent[0] == (expected == "none_in_window")
+    never = none_in_window(layout_of(activity_views[0]), np.array([NEVER]), np.array([edge]))
+    assert not never[0]
+    all_time = replace(activity_views[0], features=activity_views[0].features[3:4])
+    assert not none_in_window(layout_of(all_time), np.array([0]), np.array([edge]))[0]
+
+
+def test_only_keys_of_the_partition_that_lags_are_stale(
+    redis_client: Client, activity_views: Views, mail_events: Events
+) -> None:
+    event = replace(mail_events(1)[0], kind="message", direction="inbound", sender="a@far.example")
+    OnlineWriter(redis_client, PROJECT, activity_views).fold([event])
+    partitions = {
+        view.name: partition_of(KeyTemplate(PROJECT, view.keys).key("acme", key), 4)
+        for view in activity_views
+        if (key := key_of(view.keys, event, event.recipients[0])) is not None
+    }
+    lagging = partitions["sender_activity"]
+    ahead = [partition for partition in range(4) if partition != lagging]
+    Marks(redis_client, PROJECT, 4).advance({"acme": (7, event.received_at_us)}, ahead)
+    reader = OnlineReader(redis_client, PROJECT, activity_views)
+    (vectors,) = reader.read([request_of(event, due_seq=7, recipients=event.recipients[:1])])
+    for name, partition in partitions.items():
+        assert vectors.status[name] == ("stale" if partition == lagging else "present",)
+    assert len(set(partitions.values())) > 1
+    assert vectors.watermark is not None and vectors.watermark.seq == event.seq
+    assert reader.watermark("acme") == vectors.watermark
+    assert reader.watermark("nobody") is None
+
+
+def test_a_new_generation_is_read_once_it_serves_and_the_former_until_then(
+    redis_client: Client, activity_views: Views, mail_events: Events
+) -> None:
+    events = mail_events(30)
+    writer = OnlineWriter(redis_client, PROJECT, activity_views)
+    writer.fold(events)
+    view, generations = activity_views[0], writer.generations
+    event = next(e for e in events if e.direction == "inbound" and e.kind == "message")
+    request = request_of(event, received_at_us=events[-1].received_at_us)
+    reader = OnlineReader(redis_client, PROJECT, activity_views)
+    before = reader.read([request])[0]
+    number = generations.begin(view)
+    key = KeyTemplate(PROJECT, ("sender",)).key("acme", (event.sender,))
+    # A state that the former generation does not have shows which of the two was read.
+    state = EntityState(layout_of(view))
+    state.fold(event, [way for k, way in keys_of(view.emission, event, view.keys) if k == (event.sender,)])
+    redis_client.hset(key.decode(), state_field(view, number).decode(), state.to_bytes())
+    assert reader.read([request])[0].as_of_seq[view.name][0] == before.as_of_seq[view.name][0] != event.seq
+    generations.loaded(view, number, {"acme": 30})
+    for partition in range(generations.partitions):
+        redis_client.set(lease_key(PROJECT, partition).decode(), b"me")
+        assert reader.read([request])[0].as_of_seq[view.name][0] == before.as_of_seq[view.name][0]
+        folded = generations.marks.folded(partition)
+        assert generations.caught_up(view, number, partition, owner=b"me", folded=folded)
+    after = reader.read([request])[0]
+    assert after.as_of_seq[view.name][0] == event.seq
+    assert after.status[view.name][0] == "present"
+    np.testing.assert_array_equal(after.values["relationship"], before.values["relationship"])
+
+
+def test_a_view_that_is_not_filled_or_cannot_be_read_is_unavailable_and_not_never_seen(
+    redis_client: Client, activity_views: Views, mail_events: Events
+) -> None:
+    events = mail_events(20)
+    first, second = activity_views[:2]
+    OnlineWriter(redis_client, PROJECT, [first]).fold(events)
+    reader = OnlineReader(redis_client, PROJECT, [first, second])
+    event = next(e for e in events if e.sender)
+    vectors = reader.read([request_of(event)])[0]
+    assert set(vectors.status[second.name]) == {"unavailable"} and np.isnan(vectors.values[second.name]).all()
+    assert set(vectors.status[first.name]) == {"present"}
+    generations = OnlineWriter(redis_client, PROJECT, [first, second]).generations
+    generations.mark_unreadable(first, 1, "as a test")
+    vectors = reader.read([request_of(event), request_of(event, sender="")])
+    assert set(vectors[0].status[first.name]) == {"unavailable"}
+    assert set(vectors[1].status[first.name]) == {"not_computable"}
+
+
+@pytest.mark.parametrize("damage", ["another", "cut", "cut_within_a_word"])
+def test_a_state_that_cannot_be_read_takes_down_its_own_view_alone(
+    redis_client: Client, activity_views: Views, mail_events: Events, damage: str
 ) -> None:
     events = mail_events(50)
     OnlineWriter(redis_client, PROJECT, activity_views).fold(events)
     event = next(e for e in events if e.sender)
     sender_view = activity_views[0]
     key = KeyTemplate(PROJECT, ("sender",)).key("acme", (event.sender,))
-    redis_client.hset(key.decode(), state_field(sender_view).decode(), b"\x07" * 80)
+    whole: bytes = redis_client.hget(key.decode(), state_field(sender_view).decode())  # type: ignore[assignment]
+    damaged = {"another": b"\x07" * 80, "cut": whole[:-8], "cut_within_a_word": whole[:-3]}[damage]
+    redis_client.hset(key.decode(), state_field(sender_view).decode(), damaged)
     reader = OnlineReader(redis_client, PROJECT, activity_views)
     with capture_logs() as logs:
         vectors = reader.read([request_of(event)])[0]
@@ -237,7 +348,7 @@ def test_a_redis_that_is_away_or_hangs_is_said_so_and_the_vector_is_unavailable(
     vectors: VectorSet = away.unavailable([request])[0]
     assert all(set(status) == {"unavailable"} for status in vectors.status.values())
     assert vectors.values["sender_activity"].shape == (
-        len(request.recipients),
+        len(request.event.recipients),
         len(away.feature_names["sender_activity"]),
     )
 

@@ -8,14 +8,15 @@ from dataclasses import replace
 
 import pytest
 
-from mailwarden.domain.events import Event, keys_of
+from mailwarden.domain.events import Event, Way, keys_of
 from mailwarden.domain.layout import layout_of
 from mailwarden.domain.state import EntityState
 from mailwarden.domain.views import ActivityView
 from mailwarden.errors import StoreError, StoreUnavailable
 from mailwarden.stores.online.client import Client, open_client
-from mailwarden.stores.online.keys import KeyTemplate, sketch_field, state_field, watermark_key
+from mailwarden.stores.online.keys import KeyTemplate, marks_key, partition_of, sketch_field, state_field
 from mailwarden.stores.online.server import RedisServer
+from mailwarden.stores.online.watermark import Watermark
 from mailwarden.stores.online.writer import OnlineWriter
 
 Views = tuple[ActivityView, ...]
@@ -27,26 +28,26 @@ def expected_of(view: ActivityView, events: list[Event]) -> dict[tuple[str, tupl
     """States by one fold after another, without a store."""
     states: dict[tuple[str, tuple[str, ...]], EntityState] = {}
     for event in events:
-        directions: dict[tuple[str, ...], list[bool]] = {}
-        for key, forward in keys_of(view.emission, event):
-            directions.setdefault(key, []).append(forward)
-        for key, forwards in directions.items():
-            states.setdefault((event.tenant, key), EntityState(layout_of(view))).fold(event, forwards)
+        ways: dict[tuple[str, ...], list[Way]] = {}
+        for key, way in keys_of(view.emission, event, view.keys):
+            ways.setdefault(key, []).append(way)
+        for key, each in ways.items():
+            states.setdefault((event.tenant, key), EntityState(layout_of(view))).fold(event, each)
     return states
 
 
 def contents(client: Client) -> dict[bytes, dict[bytes, bytes]]:
-    return {key: client.hgetall(key) for key in client.scan_iter() if key != watermark_key(PROJECT)}
+    return {key: client.hgetall(key) for key in client.scan_iter() if not key.startswith(b"mailwarden:")}
 
 
-def expected_contents(views: Views, events: list[Event]) -> dict[bytes, dict[bytes, bytes]]:
+def expected_contents(views: Views, events: list[Event], generation: int = 1) -> dict[bytes, dict[bytes, bytes]]:
     hashes: dict[bytes, dict[bytes, bytes]] = {}
     for view in views:
         for (tenant, key), state in expected_of(view, events).items():
             fields = hashes.setdefault(KeyTemplate(PROJECT, view.keys).key(tenant, key), {})
-            fields[state_field(view)] = state.to_bytes()
+            fields[state_field(view, generation)] = state.to_bytes()
             if view.distincts:
-                fields[sketch_field(view)] = state.sketch_bytes()
+                fields[sketch_field(view, generation)] = state.sketch_bytes()
     return hashes
 
 
@@ -136,6 +137,7 @@ def test_a_key_written_in_between_is_read_and_folded_again(
 ) -> None:
     events = mail_events(60)
     other = OnlineWriter(redis_client, PROJECT, activity_views)
+    other.generations.register_empty()
     others = iter([events[:40]])
     interrupted = Interrupted(redis_client, lambda: other.fold(next(others, [])))
     report = OnlineWriter(interrupted, PROJECT, activity_views).fold(events)  # type: ignore[arg-type]
@@ -148,28 +150,60 @@ def test_a_key_that_is_always_written_in_between_is_given_up(
 ) -> None:
     event = mail_events(1)[0]
     other = OnlineWriter(redis_client, PROJECT, activity_views)
+    other.generations.register_empty()
     numbers = iter(range(2, 1000))
     interrupted = Interrupted(redis_client, lambda: other.fold([replace(event, seq=next(numbers))]))
     with pytest.raises(StoreError, match="one writer"):
         OnlineWriter(interrupted, PROJECT, activity_views).fold([replace(event, seq=1000)])  # type: ignore[arg-type]
 
 
-def test_the_watermark_moves_forward_only(redis_client: Client, activity_views: Views, mail_events: Events) -> None:
+def test_who_writes_alone_moves_every_mark_and_never_back(
+    redis_client: Client, activity_views: Views, mail_events: Events
+) -> None:
     events = mail_events(50)
     writer = OnlineWriter(redis_client, PROJECT, activity_views)
     writer.fold(events)
     newest = max(event.known_at_us for event in events)
-    assert redis_client.hget(watermark_key(PROJECT).decode(), "acme") == f"50:{newest}".encode()
+    marks = writer.generations.marks
+    assert [mark["acme"] for mark in marks.folded_everywhere()] == [Watermark(50, newest)] * 4
+    assert redis_client.hget(marks_key(PROJECT, 3).decode(), "sent acme") == b"50"
     writer.fold(events[:10])
-    assert not writer.set_watermark("acme", 49, newest + 1)
-    assert redis_client.hget(watermark_key(PROJECT).decode(), "acme") == f"50:{newest}".encode()
-    assert writer.set_watermark("acme", 51, newest - 1)
-    assert redis_client.hget(watermark_key(PROJECT).decode(), "acme") == f"51:{newest}".encode()
+    assert marks.advance({"acme": (49, newest + 1)}) == 0
+    assert marks.whole("acme") == Watermark(50, newest)
+    assert marks.advance({"acme": (51, newest - 1)}, [0]) == 1
+    assert marks.folded(0) == {"acme": Watermark(51, newest)}
+    assert marks.whole("acme") == Watermark(50, newest)
+    assert marks.whole("nobody") is None
 
 
-def test_load_writes_what_fold_would_and_never_over_newer_state(
+def test_partitions_fold_their_own_keys_and_leave_marks_to_their_writers(
     redis_client: Client, activity_views: Views, mail_events: Events
 ) -> None:
+    events = mail_events(200)
+    writer = OnlineWriter(redis_client, PROJECT, activity_views)
+    writer.generations.register_empty()
+    writer.fold(events, [1, 3])
+    expected = expected_contents(activity_views, events)
+    assert contents(redis_client) == {key: v for key, v in expected.items() if partition_of(key, 4) in (1, 3)}
+    assert not any(writer.generations.marks.folded_everywhere())
+    writer.fold(events, [0, 2])
+    assert contents(redis_client) == expected
+
+
+def test_load_writes_what_fold_would(redis_client: Client, activity_views: Views, mail_events: Events) -> None:
+    events = mail_events(300)
+    writer = OnlineWriter(redis_client, PROJECT, activity_views)
+    for view in activity_views:
+        states = expected_of(view, events)
+        rows = [(tenant, key, s.to_bytes(), s.sketch_bytes()) for (tenant, key), s in states.items()]
+        report = writer.load(view, 1, iter(rows), chunk=7)
+        assert (report.keys, report.written) == (len(rows), len(rows))
+        sketches = bool(view.distincts)
+        assert report.bytes == sum(len(state) + len(sketch) * sketches for _, _, state, sketch in rows)
+    assert contents(redis_client) == expected_contents(activity_views, events)
+
+
+def test_a_load_never_writes_over_newer_state(redis_client: Client, activity_views: Views, mail_events: Events) -> None:
     events = mail_events(300)
     writer = OnlineWriter(redis_client, PROJECT, activity_views)
 
@@ -178,16 +212,37 @@ def test_load_writes_what_fold_would_and_never_over_newer_state(
         for view in activity_views:
             states = expected_of(view, events[:upto])
             rows = [(tenant, key, s.to_bytes(), s.sketch_bytes()) for (tenant, key), s in states.items()]
-            written += writer.load(view, iter(rows), chunk=7)
+            written += writer.load(view, 1, iter(rows), chunk=7).written
         return written
 
     assert load(200) > 0
-    assert contents(redis_client) == expected_contents(activity_views, events[:200])
-    writer.fold(events[200:])
+    writer.fold(events)
     assert contents(redis_client) == expected_contents(activity_views, events)
     assert load(200) == 0
     assert contents(redis_client) == expected_contents(activity_views, events)
     assert load(300) == 0
+
+
+def test_an_older_generation_is_dropped_alone_and_memory_is_told(
+    redis_client: Client, activity_views: Views, mail_events: Events
+) -> None:
+    events = mail_events(200)
+    writer = OnlineWriter(redis_client, PROJECT, activity_views)
+    writer.fold(events)
+    view = activity_views[0]
+    states = expected_of(view, events)
+    rows = [(tenant, key, s.to_bytes(), s.sketch_bytes()) for (tenant, key), s in states.items()]
+    writer.load(view, 7, rows)
+    assert contents(redis_client) != expected_contents(activity_views, events)
+    assert writer.drop(view, [7]) == len(rows)
+    assert contents(redis_client) == expected_contents(activity_views, events)
+    use = writer.memory(view)
+    assert use is not None and use.keys == len(rows)
+    assert use.state == pytest.approx(sum(len(row[2]) for row in rows) / len(rows))
+    assert use.sketches == pytest.approx(sum(len(row[3]) for row in rows) / len(rows))
+    assert use.total > use.state + use.sketches
+    redis_client.flushall()
+    assert OnlineWriter(redis_client, PROJECT, activity_views).memory(view) is None
 
 
 def test_an_entity_is_deleted_with_all_its_views_and_nothing_else(
@@ -208,5 +263,5 @@ def test_an_entity_is_deleted_with_all_its_views_and_nothing_else(
 
 def test_a_stopped_redis_is_unavailable(redis_server: RedisServer, activity_views: Views, mail_events: Events) -> None:
     client = open_client(f"unix://{redis_server.folder}/nobody.sock")
-    with pytest.raises(StoreUnavailable, match="folding events"):
+    with pytest.raises(StoreUnavailable, match="Redis cannot be reached"):
         OnlineWriter(client, PROJECT, activity_views).fold(mail_events(3))

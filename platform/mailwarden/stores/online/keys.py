@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 
 from mailwarden.domain.views import ActivityView
 from mailwarden.errors import DataError
+
+STREAMS = 4
+"""Partitions where nothing else is said; what holds for a Redis is recorded under `streams_key`."""
 
 _STRING = 2
 _U32 = struct.Struct("<I")
@@ -20,13 +24,14 @@ class KeyTemplate:
     Source: feast.infra.key_encoding_utils.serialize_entity_key, version 3.
     """
 
-    __slots__ = ("_order", "_prefix", "_suffix", "names")
+    __slots__ = ("_names", "_order", "_prefix", "_suffix", "names")
 
     def __init__(self, project: str, names: Sequence[str]) -> None:
         self.names = tuple(names)
         join_keys = ("tenant", *self.names)
         self._order = tuple(sorted(range(len(join_keys)), key=lambda i: join_keys[i]))
-        encoded = [join_keys[i].encode() for i in self._order]
+        self._names = tuple(join_keys[i] for i in self._order)
+        encoded = [name.encode() for name in self._names]
         self._prefix = _U32.pack(len(encoded)) + b"".join(
             _TYPED_LENGTH.pack(_STRING, len(name)) + name for name in encoded
         )
@@ -44,6 +49,13 @@ class KeyTemplate:
             parts.append(value)
         parts.append(self._suffix)
         return b"".join(parts)
+
+    def joined(self, parts: Mapping[str, bytes]) -> bytes | None:
+        """The same of values that `encoded` made, by join key, the tenant's among them; None where one is missing."""
+        try:
+            return self._prefix + b"".join([parts[name] for name in self._names]) + self._suffix
+        except KeyError:
+            return None
 
     def owns(self, key: bytes) -> bool:
         """Whether a Redis key is of this template: its join keys, and this project and no longer name."""
@@ -65,25 +77,60 @@ class KeyTemplate:
         return b"".join(b"\\" + bytes([c]) if c in special else bytes([c]) for c in self._prefix) + b"*"
 
 
-def state_field(view: ActivityView) -> bytes:
-    """Hash field of a view's packed state."""
-    return f"{view.name}@{view.version}".encode()
+def encoded(value: str) -> bytes:
+    """One value of a key as it stands in `KeyTemplate.joined`: encoded once for all keys of a message."""
+    data = value.encode("utf-8", "surrogatepass")
+    return _TYPED_LENGTH.pack(_STRING, len(data)) + data
 
 
-def sketch_field(view: ActivityView) -> bytes:
-    """Hash field of a view's sketches, which only writers read."""
-    return state_field(view) + b":s"
+def state_field(view: ActivityView, generation: int = 1) -> bytes:
+    """Hash field of a view's packed state in one generation."""
+    return f"{view.name}@{view.version}.{generation}".encode()
 
 
-def watermark_key(project: str) -> bytes:
-    """Hash of the last sequence number folded, a field a tenant."""
-    return f"mailwarden:{project}:watermark".encode()
+def sketch_field(view: ActivityView, generation: int = 1) -> bytes:
+    """Hash field of a view's sketches in one generation, which only writers read."""
+    return state_field(view, generation) + b":s"
 
 
-def unreadable_field(view: ActivityView) -> bytes:
-    """Field beside the watermarks that says why a view's states of this version can be used no more."""
-    # No tenant's name holds a space.
-    return b"unreadable " + state_field(view)
+def catalog_field(view: ActivityView) -> str:
+    """Field of a view in the catalog of generations."""
+    return f"{view.name}@{view.version}"
+
+
+def catalog_key(project: str) -> bytes:
+    """Hash of the generations of every view; see `generations`."""
+    return f"mailwarden:{project}:generations".encode()
+
+
+def streams_key(project: str) -> bytes:
+    """String: how many partitions the project's streams, marks and leases are spread over."""
+    return f"mailwarden:{project}:streams".encode()
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """The partition that an entity's Redis key belongs to: 0..partitions-1, by CRC-32."""
+    return zlib.crc32(key) % partitions
+
+
+def stream_key(project: str, partition: int) -> bytes:
+    """Redis stream of a partition's events."""
+    return _of_partition(project, partition, "stream")
+
+
+def marks_key(project: str, partition: int) -> bytes:
+    """Hash of how far a partition's stream was filled and folded, by tenant; see `watermark`."""
+    return _of_partition(project, partition, "marks")
+
+
+def lease_key(project: str, partition: int) -> bytes:
+    """String: the token of the writer that works at a partition."""
+    return _of_partition(project, partition, "lease")
+
+
+def _of_partition(project: str, partition: int, what: str) -> bytes:
+    # Braces are a Cluster's hash tag: what scripts of one partition touch lies in one slot.
+    return f"mailwarden:{project}:{{p{partition:02}}}:{what}".encode()
 
 
 def check_views(views: Sequence[ActivityView]) -> None:

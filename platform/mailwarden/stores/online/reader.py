@@ -10,38 +10,50 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from mailwarden.domain.finalise import NO_TIME, finalise_joined
-from mailwarden.domain.layout import Layout, Recipes, layout_of
-from mailwarden.domain.state import NEVER, read_state
+from mailwarden.domain.events import FACTS, Event, members_of
+from mailwarden.domain.finalise import finalise_joined
+from mailwarden.domain.layout import layout_of
+from mailwarden.domain.reads import NEVER, Asked, JoinedStates
+from mailwarden.domain.recent import own_set
+from mailwarden.domain.recipes import Recipes
 from mailwarden.domain.views import ActivityView
-from mailwarden.errors import ContractError, DataError
-from mailwarden.stores.online.client import Client, round_trip, translated
-from mailwarden.stores.online.keys import KeyTemplate, check_views, state_field, unreadable_field, watermark_key
-from mailwarden.stores.online.watermark import Watermark
+from mailwarden.errors import ContractError
+from mailwarden.stores.online.client import Client, exchange, pack, round_trip, translated
+from mailwarden.stores.online.generations import VERSION
+from mailwarden.stores.online.keys import (
+    KeyTemplate,
+    catalog_field,
+    catalog_key,
+    check_views,
+    encoded,
+    marks_key,
+    partition_of,
+    state_field,
+    streams_key,
+)
+from mailwarden.stores.online.serving import Serving, version_of
+from mailwarden.stores.online.watermark import FOLDED, Marks, Watermark
 
 _log = structlog.get_logger(__name__)
 
-Status = Literal["present", "never_seen", "not_computable", "stale", "unavailable"]
-"""present: folded state was read. never_seen: the key has no event. not_computable: the message names no such key.
-stale: writers had not folded up to `due_seq`. unavailable: the store, or this view's state in it, could not be read."""
+Status = Literal["present", "none_in_window", "never_seen", "not_computable", "stale", "unavailable"]
+"""present: folded state was read. none_in_window: it was, and its newest event is older than every bounded window of
+the view's features (`reads.none_in_window`). never_seen: the key has no event. not_computable: the message names no
+such key. stale: the key's writer had not folded up to `due_seq`. unavailable: the store, or this view's state in it,
+could not be read."""
 
-
-_NULL: tuple[Status, ...] = ("not_computable", "unavailable")
+_READ: tuple[Status, ...] = ("never_seen", "none_in_window", "present")
 
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
-    """The keys of one message, and the time that its values are read for.
+    """A message whose values are wanted, at its own event time.
 
-    at_us: event time of the message, microseconds UTC. due_seq: the highest seq of the tenant that writers should
-    have folded by now (the newest one accepted longer ago than the lag that is allowed); 0 asks for none.
+    due_seq: the highest seq of the tenant that writers should have folded by now (the newest one accepted longer ago
+    than the lag that is allowed); 0 asks for none.
     """
 
-    tenant: str
-    sender: str
-    sender_domain: str
-    recipients: tuple[str, ...]
-    at_us: int
+    event: Event
     due_seq: int = 0
 
 
@@ -51,8 +63,9 @@ class VectorSet:
 
     recipients: ("",) where there is none. values: by view (n_recipients, n_features) float64 in the view's feature
     order, NaN for null. as_of_seq: by view (n_recipients,) int64, the last seq that the key's state had folded,
-    `NEVER` where there is no state. status: by view, one a row. watermark: of the tenant, read in the same round
-    trip; None where nothing was ever folded, or the store is unavailable.
+    `NEVER` where there is no state. status: by view, one a row. watermark: how far the partitions of these keys had
+    folded the tenant, the least of them, read in the same round trip; None where one has folded nothing, or the
+    store is unavailable.
     """
 
     recipients: tuple[str, ...]
@@ -62,60 +75,94 @@ class VectorSet:
     watermark: Watermark | None
 
 
-_Read = tuple[list[int], list[int], int, Status]
-"""Window sums, event times, last seq and status of one view for one row."""
+@dataclass(frozen=True, slots=True)
+class _View:
+    name: str
+    template: int
+    """Index of the template of the view's keys."""
+    columns: slice
+    """The view's features among those of all views."""
 
 
 @dataclass(frozen=True, slots=True)
-class _View:
-    view: ActivityView
-    layout: Layout
-    template: int
-    """Index of the template of the view's keys."""
-    field: int
-    """Index of the view's field among those read from a hash of its template."""
-    columns: slice
-    """The view's features among those of all views."""
-    nothing: tuple[list[int], list[int]]
-    """Window sums and event times of a key without state."""
+class _Plan:
+    """What is read as of one version of the catalog.
+
+    fields: by template, how a command for its hashes begins and ends; the key stands between. places: by view, which of
+    them is its own, None where no generation of it can be read. marks: by partition, the key of its marks and how a
+    command for one of them begins.
+    """
+
+    version: bytes
+    fields: tuple[tuple[bytes, bytes], ...]
+    places: tuple[int | None, ...]
+    marks: tuple[tuple[bytes, bytes], ...]
+
+    def reads_as(self, other: _Plan) -> bool:
+        """Whether the other one says to read the same."""
+        return (self.fields, self.places, self.marks) == (other.fields, other.places, other.marks)
+
+
+_Rows = list[list[int]]
+"""By recipient and template, which hash is read, -1 for none."""
+
+
+class _Hashes:
+    """The hashes of one read, each once. keys: in the order of their replies, with the index of their template."""
+
+    __slots__ = ("_places", "keys")
+
+    def __init__(self) -> None:
+        self.keys: dict[bytes, int] = {}
+        self._places: dict[bytes, int] = {}
+
+    def add(self, template: int, key: bytes | None) -> int:
+        """Where the reply for a key will be; -1 where there is no key."""
+        if key is None:
+            return -1
+        place = self._places.setdefault(key, len(self.keys))
+        self.keys.setdefault(key, template)
+        return place
 
 
 class OnlineReader:
-    """Reads whole vectors from Redis.
+    """Reads whole vectors from Redis: of each view the generation that serves.
 
     project: the name that ends every key. views: those to read; two views over the same keys share one command.
+    The catalog of generations is kept; its version comes with every read, and where it changed the catalog is
+    fetched and what it says to read is read again. The number of partitions is the one recorded in Redis.
     The client is synchronous: called in-line on a near Redis, a read ends sooner than asyncio or a thread would
     hand it over.
     """
 
     def __init__(self, client: Client, project: str, views: Sequence[ActivityView]) -> None:
         check_views(views)
-        self._client = client
-        self._watermarks = watermark_key(project)
+        self._client, self._project = client, project
         templates: dict[tuple[str, ...], int] = {}
-        self._fields: list[list[bytes]] = []
         self._views: list[_View] = []
+        self._activity = tuple(views)
         width = 0
         for view in views:
-            unknown = set(view.keys) - {"sender", "sender_domain", "recipient"}
+            unknown = set(view.keys) - {*FACTS, "recipient"}
             if unknown:
                 raise ContractError(
                     f"view {view.name}: no message names the key {', '.join(sorted(unknown))}; "
-                    "use sender, sender_domain or recipient"
+                    f"use {', '.join((*FACTS, 'recipient'))}"
                 )
-            layout = layout_of(view)
-            template = templates.setdefault(view.keys, len(templates))
-            if template == len(self._fields):
-                self._fields.append([])
-            columns = slice(width, width + len(layout.feature_names))
-            nothing = [0] * len(layout.slots), [NO_TIME] * len(layout.extreme_names)
-            self._views.append(_View(view, layout, template, len(self._fields[template]), columns, nothing))
-            self._fields[template].append(state_field(view))
+            columns = slice(width, width + len(view.features))
+            self._views.append(_View(view.name, templates.setdefault(view.keys, len(templates)), columns))
             width = columns.stop
+        layouts = [layout_of(view) for view in views]
         self._templates = [KeyTemplate(project, keys) for keys in templates]
-        self._marks = [unreadable_field(view) for view in views]
-        self._recipes = Recipes.joined([v.layout for v in self._views])
-        self._view_of_column = np.repeat(np.arange(len(views)), [len(v.layout.feature_names) for v in self._views])
+        self._by_recipient = [i for i, keys in enumerate(templates) if "recipient" in keys]
+        self._numbered = [(i, (t, i in self._by_recipient)) for i, t in enumerate(self._templates)]
+        self._named = tuple({"tenant": None, **{n: None for keys in templates for n in keys if n != "recipient"}})
+        self._states = JoinedStates(layouts)
+        self._recipes = Recipes.joined([layout.recipes for layout in layouts])
+        self._facts = sorted({layout.view.recents[i].of for layout in layouts for i, _ in layout.matches})
+        self._view_of_column = np.repeat(np.arange(len(views)), [len(view.features) for view in views])
+        self._version = (catalog_key(project), pack(b"HGET", catalog_key(project), VERSION))
+        self._plan: _Plan | None = None
         self.feature_names = {view.name: layout_of(view).feature_names for view in views}
         """By view, the names of the columns of `VectorSet.values`."""
 
@@ -126,35 +173,23 @@ class OnlineReader:
         """
         if not requests:
             return []
-        hashes: dict[bytes, int] = {}
-        commands: list[tuple[bytes, list[bytes]]] = []
-        rows: list[tuple[ReadRequest, list[int]]] = []
-        for request in requests:
-            for recipient in request.recipients or ("",):
-                known = {"sender": request.sender, "sender_domain": request.sender_domain, "recipient": recipient}
-                fetched = []
-                for template, fields in zip(self._templates, self._fields, strict=True):
-                    values = [known[name] for name in template.names]
-                    if not all(values):
-                        fetched.append(-1)
-                        continue
-                    key = template.key(request.tenant, values)
-                    index = hashes.setdefault(key, len(commands))
-                    if index == len(commands):
-                        commands.append((key, fields))
-                    fetched.append(index)
-                rows.append((request, fetched))
-        tenants = list(dict.fromkeys(request.tenant for request in requests))
-        states, marks = self._fetch(commands, tenants)
-        watermarks = {tenant: Watermark.read(mark) for tenant, mark in zip(tenants, marks, strict=False)}
-        readable = [mark is None for mark in marks[len(tenants) :]]
-        return self._vectors(requests, self._reads(rows, states, readable), watermarks)
+        hashes = _Hashes()
+        rows = [self._rows_of(request.event, hashes) for request in requests]
+        with translated("reading features"):
+            plan = self._plan or self._fetch_plan()
+            found = self._fetch(plan, requests, rows, hashes)
+            if found[2] != plan.version:
+                now = self._fetch_plan()
+                if not now.reads_as(plan):
+                    plan, found = now, self._fetch(now, requests, rows, hashes)
+        states, marks, _ = found
+        return self._vectors(plan, requests, rows, states, marks)
 
     def unavailable(self, requests: Sequence[ReadRequest]) -> list[VectorSet]:
         """The vectors of messages whose read failed: all null, every status `unavailable`."""
         sets = []
         for request in requests:
-            recipients = request.recipients or ("",)
+            recipients = request.event.recipients or ("",)
             n = len(recipients)
             sets.append(
                 VectorSet(
@@ -168,89 +203,150 @@ class OnlineReader:
         return sets
 
     def watermark(self, tenant: str) -> Watermark | None:
-        """The tenant's watermark; raises StoreTimeout or StoreUnavailable."""
+        """How far every partition has folded the tenant, the least of them; None where one has folded nothing.
+
+        Raises StoreTimeout or StoreUnavailable.
+        """
         with translated("reading a watermark"):
-            return Watermark.read(round_trip(self._client, [("HGET", self._watermarks, tenant)])[0])
+            recorded = round_trip(self._client, [("GET", streams_key(self._project))])[0]
+        return None if recorded is None else Marks(self._client, self._project, int(recorded)).whole(tenant)
+
+    def _fetch_plan(self) -> _Plan:
+        serving = Serving.fetch(self._client, self._project)
+        names: list[list[bytes]] = [[] for _ in self._templates]
+        places: list[int | None] = []
+        for view, known in zip(self._activity, self._views, strict=True):
+            generation = serving.generation(view)
+            if generation is None:
+                _log.warning("a view cannot be read", view=catalog_field(view), reason=serving.why_not(view))
+                places.append(None)
+                continue
+            places.append(len(names[known.template]))
+            names[known.template].append(state_field(view, generation))
+        packed = tuple(map(_packed, names))
+        keys = [marks_key(self._project, partition) for partition in range(serving.partitions)]
+        marks = tuple((key, b"*3\r\n$4\r\nHGET\r\n$%d\r\n%b\r\n" % (len(key), key)) for key in keys)
+        self._plan = _Plan(serving.version, packed, tuple(places), marks)
+        return self._plan
+
+    def _rows_of(self, event: Event, hashes: _Hashes) -> _Rows:
+        parts = {name: encoded(value) for name in self._named if (value := getattr(event, name))}
+        shared = [-1 if by_recipient else hashes.add(i, t.joined(parts)) for i, (t, by_recipient) in self._numbered]
+        rows = []
+        for recipient in event.recipients or ("",):
+            row = shared.copy()
+            if recipient:
+                parts["recipient"] = encoded(recipient)
+                for i in self._by_recipient:
+                    row[i] = hashes.add(i, self._templates[i].joined(parts))
+            rows.append(row)
+        return rows
 
     def _fetch(
-        self, commands: list[tuple[bytes, list[bytes]]], tenants: list[str]
-    ) -> tuple[list[list[bytes | None]], list[bytes | None]]:
-        with translated("reading features"):
-            replies = round_trip(
-                self._client,
-                [
-                    *(("HMGET", key, *fields) for key, fields in commands),
-                    ("HMGET", self._watermarks, *tenants, *self._marks),
-                ],
-            )
-        return replies[:-1], replies[-1]
-
-    def _reads(
-        self,
-        rows: Sequence[tuple[ReadRequest, list[int]]],
-        states: list[list[bytes | None]],
-        readable: Sequence[bool],
-    ) -> list[list[_Read]]:
-        """For each row its read of each view; rows that share key and time share the read."""
-        done: dict[tuple[int, int, int], _Read] = {}
-        reads = []
-        for request, fetched in rows:
-            row = []
-            for i, v in enumerate(self._views):
-                index = fetched[v.template]
-                name = (i, index, request.at_us)
-                read = done.get(name)
-                if read is None and not readable[i]:
-                    # Writers left it out: keys without a state are not keys without history.
-                    read = done[name] = (*v.nothing, NEVER, "unavailable" if index >= 0 else "not_computable")
-                elif read is None:
-                    state = states[index][v.field] if index >= 0 else None
-                    read = done[name] = _read(v, state, request.at_us, computable=index >= 0)
-                row.append(read)
-            reads.append(row)
-        return reads
+        self, plan: _Plan, requests: Sequence[ReadRequest], rows: Sequence[_Rows], hashes: _Hashes
+    ) -> tuple[list[tuple[list[bytes | None], int]], dict[tuple[str, int], Watermark | None], bytes]:
+        """Of each hash its fields and partition, marks by tenant and partition, and the catalog's version now."""
+        commands: list[tuple[bytes, bytes]] = []
+        partitions: list[int] = []
+        n = len(plan.marks)
+        for key, template in hashes.keys.items():
+            head, fields = plan.fields[template]
+            commands.append((key, b"%b%d\r\n%b\r\n%b" % (head, len(key), key, fields)))
+            partitions.append(partition_of(key, n))
+        wanted: dict[tuple[str, int], None] = {}
+        for request, of_message in zip(requests, rows, strict=True):
+            tenant = request.event.tenant
+            for row in of_message:
+                for place in row:
+                    if place >= 0:
+                        wanted[tenant, partitions[place]] = None
+        for tenant, partition in wanted:
+            marks, head = plan.marks[partition]
+            name = FOLDED + tenant.encode("utf-8", "surrogatepass")
+            commands.append((marks, b"%b$%d\r\n%b\r\n" % (head, len(name), name)))
+        commands.append(self._version)
+        replies = exchange(self._client, commands)
+        folded = {name: Watermark.read(reply) for name, reply in zip(wanted, replies[len(partitions) :], strict=False)}
+        return list(zip(replies, partitions, strict=False)), folded, version_of(replies[-1])
 
     def _vectors(
-        self, requests: Sequence[ReadRequest], reads: list[list[_Read]], watermarks: Mapping[str, Watermark | None]
+        self,
+        plan: _Plan,
+        requests: Sequence[ReadRequest],
+        rows: Sequence[_Rows],
+        states: Sequence[tuple[list[bytes | None], int]],
+        marks: Mapping[tuple[str, int], Watermark | None],
     ) -> list[VectorSet]:
-        at_us = np.array([r.at_us for r in requests for _ in r.recipients or ("",)], dtype=np.int64)
-        slots = np.array([[x for read in row for x in read[0]] for row in reads], dtype=np.int64)
-        times = np.array([[x for read in row for x in read[1]] for row in reads], dtype=np.int64)
-        seqs = np.array([[read[2] for read in row] for row in reads], dtype=np.int64)
-        seen = (seqs != NEVER).take(self._view_of_column, axis=1)
-        values = finalise_joined(self._recipes, slots, times, seen, at_us)
+        asked = []
+        at_us: list[int] = []
+        places = [(view.template, place) for view, place in zip(self._views, plan.places, strict=True)]
+        for request, of_message in zip(requests, rows, strict=True):
+            event = request.event
+            own = {fact: own_set(members_of(event, fact)) for fact in self._facts}
+            at_us += [event.received_at_us] * len(of_message)
+            taken = [
+                [None if place is None or row[t] < 0 else states[row[t]][0][place] for t, place in places]
+                for row in of_message
+            ]
+            asked.append(Asked(event.received_at_us, own, taken))
+        reads = self._states.read(asked)
+        for (_, index), problem in reads.problems.items():
+            # One team's view must not take the other views of the message down with it.
+            _log.error("state of a view cannot be read", view=self._views[index].name, error=problem)
+        seen = reads.last_seq != NEVER
+        values = finalise_joined(
+            self._recipes,
+            reads.slots,
+            reads.times,
+            reads.matches,
+            seen.take(self._view_of_column, axis=1),
+            np.array(at_us, dtype=np.int64),
+        )
+        # 0 for what was never seen, 1 for what has nothing in the window, 2 for what has.
+        kinds = (seen * 2 - reads.silent).tolist()
         sets = []
         start = 0
-        for request in requests:
-            recipients = request.recipients or ("",)
-            stop = start + len(recipients)
-            watermark = watermarks[request.tenant]
-            stale = request.due_seq > (0 if watermark is None else watermark.seq)
+        for request, of_message in zip(requests, rows, strict=True):
+            stop = start + len(of_message)
+            tenant, due = request.event.tenant, request.due_seq
             by_view: dict[str, NDArray[np.float64]] = {}
             as_of_seq: dict[str, NDArray[np.int64]] = {}
             statuses: dict[str, tuple[Status, ...]] = {}
-            for i, v in enumerate(self._views):
-                name = v.view.name
-                status = [row[i][3] for row in reads[start:stop]]
-                by_view[name] = values[start:stop, v.columns]
-                as_of_seq[name] = seqs[start:stop, i]
-                for n, read in enumerate(status):
-                    if read in _NULL:
-                        by_view[name][n] = np.nan
-                    elif stale:
-                        status[n] = "stale"
-                statuses[name] = tuple(status)
-            sets.append(VectorSet(recipients, by_view, as_of_seq, statuses, watermark))
+            folded = {
+                partition: marks[tenant, partition]
+                for partition in {states[place][1] for row in of_message for place in row if place >= 0}
+            }
+            late = {partition for partition, mark in folded.items() if due > (0 if mark is None else mark.seq)}
+            for index, view in enumerate(self._views):
+                found: list[Status] = []
+                for n, row in enumerate(of_message, start):
+                    place = row[view.template]
+                    if place < 0 or plan.places[index] is None or (n, index) in reads.problems:
+                        found.append("not_computable" if place < 0 else "unavailable")
+                        values[n, view.columns] = np.nan
+                    elif late and states[place][1] in late:
+                        found.append("stale")
+                    else:
+                        found.append(_READ[kinds[n][index]])
+                by_view[view.name] = values[start:stop, view.columns]
+                as_of_seq[view.name] = reads.last_seq[start:stop, index]
+                statuses[view.name] = tuple(found)
+            recipients = request.event.recipients or ("",)
+            sets.append(VectorSet(recipients, by_view, as_of_seq, statuses, _least(list(folded.values()))))
             start = stop
         return sets
 
 
-def _read(v: _View, state: bytes | None, at_us: int, *, computable: bool) -> _Read:
-    if state is None:
-        return (*v.nothing, NEVER, "never_seen" if computable else "not_computable")
-    try:
-        return (*read_state(v.layout, state, at_us), "present")
-    except (DataError, ValueError, IndexError, TypeError) as exc:
-        # One team's view must not take the other views of the message down with it.
-        _log.error("state of a view cannot be read", view=v.view.name, version=v.view.version, error=str(exc))
-        return (*v.nothing, NEVER, "unavailable")
+def _packed(fields: Sequence[bytes]) -> tuple[bytes, bytes]:
+    if not fields:
+        # Nothing to read there; its key still says which partition's marks count.
+        return b"*2\r\n$6\r\nEXISTS\r\n$", b""
+    words = b"".join(b"$%d\r\n%b\r\n" % (len(name), name) for name in fields)
+    return b"*%d\r\n$5\r\nHMGET\r\n$" % (len(fields) + 2), words
+
+
+def _least(marks: Sequence[Watermark | None]) -> Watermark | None:
+    known = [mark for mark in marks if mark is not None]
+    if not known or len(known) < len(marks):
+        return None
+    return Watermark(min(mark.seq for mark in known), min(mark.time_us for mark in known))

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from redis.cluster import RedisCluster
 
-from mailwarden.domain.events import Event, keys_of
+from mailwarden.domain.events import Event, Way, keys_of
 from mailwarden.domain.layout import Layout, layout_of
-from mailwarden.domain.state import NEVER, EntityState
+from mailwarden.domain.reads import NEVER
+from mailwarden.domain.state import EntityState
 from mailwarden.domain.views import ActivityView
 from mailwarden.errors import DataError, StoreError
 from mailwarden.stores.online.client import Client, round_trip, translated
+from mailwarden.stores.online.generations import Catalog, Generations
 from mailwarden.stores.online.keys import (
+    STREAMS,
     KeyTemplate,
-    check_views,
+    partition_of,
     sketch_field,
     state_field,
-    unreadable_field,
-    watermark_key,
 )
-from mailwarden.stores.online.watermark import ADVANCE, Watermark
+from mailwarden.stores.online.recall import Recall
+
+_T = TypeVar("_T")
 
 _log = structlog.get_logger(__name__)
 
@@ -41,18 +44,19 @@ state's first."""
 
 LOAD = """
 local width = tonumber(ARGV[1])
-local written = 0
+local written, bytes = 0, 0
 for i, key in ipairs(KEYS) do
   local first = (i - 1) * width + 2
   local state = redis.call('HGET', key, ARGV[first])
   if not state or struct.unpack('<i8', state, 9) < struct.unpack('<i8', ARGV[first + 1], 9) then
     redis.call('HSET', key, unpack(ARGV, first, first + width - 1))
     written = written + 1
+    for j = first + 1, first + width - 1, 2 do bytes = bytes + #ARGV[j] end
   end
 end
-return written
+return {written, bytes}
 """
-"""Script: writes the fields of each key where its stored state has folded less; returns how many were written.
+"""Script: writes the fields of each key where its stored state has folded less; returns how many keys and bytes.
 
 KEYS: hashes. ARGV: how many follow for each key; then for each key its field and value pairs, the state's first."""
 
@@ -63,11 +67,20 @@ ATTEMPTS = 10
 """How often a key is folded again because another writer wrote it in between."""
 
 _LAST_SEQ = slice(8, 16)
+_SCAN = 1_000
+
+
+StateRow = tuple[str, tuple[str, ...], bytes, bytes]
+"""Tenant, key in the order of the view's keys, state bytes, sketch bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoldReport:
-    """What a fold did: events handed in, keys written, events times keys already folded, keys folded again."""
+    """What a fold did.
+
+    events: handed in. keys: states written, each key's generations apart. repeated: events times states that had
+    folded them already. conflicts: states folded again because another writer came between.
+    """
 
     events: int
     keys: int
@@ -75,118 +88,165 @@ class FoldReport:
     conflicts: int
 
 
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """keys: handed in. written: those that had folded less, or nothing. bytes: of states and sketches written."""
+
+    keys: int
+    written: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryUse:
+    """What a view's states take in Redis, a key, means over a sample.
+
+    keys: sampled. state, sketches: bytes of the fields. total: bytes with the view's share of what Redis adds.
+    """
+
+    keys: int
+    state: float
+    sketches: float
+    total: float
+
+
 @dataclass(slots=True)
 class _Target:
-    """One key of one view, with the events to fold into it in order of seq, each with its directions."""
+    """One key's state of one view and generation, with the events to fold into it in order of seq."""
 
     view: int
+    generation: int
     key: bytes
-    events: list[tuple[Event, list[bool]]] = field(default_factory=list)
+    events: list[tuple[Event, list[Way]]] = field(default_factory=list)
+
+
+_Live = tuple[tuple[tuple[int, ...], ...], ...]
+"""By view and partition, the generations to fold."""
 
 
 class OnlineWriter:
-    """Writes packed states of activity views to Redis.
+    """Writes packed states of activity views to Redis, in every generation that is live.
 
     A key's events must reach it in order of seq, from one writer at a time: what a key has folded is named by the
     last seq alone. Two writers handed the same events are safe, as is handing events over again.
 
-    unreadable: by view name, why its states cannot be folded any more. Such a view is left out from then on, and
-    marked in Redis so that readers and later writers leave it out too; the other views go on.
+    partitions: see `Generations`. unreadable: by view name, why its states cannot be folded any more; such a view is
+    left out by this and later writers and by readers, and the others go on.
     """
 
-    def __init__(self, client: Client, project: str, views: Sequence[ActivityView]) -> None:
-        check_views(views)
+    def __init__(self, client: Client, project: str, views: Sequence[ActivityView], partitions: int = STREAMS) -> None:
+        self.generations = Generations(client, project, views, partitions)
         self._client = client
-        self._views = tuple(views)
+        self._partitions = partitions
+        self.views = tuple(views)
+        """The views that are folded, where their states can be read."""
         self._layouts: tuple[Layout, ...] = tuple(layout_of(view) for view in views)
         self._templates = tuple(KeyTemplate(project, view.keys) for view in views)
-        # Views without distincts have no sketches, and then the field is neither read nor written.
-        self._fields = tuple(
-            (state_field(view), sketch_field(view)) if view.distincts else (state_field(view),) for view in views
-        )
-        self._watermarks = watermark_key(project)
         # A cluster runs a script only over keys of one slot.
         self._keys_a_script = 1 if isinstance(client, RedisCluster) else KEYS_A_SCRIPT
-        self._marks = [unreadable_field(view) for view in self._views]
-        self._skipped: set[int] = set()
+        self._recall = Recall()
         self.unreadable: dict[str, str] = {}
 
-    def fold(self, events: Sequence[Event]) -> FoldReport:
-        """Fold events into every key that they take part in, then move their tenants' watermarks forward.
+    def fold(
+        self, events: Sequence[Event], partitions: Collection[int] | None = None, catalog: Catalog | None = None
+    ) -> FoldReport:
+        """Fold events into every key that they take part in, in every live generation.
 
-        Each key is read once and written once, however many of the events touch it. Raises StoreTimeout or
-        StoreUnavailable, after which some keys may have been written: hand the same events over again.
+        partitions: those whose keys are folded; their marks are then the caller's to move, under its lease. None for
+        who writes alone, without streams: all keys are folded, views without a generation get one, and the tenants'
+        marks are moved. catalog: as read after the last `caught_up`, read now by default.
+        Each state is read once and written once, however many of the events touch it. Raises StoreTimeout or
+        StoreUnavailable, after which some may have been written: hand the same events over again.
         """
+        if partitions is None:
+            self.generations.register_empty()
+        now = self.generations.catalog() if catalog is None else catalog
+        self.unreadable = {view.name: reason for view in self.views if (reason := now.of(view).unreadable) is not None}
         events = sorted(events, key=lambda event: event.seq)
-        pending = self._targets(events)
-        keys = repeated = conflicts = 0
-        with translated("folding events"):
-            for _ in range(ATTEMPTS):
-                written, again, missed = self._fold_once(pending)
-                keys += written
-                repeated += again
-                if not missed:
-                    break
-                conflicts += len(missed)
-                pending = missed
-            else:
-                raise StoreError(
-                    f"{len(pending)} keys were written by another writer {ATTEMPTS} times while they were folded; "
-                    "give each key one writer"
-                )
-            self._advance(events)
-        return FoldReport(len(events), keys, repeated, conflicts)
+        live = tuple(
+            tuple(now.of(view).live(partition) for partition in range(self._partitions)) for view in self.views
+        )
+        report = self._fold(events, self._targets(events, live, partitions))
+        if partitions is None:
+            self.generations.marks.advance(_newest(events))
+        return report
 
-    def watermarks(self, tenants: Sequence[str]) -> list[Watermark | None]:
-        """How far each tenant is folded, None where nothing was; learns of unreadable views on the way.
-
-        Raises StoreTimeout or StoreUnavailable.
-        """
-        with translated("reading watermarks"):
-            found = round_trip(self._client, [("HMGET", self._watermarks, *tenants, *self._marks)])[0]
-        for index, reason in enumerate(found[len(tenants) :]):
-            if reason is not None and index not in self._skipped:
-                self._skip(index, reason.decode(errors="replace"))
-        return [Watermark.read(value) for value in found[: len(tenants)]]
-
-    def load(
+    def fold_into(
         self,
         view: ActivityView,
-        rows: Iterable[tuple[str, tuple[str, ...], bytes, bytes]],
-        *,
-        chunk: int = 1000,
-    ) -> int:
-        """Write whole states, leaving alone each key that has folded as much already; returns how many were written.
+        generation: int,
+        events: Sequence[Event],
+        partitions: Collection[int] | None = None,
+    ) -> FoldReport:
+        """Fold events into one generation of one view alone, to catch it up; see `fold`."""
+        chosen = self._index(view)
+        live = tuple(((generation,) if index == chosen else (),) * self._partitions for index in range(len(self.views)))
+        events = sorted(events, key=lambda event: event.seq)
+        return self._fold(events, self._targets(events, live, partitions))
 
-        rows: tenant, key in the order of `view.keys`, state bytes, sketch bytes. chunk: keys a round trip. Watermarks
-        stay: set them by `set_watermark` once everything is loaded.
+    def load(self, view: ActivityView, generation: int, rows: Iterable[StateRow], *, chunk: int = 2_000) -> LoadReport:
+        """Write whole states into a generation, leaving alone each key that has folded as much already.
+
+        chunk: keys a round trip. Marks stay: move them once everything is loaded.
         """
-        index = self._views.index(view)
-        template, fields = self._templates[index], self._fields[index]
-        written = 0
+        template, fields = self._templates[self._index(view)], _fields(view, generation)
+        width = 2 * len(fields)
+        keys = written = size = 0
         with translated(f"loading view {view.name}"):
             for part in _chunks(rows, chunk):
                 commands: list[tuple[Any, ...]] = []
                 for start in range(0, len(part), self._keys_a_script):
-                    keys: list[bytes] = []
+                    names: list[bytes] = []
                     pairs: list[bytes] = []
                     for tenant, key, state, sketches in part[start : start + self._keys_a_script]:
-                        keys.append(template.key(tenant, key))
-                        pairs += (fields[0], state) if len(fields) == 1 else (fields[0], state, fields[1], sketches)
-                    commands.append(("EVAL", LOAD, len(keys), *keys, 2 * len(fields), *pairs))
-                written += sum(round_trip(self._client, commands))
-        return written
+                        names.append(template.key(tenant, key))
+                        pairs += (fields[0], state) if width == 2 else (fields[0], state, fields[1], sketches)
+                    commands.append(("EVAL", LOAD, len(names), *names, width, *pairs))
+                keys += len(part)
+                # A script that compares costs Redis a microsecond a key more than HSET alone, and then a task that
+                # was given up and still runs cannot write over what was folded since.
+                for count, length in round_trip(self._client, commands):
+                    written += count
+                    size += length
+        return LoadReport(keys, written, size)
 
-    def set_watermark(self, tenant: str, seq: int, time_us: int) -> bool:
-        """Move a tenant's watermark forward; False where it stood there or further already."""
-        with translated("moving a watermark"):
-            replies = round_trip(self._client, [("EVAL", ADVANCE, 1, self._watermarks, tenant, seq, time_us)])
-        return bool(replies[0])
+    def drop(self, view: ActivityView, generations: Collection[int]) -> int:
+        """Delete the fields of generations that are no longer folded; returns how many keys had some."""
+        if not generations:
+            return 0
+        fields = [name for number in generations for name in _fields(view, number)]
+        found = 0
+        with translated(f"dropping old states of view {view.name}"):
+            for part in _chunks(self._keys(view), _SCAN):
+                found += sum(1 for gone in round_trip(self._client, [("HDEL", key, *fields) for key in part]) if gone)
+        return found
+
+    def memory(self, view: ActivityView, sample: int = 200) -> MemoryUse | None:
+        """What the states that a view serves take, over the first keys that Redis names; None where it has none."""
+        serving = self.generations.catalog().of(view).serving
+        if serving is None:
+            return None
+        fields = (state_field(view, serving), sketch_field(view, serving))
+        state = sketches = count = 0
+        total = 0.0
+        with translated(f"measuring view {view.name}"):
+            for key in islice(self._keys(view), 20 * sample):
+                values, used = round_trip(self._client, [("HGETALL", key), ("MEMORY USAGE", key, "SAMPLES", 0)])
+                own = [len(values.get(name, b"")) for name in fields]
+                if not own[0]:
+                    continue
+                state, sketches, count = state + own[0], sketches + own[1], count + 1
+                total += used * sum(own) / sum(map(len, values.values()))
+                if count == sample:
+                    break
+        return MemoryUse(count, state / count, sketches / count, total / count) if count else None
 
     def delete_entity(self, tenant: str, names: Sequence[str], values: Sequence[str]) -> bool:
-        """Delete everything kept online under one entity: all views over these keys, of every version.
+        """Delete everything kept online under one entity: all views over these keys, every version and generation.
 
-        names: as in `ActivityView.keys`; values: in their order. Returns whether there was anything.
+        names: as in `ActivityView.keys`; values: in their order. Returns whether there was anything. What is in the
+        event log and the streams stays: take the entity's events out of the log first, or it is folded again from
+        there; a writer that folded it lately reads its streams once more.
         """
         for template in self._templates:
             if template.names == tuple(names):
@@ -197,35 +257,65 @@ class OnlineWriter:
             + "; ".join(sorted({f"({', '.join(template.names)})" for template in self._templates}))
         )
 
-    def _targets(self, events: Sequence[Event]) -> list[_Target]:
-        targets: dict[tuple[int, str, tuple[str, ...]], _Target] = {}
+    def _index(self, view: ActivityView) -> int:
+        return next(index for index, known in enumerate(self.views) if known is view or known == view)
+
+    def _keys(self, view: ActivityView) -> Iterator[bytes]:
+        template = self._templates[self._index(view)]
+        for key in self._client.scan_iter(match=template.scan_pattern(), count=_SCAN):
+            if template.owns(key):
+                yield key
+
+    def _targets(self, events: Sequence[Event], live: _Live, partitions: Collection[int] | None) -> list[_Target]:
+        targets: dict[tuple[int, str, tuple[str, ...]], list[_Target]] = {}
         for event in events:
-            for index, view in enumerate(self._views):
-                if index in self._skipped:
-                    continue
-                for key, forward in keys_of(view.emission, event):
-                    name = (index, event.tenant, key)
-                    target = targets.get(name)
-                    if target is None:
-                        target = targets[name] = _Target(index, self._templates[index].key(event.tenant, key))
-                    # A message from an address to itself reaches one key in both directions and is folded once.
-                    if target.events and target.events[-1][0] is event:
-                        target.events[-1][1].append(forward)
-                    else:
-                        target.events.append((event, [forward]))
-        return list(targets.values())
+            for index, view in enumerate(self.views):
+                for values, way in keys_of(view.emission, event, view.keys):
+                    name = (index, event.tenant, values)
+                    of_key = targets.get(name)
+                    if of_key is None:
+                        key = self._templates[index].key(event.tenant, values)
+                        partition = partition_of(key, self._partitions)
+                        ours = partitions is None or partition in partitions
+                        generations = live[index][partition] if ours else ()
+                        of_key = targets[name] = [_Target(index, generation, key) for generation in generations]
+                    for target in of_key:
+                        # A message from an address to itself reaches one key in both directions and is folded once.
+                        if target.events and target.events[-1][0] is event:
+                            target.events[-1][1].append(way)
+                        else:
+                            target.events.append((event, [way]))
+        return [target for of_key in targets.values() for target in of_key]
+
+    def _fold(self, events: Sequence[Event], pending: list[_Target]) -> FoldReport:
+        keys = repeated = conflicts = 0
+        with translated("folding events"):
+            for _ in range(ATTEMPTS):
+                written, again, missed = self._fold_once(pending)
+                keys += written
+                repeated += again
+                if not missed:
+                    return FoldReport(len(events), keys, repeated, conflicts)
+                conflicts += len(missed)
+                pending = missed
+        raise StoreError(
+            f"{len(pending)} keys were written by another writer {ATTEMPTS} times while they were folded; "
+            "give each key one writer"
+        )
 
     def _fold_once(self, targets: Sequence[_Target]) -> tuple[int, int, list[_Target]]:
         """Read, fold and write each target: how many were written, repeated events, and targets to do again."""
         if not targets:
             return 0, 0, []
-        stored = round_trip(self._client, [("HMGET", t.key, *self._fields[t.view]) for t in targets])
+        names = [_fields(self.views[t.view], t.generation) for t in targets]
+        stored = round_trip(self._client, [("HMGET", t.key, *fields) for t, fields in zip(targets, names, strict=True)])
         folded: list[_Target] = []
         commands: list[tuple[Any, ...]] = []
         repeated = 0
-        for target, values in zip(targets, stored, strict=True):
-            layout, fields, before = self._layouts[target.view], self._fields[target.view], values[0]
-            if target.view in self._skipped:
+        skipped: set[tuple[int, int]] = set()
+        for target, fields, values in zip(targets, names, stored, strict=True):
+            layout, before = self._layouts[target.view], values[0]
+            if (target.view, target.generation) in skipped:
                 continue
             try:
                 state = (
@@ -233,51 +323,56 @@ class OnlineWriter:
                     if before is None
                     else EntityState.from_bytes(layout, before, values[1] if len(values) > 1 and values[1] else b"")
                 )
-            except (DataError, ValueError, IndexError, TypeError, StopIteration) as exc:
-                self._mark_unreadable(target.view, str(exc) or type(exc).__name__)
+                self._recall.check((target.key, target.view, target.generation), state.last_seq)
+                fresh = sum(state.fold(event, ways) for event, ways in target.events)
+                # Sketches are read as late as here, and may turn out to be damaged.
+                pairs = [fields[0], state.to_bytes()]
+                if len(fields) > 1 and state.sketches_changed:
+                    pairs += [fields[1], state.sketch_bytes()]
+            except (DataError, ValueError, IndexError, TypeError, RuntimeError, StopIteration) as exc:
+                # In Redis before any mark moves: what misses events must never pass for whole again.
+                self._mark_unreadable(target, str(exc) or type(exc).__name__)
+                skipped.add((target.view, target.generation))
                 continue
-            fresh = sum(state.fold(event, directions) for event, directions in target.events)
             repeated += len(target.events) - fresh
             if not fresh:
                 continue
             folded.append(target)
-            pairs = [fields[0], state.to_bytes()]
-            if len(fields) > 1 and state.sketches_changed:
-                pairs += [fields[1], state.sketch_bytes()]
             guard = b"" if before is None else before[_LAST_SEQ]
             commands.append(("EVAL", SWAP, 1, target.key, guard, *pairs))
         replies = round_trip(self._client, commands) if commands else []
         missed = [target for target, reply in zip(folded, replies, strict=True) if not reply]
+        for target, reply in zip(folded, replies, strict=True):
+            if reply:
+                self._recall.wrote((target.key, target.view, target.generation), target.events[-1][0].seq)
         if missed:
             _log.info("keys were written in between and are folded again", keys=len(missed))
         return len(folded) - len(missed), repeated, missed
 
-    def _mark_unreadable(self, index: int, reason: str) -> None:
-        # In Redis before the watermark moves: a view that misses events must never pass for whole again.
-        round_trip(self._client, [("HSET", self._watermarks, self._marks[index], reason)])
-        self._skip(index, reason)
-
-    def _skip(self, index: int, reason: str) -> None:
-        view = self._views[index]
-        self._skipped.add(index)
-        self.unreadable[view.name] = reason
-        _log.error("a view is folded no more; the others go on", view=view.name, version=view.version, reason=reason)
-
-    def _advance(self, events: Sequence[Event]) -> None:
-        newest: dict[str, tuple[int, int]] = {}
-        for event in events:
-            _, time_us = newest.get(event.tenant, (0, NEVER))
-            newest[event.tenant] = (event.seq, max(time_us, event.known_at_us))
-        commands = [
-            ("EVAL", ADVANCE, 1, self._watermarks, tenant, seq, time_us) for tenant, (seq, time_us) in newest.items()
-        ]
-        if commands:
-            round_trip(self._client, commands)
+    def _mark_unreadable(self, target: _Target, reason: str) -> None:
+        view = self.views[target.view]
+        self.generations.mark_unreadable(view, target.generation, reason)
+        if self.generations.catalog().of(view).unreadable is not None:
+            self.unreadable[view.name] = reason
 
 
-def _chunks(
-    rows: Iterable[tuple[str, tuple[str, ...], bytes, bytes]], size: int
-) -> Iterator[list[tuple[str, tuple[str, ...], bytes, bytes]]]:
+def _fields(view: ActivityView, generation: int) -> tuple[bytes, ...]:
+    # Views without distincts have no sketches, and then the field is neither read nor written.
+    if view.distincts:
+        return state_field(view, generation), sketch_field(view, generation)
+    return (state_field(view, generation),)
+
+
+def _newest(events: Sequence[Event]) -> dict[str, tuple[int, int]]:
+    """By tenant, the last seq and the latest time at which an event became known."""
+    newest: dict[str, tuple[int, int]] = {}
+    for event in events:
+        seq, time_us = newest.get(event.tenant, (0, NEVER))
+        newest[event.tenant] = (max(seq, event.seq), max(time_us, event.known_at_us))
+    return newest
+
+
+def _chunks(rows: Iterable[_T], size: int) -> Iterator[list[_T]]:
     iterator = iter(rows)
     while part := list(islice(iterator, size)):
         yield part

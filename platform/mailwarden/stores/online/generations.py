@@ -1,0 +1,370 @@
+"""Generations of a view's states: which one is read, which ones are folded, and how a new one takes over.
+
+A generation's state of a key holds all events of the key up to the state's last seq: nothing is folded onto a gap.
+Its life:
+
+1. `begin`: it gets a number; nobody folds it, Spark loads it with the states of a snapshot of the event log.
+2. `loaded`: it holds the snapshot. Each partition's writer finds it in `pending` before its next batch, folds into
+   it what its keys lack, the log's events in (loaded, folded by the partition], and calls `caught_up`. From then on
+   it folds it with the others.
+3. With the last partition it is flipped: it serves, and the former one retires. That one is still folded, since
+   readers may hold the former catalog for a moment.
+4. `retire`, at the next materialisation: it is folded no more, its fields are dropped, its number is forgotten.
+
+One that a crash left half loaded is begun anew under the next number; one that was loaded is caught up by whoever
+comes. A writer reads the catalog after it got its lease, and before every batch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import structlog
+
+from mailwarden.domain.views import ActivityView
+from mailwarden.errors import ConfigError, DataError, StoreError
+from mailwarden.stores.online.client import Client, round_trip, translated
+from mailwarden.stores.online.keys import STREAMS, catalog_field, catalog_key, check_views, streams_key
+from mailwarden.stores.online.watermark import Marks, Watermark
+
+_log = structlog.get_logger(__name__)
+
+VERSION = b"version"
+"""Field of the catalog that every change of it raises by one."""
+
+CHANGE = """
+if (redis.call('HGET', KEYS[1], 'version') or '0') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'version', tonumber(ARGV[1]) + 1, unpack(ARGV, 2))
+return 1
+"""
+"""Script: writes fields of the catalog where it is still the version that was read. KEYS: the hash. ARGV: that
+version, then field and value pairs."""
+
+_ATTEMPTS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """A generation on its way. loaded: by tenant, the last seq that was loaded, None while loading goes on.
+
+    caught_up: partitions whose writers fold it with the rest.
+    """
+
+    generation: int
+    loaded: Mapping[str, int] | None = None
+    caught_up: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The generations of one view's version.
+
+    serving: read and folded; None before the first. retiring: folded and read no more. abandoned: neither, their
+    fields are to be dropped. unreadable: why the serving one can be neither folded nor read. last: the highest number
+    ever given.
+    """
+
+    serving: int | None = None
+    filling: Filling | None = None
+    retiring: tuple[int, ...] = ()
+    abandoned: tuple[int, ...] = ()
+    unreadable: str | None = None
+    last: int = 0
+
+    @classmethod
+    def read(cls, value: bytes) -> Entry:
+        """Of a field's value; raises DataError where it is none."""
+        try:
+            body = json.loads(value)
+            filling = body.pop("filling")
+            if filling is not None:
+                filling = Filling(filling["generation"], filling["loaded"], tuple(filling["caught_up"]))
+            return cls(
+                filling=filling, retiring=tuple(body.pop("retiring")), abandoned=tuple(body.pop("abandoned")), **body
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as exc:
+            raise DataError(
+                f"the catalog of generations in Redis holds {value[:100]!r}, which is none ({exc!r}); empty this "
+                "Redis and run `mailwarden materialize`"
+            ) from exc
+
+    def to_bytes(self) -> bytes:
+        """What `read` reads."""
+        return json.dumps(asdict(self), separators=(",", ":")).encode()
+
+    def live(self, partition: int) -> tuple[int, ...]:
+        """The generations that a partition's writer folds, the one that is read first."""
+        serving = () if self.serving is None or self.unreadable is not None else (self.serving,)
+        filling = self.filling
+        caught_up = filling is not None and filling.loaded is not None and partition in filling.caught_up
+        return (*serving, *self.retiring, *((filling.generation,) if filling is not None and caught_up else ()))
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """All generations as of one version. entries: by `catalog_field`, of views that this code may not have too."""
+
+    version: int
+    entries: Mapping[str, Entry]
+
+    @classmethod
+    def read(cls, fields: Mapping[bytes, bytes]) -> Catalog:
+        """Of the hash's fields; an empty one is version 0."""
+        entries = {name.decode(): Entry.read(value) for name, value in fields.items() if name != VERSION}
+        return cls(int(fields.get(VERSION, 0)), entries)
+
+    def of(self, view: ActivityView) -> Entry:
+        """A view's entry; one without any generation where it has none."""
+        return self.entries.get(catalog_field(view), Entry())
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A generation that a partition's writer must catch up before its next batch.
+
+    loaded: by tenant, the last seq that it holds; a tenant that is not named has nothing in it.
+    """
+
+    view: ActivityView
+    generation: int
+    loaded: Mapping[str, int]
+
+
+class Generations:
+    """The catalog of generations in Redis. Every change is written only over the version that it was made from.
+
+    Methods raise StoreTimeout or StoreUnavailable where Redis is away. partitions: how many this process spreads
+    entities over; raises ConfigError, at the first use, where the Redis was filled with another number.
+    """
+
+    def __init__(self, client: Client, project: str, views: Sequence[ActivityView], partitions: int = STREAMS) -> None:
+        check_views(views)
+        self._client = client
+        self._key = catalog_key(project)
+        self._streams = streams_key(project)
+        self._views = tuple(views)
+        self.partitions = partitions
+        self.marks = Marks(client, project, partitions)
+        """How far the partitions have folded."""
+        self._checked = False
+
+    def catalog(self) -> Catalog:
+        """The catalog as it is now."""
+        self.check_partitions()
+        with translated("reading the catalog of generations"):
+            return Catalog.read(round_trip(self._client, [("HGETALL", self._key)])[0])
+
+    def check_partitions(self) -> None:
+        """Record the number of partitions in an empty Redis; raise ConfigError where another one is recorded."""
+        if self._checked:
+            return
+        with translated("reading the number of streams"):
+            recorded = round_trip(
+                self._client, [("SET", self._streams, self.partitions, "NX"), ("GET", self._streams)]
+            )[1]
+        if int(recorded) != self.partitions:
+            raise ConfigError(
+                f"this Redis was filled for {int(recorded)} streams and the setting says {self.partitions}; set "
+                f"MAILWARDEN_STREAMS={int(recorded)}, or empty the Redis and run `mailwarden materialize`"
+            )
+        self._checked = True
+
+    def register_empty(self, views: Sequence[ActivityView] | None = None) -> None:
+        """Give views without any generation a first one that holds nothing; all of this process by default.
+
+        Where no event was ever folded it serves at once; otherwise it is as if loaded at seq 0, and `pending`.
+        """
+        chosen = self._views if views is None else tuple(views)
+
+        def first(catalog: Catalog) -> dict[str, Entry]:
+            missing = [view for view in chosen if catalog_field(view) not in catalog.entries]
+            if not missing:
+                return {}
+            nothing_folded = not any(self.marks.folded_everywhere())
+            entry = Entry(serving=1, last=1) if nothing_folded else Entry(filling=Filling(1, {}), last=1)
+            return {catalog_field(view): entry for view in missing}
+
+        self._change(first)
+
+    def begin(self, view: ActivityView) -> int:
+        """Start a new generation that nobody folds yet; returns its number.
+
+        One that was on its way before is given up.
+        """
+
+        def begun(entry: Entry) -> Entry:
+            given_up = () if entry.filling is None else (entry.filling.generation,)
+            number = entry.last + 1
+            return replace(entry, filling=Filling(number), abandoned=(*entry.abandoned, *given_up), last=number)
+
+        filling = self._change_one(view, begun).filling
+        assert filling is not None
+        return filling.generation
+
+    def give_up(self, view: ActivityView, *, even_loaded: bool = False) -> None:
+        """Give up a generation that a crash left half loaded.
+
+        even_loaded: one that is loaded and still to be caught up too.
+        """
+
+        def cleared(entry: Entry) -> Entry:
+            if entry.filling is None or (entry.filling.loaded is not None and not even_loaded):
+                return entry
+            return replace(entry, filling=None, abandoned=(*entry.abandoned, entry.filling.generation))
+
+        self._change_one(view, cleared)
+
+    def loaded(self, view: ActivityView, generation: int, newest: Mapping[str, int]) -> None:
+        """Say that a generation holds all events up to a seq of each tenant; raises StoreError if it was given up."""
+
+        def done(entry: Entry) -> Entry:
+            _check_filling(view, entry, generation)
+            return replace(entry, filling=Filling(generation, dict(newest)))
+
+        self._change_one(view, done)
+
+    def pending(self, partition: int, catalog: Catalog | None = None) -> tuple[Pending, ...]:
+        """What a partition's writer must catch up before its next batch, of the views of this process.
+
+        catalog: as just read by the caller, read now by default.
+        """
+        now = self.catalog() if catalog is None else catalog
+        found = []
+        for view in self._views:
+            filling = now.of(view).filling
+            if filling is not None and filling.loaded is not None and partition not in filling.caught_up:
+                found.append(Pending(view, filling.generation, filling.loaded))
+        return tuple(found)
+
+    def caught_up(
+        self,
+        view: ActivityView,
+        generation: int,
+        partition: int,
+        *,
+        owner: bytes,
+        folded: Mapping[str, Watermark],
+    ) -> bool:
+        """Say that a generation holds what a partition has folded, and flip it where it is the last one.
+
+        owner: token of the partition's lease. folded: the partition's marks that it was caught up to. Returns False,
+        and changes nothing, where the lease is another's or the marks have moved since: then catch up again. The
+        caller must fold the generation with its next batch; whoever gets the lease later reads the catalog first.
+        """
+        holder, marks = self.marks.lease_and_folded(partition)
+        if holder != owner or {t: m.seq for t, m in marks.items()} != {t: m.seq for t, m in folded.items()}:
+            return False
+
+        def joined(entry: Entry) -> Entry:
+            filling = entry.filling
+            if filling is None or filling.generation != generation:
+                return entry
+            caught_up = tuple(sorted({*filling.caught_up, partition}))
+            if len(caught_up) < self.partitions:
+                return replace(entry, filling=replace(filling, caught_up=caught_up))
+            return _flipped(entry, generation)
+
+        after = self._change_one(view, joined)
+        if after.serving == generation:
+            _log.info("a generation serves", view=view.name, version=view.version, generation=generation)
+        return True
+
+    def retire(self, view: ActivityView) -> tuple[int, ...]:
+        """Stop folding what retires; returns all generations whose fields are to be dropped: see `forget`."""
+        return self._change_one(
+            view, lambda entry: replace(entry, retiring=(), abandoned=(*entry.abandoned, *entry.retiring))
+        ).abandoned
+
+    def forget(self, view: ActivityView, generations: Sequence[int]) -> None:
+        """Say that the fields of generations that `retire` named are dropped."""
+        gone = set(generations)
+        self._change_one(
+            view,
+            lambda entry: replace(entry, abandoned=tuple(number for number in entry.abandoned if number not in gone)),
+        )
+
+    def mark_unreadable(self, view: ActivityView, generation: int, reason: str) -> None:
+        """Say that states of a generation cannot be read: it is folded no more, and not read where it serves."""
+
+        def marked(entry: Entry) -> Entry:
+            if entry.serving == generation:
+                return replace(entry, unreadable=reason)
+            filling = entry.filling
+            if filling is not None and filling.generation == generation:
+                return replace(entry, filling=None, abandoned=(*entry.abandoned, generation))
+            if generation in entry.retiring:
+                retiring = tuple(number for number in entry.retiring if number != generation)
+                return replace(entry, retiring=retiring, abandoned=(*entry.abandoned, generation))
+            return entry
+
+        self._change_one(view, marked)
+        _log.error("a generation is folded no more", view=view.name, generation=generation, reason=reason)
+
+    def outrun(self, whole: Sequence[ActivityView]) -> None:
+        """Before marks are moved past what writers folded: leave alone only what holds all up to there.
+
+        whole: views whose serving generation does. Retiring generations are given up, fillings have to catch up
+        again, and serving ones of other views are unreadable from now on.
+        """
+        names = {catalog_field(view) for view in whole}
+
+        def left(catalog: Catalog) -> dict[str, Entry]:
+            changed = {}
+            for name, entry in catalog.entries.items():
+                after = replace(entry, retiring=(), abandoned=(*entry.abandoned, *entry.retiring))
+                if after.filling is not None:
+                    after = replace(after, filling=replace(after.filling, caught_up=()))
+                if name not in names and after.serving is not None and after.unreadable is None:
+                    after = replace(
+                        after, unreadable="its states lack events that were materialised; materialise this view too"
+                    )
+                if after != entry:
+                    changed[name] = after
+            return changed
+
+        self._change(left)
+
+    def _change_one(self, view: ActivityView, make: Callable[[Entry], Entry]) -> Entry:
+        name = catalog_field(view)
+
+        def make_all(catalog: Catalog) -> dict[str, Entry]:
+            before = catalog.of(view)
+            after = make(before)
+            return {} if after == before else {name: after}
+
+        return self._change(make_all).of(view)
+
+    def _change(self, make: Callable[[Catalog], Mapping[str, Entry]]) -> Catalog:
+        """The catalog after a change; `make` gives the entries that differ, and may be asked again."""
+        for _ in range(_ATTEMPTS):
+            before = self.catalog()
+            changed = make(before)
+            if not changed:
+                return before
+            pairs: list[Any] = [part for name, entry in changed.items() for part in (name, entry.to_bytes())]
+            with translated("changing the catalog of generations"):
+                done = round_trip(self._client, [("EVAL", CHANGE, 1, self._key, before.version, *pairs)])[0]
+            if done:
+                return Catalog(before.version + 1, {**before.entries, **changed})
+        raise StoreError(f"the catalog of generations was changed by others {_ATTEMPTS} times running; try again")
+
+
+def _check_filling(view: ActivityView, entry: Entry, generation: int) -> None:
+    if entry.filling is None or entry.filling.generation != generation:
+        raise StoreError(
+            f"generation {generation} of view {view.name} was given up meanwhile; run `mailwarden materialize` again"
+        )
+
+
+def _flipped(entry: Entry, generation: int) -> Entry:
+    retiring, abandoned = entry.retiring, entry.abandoned
+    if entry.serving is not None:
+        # One that could not be folded lacks events: it must not be folded again.
+        if entry.unreadable is None:
+            retiring = (*retiring, entry.serving)
+        else:
+            abandoned = (*abandoned, entry.serving)
+    return replace(entry, serving=generation, filling=None, retiring=retiring, abandoned=abandoned, unreadable=None)
