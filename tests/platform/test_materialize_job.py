@@ -1,67 +1,45 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from pyspark.sql import SparkSession
 
 from mailwarden.domain.content import ContentFeature, ContentView
 from mailwarden.domain.events import message_identity
 from mailwarden.domain.views import ActivityView
-from mailwarden.errors import ConfigError, ContractError, StoreError
+from mailwarden.errors import ConfigError, ContractError, NotFound, StoreError
 from mailwarden.materialize import materialize
 from mailwarden.settings import Settings
 from mailwarden.stores.event_log import EventLog
 from mailwarden.stores.feast.objects import ENTITIES, feature_view_of
 from mailwarden.stores.feast.store import open_feature_store
 from mailwarden.stores.online.client import Client
+from mailwarden.stores.online.generations import Generations
 from mailwarden.stores.online.keys import KeyTemplate, state_field
 from mailwarden.stores.raw_mail import RawMail, RawRow
-from mailwarden.stores.spark.load import RedisSink
-from mailwarden.stores.spark.offline_table import OfflineTable
+from mailwarden.stores.spark.offline_table import OfflineTable, one_at_a_time
 
 DAY_US = 86_400_000_000
 
 
-@dataclass(frozen=True)
-class FolderSink:
-    """Keeps what it is given as files: the executors are other processes."""
-
-    folder: str
-
-    def load(self, view: ActivityView, rows: Iterable[Any]) -> int:
-        held = list(rows)
-        if held:
-            name = hashlib.sha256(pickle.dumps(held)).hexdigest()
-            Path(self.folder, f"{view.name}-{name}").write_bytes(pickle.dumps(held))
-        return len(held)
-
-    def set_watermark(self, tenant: str, seq: int, time_us: int) -> None:
-        Path(self.folder, f"watermark-{tenant}").write_text(f"{seq}:{time_us}")
-
-    def rows(self, view: ActivityView) -> dict[Any, bytes]:
-        out = {}
-        for path in Path(self.folder).glob(f"{view.name}-*"):
-            for tenant, key, state, _ in pickle.loads(path.read_bytes()):
-                out[tenant, *key] = state
-        return out
-
-
 @pytest.fixture
-def sink(tmp_path: Path) -> FolderSink:
-    (tmp_path / "sink").mkdir()
-    return FolderSink(str(tmp_path / "sink"))
+def settings(tmp_path: Path, redis_url: str) -> Settings:
+    return Settings(home=tmp_path / "home", redis_url=redis_url)  # type: ignore[arg-type]
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(home=tmp_path / "home")
+def online(client: Client, settings: Settings, view: ActivityView, keys: Iterable[Any]) -> dict[Any, Any]:
+    """What the view's serving generation holds of keys."""
+    template = KeyTemplate(settings.project, view.keys)
+    generation = Generations(client, settings.project, [view]).catalog().of(view).serving
+    assert generation is not None
+    return {key: client.hget(template.key(key[0], key[1:]), state_field(view, generation)) for key in keys}  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -102,7 +80,7 @@ def raw_rows(n: int, start: int = 0) -> list[RawRow]:
 
 
 def test_everything_is_written_once_and_repeating_changes_nothing(
-    spark: SparkSession, histories: Any, settings: Settings, content: Any, parser: Any, sink: FolderSink
+    spark: SparkSession, histories: Any, settings: Settings, content: Any, parser: Any, redis_client: Client
 ) -> None:
     events = histories.events(120, seed=21)
     views = [histories.view(), replace(histories.view("pairs", distincts=False), name="pair")]
@@ -110,20 +88,25 @@ def test_everything_is_written_once_and_repeating_changes_nothing(
     rows = raw_rows(17)
     RawMail(settings.raw_path).append(rows)
     steps: list[tuple[str, int, int]] = []
-    report = materialize(spark, settings, views, content, parser, lambda *step: steps.append(step), sink=sink)
+    report = materialize(spark, settings, views, content, parser, lambda *step: steps.append(step))
     expected = {view.name: histories.states(view, events) for view in views}
     for view in views:
-        assert sink.rows(view) == {key: state.to_bytes() for key, state in expected[view.name].items()}
-    assert [(v.view, v.rows, v.loaded) for v in report.views] == [
-        ("words", 17, 0),
-        ("who", len(expected["who"]), len(expected["who"])),
-        ("pair", len(expected["pair"]), len(expected["pair"])),
+        wanted = {key: state.to_bytes() for key, state in expected[view.name].items()}
+        assert online(redis_client, settings, view, wanted) == wanted
+    assert [(v.view, v.how, v.rows, v.computed, v.loaded) for v in report.views] == [
+        ("words", "incremental", 17, 17, 0),
+        *[(name, "full", len(found), len(found), len(found)) for name, found in expected.items()],
+    ]
+    assert [v.online and (v.online.how, v.online.generation, v.online.waits) for v in report.views[1:]] == [
+        ("new generation", 1, ""),
+        ("new generation", 2, ""),
     ]
     last = {tenant: max(e.seq for e in events if e.tenant == tenant) for tenant in ("t1", "t2")}
-    for tenant, seq in last.items():
-        assert Path(sink.folder, f"watermark-{tenant}").read_text().startswith(f"{seq}:")
+    marks = Generations(redis_client, settings.project, views).marks.folded_everywhere()
+    assert [{tenant: mark.seq for tenant, mark in each.items()} for each in marks] == [last] * 4
     assert [done for _, done, _ in steps] == sorted(done for _, done, _ in steps)
     assert steps[-1][1] == steps[-1][2]
+    assert any(f"{len(expected['who']):,} written online" in words for words, _, _ in steps)
 
     table = OfflineTable(settings.offline_path, "words", 1)
     manifest = table.manifest()
@@ -137,29 +120,38 @@ def test_everything_is_written_once_and_repeating_changes_nothing(
     states = OfflineTable(settings.offline_path, "who", 1).manifest()
     assert states is not None and states.last_seq == last
 
-    again = materialize(spark, settings, views, content, parser, sink=sink)
-    assert [v.rows for v in again.views] == [0, *[len(expected[view.name]) for view in views]]
+    again = materialize(spark, settings, views, content, parser)
+    assert [(v.how, v.rows, v.computed, v.loaded, v.unchanged) for v in again.views] == [
+        ("incremental", 0, 0, 0, 0),
+        *[("unchanged", len(expected[view.name]), 0, 0, len(expected[view.name])) for view in views],
+    ]
     assert table.manifest() == manifest
 
     RawMail(settings.raw_path).append(raw_rows(5, start=15))
     more = [replace(e, seq=e.seq + 500, message_id=f"m{e.seq}") for e in events[:20]]
     EventLog(settings.events_path).append(more)
-    third = materialize(spark, settings, views, content, parser, sink=sink)
+    third = materialize(spark, settings, views, content, parser)
     assert third.views[0].rows == 3
+    for view, done in zip(views, third.views[1:], strict=True):
+        after, touched = histories.states(view, [*events, *more]), histories.states(view, more)
+        assert (done.how, done.rows, done.computed, done.loaded) == (
+            "incremental", len(after), len(touched), len(touched),
+        )  # fmt: skip
+        assert online(redis_client, settings, view, after) == {key: state.to_bytes() for key, state in after.items()}
     newest = table.manifest()
     assert newest is not None and newest.rows == 20
     ids = [row["message_id"] for row in spark.read.parquet(*table.files(newest)).select("message_id").collect()]
     assert len(ids) == len(set(ids)) == 20
-    after = OfflineTable(settings.offline_path, "who", 1).manifest()
-    assert after is not None and after.before == states.folders
+    kept = OfflineTable(settings.offline_path, "who", 1).manifest()
+    assert kept is not None and kept.folders[:1] == states.folders
     assert all(Path(path).exists() for path in OfflineTable(settings.offline_path, "who", 1).files(states))
 
 
 def test_a_crash_in_the_middle_leaves_what_was_there(
-    spark: SparkSession, settings: Settings, content: Any, parser: Any, sink: FolderSink
+    spark: SparkSession, settings: Settings, content: Any, parser: Any
 ) -> None:
     RawMail(settings.raw_path).append(raw_rows(4))
-    materialize(spark, settings, [], content, parser, sink=sink)
+    materialize(spark, settings, [], content, parser)
     table = OfflineTable(settings.offline_path, "words", 1)
     before = table.manifest()
     (table.path / "parts" / "orphan").mkdir()
@@ -167,68 +159,51 @@ def test_a_crash_in_the_middle_leaves_what_was_there(
     broken = replace(rows[0], raw=b"bad", content_sha256=hashlib.sha256(b"bad").hexdigest(), message_id="b" * 32)
     RawMail(settings.raw_path).append([broken, rows[1]])
     with pytest.raises(ContractError, match=f"view words: compute left out rate on {'b' * 32}"):
-        materialize(spark, settings, [], content, parser, sink=sink)
+        materialize(spark, settings, [], content, parser)
     assert table.manifest() == before
 
     def mended(tenant: str, raw: bytes, envelope: Any) -> Any:
         return (raw, tenant, envelope)
 
-    report = materialize(spark, settings, [], content, mended, sink=sink)
+    report = materialize(spark, settings, [], content, mended)
     assert report.views[0].rows == 2
     assert not (table.path / "parts" / "orphan").exists()
 
 
 def test_a_view_that_breaks_its_contract_is_named(
-    spark: SparkSession, settings: Settings, content: Any, parser: Any, sink: FolderSink
+    spark: SparkSession, settings: Settings, content: Any, parser: Any
 ) -> None:
     row = replace(raw_rows(1)[0], raw=b"wrong", content_sha256=hashlib.sha256(b"wrong").hexdigest())
     RawMail(settings.raw_path).append([row])
     with pytest.raises(ContractError, match="feature size: not all values are int64"):
-        materialize(spark, settings, [], content, parser, sink=sink)
+        materialize(spark, settings, [], content, parser)
     fine = replace(content, features=content.features[1:], compute=lambda message: {"rate": 1.0, "text": "x"})
-    assert materialize(spark, settings, [], fine, parser, sink=sink).views[0].rows == 1
+    assert materialize(spark, settings, [], fine, parser).views[0].rows == 1
     with pytest.raises(ContractError, match="raise its version"):
-        materialize(spark, settings, [], content, parser, sink=sink)
+        materialize(spark, settings, [], content, parser)
 
 
 def test_one_writer_at_a_time_and_no_redis_are_said_in_words(
-    spark: SparkSession, settings: Settings, content: Any, parser: Any, sink: FolderSink
+    spark: SparkSession, settings: Settings, content: Any, parser: Any
 ) -> None:
     with (
         OfflineTable(settings.offline_path, "words", 1).writing(),
         pytest.raises(StoreError, match="another process"),
     ):
-        materialize(spark, settings, [], content, parser, sink=sink)
-    with pytest.raises(ConfigError, match="MAILWARDEN_REDIS_URL"):
         materialize(spark, settings, [], content, parser)
+    with one_at_a_time(settings.offline_path), pytest.raises(StoreError, match="another process"):
+        materialize(spark, settings, [], content, parser)
+    with pytest.raises(ConfigError, match="MAILWARDEN_REDIS_URL"):
+        materialize(spark, settings.model_copy(update={"redis_url": SecretStr("")}), [], content, parser)
+    with pytest.raises(NotFound, match="no view 'nobody'"):
+        materialize(spark, settings, [], content, parser, only=["nobody"])
 
 
 def test_nothing_in_is_nothing_out(
-    spark: SparkSession, histories: Any, settings: Settings, content: Any, parser: Any, sink: FolderSink
+    spark: SparkSession, histories: Any, settings: Settings, content: Any, parser: Any
 ) -> None:
-    report = materialize(spark, settings, [histories.view()], content, parser, sink=sink)
+    report = materialize(spark, settings, [histories.view()], content, parser)
     assert (report.rows, report.event_log_version, report.raw_version, report.tenants) == (0, -1, -1, 0)
-
-
-def test_redis_holds_the_states_and_a_newer_one_stays(
-    spark: SparkSession, histories: Any, tmp_path: Path, content: Any, parser: Any, redis_url: str, redis_client: Client
-) -> None:
-    settings = Settings(home=tmp_path, redis_url=redis_url)  # type: ignore[arg-type]
-    view = histories.view()
-    events = histories.events(80, seed=31)
-    EventLog(settings.events_path).append(events[:60])
-    RedisSink(redis_url, settings.project, (view,)).load(
-        view, [(k[0], k[1:], s.to_bytes(), s.sketch_bytes()) for k, s in histories.states(view, events).items()][:1]
-    )
-    newer = next(iter(histories.states(view, events)))
-    report = materialize(spark, settings, [view], content, parser)
-    expected = histories.states(view, events[:60])
-    assert report.views[1].loaded >= len(expected) - 1
-    template = KeyTemplate(settings.project, view.keys)
-    for key, state in expected.items():
-        held = redis_client.hget(template.key(key[0], key[1:]), state_field(view))
-        wanted = histories.states(view, events)[key] if key == newer else state
-        assert held == wanted.to_bytes()
 
 
 def test_feast_materialize_loads_redis(
@@ -240,10 +215,8 @@ def test_feast_materialize_loads_redis(
     EventLog(settings.events_path).append(events)
     store = open_feature_store(settings, [*ENTITIES, feature_view_of(view)])
     store.materialize(datetime(2000, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC))
-    template = KeyTemplate(settings.project, view.keys)
-    for key, state in histories.states(view, events).items():
-        assert redis_client.hget(template.key(key[0], key[1:]), state_field(view)) == state.to_bytes()
-    marks = redis_client.hgetall(f"mailwarden:{settings.project}:watermark")
-    assert {tenant: int(mark.split(b":")[0]) for tenant, mark in marks.items()} == {
-        tenant.encode(): max(e.seq for e in events if e.tenant == tenant) for tenant in ("t1", "t2")
-    }
+    wanted = {key: state.to_bytes() for key, state in histories.states(view, events).items()}
+    assert online(redis_client, settings, view, wanted) == wanted
+    last = {tenant: max(e.seq for e in events if e.tenant == tenant) for tenant in ("t1", "t2")}
+    marks = Generations(redis_client, settings.project, [view]).marks.folded_everywhere()
+    assert [{tenant: mark.seq for tenant, mark in each.items()} for each in marks] == [last] * 4

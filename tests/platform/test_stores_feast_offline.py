@@ -93,9 +93,11 @@ def test_a_field_says_what_it_is(store: FeatureStore) -> None:
 def test_rows_come_back_as_they_were_with_values_as_of_each(
     store: FeatureStore, histories: Any, events: Any, pair: Any, asked: pd.DataFrame, spark: SparkSession
 ) -> None:
-    spark.conf.set("spark.sql.session.timeZone", "America/New_York")
+    job = store.get_historical_features(asked, store.get_feature_service("all"), full_feature_names=True)
+    job.to_spark_df()
     try:
-        job = store.get_historical_features(asked, store.get_feature_service("all"), full_feature_names=True)
+        # Once the plan stands: asking for a session sets its zone to UTC.
+        spark.conf.set("spark.sql.session.timeZone", "America/New_York")
         found = job.to_df()
     finally:
         spark.conf.set("spark.sql.session.timeZone", "UTC")

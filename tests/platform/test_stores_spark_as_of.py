@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
-from mailwarden.domain.state import NEVER
+from mailwarden.domain.reads import NEVER
 from mailwarden.domain.windows import HOUR_US
 from mailwarden.stores.spark.as_of import as_of
 

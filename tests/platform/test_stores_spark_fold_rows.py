@@ -7,42 +7,83 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from mailwarden.domain.events import keys_of
-from mailwarden.domain.views import flags_of
+from mailwarden.domain.events import Emission, keys_of, members_of
+from mailwarden.domain.views import (
+    FLAGS,
+    MEMBERS,
+    QUANTITIES,
+    ActivityView,
+    Distinct,
+    Extreme,
+    Measure,
+    Peak,
+    Recent,
+    flags_of,
+    quantity_of,
+)
+from mailwarden.domain.windows import NOTHING
+from mailwarden.stores.event_log import events_to_table
 from mailwarden.stores.spark.fold_rows import fold_rows, read_events
+from mailwarden.testing.histories import PIECE_BITS, history_of
+
+EMISSIONS: list[tuple[Emission, tuple[str, ...]]] = [
+    ("participants", ("sender",)), ("participant_domains", ("sender_domain",)), ("recipients", ("recipient",)),
+    ("pairs", ("sender", "recipient")), ("facts", ()), ("facts", ("thread",)), ("facts", ("sender", "display_name")),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("emission", ["participants", "participant_domains", "recipients", "pairs"])
-def test_rows_are_those_of_keys_of(spark: SparkSession, histories: Any, emission: str, tmp_path: Any) -> None:
-    events = histories.events(300, seed=3)
-    view = histories.view(emission)
-    pq.write_table(histories.table(events), tmp_path / "e.parquet")
+def every_aggregate(emission: Emission, keys: tuple[str, ...]) -> ActivityView:
+    """Every flag, quantity and set of names once."""
+    return ActivityView(
+        name="all", version=1, owner="tests", description="", keys=keys, emission=emission,
+        measures=(
+            *(Measure(f"is_{flag}", where=(flag,)) for flag in FLAGS),
+            *(Measure(f"sum_{of}", of, on="label" if of.startswith("labelled") else "message") for of in QUANTITIES),
+        ),
+        extremes=tuple(Extreme(f"last_{of}", "last", ("forward",), of) for of in QUANTITIES),
+        distincts=tuple(Distinct(f"n_{of}", of, ("inbound",)) for of in MEMBERS),
+        features=(),
+        peaks=(*(Peak(f"top_{of}", "max", of) for of in QUANTITIES), Peak("low", "min", "size_bytes", ("has_link",))),
+        recents=tuple(Recent(f"r_{of}", of, 4) for of in MEMBERS),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("emission", "keys"), EMISSIONS)
+def test_rows_are_those_of_the_domain(
+    spark: SparkSession, emission: Emission, keys: tuple[str, ...], tmp_path: Any
+) -> None:
+    events = history_of([piece * (2**PIECE_BITS // 317) for piece in range(300)])
+    view = every_aggregate(emission, keys)
+    pq.write_table(events_to_table(events), tmp_path / "e.parquet")
     found = Counter(
-        (
-            row["tenant"],
-            tuple(row[1 : 1 + len(view.keys)]),
-            row["seq"],
-            row["time_us"],
-            *(row[f"m{i}"] for i in range(5)),
-            *(row[f"x{i}"] for i in range(2)),
-            tuple(row["d0"] or ()),
-        )
+        tuple(tuple(sorted(value)) if isinstance(value, list) else value for value in row)
         for row in fold_rows(read_events(spark, (str(tmp_path / "e.parquet"),)), view).collect()
     )
     expected: Counter[Any] = Counter()
     for event in events:
-        for key, forward in keys_of(view.emission, event):
-            flags = flags_of(event, forward)
+        for key, way in keys_of(emission, event, keys):
+            flags = flags_of(event, way)
             message = event.kind == "message"
-            measures = tuple(
-                (getattr(event, m.of) if m.of else 1)
-                if m.on == event.kind and all(flags[flag] for flag in m.where)
-                else 0
+
+            def counts(where: tuple[str, ...], flags: dict[str, bool] = flags) -> bool:
+                return all(flags[flag] for flag in where)
+
+            measures = [
+                (quantity_of(event, m.of) if m.of else 1) if m.on == event.kind and counts(m.where) else 0
                 for m in view.measures
-            )
-            extremes = tuple(message and all(flags[flag] for flag in x.where) for x in view.extremes)
-            people = event.recipients if message and forward else ()
-            expected[(event.tenant, key, event.seq, event.received_at_us, *measures, *extremes, people)] += 1
+            ]
+            peaks = [
+                (-1 if p.kind == "min" else 1) * quantity_of(event, p.of) if message and counts(p.where) else NOTHING
+                for p in view.peaks
+            ]
+            extremes = [message and counts(x.where) for x in view.extremes]
+            held = [quantity_of(event, x.of) for x in view.extremes]
+            names = [
+                tuple(sorted(members_of(event, a.of))) if message and counts(a.where) else None
+                for a in (*view.distincts, *view.recents)
+            ]
+            row = (event.tenant, *key, event.seq, event.received_at_us, *measures, *peaks, *extremes, *held, *names)
+            expected[row] += 1
     assert found == expected
 
 

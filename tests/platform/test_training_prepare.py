@@ -162,6 +162,42 @@ def test_sets_hold_what_was_known_when_each_message_came(
     assert found.features["seen"].columns["senders:history"].tolist() == [0, 0, 1, 1, 1]
 
 
+class _Told:
+    """A store that answers from a file and keeps what it was asked."""
+
+    def __init__(self, store: FeatureStore, answer: Path) -> None:
+        self.get_feature_service = store.get_feature_service
+        self._answer = answer
+        self.asked: list[list[str]] = []
+
+    def get_historical_features(self, *, entity_df: str, features: list[str], full_feature_names: bool) -> Any:
+        assert full_feature_names
+        self.asked.append(features)
+        return self
+
+    def to_parquet(self, path: str) -> None:
+        Path(path).mkdir(parents=True)
+        (Path(path) / "part.parquet").write_bytes(self._answer.read_bytes())
+
+
+def test_all_detectors_are_asked_for_at_once_and_other_rows_back_are_refused(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    kinds: dict[str, Any] = {"counts": _Counts, "seen": _Seen}
+    columns = {f"senders__{name}": [1.0, 2.0, 3.0] for name in ("history", "messages_all", "bad_all", "days_known")}
+    answer = _set(tmp_path / "answer.parquet", **columns)
+    told = _Told(store, answer)
+    found = prepare(told, answer, kinds, tmp_path / "sets")
+    assert told.asked == [[f"senders:{name}" for name in ("messages_all", "bad_all", "days_known", "history")]]
+    assert found.features["seen"].columns["senders:history"].tolist() == [3.0, 2.0, 1.0]
+    fewer = pd.read_parquet(answer).iloc[:2]
+    fewer.to_parquet(tmp_path / "fewer.parquet")
+    with pytest.raises(DataError, match="gave 2 rows for 3"):
+        prepare(_Told(store, tmp_path / "fewer.parquet"), answer, kinds, tmp_path / "other")
+    with pytest.raises(DataError, match="No detector"):
+        prepare(told, answer, {}, tmp_path / "none")
+
+
 def _set(path: Path, **columns: Any) -> Path:
     n = 3
     frame = {

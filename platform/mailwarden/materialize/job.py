@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -11,29 +12,71 @@ from pyspark.sql import SparkSession
 
 from mailwarden.domain.content import ContentView
 from mailwarden.domain.views import ActivityView
-from mailwarden.errors import ConfigError
+from mailwarden.errors import ConfigError, NotFound
 from mailwarden.materialize.content import materialize_content
-from mailwarden.materialize.states import materialize_states
+from mailwarden.materialize.states import How, materialize_states
 from mailwarden.settings import Settings
 from mailwarden.stores.event_log import EventLog
+from mailwarden.stores.online.client import open_client
+from mailwarden.stores.online.takeover import PATIENCE_SECONDS
+from mailwarden.stores.online.writer import MemoryUse
 from mailwarden.stores.spark.content import Parse
 from mailwarden.stores.spark.fold_rows import read_events
-from mailwarden.stores.spark.load import RedisSink, StateSink, load_states, newest_events
+from mailwarden.stores.spark.load import RedisSink, newest_events
+from mailwarden.stores.spark.offline_table import one_at_a_time
+from mailwarden.stores.spark.online_load import OnlineLoad, ViewLoad
 
 Progress = Callable[[str, int, int], None]
 """What is being done, steps done, steps in all."""
+
+REDIS_SECONDS = 30.0
+"""How long one reply of Redis may take while a view is loaded or dropped."""
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ViewReport:
-    """rows: new messages of the content view, keys of an activity view. loaded: states written online."""
+    """What was done to one view.
+
+    how: `incremental` where only keys of new events were computed; of the content view always. rows: all keys, of the
+    content view all new messages. computed: those whose value this run computed. online: None for the content view.
+    seconds: of the offline and of the online part. memory: what the states take in Redis; None where none serves.
+    """
 
     view: str
+    how: How
     rows: int
-    loaded: int
-    seconds: float
+    computed: int
+    offline_seconds: float
+    online: ViewLoad | None = None
+    online_seconds: float = 0.0
+    memory: MemoryUse | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Of both parts."""
+        return self.offline_seconds + self.online_seconds
+
+    @property
+    def loaded(self) -> int:
+        """Keys written online."""
+        return 0 if self.online is None else self.online.report.written
+
+    @property
+    def unchanged(self) -> int:
+        """Keys left alone online, since what was there had folded as much."""
+        return 0 if self.online is None else self.rows - self.online.report.written
+
+    @property
+    def computed_a_second(self) -> float:
+        """Values computed and written offline, a second."""
+        return self.computed / self.offline_seconds if self.offline_seconds else 0.0
+
+    @property
+    def loaded_a_second(self) -> float:
+        """Keys written online, a second."""
+        return self.loaded / self.online_seconds if self.online_seconds else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +91,13 @@ class MaterializeReport:
 
     @property
     def rows(self) -> int:
-        """Rows written to offline files."""
+        """Rows that offline files hold of the views, of the content view those that are new."""
         return sum(view.rows for view in self.views)
+
+    @property
+    def waits(self) -> tuple[str, ...]:
+        """Why views do not serve yet what was loaded, in words; empty where all do."""
+        return tuple(view.online.waits for view in self.views if view.online is not None and view.online.waits)
 
 
 def materialize(
@@ -60,48 +108,116 @@ def materialize(
     parse: Parse,
     progress: Progress | None = None,
     *,
-    sink: StateSink | None = None,
+    only: Sequence[str] = (),
+    afresh: bool = False,
+    patience_seconds: float = PATIENCE_SECONDS,
 ) -> MaterializeReport:
     """Bring offline files and the online store up to what the event log and the raw mail hold now.
 
-    parse: (tenant, raw, envelope) -> Message, as at ingest. sink: where states go; by default the Redis of the
-    settings. Safe to repeat and to run again after a crash: content is only computed for new messages, states replace
-    the former ones at once, a key in Redis that has folded more is left alone. Raises ConfigError without a Redis,
-    ContractError where a view breaks its contract, StoreError where another process materialises.
+    parse: (tenant, raw, envelope) -> Message, as at ingest. only: names of the views to compute and load anew, each
+    as a generation of its own that takes over when it is whole; the others, and content, are left alone. afresh: the
+    same of all views. patience_seconds: how long writers may take to take a generation over before the report says
+    what is waited for instead. Safe to repeat, to cut off anywhere and to run while mail flows: content is only
+    computed for new messages, states only of keys with new events, and a key in Redis that has folded more is left
+    alone. Raises ConfigError without a Redis, NotFound on an unknown view, ContractError where a view breaks its
+    contract, DataError where rows were lost on the way, StoreError where another process materialises.
     """
     start = time.perf_counter()
-    if sink is None:
-        url = settings.redis_url.get_secret_value()
-        if not url:
-            raise ConfigError("no Redis to load: set MAILWARDEN_REDIS_URL, or hand in the sink of one that was started")
-        sink = RedisSink(url, settings.project, tuple(views))
-    done = 0
-    total = 1 + 2 * len(views)
-
-    def step(what: str, extra: int = 0) -> None:
-        nonlocal done, total
-        if progress is not None:
-            progress(what, done, total + extra)
-        done += 1
-        total += extra
-
-    step(content.name)
-    began = time.perf_counter()
-    raw_version, rows = materialize_content(spark, settings, content, parse, lambda chunks: step(content.name, chunks))
-    reports = [ViewReport(content.name, rows, 0, time.perf_counter() - began)]
-    snapshot = EventLog(settings.events_path).snapshot()
-    events = read_events(spark, snapshot.files)
-    newest = newest_events(events)
-    for view in views:
-        began = time.perf_counter()
-        step(view.name)
-        states, rows = materialize_states(spark, settings, view, snapshot, newest)
-        step(f"{view.name} online")
-        loaded = load_states(states, view, sink)
-        reports.append(ViewReport(view.name, rows, loaded, time.perf_counter() - began))
-        _log.info("view_materialized", view=view.name, rows=rows, loaded=loaded)
-    for tenant, (seq, known_us) in newest.items():
-        sink.set_watermark(tenant, seq, known_us)
-    if progress is not None:
-        progress("done", total, total)
+    url = settings.redis_url.get_secret_value()
+    if not url:
+        raise ConfigError("no Redis to load: set MAILWARDEN_REDIS_URL, or hand in settings of one that was started")
+    chosen = _chosen(views, only)
+    steps = _Steps(progress, (0 if only else 1) + 2 * len(chosen))
+    reports: list[ViewReport] = []
+    raw_version = -1
+    with one_at_a_time(settings.offline_path), open_client(url, timeout_seconds=REDIS_SECONDS) as client:
+        if not only:
+            steps.begin(content.name)
+            with _timed() as took:
+                raw_version, rows = materialize_content(
+                    spark, settings, content, parse, lambda chunks: steps.begin(content.name, chunks)
+                )
+            reports.append(ViewReport(content.name, "incremental", rows, rows, took()))
+        log = EventLog(settings.events_path)
+        snapshot = log.snapshot()
+        newest = newest_events(read_events(spark, snapshot.files))
+        last_seq = {tenant: seq for tenant, (seq, _) in newest.items()}
+        sink = RedisSink(url, settings.project, tuple(views), settings.streams)
+        online = OnlineLoad(client, sink, log, patience_seconds=patience_seconds)
+        for view in chosen:
+            steps.begin(view.name)
+            anew = afresh or bool(only)
+            with _timed() as took:
+                offline = materialize_states(spark, settings, view, snapshot, last_seq, afresh=anew)
+            offline_seconds = took()
+            steps.begin(f"{view.name} online")
+            with _timed() as took:
+                load = online.load(view, offline.states, offline.keys, last_seq, afresh=anew, say=steps.say)
+            report = ViewReport(
+                view.name,
+                offline.how,
+                offline.keys,
+                offline.computed,
+                offline_seconds,
+                load,
+                took(),
+                online.writer.memory(view),
+            )
+            reports.append(report)
+            steps.say(
+                f"{view.name}: {report.computed:,} of {report.rows:,} keys computed ({offline.how}), "
+                f"{report.loaded:,} written online ({load.how} {load.generation}), "
+                f"{report.loaded_a_second:,.0f} a second"
+            )
+            _log.info(
+                "view_materialized",
+                view=view.name,
+                how=offline.how,
+                rows=report.rows,
+                computed=report.computed,
+                online=load.how,
+                generation=load.generation,
+                loaded=report.loaded,
+                bytes=load.report.bytes,
+                waits=load.waits,
+            )
+        if not only and not any(report.online and report.online.waits for report in reports):
+            online.finish(newest)
+    steps.done()
     return MaterializeReport(tuple(reports), snapshot.version, raw_version, len(newest), time.perf_counter() - start)
+
+
+def _chosen(views: Sequence[ActivityView], only: Sequence[str]) -> list[ActivityView]:
+    names = [view.name for view in views]
+    for name in only:
+        if name not in names:
+            raise NotFound(f"there is no view {name!r} with states; there are {', '.join(names)}")
+    return [view for view in views if not only or view.name in only]
+
+
+class _Steps:
+    """Counts steps for whoever watches."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress, self._done, self._total = progress, 0, total
+        self._doing = ""
+
+    def begin(self, what: str, extra: int = 0) -> None:
+        self._total += extra
+        self._doing = what
+        self.say(what)
+        self._done += 1
+
+    def say(self, words: str) -> None:
+        if self._progress is not None:
+            self._progress(words, min(self._done, self._total), self._total)
+
+    def done(self) -> None:
+        self._done = self._total
+        self.say("done")
+
+
+@contextmanager
+def _timed() -> Iterator[Callable[[], float]]:
+    began = time.perf_counter()
+    yield lambda: time.perf_counter() - began

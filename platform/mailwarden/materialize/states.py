@@ -1,19 +1,46 @@
-"""States of one activity view into its offline table."""
+"""States of one activity view into its offline table: of all events, or of those that are new."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Literal
 
+import pyarrow.parquet as pq
+import structlog
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from mailwarden.domain.layout import layout_of
 from mailwarden.domain.views import ActivityView
+from mailwarden.errors import DataError
 from mailwarden.settings import Settings
 from mailwarden.stores.delta import Snapshot
 from mailwarden.stores.spark.failures import translated
-from mailwarden.stores.spark.fold_rows import read_events
+from mailwarden.stores.spark.fold_rows import fold_rows, key_columns, read_events
 from mailwarden.stores.spark.offline_table import Manifest, OfflineTable
-from mailwarden.stores.spark.states import states, states_schema
+from mailwarden.stores.spark.states import merged, newest, states, states_schema
+
+PARTS = 8
+"""Parts of a table from which on the next run writes it as one."""
+
+_log = structlog.get_logger(__name__)
+
+How = Literal["full", "incremental", "unchanged"]
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineStates:
+    """What the table holds after a run.
+
+    states: a row a key; see `states_of_table`. keys: how many. computed: of how many this run wrote the state.
+    """
+
+    states: DataFrame
+    how: How
+    keys: int
+    computed: int
 
 
 def materialize_states(
@@ -21,39 +48,103 @@ def materialize_states(
     settings: Settings,
     view: ActivityView,
     snapshot: Snapshot,
-    newest: Mapping[str, tuple[int, int]],
-) -> tuple[DataFrame, int]:
-    """Write the states of all keys as of an event log snapshot; returns them read back, and how many there are.
+    last_seq: Mapping[str, int],
+    *,
+    afresh: bool = False,
+) -> OfflineStates:
+    """Write the states of all keys as of an event log snapshot.
 
-    newest: by tenant, the last seq in the snapshot first. Where the table holds that snapshot already, nothing is
-    computed.
+    last_seq: by tenant, the last one in the snapshot. afresh: compute every state, whatever the table holds. Where the
+    log only gained files since, the states of keys in them are merged with the former ones; where it holds the same,
+    nothing is computed; where it was rewritten, everything is. Raises DataError where states were lost or doubled.
     """
     table = OfflineTable(settings.offline_path, view.name, view.version)
-    fingerprint = layout_of(view).fingerprint
     with table.writing(), translated(f"computing states of view {view.name}"):
-        before = table.manifest()
-        if before is not None and (before.source_version, before.fingerprint) == (snapshot.version, fingerprint):
-            return _read(spark, view, table, before), before.rows
-        folder = table.new_folder()
-        found = states(read_events(spark, snapshot.files), view)
-        found.write.parquet(str(table.path / folder))
-        files = table.parts_in(folder)
+        held = table.manifest()
+        before = held
+        if held is None or afresh or held.fingerprint != layout_of(view).fingerprint:
+            before = None
+        elif not set(held.source_files) <= set(snapshot.files):
+            _log.info("the event log was rewritten; all states are computed", view=view.name)
+            before = None
+        job = _Job(spark, view, table)
+        if before is not None:
+            added = tuple(sorted(set(snapshot.files) - set(before.source_files)))
+            if not added:
+                return OfflineStates(states_of_table(spark, view, table, before), "unchanged", before.rows, 0)
+            folders, rows, computed = job.add(before, added)
+        else:
+            folder, rows = job.fold(snapshot.files)
+            folders, computed = (folder,), rows
         manifest = Manifest(
             view=view.name,
             version=view.version,
-            fingerprint=fingerprint,
-            rows=spark.read.parquet(str(table.path / folder)).count(),
+            fingerprint=layout_of(view).fingerprint,
+            rows=rows,
             source_version=snapshot.version,
-            folders=(folder,),
-            files=files,
-            last_seq={tenant: seq for tenant, (seq, _) in newest.items()},
-            before=before.folders if before is not None else (),
+            folders=folders,
+            files=tuple(name for folder in folders for name in table.parts_in(folder)),
+            source_files=snapshot.files,
+            last_seq=dict(last_seq),
+            before=held.folders if held is not None else (),
         )
         table.publish(manifest)
-    return _read(spark, view, table, manifest), manifest.rows
+    how: How = "full" if before is None else "incremental"
+    return OfflineStates(states_of_table(spark, view, table, manifest), how, rows, computed)
 
 
-def _read(spark: SparkSession, view: ActivityView, table: OfflineTable, manifest: Manifest) -> DataFrame:
-    if not manifest.files:
-        return spark.createDataFrame([], states_schema(view))
-    return spark.read.schema(states_schema(view)).parquet(*table.files(manifest))
+def states_of_table(spark: SparkSession, view: ActivityView, table: OfflineTable, manifest: Manifest) -> DataFrame:
+    """The newest state of each key of a publication, lazily."""
+    return _newest_of(spark, view, table, manifest.folders)
+
+
+class _Job:
+    """What one run writes into a table, each time into a folder that no manifest names yet."""
+
+    def __init__(self, spark: SparkSession, view: ActivityView, table: OfflineTable) -> None:
+        self._spark, self._view, self._table = spark, view, table
+        self._keys = list(key_columns(view))
+
+    def fold(self, files: tuple[str, ...]) -> tuple[str, int]:
+        """The states of the events in files; folder and how many keys."""
+        events = read_events(self._spark, files)
+        expected = fold_rows(events, self._view).select(*self._keys).distinct().count()
+        return self._write(states(events, self._view), expected), expected
+
+    def add(self, before: Manifest, files: tuple[str, ...]) -> tuple[tuple[str, ...], int, int]:
+        """The states of the events in new files merged with former ones; folders, all keys, and keys computed."""
+        own, touched = self.fold(files)
+        new = self._read(own)
+        former = states_of_table(self._spark, self._view, self._table, before)
+        known = former.join(new.select(*self._keys), self._keys, "left_semi").select(*new.columns)
+        rows = before.rows + touched - known.count()
+        folders = (*before.folders, self._write(merged(new.unionAll(known), self._view), touched))
+        if len(folders) > PARTS:
+            folders = (self._write(_newest_of(self._spark, self._view, self._table, folders), rows),)
+        return folders, rows, touched
+
+    def _write(self, rows: DataFrame, expected: int) -> str:
+        folder = self._table.new_folder()
+        rows.write.parquet(str(self._table.path / folder))
+        written = sum(pq.read_metadata(self._table.path / name).num_rows for name in self._table.parts_in(folder))
+        if written != expected:
+            raise DataError(
+                f"view {self._view.name}: {expected} keys went into a job and {written} states came out; nothing was "
+                "published. Run `mailwarden materialize` again, and report it where it stays"
+            )
+        return folder
+
+    def _read(self, folder: str) -> DataFrame:
+        return self._spark.read.schema(states_schema(self._view)).parquet(str(self._table.path / folder))
+
+
+def _newest_of(spark: SparkSession, view: ActivityView, table: OfflineTable, folders: tuple[str, ...]) -> DataFrame:
+    schema = states_schema(view)
+    parts = [
+        spark.read.schema(schema).parquet(str(table.path / folder)).withColumn("_part", F.lit(part))
+        for part, folder in enumerate(folders)
+        if table.parts_in(folder)
+    ]
+    if not parts:
+        return spark.createDataFrame([], schema)
+    return parts[0].drop("_part") if len(parts) == 1 else newest(reduce(DataFrame.unionAll, parts), view, "_part")

@@ -1,4 +1,4 @@
-"""Training sets as Feast gives them: each detector's FeatureService, point-in-time correct, by way of Parquet."""
+"""Training sets as Feast gives them: what the detectors' FeatureServices name, point-in-time, by way of Parquet."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ from mailwarden.training.dataset import LabelledRows, labelled_rows
 _ROW_COLUMNS = ("tenant", "message_id", "recipient", "seq", "event_timestamp", "label", "weight")
 _BATCH_ROWS = 16_384
 
+SET = "set"
+"""Folder of the Parquet that holds every feature that the detectors read."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingInput:
@@ -37,27 +40,32 @@ def prepare(
     *,
     progress: Callable[[str], None] = lambda stage: None,
 ) -> TrainingInput:
-    """Ask the feature store for each detector's values at its rows, and read them.
+    """Ask the feature store once for all that the detectors read, and give each detector its own part.
 
     store: a Feast FeatureStore that has a FeatureService named as each detector. entity_rows: Parquet as
-    `training.rows` writes it. folder: a new one, that holds one set a detector afterwards. Raises DataError where the
-    sets do not hold the same rows, or a feature is absent.
+    `training.rows` writes it. folder: holds the set afterwards, as `SET` below it. Raises DataError where other rows
+    came back than were asked for, or a feature is absent.
     """
-    found: dict[str, tuple[LabelledRows, FeatureTable]] = {}
-    for name, kind in detectors.items():
-        progress(f"features of {name}")
-        job = store.get_historical_features(
-            entity_df=str(entity_rows), features=store.get_feature_service(name), full_feature_names=True
-        )
-        job.to_parquet(str(folder / name))
-        found[name] = read_set(folder / name, kind.features)
-    if not found:
+    if not detectors:
         raise DataError("No detector was named to prepare a training set for.")
-    first = next(iter(found.values()))[0]
-    for name, (rows, _) in found.items():
-        if rows.fingerprint() != first.fingerprint():
-            raise DataError(f"The feature store gave other rows for {name} than for the others. Materialize again.")
-    return TrainingInput(first, {name: table for name, (_, table) in found.items()})
+    # A view that several detectors read is computed once, and all see the same rows.
+    refs = dict.fromkeys(
+        f"{projection.name_to_use()}:{feature.name}"
+        for name in detectors
+        for projection in store.get_feature_service(name).feature_view_projections
+        for feature in projection.features
+    )
+    progress(f"features of {', '.join(detectors)}")
+    job = store.get_historical_features(entity_df=str(entity_rows), features=list(refs), full_feature_names=True)
+    path = folder / SET
+    job.to_parquet(str(path))
+    asked, given = (ds.dataset(str(where), format="parquet").count_rows() for where in (entity_rows, path))
+    if asked != given:
+        raise DataError(f"The feature store gave {given} rows for {asked} training rows. Do not train on them.")
+    found: dict[str, FeatureTable] = {}
+    for name, kind in detectors.items():
+        rows, found[name] = read_set(path, kind.features)
+    return TrainingInput(rows, found)
 
 
 def read_set(path: Path, features: Sequence[str]) -> tuple[LabelledRows, FeatureTable]:

@@ -13,13 +13,16 @@ from feast.repo_config import FeastConfigBaseModel
 from pydantic import StrictStr
 
 from mailwarden.domain.views import ActivityView
-from mailwarden.errors import ConfigError, MailwardenError
+from mailwarden.errors import ConfigError, MailwardenError, StoreError
 from mailwarden.settings import Settings
 from mailwarden.stores.event_log import EventLog
 from mailwarden.stores.feast.source import definition_of, view_of
+from mailwarden.stores.online.client import open_client
 from mailwarden.stores.spark.failures import translated
 from mailwarden.stores.spark.fold_rows import read_events
-from mailwarden.stores.spark.load import RedisSink, StateSink, load_states, newest_events
+from mailwarden.stores.spark.load import RedisSink, newest_events
+from mailwarden.stores.spark.offline_table import one_at_a_time
+from mailwarden.stores.spark.online_load import OnlineLoad
 from mailwarden.stores.spark.session import spark_session
 from mailwarden.stores.spark.states import states
 
@@ -60,38 +63,49 @@ class MailwardenComputeEngine(ComputeEngine):  # type: ignore[misc]
     ) -> list[MaterializationJob]:
         """Load the views of the tasks; a job a task, failed ones with their error."""
         tasks = [tasks] if isinstance(tasks, MaterializationTask) else list(tasks)
+        if not tasks:
+            return []
         settings = self.repo_config.offline_store.settings()
-        spark = spark_session(settings, "feast materialize")
-        events = read_events(spark, EventLog(settings.events_path).snapshot().files)
-        jobs: list[MaterializationJob] = []
-        for task in tasks:
-            try:
-                view = view_of(task.feature_view)
-                with translated(f"loading view {view.name}"):
-                    load_states(states(events, view), view, self.sink(self.repo_config, settings, view))
-                jobs.append(LoadJob(task))
-            except MailwardenError as exc:
-                jobs.append(LoadJob(task, exc))
-        loaded = {job.task.feature_view.name for job in jobs if job.error() is None}
-        online = {
-            view.name: view
+        online = [
+            definition
             for view in registry.list_feature_views(self.repo_config.project)
-            if view.online and isinstance(definition_of(view), ActivityView)
-        }
-        if tasks and loaded >= set(online):
-            sink = self.sink(self.repo_config, settings, view_of(tasks[0].feature_view))
-            for tenant, (seq, known_us) in newest_events(events).items():
-                sink.set_watermark(tenant, seq, known_us)
+            if view.online and isinstance(definition := definition_of(view), ActivityView)
+        ]
+        sink = self.sink(self.repo_config, settings, online)
+        spark = spark_session(settings, "feast materialize")
+        jobs: list[MaterializationJob] = []
+        with (
+            one_at_a_time(settings.offline_path),
+            open_client(sink.url, timeout_seconds=sink.timeout_seconds) as client,
+        ):
+            log = EventLog(settings.events_path)
+            events = read_events(spark, log.snapshot().files)
+            newest = newest_events(events)
+            last_seq = {tenant: seq for tenant, (seq, _) in newest.items()}
+            load = OnlineLoad(client, sink, log)
+            for task in tasks:
+                try:
+                    view = view_of(task.feature_view)
+                    with translated(f"loading view {view.name}"):
+                        done = load.load(view, states(events, view), None, last_seq)
+                    if done.waits:
+                        raise StoreError(done.waits)
+                    jobs.append(LoadJob(task))
+                except MailwardenError as exc:
+                    jobs.append(LoadJob(task, exc))
+            loaded = {job.task.feature_view.name for job in jobs if job.error() is None}
+            if loaded >= {view.name for view in online}:
+                load.finish(newest)
         return jobs
 
     @staticmethod
-    def sink(config: RepoConfig, settings: Settings, view: ActivityView) -> StateSink:
+    def sink(config: RepoConfig, settings: Settings, views: Sequence[ActivityView]) -> RedisSink:
         """The Redis of the online store's part, else of the environment; raises ConfigError where neither says."""
         given = getattr(config.online_store, "redis_url", None)
         url = (given.get_secret_value() if given is not None else "") or settings.redis_url.get_secret_value()
         if not url:
             raise ConfigError("no Redis to load: set online_store.redis_url in feature_store.yaml")
-        return RedisSink(url, config.project, (view,))
+        return RedisSink(url, config.project, tuple(views), settings.streams)
 
 
 class LoadJob(MaterializationJob):  # type: ignore[misc]

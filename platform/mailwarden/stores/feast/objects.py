@@ -17,6 +17,11 @@ _DESCRIPTIONS = {
     "sender": "normalised address of the sender",
     "sender_domain": "registrable domain of the sender",
     "recipient": "normalised address of one recipient",
+    "display_name": "the sender's display name, folded for comparison",
+    "thread": "digest of the Message-ID that a thread began with",
+    "campaign": "digest of the newest text without what senders vary",
+    "link_domain": "registrable domain that a message's links lead to first",
+    "attachment": "SHA-256 of a message's largest attachment",
     "message": "one message as it arrived",
 }
 
@@ -29,7 +34,7 @@ ENTITIES: tuple[Entity, ...] = tuple(
     )
     for name, description in _DESCRIPTIONS.items()
 )
-"""tenant, sender, sender_domain, recipient, message: one join key each, all strings."""
+"""The tenant, `events.FACTS`, the recipient and the message: one join key each, all strings."""
 
 _TYPES: dict[str, FeastType] = {"int64": Int64, "float64": Float64, "string": String}
 _BY_NAME = {entity.name: entity for entity in ENTITIES}
@@ -66,12 +71,13 @@ def feature_view_of(view: ActivityView | ContentView) -> FeatureView:
 
 def _field(feature: Feature | ContentFeature) -> Field:
     tags = {"unit": feature.unit, "null": feature.null}
-    window = feature.window if isinstance(feature, Feature) else None
-    if window is not None:
-        tags["window"] = window.name
-        tags["hop"] = f"{window.hop_us // 1_000_000} s"
-        if window.until_us:
-            tags["matured_after"] = f"{window.until_us // 1_000_000} s"
+    windows = feature.windows if isinstance(feature, Feature) else ()
+    if windows:
+        tags["window"] = ", ".join(window.name for window in windows)
+        tags["hop"] = ", ".join(f"{window.hop_us // 1_000_000} s" for window in windows)
+        matured = [f"{window.until_us // 1_000_000} s" for window in windows if window.until_us]
+        if matured:
+            tags["matured_after"] = ", ".join(matured)
     return Field(
         name=feature.name,
         dtype=_TYPES[feature.dtype],

@@ -6,13 +6,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import numpy as np
 from feast import Entity, FeatureView, RepoConfig
 from feast.feature_service import FeatureService
-from feast.infra.online_stores.helpers import _redis_key
 from feast.infra.online_stores.online_store import OnlineStore
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.online_response import OnlineResponse
@@ -27,23 +26,41 @@ from feast.utils import (
 )
 from pydantic import Field, SecretStr
 
-from mailwarden.domain.finalise import finalise
-from mailwarden.domain.layout import layout_of
-from mailwarden.domain.state import NEVER, read_slots
 from mailwarden.domain.views import ActivityView
 from mailwarden.errors import ConfigError, ContractError, DataError
 from mailwarden.settings import Settings
+from mailwarden.stores.feast.online_rows import (
+    EPOCH,
+    INVALID,
+    MICROSECOND,
+    Answer,
+    Row,
+    RowsAsked,
+    answers,
+    replies_to,
+)
 from mailwarden.stores.feast.source import TIMESTAMP_FIELD, view_of
 from mailwarden.stores.online.client import Client, open_client, round_trip, translated
-from mailwarden.stores.online.keys import KeyTemplate, sketch_field, state_field
+from mailwarden.stores.online.generations import CHANGE, Catalog, Entry
+from mailwarden.stores.online.keys import (
+    KeyTemplate,
+    catalog_field,
+    catalog_key,
+    sketch_field,
+    state_field,
+)
+from mailwarden.stores.online.serving import Serving
 
-_Row = tuple[datetime | None, dict[str, Value] | None]
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _SCAN = 1000
+
+DUE_FIELD = "due_seq"
+"""Column of entity rows: the highest seq of the tenant that should have been folded by now."""
 
 _at_us: ContextVar[tuple[int, ...]] = ContextVar("at_us", default=())
 """Times of the reads inside: one for all rows, or one a row; empty for now."""
+
+_due_seq: ContextVar[tuple[int, ...]] = ContextVar("due_seq", default=())
+"""What should be folded by the reads inside, one a row; empty to ask for nothing."""
 
 
 class RedisStateOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
@@ -74,12 +91,18 @@ class RedisStateOnlineStore(OnlineStore):  # type: ignore[misc]
     """Reads packed states and finalises them.
 
     `get_online_features` takes an `event_timestamp` in its entity rows (datetime; without a zone it is UTC), the time
-    that the row is read for. Statuses: NOT_FOUND for a key that was never seen, NULL_VALUE for a null of a key that
-    was, PRESENT for a value. The event timestamp in the response is the key's newest event.
+    that the row is read for, and a `due_seq`. Statuses: NOT_FOUND for a key that was never seen, NULL_VALUE for a null
+    of a key that was, PRESENT for a value, OUTSIDE_MAX_AGE for all three where the key's writer has not folded up to
+    `due_seq`, INVALID where no state of the view can be read: it is not filled yet, or is of another definition. The
+    event timestamp in the response is the key's newest event.
     """
 
     _client: Client | None = None
     _client_url = ""
+    _serving: dict[str, Serving]
+
+    def __init__(self) -> None:
+        self._serving = {}
 
     def online_read(
         self,
@@ -87,9 +110,11 @@ class RedisStateOnlineStore(OnlineStore):  # type: ignore[misc]
         table: FeatureView,
         entity_keys: list[EntityKey],
         requested_features: list[str] | None = None,
-    ) -> list[_Row]:
+    ) -> list[Row]:
         """Values of one view for each key: newest event time and features, or (None, None) where never seen."""
-        return self._read(config, [(table, entity_keys, requested_features, _times(len(entity_keys)))])[0]
+        n = len(entity_keys)
+        rows = self._read(config, [RowsAsked(table, entity_keys, _times(n), _dues(n), requested_features)])[0]
+        return [row for row, _ in rows]
 
     def get_online_features(
         self,
@@ -103,8 +128,9 @@ class RedisStateOnlineStore(OnlineStore):  # type: ignore[misc]
     ) -> OnlineResponse:
         """Feast's read; `event_timestamp` in the rows is the time of each read. One round trip for all views."""
         columns = _columns(entity_rows)
-        moments = columns.pop(TIMESTAMP_FIELD, None)
+        moments, dues = columns.pop(TIMESTAMP_FIELD, None), columns.pop(DUE_FIELD, ())
         token = _at_us.set(tuple(map(_microseconds, moments)) if moments is not None else _at_us.get())
+        due_token = _due_seq.set(tuple(map(_seq, dues)))
         try:
             return super().get_online_features(
                 config=config,
@@ -116,6 +142,7 @@ class RedisStateOnlineStore(OnlineStore):  # type: ignore[misc]
                 include_feature_view_version_metadata=include_feature_view_version_metadata,
             )
         finally:
+            _due_seq.reset(due_token)
             _at_us.reset(token)
 
     def _read_features_per_fv(
@@ -137,42 +164,52 @@ class RedisStateOnlineStore(OnlineStore):  # type: ignore[misc]
                 for row in rows:
                     key_of_row[row] = key
             protos = _get_entity_key_protos(unique)
-            asked.append((table, [protos[key] for key in key_of_row], requested, _times(n)))
-        for (table, keys, requested, _), rows in zip(asked, self._read(config, asked), strict=True):
+            asked.append(RowsAsked(table, [protos[key] for key in key_of_row], _times(n), _dues(n), requested))
+        for one, rows in zip(asked, self._read(config, asked), strict=True):
             first = len(online_features_response.results)
             _populate_response_from_feature_data(
-                requested,
-                rows,
-                [[row] for row in range(len(keys))],
+                one.features,
+                [row for row, _ in rows],
+                [[row] for row in range(len(rows))],
                 online_features_response,
                 full_feature_names,
-                table,
-                len(keys),
+                one.table,
+                len(rows),
                 include_feature_view_version_metadata,
             )
             for vector in online_features_response.results[first:]:
                 for row, value in enumerate(vector.values):
-                    if rows[row][1] is not None and value.WhichOneof("val") is None:
+                    (_, found), status = rows[row]
+                    if status is not None:
+                        vector.statuses[row] = status
+                    elif found is not None and value.WhichOneof("val") is None:
                         vector.statuses[row] = FieldStatus.NULL_VALUE
 
-    def _read(
-        self,
-        config: RepoConfig,
-        asked: Sequence[tuple[FeatureView, list[EntityKey], list[str] | None, list[int]]],
-    ) -> list[list[_Row]]:
-        views = [view_of(table) for table, *_ in asked]
-        commands: dict[tuple[bytes, bytes], int] = {}
-        places: list[list[int]] = []
-        for view, (_, keys, _, _) in zip(views, asked, strict=True):
-            field = state_field(view)
-            names = [(_redis_key(config.project, key, 3), field) for key in keys]
-            places.append([commands.setdefault(name, len(commands)) for name in names])
+    def _read(self, config: RepoConfig, asked: Sequence[RowsAsked]) -> list[list[Answer]]:
+        """Of each view its rows, each with the status that stands above those of its values, if any."""
+        project, client = config.project, self._open(config)
         with translated("reading features for Feast"):
-            states = round_trip(self._open(config), [("HGET", key, field) for key, field in commands])
-        return [
-            _rows(view, [states[place] for place in row_places], times, requested)
-            for view, row_places, (_, _, requested, times) in zip(views, places, asked, strict=True)
-        ]
+            serving = self._serving.get(project) or Serving.fetch(client, project)
+            found = replies_to(client, project, serving, asked)
+            if found.version != serving.version:
+                serving = Serving.fetch(client, project)
+                found = replies_to(client, project, serving, asked)
+            self._serving[project] = serving
+        found_rows = []
+        for index, one in enumerate(asked):
+            view, generation = view_of(one.table), serving.generation(view_of(one.table))
+            if generation is None:
+                found_rows.append([INVALID] * len(one.keys))
+                continue
+            rows = answers(view, [found.states[index, key] for key in range(len(one.keys))], one.times, one.features)
+            late = [due > found.folded[index, key] for key, due in enumerate(one.dues)]
+            found_rows.append(
+                [
+                    (row, FieldStatus.OUTSIDE_MAX_AGE if is_late and status is None else status)
+                    for (row, status), is_late in zip(rows, late, strict=True)
+                ]
+            )
+        return found_rows
 
     def online_write_batch(
         self,
@@ -196,10 +233,13 @@ class RedisStateOnlineStore(OnlineStore):  # type: ignore[misc]
         entities_to_keep: Sequence[Entity],
         partial: bool,
     ) -> None:
-        """Delete the state of views that are no more; there is nothing to set up for new ones."""
-        kept = {state_field(view_of(table)) for table in tables_to_keep if _has_state(table)}
+        """Delete the states of views that are no more; there is nothing to set up for new ones.
+
+        Writers fold such a view no more; to have it back, apply it and run `mailwarden materialize`.
+        """
+        kept = {catalog_field(view_of(table)) for table in tables_to_keep if _has_state(table)}
         for table in tables_to_delete:
-            if _has_state(table) and state_field(view_of(table)) not in kept:
+            if _has_state(table) and catalog_field(view_of(table)) not in kept:
                 self._delete(config, view_of(table))
 
     def teardown(self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]) -> None:
@@ -210,9 +250,17 @@ class RedisStateOnlineStore(OnlineStore):  # type: ignore[misc]
 
     def _delete(self, config: RepoConfig, view: ActivityView) -> None:
         template = KeyTemplate(config.project, view.keys)
-        fields = (state_field(view), sketch_field(view))
         with translated(f"deleting the state of view {view.name}"):
             client = self._open(config)
+            # First of all nobody folds it: a state that is deleted while it is folded would begin anew in the middle.
+            last = _withdraw(client, config.project, view)
+            fields = [
+                name
+                for generation in range(1, last + 1)
+                for name in (state_field(view, generation), sketch_field(view, generation))
+            ]
+            if not fields:
+                return
             batch: list[tuple[Any, ...]] = []
             for key in client.scan_iter(match=template.scan_pattern(), count=_SCAN):
                 if template.owns(key):
@@ -257,7 +305,7 @@ def _microseconds(moment: datetime) -> int:
     if not isinstance(moment, datetime):
         raise DataError(f"event_timestamp is a {type(moment).__name__}; give a datetime")
     aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return (aware - _EPOCH) // _MICROSECOND
+    return (aware - EPOCH) // MICROSECOND
 
 
 def _times(n: int) -> list[int]:
@@ -271,30 +319,27 @@ def _times(n: int) -> list[int]:
     return [at_us] * n
 
 
-def _rows(
-    view: ActivityView, states: Sequence[bytes | None], times: Sequence[int], requested: list[str] | None
-) -> list[_Row]:
-    layout = layout_of(view)
-    at_us = np.array(times, dtype=np.int64)
-    slots, extremes, seen, last_seq = read_slots(layout, states, at_us)
-    values = finalise(layout, slots, extremes, seen, at_us)
-    wanted = [
-        (index, feature.name, feature.dtype == "int64")
-        for index, feature in enumerate(view.features)
-        if requested is None or feature.name in requested
-    ]
-    rows: list[_Row] = []
-    for row, state in enumerate(states):
-        if state is None or last_seq[row] == NEVER:
-            rows.append((None, None))
-            continue
-        found = {name: _value(float(values[row, index]), is_integer) for index, name, is_integer in wanted}
-        newest_us = int(np.frombuffer(state, dtype="<i8", count=3)[2])
-        rows.append((_EPOCH + newest_us * _MICROSECOND, found))
-    return rows
+def _dues(n: int) -> list[int]:
+    dues = _due_seq.get()
+    if dues and len(dues) != n:
+        raise DataError(f"{len(dues)} values of {DUE_FIELD} for {n} rows; give one a row")
+    return list(dues) or [0] * n
 
 
-def _value(value: float, is_integer: bool) -> Value:
-    if np.isnan(value):
-        return Value()
-    return Value(int64_val=int(value)) if is_integer else Value(double_val=value)
+def _seq(given: Any) -> int:
+    if isinstance(given, bool) or not isinstance(given, (int, np.integer)):
+        raise DataError(f"{DUE_FIELD} is a {type(given).__name__}; give a whole number")
+    return int(given)
+
+
+def _withdraw(client: Client, project: str, view: ActivityView) -> int:
+    """Leave a view without any generation that is folded or read; returns the last number that it had."""
+    name, key = catalog_field(view), catalog_key(project)
+    while True:
+        catalog = Catalog.read(round_trip(client, [("HGETALL", key)])[0])
+        entry = catalog.entries.get(name)
+        if entry is None:
+            return 0
+        change = ("EVAL", CHANGE, 1, key, catalog.version, name, Entry(last=entry.last).to_bytes())
+        if round_trip(client, [change])[0]:
+            return entry.last

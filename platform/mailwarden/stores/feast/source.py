@@ -15,13 +15,20 @@ from mailwarden.domain.content import ContentFeature, ContentView
 from mailwarden.domain.views import (
     ActivityView,
     Age,
+    Decayed,
     Distinct,
     Extreme,
     Feature,
+    Held,
     History,
+    Match,
     Measure,
+    Peak,
     Ratio,
+    Recent,
+    Surge,
     Total,
+    Unusual,
 )
 from mailwarden.domain.windows import Window
 from mailwarden.errors import ContractError
@@ -29,7 +36,8 @@ from mailwarden.errors import ContractError
 TIMESTAMP_FIELD = "event_timestamp"
 
 _CLASS = "mailwarden.stores.feast.source.ViewSource"
-_EXPRESSIONS = {kind.__name__: kind for kind in (Total, Ratio, Age, History)}
+_EXPRESSIONS = {kind.__name__: kind for kind in (Total, Ratio, Surge, Unusual, Decayed, Age, Held, Match, History)}
+_AGGREGATES = {"measures": Measure, "extremes": Extreme, "distincts": Distinct, "peaks": Peak, "recents": Recent}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,42 +68,33 @@ def to_json(definition: Definition) -> str:
     return json.dumps({"is": type(definition).__name__, **body}, sort_keys=True)
 
 
-def from_json(text: str) -> Definition:
+def from_json(text: str | bytes) -> Definition:
     """The definition that `to_json` wrote; raises ContractError where it is of another release."""
     try:
         body = json.loads(text)
         kind = body.pop("is")
         if kind == ContentDefinition.__name__:
-            features = tuple(ContentFeature(**feature) for feature in body.pop("features"))
-            return ContentDefinition(**body, features=features)
-        return ActivityView(
-            name=body["name"],
-            version=body["version"],
-            owner=body["owner"],
-            description=body["description"],
-            keys=tuple(body["keys"]),
-            emission=body["emission"],
-            measures=tuple(Measure(**_filtered(measure)) for measure in body["measures"]),
-            extremes=tuple(Extreme(**_filtered(extreme)) for extreme in body["extremes"]),
-            distincts=tuple(Distinct(**_filtered(distinct)) for distinct in body["distincts"]),
-            features=tuple(_feature(feature) for feature in body["features"]),
-        )
+            body["features"] = tuple(ContentFeature(**feature) for feature in body["features"])
+            return ContentDefinition(**body)
+        for field, aggregate in _AGGREGATES.items():
+            body[field] = tuple(aggregate(**{**one, "where": tuple(one["where"])}) for one in body.get(field, ()))
+        body["features"] = tuple(_feature(feature) for feature in body["features"])
+        return ActivityView(**{**body, "keys": tuple(body["keys"])})
     except (ValueError, KeyError, TypeError) as exc:
         raise ContractError(f"a view in Feast's registry cannot be read ({exc!r}); run `feast apply` again") from exc
-
-
-def _filtered(body: dict[str, Any]) -> dict[str, Any]:
-    return {**body, "where": tuple(body["where"])}
 
 
 def _feature(body: dict[str, Any]) -> Feature:
     expression = dict(body["expression"])
     kind = _EXPRESSIONS[expression.pop("is")]
-    if "window" in expression:
-        expression["window"] = Window(**expression["window"])
-    if "prior" in expression:
-        expression["prior"] = tuple(expression["prior"])
-    return Feature(**{**body, "expression": kind(**expression)})
+    return Feature(**{**body, "expression": kind(**{name: _argument(given) for name, given in expression.items()})})
+
+
+def _argument(given: Any) -> Any:
+    """A window, or numbers or windows in a row, as they were before JSON."""
+    if isinstance(given, dict):
+        return Window(**given)
+    return tuple(_argument(one) for one in given) if isinstance(given, list) else given
 
 
 class ViewSource(DataSource):  # type: ignore[misc]
@@ -119,7 +118,7 @@ class ViewSource(DataSource):  # type: ignore[misc]
     @staticmethod
     def from_proto(data_source: DataSourceProto) -> ViewSource:
         """The source that `to_proto` wrote."""
-        return ViewSource(from_json(data_source.custom_options.configuration.decode()), name=data_source.name)
+        return ViewSource(from_json(data_source.custom_options.configuration), name=data_source.name)
 
     def _to_proto_impl(self) -> DataSourceProto:
         return DataSourceProto(

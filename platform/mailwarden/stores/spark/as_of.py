@@ -16,10 +16,15 @@ from mailwarden.domain.finalise import finalise
 from mailwarden.domain.layout import layout_of
 from mailwarden.domain.views import ActivityView
 from mailwarden.stores.spark.batches import KeyedBatches
-from mailwarden.stores.spark.fold_rows import SEQ, TIME, aggregate_columns, fold_rows, key_columns
+from mailwarden.stores.spark.fold_rows import SEQ, TIME, aggregate_columns, fold_rows, key_columns, recent_column
 
 ROW_ID = "row_id"
 _REQUEST = "is_request"
+
+
+def own_column(fact: str) -> str:
+    """Name of the request column (array of strings) with the message's own names in a fact of `views.MEMBERS`."""
+    return f"own__{fact}"
 
 
 def as_of_seq_column(view: ActivityView) -> str:
@@ -31,7 +36,8 @@ def as_of(events: DataFrame, requests: DataFrame, view: ActivityView) -> DataFra
     """Feature values of a view at each request, lazily: one row out for each row in.
 
     events: columns `EVENT_COLUMNS`. requests: row_id int64 (unique), the view's `key_columns`, time_us int64
-    microseconds UTC, and seq int64: a value uses events with a seq below it.
+    microseconds UTC, and seq int64: a value uses events with a seq below it. For views with recent sets also the
+    message's own names, `own_column` of each fact; where such a column is missing the message has none.
     Returns row_id, one column a feature (int64 or float64, null for null) and `<view>__as_of_seq` int64, `NEVER`
     where nothing was seen. Of a request with a null or empty key, time or seq every value is null: not computable.
     """
@@ -40,6 +46,11 @@ def as_of(events: DataFrame, requests: DataFrame, view: ActivityView) -> DataFra
     asked = [F.col(name).isNotNull() & (F.col(name) != "") for name in keys]
     asked += [F.col(name).isNotNull() for name in (SEQ, TIME)]
     can_ask = reduce(Column.__and__, asked)
+    own = {
+        recent_column(i): F.col(own_column(recent.of))
+        for i, recent in enumerate(view.recents)
+        if own_column(recent.of) in requests.columns
+    }
     # No event has a null key, so a request that cannot be asked meets none; its row id spreads it over partitions.
     wanted = requests.select(
         *[F.when(can_ask, F.col(name)).alias(name) for name in keys],
@@ -48,7 +59,7 @@ def as_of(events: DataFrame, requests: DataFrame, view: ActivityView) -> DataFra
         F.col(ROW_ID).cast("long").alias(ROW_ID),
         F.when(~can_ask, F.col(ROW_ID)).cast("long").alias("_spread"),
         F.lit(True).alias(_REQUEST),
-        *[_nothing(dtype).alias(name) for name, dtype in aggregate_columns(view)],
+        *[own.get(name, _nothing(dtype)).alias(name) for name, dtype in aggregate_columns(view)],
     )
     happened = fold_rows(events, view).select(
         *keys,
@@ -94,7 +105,7 @@ def _answer(view: ActivityView) -> Callable[[Iterator[pa.RecordBatch]], Iterator
                 continue
             rows, continues = keyed.read(batch)
             reads = reader.process(rows, continues=continues)
-            values = finalise(layout, reads.slots, reads.times, reads.seen, reads.at_us)
+            values = finalise(layout, reads.slots, reads.times, reads.matches, reads.seen, reads.at_us)
             for name in key_columns(view):
                 # What the message does not name cannot be computed; that is not the same as never seen.
                 values[batch.column(name).is_null().to_numpy(zero_copy_only=False)[rows.request]] = np.nan

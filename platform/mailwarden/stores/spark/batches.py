@@ -9,15 +9,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mailwarden.domain.as_of import FoldRows
+from mailwarden.domain.fold_rows import FoldRows
 from mailwarden.domain.layout import Layout
 from mailwarden.stores.spark.fold_rows import (
     SEQ,
     TIME,
     distinct_column,
     extreme_column,
+    held_column,
     key_columns,
     measure_column,
+    peak_column,
+    recent_column,
 )
 
 Key = tuple[str | None, ...]
@@ -60,8 +63,11 @@ class KeyedBatches:
             batch.column(TIME).to_numpy(zero_copy_only=False),
             request,
             _stack([batch.column(measure_column(i)).to_numpy() for i in range(len(view.measures))], n, np.int64),
+            _stack([batch.column(peak_column(i)).to_numpy() for i in range(len(view.peaks))], n, np.int64),
             _stack([_bools(batch.column(extreme_column(i))) for i in range(len(view.extremes))], n, np.bool_),
+            _stack([batch.column(held_column(i)).to_numpy() for i in self._layout.held], n, np.int64),
             tuple(batch.column(distinct_column(i)).to_pylist() for i in range(len(view.distincts))),
+            tuple(batch.column(recent_column(i)).to_pylist() for i in range(len(view.recents))),
         )
         return rows, continues
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
@@ -12,52 +11,46 @@ from pyspark.sql import functions as F
 
 from mailwarden.domain.views import ActivityView
 from mailwarden.stores.online.client import open_client
-from mailwarden.stores.online.writer import OnlineWriter
+from mailwarden.stores.online.writer import LoadReport, OnlineWriter, StateRow
 from mailwarden.stores.spark.fold_rows import key_columns
-
-StateRow = tuple[str, tuple[str, ...], bytes, bytes]
-"""Tenant, key in the order of the view's keys, state bytes, sketch bytes."""
-
-
-class StateSink(Protocol):
-    """Where states go; pickled to the executors, so it opens its connections there."""
-
-    def load(self, view: ActivityView, rows: Iterable[StateRow]) -> int:
-        """Write states that are newer than what is there; returns how many were written."""
-        ...
-
-    def set_watermark(self, tenant: str, seq: int, time_us: int) -> None:
-        """Say that all events of a tenant up to a seq are in; `time_us`: when the newest of them was known."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
 class RedisSink:
-    """The online store in Redis. url: as `open_client` takes it; timeout_seconds: of a round trip of a chunk."""
+    """Where states go: the online store in Redis. Pickled to the executors, so it opens its connections there.
+
+    url: as `open_client` takes it. partitions: see `Generations`. timeout_seconds: of a round trip of a chunk.
+    """
 
     url: str
     project: str
     views: tuple[ActivityView, ...]
+    partitions: int
     timeout_seconds: float = 30.0
 
-    def load(self, view: ActivityView, rows: Iterable[StateRow]) -> int:
-        """Write states of keys that have folded less; see `OnlineWriter.load`."""
+    def load(self, view: ActivityView, generation: int, rows: Iterable[StateRow]) -> LoadReport:
+        """Write states into a generation; see `OnlineWriter.load`."""
         with open_client(self.url, timeout_seconds=self.timeout_seconds) as client:
-            return OnlineWriter(client, self.project, self.views).load(view, rows)
-
-    def set_watermark(self, tenant: str, seq: int, time_us: int) -> None:
-        """Move a tenant's watermark forward, never back."""
-        with open_client(self.url, timeout_seconds=self.timeout_seconds) as client:
-            OnlineWriter(client, self.project, self.views).set_watermark(tenant, seq, time_us)
+            writer = OnlineWriter(client, self.project, self.views, self.partitions)
+            return writer.load(view, generation, rows)
 
 
-def load_states(states: DataFrame, view: ActivityView, sink: StateSink) -> int:
-    """Write a view's states to a sink, a partition at a time on the executors; returns how many were written.
+def load_states(states: DataFrame, view: ActivityView, sink: RedisSink, generation: int) -> LoadReport:
+    """Write a view's states into one of its generations, a partition at a time on the executors.
 
-    states: as `states.states` gives them. Loading again writes nothing, so that a task may be tried again.
+    states: as `states.states` gives them. A task that is tried again writes nothing.
     """
-    written = states.mapInArrow(_load(view, sink), "written long")
-    return int(written.agg(F.sum("written")).first()[0] or 0)
+    loaded = states.mapInArrow(_load(view, sink, generation), "keys long, written long, bytes long")
+    total = loaded.agg(F.sum("keys"), F.sum("written"), F.sum("bytes")).first()
+    assert total is not None
+    return LoadReport(*(int(value or 0) for value in total))
+
+
+def lacking(states: DataFrame, folded: Mapping[str, int]) -> DataFrame:
+    """The states that hold events beyond what was folded. folded: by tenant, the last seq; others have none."""
+    known = states.sparkSession.createDataFrame(list(folded.items()), "tenant string, _folded long")
+    with_marks = states.join(F.broadcast(known), "tenant", "left")
+    return with_marks.where(F.col("last_seq") > F.coalesce("_folded", F.lit(0))).select(*states.columns)
 
 
 def newest_events(events: DataFrame) -> dict[str, tuple[int, int]]:
@@ -69,17 +62,20 @@ def newest_events(events: DataFrame) -> dict[str, tuple[int, int]]:
     return {row["tenant"]: (row["seq"], row["known_us"]) for row in newest.toLocalIterator()}
 
 
-def _load(view: ActivityView, sink: StateSink) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+def _load(
+    view: ActivityView, sink: RedisSink, generation: int
+) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     names = key_columns(view)
 
     def rows(batches: Iterator[pa.RecordBatch]) -> Iterator[StateRow]:
         for batch in batches:
-            keys = zip(*[batch.column(name).to_pylist() for name in names], strict=True)
-            packed = zip(batch.column("state").to_pylist(), batch.column("sketches").to_pylist(), strict=True)
-            for (tenant, *key), (state, sketches) in zip(keys, packed, strict=True):
-                yield tenant, tuple(key), state, sketches
+            tenants, *keys = (batch.column(name).to_pylist() for name in names)
+            packed = batch.column("state").to_pylist(), batch.column("sketches").to_pylist()
+            yield from zip(tenants, zip(*keys, strict=True) if keys else [()] * len(tenants), *packed, strict=True)
 
     def load(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        yield pa.RecordBatch.from_arrays([pa.array([sink.load(view, rows(batches))])], names=["written"])
+        report = sink.load(view, generation, rows(batches))
+        columns = [pa.array([number]) for number in (report.keys, report.written, report.bytes)]
+        yield pa.RecordBatch.from_arrays(columns, names=["keys", "written", "bytes"])
 
     return load

@@ -90,15 +90,28 @@ class OfflineTable:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the table for writing; raises StoreError where another process does."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as exc:
-                raise StoreError(
-                    f"{self.path} is being written by another process; wait for it, then run `mailwarden materialize`"
-                ) from exc
+        with _held(self.path):
             yield
+
+
+@contextmanager
+def one_at_a_time(root: Path) -> Iterator[None]:
+    """Hold all tables under a folder for one run; raises StoreError where another process does."""
+    with _held(root):
+        yield
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise StoreError(
+                f"{folder} is being written by another process; wait for it, then run `mailwarden materialize`"
+            ) from exc
+        yield
 
 
 def _sync(path: Path) -> None:

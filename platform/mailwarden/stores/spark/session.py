@@ -1,4 +1,4 @@
-"""The one Spark session of a process."""
+"""The one Spark session of a process, on this machine or on a cluster."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import structlog
 from pyspark.errors import PySparkException, PySparkRuntimeError
@@ -25,12 +26,17 @@ _log = structlog.get_logger(__name__)
 
 
 def spark_session(settings: Settings, app: str) -> SparkSession:
-    """The session of this process, started at the first call: UTC, Arrow, no UI; raises ConfigError without Java."""
+    """The session of this process, started at the first call: UTC, Arrow, no UI; raises ConfigError without Java.
+
+    Under `spark-submit` (a driver in a Kubernetes pod is) the master and the driver's memory and JVM options are
+    those that were submitted. Elsewhere they come from the settings, and `PYSPARK_SUBMIT_ARGS` adds what a cluster
+    needs besides. Executors run the interpreter named by `PYSPARK_PYTHON`, by default at the path of this one: each
+    node needs these packages there, and the folders of the settings under the same path.
+    """
     _check_java()
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
     builder = (
         SparkSession.builder.appName(app)
-        .master(settings.spark_master)
-        .config("spark.driver.memory", settings.spark_driver_memory)
         .config("spark.sql.shuffle.partitions", settings.spark_shuffle_partitions)
         .config("spark.sql.session.timeZone", "UTC")
         .config("spark.sql.execution.arrow.pyspark.enabled", "true")
@@ -40,18 +46,23 @@ def spark_session(settings: Settings, app: str) -> SparkSession:
         .config("spark.ui.enabled", "false")
         .config("spark.ui.showConsoleProgress", "false")
         .config("spark.log.level", "ERROR")
-        .config(
-            "spark.driver.extraJavaOptions",
-            f"-Dlog4j2.configurationFile={_LOGGING.as_uri()} -Dderby.system.home={settings.run_path}",
-        )
         .config("spark.sql.warehouse.dir", str(settings.run_path / "warehouse"))
     )
-    if settings.spark_master.startswith("local"):
-        # Before the JVM starts: it looks the machine's own name up otherwise, and warns of what it finds.
-        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-        builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
-        # Workers on this machine must run the interpreter that has our packages; Spark reads only the environment.
-        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    # Spark reads the interpreter of its workers from the environment alone.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    if not submitted:
+        builder = (
+            builder.master(settings.spark_master)
+            .config("spark.driver.memory", settings.spark_driver_memory)
+            .config(
+                "spark.driver.extraJavaOptions",
+                f"-Dlog4j2.configurationFile={_LOGGING.as_uri()} -Dderby.system.home={settings.run_path}",
+            )
+        )
+        if _on_this_machine(settings.spark_master):
+            # Before the JVM starts: it looks the machine's own name up otherwise, and warns of what it finds.
+            os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+            builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
     try:
         session: SparkSession = builder.getOrCreate()
     except (PySparkException, PySparkRuntimeError, OSError) as exc:
@@ -61,6 +72,11 @@ def spark_session(settings: Settings, app: str) -> SparkSession:
         ) from exc
     _log.debug("spark_session", app=app, master=settings.spark_master)
     return session
+
+
+def _on_this_machine(master: str) -> bool:
+    """Whether executors reach the driver over loopback; elsewhere Spark finds the address, or SPARK_LOCAL_IP is it."""
+    return master.startswith("local") or urlsplit(master).hostname in ("127.0.0.1", "localhost", "::1")
 
 
 def _check_java() -> None:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from mailwarden.domain.as_of import states_of
 from mailwarden.domain.layout import layout_of
 from mailwarden.domain.state import EntityState
+from mailwarden.domain.states_of import states_of
 from mailwarden.domain.views import ActivityView
 from mailwarden.stores.spark.batches import Key, KeyedBatches
 from mailwarden.stores.spark.fold_rows import SEQ, fold_rows, key_columns
@@ -28,6 +29,24 @@ def states(events: DataFrame, view: ActivityView) -> DataFrame:
     keys = key_columns(view)
     ordered = fold_rows(events, view).repartition(*keys).sortWithinPartitions(*keys, SEQ)
     return ordered.mapInArrow(_fold(view), states_schema(view))
+
+
+def merged(states: DataFrame, view: ActivityView) -> DataFrame:
+    """One state a key out of several that were folded from different events, lazily.
+
+    states: as `states` gives them, in any order.
+    """
+    keys = key_columns(view)
+    ordered = states.repartition(*keys).sortWithinPartitions(*keys)
+    return ordered.mapInArrow(_merge(view), states_schema(view))
+
+
+def newest(states: DataFrame, view: ActivityView, part: str) -> DataFrame:
+    """Of each key's states the one of the highest `part`, an integer column, which is dropped."""
+    keys = key_columns(view)
+    values = [field.name for field in states_schema(view).fields if field.name not in keys]
+    best = states.groupBy(*keys).agg(F.max_by(F.struct(*values), part).alias("_best"))
+    return best.select(*keys, *[f"_best.{name}" for name in values])
 
 
 def states_schema(view: ActivityView) -> T.StructType:
@@ -65,6 +84,33 @@ def _fold(view: ActivityView) -> Callable[[Iterator[pa.RecordBatch]], Iterator[p
             yield _packed(view, [held])
 
     return fold
+
+
+def _merge(view: ActivityView) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    names = key_columns(view)
+
+    def merge(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        layout = layout_of(view)
+        held: tuple[Key, EntityState] | None = None
+        done: list[tuple[Key, EntityState]] = []
+        for batch in batches:
+            keys = zip(*[batch.column(name).to_pylist() for name in names], strict=True)
+            packed = zip(batch.column("state").to_pylist(), batch.column("sketches").to_pylist(), strict=True)
+            for key, (state, sketches) in zip(keys, packed, strict=True):
+                read = EntityState.from_bytes(layout, state, sketches)
+                if held is not None and held[0] == key:
+                    held[1].merge(read)
+                    continue
+                if held is not None:
+                    done.append(held)
+                held = key, read
+                if len(done) == _ROWS_OUT:
+                    yield _packed(view, done)
+                    done = []
+        if held is not None:
+            yield _packed(view, [*done, held])
+
+    return merge
 
 
 def _packed(view: ActivityView, pairs: list[tuple[Key, EntityState]]) -> pa.RecordBatch:
