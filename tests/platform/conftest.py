@@ -24,7 +24,8 @@ from pyspark.sql import SparkSession
 from mailwarden.domain.events import Event, direction_of, keys_of
 from mailwarden.domain.finalise import finalise
 from mailwarden.domain.layout import layout_of
-from mailwarden.domain.state import EntityState, read_slots
+from mailwarden.domain.reads import read_slots
+from mailwarden.domain.state import EntityState
 from mailwarden.domain.views import ActivityView, Age, Distinct, Extreme, Feature, History, Measure, Ratio, Total
 from mailwarden.domain.windows import (
     DAY_US,
@@ -346,7 +347,7 @@ class Histories:
             if before is not None and event.seq >= before:
                 continue
             directions = defaultdict(list)
-            for key, forward in keys_of(view.emission, event):
+            for key, forward in keys_of(view.emission, event, view.keys):
                 directions[event.tenant, *key].append(forward)
             for key, ways in directions.items():
                 out.setdefault(key, EntityState(layout)).fold(event, ways)
@@ -357,8 +358,8 @@ class Histories:
         """Feature values of a state at a time with None for null, and the last seq behind them."""
         layout = layout_of(view)
         at = np.array([at_us], dtype=np.int64)
-        slots, times, seen, last = read_slots(layout, [state.to_bytes() if state else None], at)
-        row = finalise(layout, slots, times, seen, at)[0].tolist()
+        slots, times, matches, seen, last = read_slots(layout, [state.to_bytes() if state else None], at)
+        row = finalise(layout, slots, times, matches, seen, at)[0].tolist()
         return [None if value != value else value for value in row], int(last[0])
 
 

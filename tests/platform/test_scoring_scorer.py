@@ -18,7 +18,7 @@ from mailwarden.domain.detector import FeatureTable, Signal
 from mailwarden.domain.events import Event
 from mailwarden.domain.facts import event_of
 from mailwarden.domain.message import Envelope, Message
-from mailwarden.domain.state import NEVER
+from mailwarden.domain.reads import NEVER
 from mailwarden.domain.views import ActivityView
 from mailwarden.ingest.parse import parse_message
 from mailwarden.scoring.champion import Champion

@@ -3,95 +3,34 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StructType
 
-from mailwarden.domain.state import NEVER
-from mailwarden.domain.views import ActivityView, History
+from mailwarden.domain.reads import NEVER
+from mailwarden.domain.views import ActivityView, Feature, Measure, Total
+from mailwarden.domain.windows import Window
+from mailwarden.errors import ContractError, DataError
+from mailwarden.monitoring.skew_report import FeatureSkew, SkewReport, ViewSkew
 from mailwarden.stores.delta import Snapshot
-from mailwarden.stores.spark.as_of import ROW_ID, as_of
-from mailwarden.stores.spark.fold_rows import SEQ, TIME, key_columns
+from mailwarden.stores.spark.as_of import ROW_ID, as_of, as_of_seq_column, own_column
+from mailwarden.stores.spark.fold_rows import SEQ, TENANT, TIME
 
 IDEAL = 1
 """Odd row ids ask for the ideal (all events before the message), even ones for what the store had folded."""
 
+_ANSWERS = "answers"
+"""How many answers a row got: two, the truth and the ideal."""
 
-@dataclass(frozen=True, slots=True)
-class FeatureSkew:
-    """One feature's comparison.
-
-    compared: values held against the recomputed one at the logged seq. with_history: of these, how many had an
-    event of their key behind them. mismatches: not equal to the last bit, or null on one side only.
-    stale: values that an up-to-date store would have given otherwise (freshness loss, not skew).
-    """
-
-    view: str
-    feature: str
-    compared: int
-    with_history: int
-    mismatches: int
-    stale: int
-
-
-@dataclass(frozen=True, slots=True)
-class SkewReport:
-    """The comparison of all logged vectors, a line a feature.
-
-    vectors: rows of the vector log. unavailable: view rows that were logged without an online store, not compared.
-    other_versions: by view, how many rows were logged under each of its other versions, not compared: the view of
-    today cannot recompute them. Version 0 stands for rows that do not say.
-    examples: a few mismatches, with the row's seq, logged and recomputed values; no address.
-    """
-
-    vectors: int
-    unavailable: int
-    features: tuple[FeatureSkew, ...]
-    other_versions: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
-    examples: tuple[dict[str, Any], ...] = field(default=())
-
-    @property
-    def compared_values(self) -> int:
-        """Values compared, all views and features."""
-        return sum(line.compared for line in self.features)
-
-    @property
-    def values_with_history(self) -> int:
-        """Values compared whose key had history."""
-        return sum(line.with_history for line in self.features)
-
-    @property
-    def mismatches(self) -> int:
-        """Values that differ."""
-        return sum(line.mismatches for line in self.features)
-
-    @property
-    def stale_values(self) -> int:
-        """Values that lagging writers changed."""
-        return sum(line.stale for line in self.features)
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain JSON values, totals first."""
-        return {
-            "vectors": self.vectors,
-            "unavailable": self.unavailable,
-            "compared_values": self.compared_values,
-            "values_with_history": self.values_with_history,
-            "mismatches": self.mismatches,
-            "stale_values": self.stale_values,
-            "rows_of_other_versions": {
-                view: {str(version): rows for version, rows in found.items()}
-                for view, found in self.other_versions.items()
-            },
-            "features": [asdict(line) for line in self.features],
-            "examples": list(self.examples),
-        }
+_EXAMPLES = 5
+_THERE = ("skew_messages_there", "skew_labels_there")
+"""Features that tell whether anything of the key is inside the longest window of a view."""
 
 
 def read_vectors(spark: SparkSession, logged: Snapshot) -> DataFrame:
@@ -111,91 +50,252 @@ def measure_skew(
 ) -> SkewReport:
     """Recompute every logged vector at its logged seq and compare; also at the ideal seq, for freshness.
 
-    events: of the event log. vectors: as `read_vectors` gives them. scratch: folder for the staged rows, removed
-    after. Only rows that were logged under a view's present version are compared.
+    events: of the event log, which keys and own sets are taken from by (tenant, seq). vectors: as `read_vectors`
+    gives them. scratch: folder for the staged rows, removed after. Only rows that were logged under a view's present
+    version are compared. Raises DataError where the event log holds two messages of one (tenant, seq), ContractError
+    where a row is lost or doubled on the way.
     """
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch, prefix="skew-") as folder:
-        staged_path = str(Path(folder) / "vectors")
+        path = str(Path(folder) / "vectors")
         # The row id must mean the same row in both branches of the join: it is written down before it is used.
-        vectors.withColumn(ROW_ID, F.monotonically_increasing_id() * 2).write.parquet(staged_path)
-        staged = vectors.sparkSession.read.parquet(staged_path)
-        count = staged.count()
+        _with_message(events, vectors, views).write.parquet(path)
+        staged = vectors.sparkSession.read.parquet(path)
+        count, written = vectors.count(), staged.count()
+        if count != written:
+            raise DataError(
+                f"{count} logged vectors meet {written} messages by (tenant, seq): the event log holds a seq twice; "
+                "compare its rows of one tenant and seq"
+            )
         lines: list[FeatureSkew] = []
+        found: list[ViewSkew] = []
         examples: list[dict[str, Any]] = []
-        unavailable = 0
-        others: dict[str, Mapping[int, int]] = {}
         for view in views:
             progress(view.name)
-            versions = _versions(staged, view)
-            others[view.name] = {version: rows for version, rows in versions.items() if version != view.version}
-            if view.version not in versions:
-                continue
-            current = staged.where(F.col(f"{view.name}__version") == view.version)
-            status = F.col(f"{view.name}__status")
-            unavailable += current.where(status == "unavailable").count()
-            found, some = _compare(events, current.where(status != "unavailable"), view)
-            lines += found
-            examples += some
-    return SkewReport(count, unavailable, tuple(lines), {v: found for v, found in others.items() if found},
-                      tuple(examples))  # fmt: skip
+            comparison = _Comparison(events, staged, view)
+            found.append(comparison.view_line)
+            lines += comparison.feature_lines
+            examples += comparison.examples(_EXAMPLES)
+    return SkewReport(count, tuple(found), tuple(lines), tuple(examples))
 
 
-def _versions(staged: DataFrame, view: ActivityView) -> dict[int, int]:
-    name = f"{view.name}__version"
-    if name not in staged.columns:
-        return {0: staged.count()}
-    counted = staged.groupBy(F.coalesce(F.col(name), F.lit(0)).alias("version")).count().collect()
-    return {int(row["version"]): int(row["count"]) for row in counted}
+def _fact(name: str) -> str:
+    return f"message__{name}"
 
 
-def _requests(logged: DataFrame, view: ActivityView) -> DataFrame:
-    keys = [F.col(name) for name in key_columns(view)]
-    as_of_seq = F.col(f"{view.name}__as_of_seq")
-    time_us = F.unix_micros("received_at").alias(TIME)
-    folded = F.when(as_of_seq == F.lit(NEVER), F.lit(0)).otherwise(as_of_seq + 1)
-    at_logged = logged.select(F.col(ROW_ID), *keys, time_us, folded.cast("long").alias(SEQ))
-    at_ideal = logged.select((F.col(ROW_ID) + IDEAL).alias(ROW_ID), *keys, time_us, F.col("seq").alias(SEQ))
-    return at_logged.unionAll(at_ideal)
+def _is_known() -> Column:
+    return F.col(_fact("seq")).isNotNull()
 
 
-def _compare(
-    events: DataFrame, logged: DataFrame, view: ActivityView
-) -> tuple[list[FeatureSkew], list[dict[str, Any]]]:
-    answers = as_of(events, _requests(logged, view), view)
-    names = [feature.name for feature in view.features]
-    truth = answers.where(F.col(ROW_ID) % 2 == 0).select(
-        ROW_ID, *[F.col(name).cast("double").alias(f"truth_{name}") for name in names]
+def _with_message(events: DataFrame, vectors: DataFrame, views: Sequence[ActivityView]) -> DataFrame:
+    """Vectors with an even row id, and what their messages say of keys, sets and time; null where there is none."""
+    keys = {key for view in views for key in view.keys} - {"recipient"}
+    facts = sorted(keys | {recent.of for view in views for recent in view.recents})
+    messages = events.where(F.col("kind") == "message").select(
+        F.col("tenant").alias(_fact("tenant")),
+        F.col("seq").alias(_fact("seq")),
+        F.unix_micros("received_at").alias(_fact(TIME)),
+        *[F.col(name).alias(_fact(name)) for name in facts],
     )
-    ideal = answers.where(F.col(ROW_ID) % 2 == IDEAL).select(
-        (F.col(ROW_ID) - IDEAL).alias(ROW_ID), *[F.col(name).cast("double").alias(f"ideal_{name}") for name in names]
-    )
-    joined = logged.join(truth, ROW_ID, "left").join(ideal, ROW_ID, "left").cache()
-    history = next((f.name for f in view.features if isinstance(f.expression, History)), None)
-    behind = F.col(f"truth_{history}") == 1.0 if history else F.lit(False)
-    sums: list[Column] = [F.count("*").alias("compared"), F.sum(behind.cast("long")).alias("with_history")]
-    for index, name in enumerate(names):
-        value = F.col(f"{view.name}__{name}").cast("double")
-        sums.append(F.sum((~value.eqNullSafe(F.col(f"truth_{name}"))).cast("long")).alias(f"m{index}"))
-        sums.append(F.sum((~value.eqNullSafe(F.col(f"ideal_{name}"))).cast("long")).alias(f"s{index}"))
-    row = joined.agg(*sums).collect()[0]
-    lines = [
-        FeatureSkew(
-            view.name, name, row["compared"], row["with_history"] or 0, row[f"m{index}"] or 0, row[f"s{index}"] or 0
-        )
-        for index, name in enumerate(names)
-    ]
-    examples: list[dict[str, Any]] = []
-    for line in lines:
-        if line.mismatches and len(examples) < 5:
-            value = F.col(f"{view.name}__{line.feature}").cast("double")
-            recomputed = F.col(f"truth_{line.feature}")
-            wrong = joined.where(~value.eqNullSafe(recomputed)).select(
-                "seq",
-                F.col(f"{view.name}__as_of_seq").alias("as_of_seq"),
-                value.alias("logged"),
-                recomputed.alias("truth"),
+    same = (F.col("tenant") == F.col(_fact("tenant"))) & (F.col("seq") == F.col(_fact("seq")))
+    numbered = vectors.withColumn(ROW_ID, F.monotonically_increasing_id() * 2)
+    return numbered.join(messages, same, "left")
+
+
+class _Comparison:
+    """One view's logged rows beside what history says of them."""
+
+    def __init__(self, events: DataFrame, staged: DataFrame, view: ActivityView) -> None:
+        self.view = view
+        logged = self._split(staged)
+        now = logged.pop(view.version, None)
+        known, unavailable, unknown = now or (0, 0, 0)
+        self._joined: DataFrame | None = None
+        by_status: dict[str, Row] = {}
+        if known:
+            current = F.col(f"{view.name}__version") == view.version
+            self._joined = self._beside_history(events, staged.where(current & _is_known() & self._is_reachable))
+            by_status = {str(row["status"]): row for row in self._count(self._joined)}
+        compared = sum(int(row["compared"]) for row in by_status.values())
+        if compared != known or sum(int(row["rows"]) for row in by_status.values()) != known:
+            raise ContractError(
+                f"skew of {view.name}: {known} rows went into Spark and {compared} came out; report it, the figures "
+                "cannot be trusted"
             )
-            examples += [{"view": view.name, "feature": line.feature, **w.asDict()} for w in wrong.limit(2).collect()]
-    joined.unpersist()
-    return lines, examples
+
+        def number(name: str) -> int:
+            return sum(int(row[name] or 0) for row in by_status.values())
+
+        others = {version: sum(rows) for version, rows in sorted(logged.items())}
+        self.view_line = ViewSkew(
+            view.name,
+            sum(others.values()) + known + unavailable + unknown,
+            compared,
+            unavailable,
+            unknown,
+            others,
+            {status: int(row["rows"]) for status, row in sorted(by_status.items())},
+            number("status_mismatches"),
+            number("behind"),
+        )
+        self.feature_lines = [
+            FeatureSkew(
+                view.name,
+                feature.name,
+                compared,
+                number("with_history"),
+                *(number(f"{kind}{index}") for kind in ("m", "l", "r", "s")),
+            )
+            for index, feature in enumerate(view.features)
+            if now is not None
+        ]
+
+    @property
+    def _is_reachable(self) -> Column:
+        return F.col(f"{self.view.name}__status") != "unavailable"
+
+    def _split(self, staged: DataFrame) -> dict[int, tuple[int, int, int]]:
+        """By version, rows that can be compared, that were unavailable, and whose message is unknown."""
+        name = f"{self.view.name}__version"
+        if name not in staged.columns:
+            return {0: (staged.count(), 0, 0)}
+        counted = staged.groupBy(F.coalesce(F.col(name), F.lit(0)).alias("version")).agg(
+            F.sum((_is_known() & F.coalesce(self._is_reachable, F.lit(True))).cast("long")),
+            F.sum((_is_known() & ~F.coalesce(self._is_reachable, F.lit(True))).cast("long")),
+            F.sum((~_is_known()).cast("long")),
+        )
+        return {int(row[0]): (int(row[1]), int(row[2]), int(row[3])) for row in counted.collect()}
+
+    def _beside_history(self, events: DataFrame, logged: DataFrame) -> DataFrame:
+        """Logged rows with the recomputed values (`truth_`), kind of missing, and the ideal values (`ideal_`)."""
+        view = self.view
+        answers = as_of(events, self._requests(logged), _with_presence(view))
+        last_seq = as_of_seq_column(view)
+
+        def either(name: str, remainder: int) -> list[Column]:
+            wanted = F.col(ROW_ID) % 2 == remainder
+            columns = {last_seq: f"{name}_seq", **{there: f"{name}_{there}" for there in _THERE}}
+            columns |= {feature.name: f"{name}_{feature.name}" for feature in view.features}
+            return [F.max(F.when(wanted, F.col(column))).alias(alias) for column, alias in columns.items()]
+
+        row_id = (F.col(ROW_ID) - F.col(ROW_ID) % 2).alias(ROW_ID)
+        both = answers.groupBy(row_id).agg(F.count("*").alias(_ANSWERS), *either("truth", 0), *either("ideal", IDEAL))
+        return logged.join(both, ROW_ID, "left").withColumn("truth_status", _status(view))
+
+    def _requests(self, logged: DataFrame) -> DataFrame:
+        view = self.view
+        keys = [F.col(TENANT), *[_key(name).alias(name) for name in view.keys]]
+        own = [_names(logged, fact).alias(own_column(fact)) for fact in {recent.of for recent in view.recents}]
+        as_of_seq = F.col(as_of_seq_column(view))
+        folded = F.when(as_of_seq == F.lit(NEVER), F.lit(0)).otherwise(as_of_seq + 1)
+        at_us = F.col(_fact(TIME)).alias(TIME)
+        at_logged = logged.select(F.col(ROW_ID), *keys, at_us, folded.cast("long").alias(SEQ), *own)
+        at_ideal = logged.select((F.col(ROW_ID) + IDEAL).alias(ROW_ID), *keys, at_us, F.col("seq").alias(SEQ), *own)
+        return at_logged.unionAll(at_ideal)
+
+    def _count(self, joined: DataFrame) -> list[Row]:
+        """What there is and what is wrong, a row a logged kind of missing."""
+        last_seq, status = F.col(as_of_seq_column(self.view)), F.col(f"{self.view.name}__status")
+        # A lagging writer's row says only that; what it had folded must still be what it says.
+        same_kind = (status == F.col("truth_status")) | (
+            (status == "stale") & (F.col("truth_status") != "not_computable")
+        )
+        wrong = {
+            "status_mismatches": ~same_kind | ~last_seq.eqNullSafe(F.col("truth_seq")),
+            "behind": F.col("truth_seq") != F.col("ideal_seq"),
+            "with_history": F.col("truth_seq") != F.lit(NEVER),
+        }
+        for index, feature in enumerate(self.view.features):
+            logged = self._logged(feature)
+            truth, ideal = self._found("truth", feature), self._found("ideal", feature)
+            wrong[f"m{index}"] = ~logged.eqNullSafe(truth)
+            wrong[f"l{index}"] = logged.isNull() & truth.isNotNull()
+            wrong[f"r{index}"] = logged.isNotNull() & truth.isNull()
+            wrong[f"s{index}"] = ~logged.eqNullSafe(ideal)
+        both = (F.col(_ANSWERS) == 2) & F.col("truth_seq").isNotNull() & F.col("ideal_seq").isNotNull()
+        sums: list[Column] = [F.count("*").alias("rows"), F.sum(both.cast("long")).alias("compared")]
+        sums += [F.sum(where.cast("long")).alias(name) for name, where in wrong.items()]
+        counted: list[Row] = joined.groupBy(status.alias("status")).agg(*sums).collect()
+        return counted
+
+    def _logged(self, feature: Feature) -> Column:
+        return F.col(f"{self.view.name}__{feature.name}").cast("double")
+
+    @staticmethod
+    def _found(side: str, feature: Feature) -> Column:
+        return F.col(f"{side}_{feature.name}").cast("double")
+
+    def examples(self, most: int) -> list[dict[str, Any]]:
+        """A few of the mismatches of this view: seqs, values and kinds of missing, no names."""
+        if self._joined is None:
+            return []
+        found: list[dict[str, Any]] = []
+        seqs = [F.col("seq"), F.col(as_of_seq_column(self.view)).alias("as_of_seq"), F.col("truth_seq")]
+        status = F.col(f"{self.view.name}__status")
+        if self.view_line.status_mismatches:
+            wrong = ((status != F.col("truth_status")) & (status != "stale")) | (
+                ~F.col(as_of_seq_column(self.view)).eqNullSafe(F.col("truth_seq"))
+            )
+            shown = self._joined.where(wrong).select(
+                *seqs, status.alias("logged"), F.col("truth_status").alias("truth")
+            )
+            found += [{"view": self.view.name, "feature": "", **row.asDict()} for row in shown.limit(2).collect()]
+        for feature, line in zip(self.view.features, self.feature_lines, strict=True):
+            if line.mismatches and len(found) < most:
+                logged, truth = self._logged(feature), self._found("truth", feature)
+                shown = self._joined.where(~logged.eqNullSafe(truth)).select(
+                    *seqs, logged.alias("logged"), truth.alias("truth")
+                )
+                found += [
+                    {"view": self.view.name, "feature": feature.name, **row.asDict()}
+                    for row in shown.limit(2).collect()
+                ]
+        return found
+
+
+def _key(name: str) -> Column:
+    return F.col("recipient" if name == "recipient" else _fact(name))
+
+
+def _names(logged: DataFrame, fact: str) -> Column:
+    """A message's names in a fact of one or of many, as a list."""
+    column = F.col(_fact(fact))
+    return column if logged.schema[_fact(fact)].dataType.typeName() == "array" else F.array(column)
+
+
+def _longest(view: ActivityView) -> Window | None:
+    bounded = [
+        (window.length_us, window.hop_us)
+        for feature in view.features
+        for window in feature.windows
+        if window.length_us is not None
+    ]
+    return Window("longest", *max(bounded)) if bounded else None
+
+
+def _with_presence(view: ActivityView) -> ActivityView:
+    """The view with `_THERE`: how many messages and labels its longest window holds, always some without windows."""
+    window = _longest(view) or Window("all", None, 1)
+    messages, labels = _THERE
+    return replace(
+        view,
+        measures=(*view.measures, Measure(messages), Measure(labels, on="label")),
+        features=(
+            *view.features,
+            *(Feature(there, Total(there, window), "inside the longest window", "events") for there in _THERE),
+        ),
+    )
+
+
+def _status(view: ActivityView) -> Column:
+    """The kind of missing that history says, of a row with the truth beside it."""
+    lacks = F.lit(False)
+    for name in view.keys:
+        lacks = lacks | F.coalesce(_key(name) == "", F.lit(True))
+    messages, labels = (F.coalesce(F.col(f"truth_{there}"), F.lit(0)) for there in _THERE)
+    return (
+        F.when(lacks, "not_computable")
+        .when(F.col("truth_seq") == F.lit(NEVER), "never_seen")
+        .when((messages + labels) == 0, "none_in_window")
+        .otherwise("present")
+    )

@@ -1,42 +1,28 @@
-"""Conformance of a feature view: what a team's view owes its readers, said in words where it falls short."""
+"""Conformance of feature views: what a team's view owes its readers, said in words where it falls short."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from mailwarden.domain.content import ContentFeature, ContentValue, ContentView
-from mailwarden.domain.layout import layout_of
+from mailwarden.domain.events import FACTS
 from mailwarden.domain.message import Authentication, Mailbox, Message
-from mailwarden.domain.views import ActivityView, Feature, History, Ratio
-from mailwarden.domain.windows import Window
-from mailwarden.errors import ContractError
+from mailwarden.domain.views import ActivityView
+from mailwarden.testing.check_activity import check_activity
+from mailwarden.testing.check_leaks import check_elsewhere, check_labels
+from mailwarden.testing.problem import Problem
+
+__all__ = ["Problem", "check_names", "check_view", "empty_message"]
 
 _SNAKE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
-_EMISSION_KEYS = {
-    "participants": ("sender",),
-    "participant_domains": ("sender_domain",),
-    "recipients": ("recipient",),
-    "pairs": ("sender", "recipient"),
-}
+_ENTITIES = ("tenant", *FACTS, "recipient", "message")
 _TYPES = {"int64": int, "float64": float, "string": str}
 _INT64 = 2**63
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong and how to mend it. feature: "" where the view as a whole is meant."""
-
-    view: str
-    feature: str
-    words: str
-
-    def __str__(self) -> str:
-        place = f"{self.view}:{self.feature}" if self.feature else self.view
-        return f"{place}: {self.words}"
+_COLUMNS = ("message_id", "event_timestamp", "seq", "label", "weight", "as_of_seq", "status")
+"""Names that stand beside features in training sets and in the log of vectors."""
 
 
 def check_view(view: ActivityView | ContentView, messages: Sequence[Message] = ()) -> list[Problem]:
@@ -46,10 +32,39 @@ def check_view(view: ActivityView | ContentView, messages: Sequence[Message] = (
     """
     problems = [*_check_words(view)]
     if isinstance(view, ActivityView):
-        problems += _check_activity(view)
+        problems += check_activity(view)
+        problems += check_labels(view)
     else:
-        for message in (empty_message(), *messages):
-            problems += _check_compute(view, message)
+        chosen = (empty_message(), *messages)
+        computed = [problem for message in chosen for problem in _check_compute(view, message)]
+        # One that raises or changes its mind here says nothing more elsewhere.
+        problems += computed or check_elsewhere(view, chosen)
+    return list(dict.fromkeys(problems))
+
+
+def check_names(views: Sequence[ActivityView | ContentView], services: Iterable[str] = ()) -> list[Problem]:
+    """Names that two views, or a view and something else, would share; empty where each is one thing's alone.
+
+    services: names of feature services, one a detector.
+    """
+    problems = []
+    taken: dict[str, str] = {name: "an entity" for name in _ENTITIES}
+    taken |= {name.lower(): "a detector, and so its feature service" for name in services}
+    full_names: dict[str, str] = {}
+    for view in views:
+        owner = taken.setdefault(view.name.lower(), "another view")
+        if owner != "another view" or sum(other.name.lower() == view.name.lower() for other in views) > 1:
+            problems.append(Problem(view.name, "", f"its name is used already, by {owner}; give it one of its own"))
+        for feature in view.features:
+            # As columns of a training set and of Feast's online answers with full feature names.
+            column = f"{view.name}__{feature.name}"
+            other = full_names.setdefault(column, f"{view.name}:{feature.name}")
+            if other != f"{view.name}:{feature.name}":
+                words = f"its full name is also that of {other} ({column}); rename one of them"
+                problems.append(Problem(view.name, feature.name, words))
+            if feature.name in _COLUMNS or feature.name in _ENTITIES:
+                words = "the name is that of a key or of a column beside the features; rename it"
+                problems.append(Problem(view.name, feature.name, words))
     return list(dict.fromkeys(problems))
 
 
@@ -111,52 +126,6 @@ def _check_words(view: ActivityView | ContentView) -> Iterator[Problem]:
                 yield Problem(view.name, feature.name, f"it has no {what}; its readers need it")
         if not feature.null.strip():
             yield Problem(view.name, feature.name, "the meaning of null is not said; say when it is null, or never")
-
-
-def _check_activity(view: ActivityView) -> Iterator[Problem]:
-    expected = _EMISSION_KEYS.get(view.emission)
-    if expected is None:
-        known = ", ".join(_EMISSION_KEYS)
-        yield Problem(view.name, "", f"its emission {view.emission!r} is unknown; use one of {known}")
-    elif view.keys != expected:
-        yield Problem(view.name, "", f"its keys {view.keys} do not fit emission {view.emission!r}; use {expected}")
-    if not any(isinstance(feature.expression, History) for feature in view.features):
-        yield Problem(view.name, "", "it has no History feature; without it, never seen cannot be told from null")
-    for feature in view.features:
-        if feature.window is not None:
-            yield from _check_window(view, feature, feature.window)
-        if isinstance(feature.expression, Ratio) and min(feature.expression.prior) < 0:
-            yield Problem(view.name, feature.name, "its prior is negative; a prior is a count of made-up messages")
-    try:
-        layout_of(view)
-    except ContractError as error:
-        yield Problem(view.name, "", str(error))
-        return
-    yield from _check_unused(view)
-
-
-def _check_window(view: ActivityView, feature: Feature, window: Window) -> Iterator[Problem]:
-    if window.hop_us <= 0:
-        yield Problem(view.name, feature.name, f"window {window.name} has no hop; state the step of its edges")
-        return
-    if window.length_us is not None and window.length_us < window.hop_us:
-        yield Problem(view.name, feature.name, f"window {window.name} is shorter than its hop; shorten the hop")
-    if window.until_us and window.until_us < window.hop_us:
-        yield Problem(view.name, feature.name, f"window {window.name} ends within one hop; shorten the hop")
-    if window.length_us is not None and window.until_us >= window.length_us:
-        yield Problem(view.name, feature.name, f"window {window.name} ends before it begins; it can hold no event")
-
-
-def _check_unused(view: ActivityView) -> Iterator[Problem]:
-    used: set[str] = set()
-    for feature in view.features:
-        for attribute in ("aggregate", "numerator", "denominator", "extreme"):
-            used.add(getattr(feature.expression, attribute, ""))
-    aggregates = [measure.name for measure in view.measures]
-    aggregates += [extreme.name for extreme in view.extremes] + [distinct.name for distinct in view.distincts]
-    for name in aggregates:
-        if name not in used:
-            yield Problem(view.name, "", f"no feature reads aggregate {name!r}; remove it from every state")
 
 
 def _check_compute(view: ContentView, message: Message) -> Iterator[Problem]:

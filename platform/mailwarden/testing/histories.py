@@ -5,27 +5,32 @@ An integer of 0 is the plainest piece, so that whatever shrinks integers shrinks
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
-import numpy as np
-
-from mailwarden.domain.as_of import FoldRows
-from mailwarden.domain.events import Emission, Event, direction_of, keys_of, label_change
+from mailwarden.domain.events import Emission, Event, direction_of, label_change, members_of
 from mailwarden.domain.views import (
     FLAGS,
+    MEMBERS,
     QUANTITIES,
     ActivityView,
     Age,
+    Decayed,
     Distinct,
     Extreme,
     Feature,
+    Held,
     History,
+    Match,
     Measure,
+    Peak,
     Ratio,
+    Recent,
+    Surge,
     Total,
-    flags_of,
+    Unusual,
+    profile_of,
 )
 from mailwarden.domain.windows import (
     DAY_US,
@@ -35,8 +40,11 @@ from mailwarden.domain.windows import (
     W_1H,
     W_7D,
     W_30D,
+    W_30D_COARSE,
     W_90D,
     W_90D_MATURED,
+    W_180D,
+    W_365D,
     W_ALL,
     W_MATURED,
     Window,
@@ -44,24 +52,34 @@ from mailwarden.domain.windows import (
 
 T = TypeVar("T")
 
-PIECE_BITS = 128
+PIECE_BITS = 256
 """Pieces are integers from 0 up to, and without, 2 to this; larger ones hold nothing more."""
 
 START_US = 1_700_000_000_000_000
 OWN_DOMAINS = frozenset({"own.test"})
 TENANTS = ("t", "t", "t", "u")
 
-W_ODD = Window("odd", 3 * DAY_US + 1, 7 * HOUR_US + 13)
-"""A hop that divides neither the window nor a day."""
-
-WINDOWS = (W_1D, W_1H, W_7D, W_30D, W_90D, W_ALL, W_ODD)
-MATURED_WINDOWS = (W_MATURED, W_90D_MATURED)
+STARTS_US = (
+    START_US,
+    START_US,
+    1_710_054_000_000_000,  # an hour before New York's clocks jump, 2024-03-10
+    1_730_608_200_000_000,  # amid the hour that New York has twice, 2024-11-03
+    1_711_845_000_000_000,  # before Europe's clocks jump, 2024-03-31
+    1_709_247_600_000_000,  # the last hour of a leap day, 2024-02-29
+    -3 * DAY_US,  # on over the epoch
+)
+"""Where a history may begin: what clocks, calendars and integer division get wrong."""
 
 PEOPLE = (
     "a@else.test", "b@own.test", "a@else.test", "c@own.test", "", "d@else.test", "ä☃𝕏@ü.test",
     "a\x00b@x.test", "\"'; drop--@own.test", "l" * 400 + "@z.test", " @ ", "1", "12", "a|b@x.test",
 )  # fmt: skip
 """Addresses to draw from: one hot, one that is nobody's, and some that glued keys would confuse."""
+
+NAMES = ("p", "q", "p", "", "p", "1", "12", "a\x00b", "ä☃𝕏", "\"'; drop--", "p|q", " ", "l" * 300)
+"""Names that facts may have: one hot, one that is none, and some that glued keys would confuse."""
+
+_CROWD = 70
 
 
 class Pieces:
@@ -92,14 +110,16 @@ _ROUND_US = (1, 1, 1, HOUR_US // 12, HOUR_US, 6 * HOUR_US, DAY_US)
 def history_of(pieces: Sequence[int]) -> list[Event]:
     """Events of a few keys and two tenants, one a piece, in order of seq from 1.
 
-    Times tie, step back, lie ahead, stand on the edges of hops and pause for months; labels are given and corrected;
-    there is mail to oneself, mail without a sender and mail without a recipient.
+    Times tie, step back, lie ahead, stand on the edges of hops, pause for months, pass over days on which clocks are
+    moved; labels are given and corrected; there is mail to oneself, to a crowd, without a sender, without a recipient.
     """
     events: list[Event] = []
     given: dict[str, str] = {}
     now = START_US
     for index, piece in enumerate(pieces):
         choose = Pieces(piece)
+        if index == 0:
+            now = choose.one_of(STARTS_US)
         now += choose.one_of(_STEPS_US)
         labels = choose.below(6) == 5
         messages = [event for event in events if event.kind == "message"]
@@ -127,8 +147,7 @@ def history_of(pieces: Sequence[int]) -> list[Event]:
 
 def _message(choose: Pieces, index: int, now: int) -> Event:
     sender = choose.one_of(PEOPLE)
-    wanted = choose.one_of((1, 1, 2, 0, 3, 5))
-    recipients = tuple(dict.fromkeys(name for _ in range(wanted) if (name := choose.one_of(PEOPLE[::-1]))))
+    recipients = _recipients(choose)
     hop = choose.one_of(_ROUND_US)
     received = (now - choose.one_of(_BACK_US)) // hop * hop - (choose.below(4) == 3)
     domain = sender.rpartition("@")[2]
@@ -154,26 +173,110 @@ def _message(choose: Pieces, index: int, now: int) -> Event:
         has_attachment=attachment_count > 0,
         authenticated=choose.one_of((None, True, False)),
         reply_to_differs=choose.one_of((None, False, True)),
+        display_name=choose.one_of(NAMES),
+        thread=choose.one_of(NAMES),
+        campaign=choose.one_of(NAMES),
+        link_domain=choose.one_of(NAMES),
+        attachment=choose.one_of(NAMES),
+        structure=choose.one_of(NAMES),
+        reply=choose.one_of((False, True)),
+        new_recipients=tuple(recipient for recipient in recipients if choose.below(3) == 1),
     )
 
 
-_KEYS: dict[Emission, tuple[str, ...]] = {
-    "participants": ("sender",),
-    "participant_domains": ("sender_domain",),
-    "recipients": ("recipient",),
-    "pairs": ("sender", "recipient"),
-}
+def _recipients(choose: Pieces) -> tuple[str, ...]:
+    wanted = choose.one_of((1, 1, 2, 0, 3, 5, 1, 2, 1, 1, _CROWD))
+    if wanted == _CROWD:
+        first = choose.below(30)
+        return tuple(f"n{i}@own.test" for i in range(first, first + _CROWD))
+    return tuple(dict.fromkeys(name for _ in range(wanted) if (name := choose.one_of(PEOPLE[::-1]))))
+
+
+class Request(NamedTuple):
+    """A read. at_us: microseconds UTC. own: by fact of `MEMBERS`, the set of the message that asks, for matches."""
+
+    tenant: str
+    key: tuple[str, ...]
+    at_us: int
+    seq: int
+    own: Mapping[str, tuple[str, ...]] = {}
+
+
+READ_AT_US = (0, 1, -1, -HOUR_US, -DAY_US, -DAY_US - 1, -3 * DAY_US, 2 * DAY_US, 40 * DAY_US, 400 * DAY_US)
+"""How far from an event's time a read of its key may lie."""
+
+
+def requests_of(
+    view: ActivityView, events: Sequence[Event], keys: Sequence[tuple[str, tuple[str, ...]]], pieces: Sequence[int]
+) -> list[Request]:
+    """One read a piece, some twice: of a key or a stranger, at a seq anywhere in the history and a time near it.
+
+    keys: (tenant, key) pairs that may be asked for. The own sets are those of some message of the history.
+    """
+    asked = [*keys, ("t", ("nobody@else.test",) * len(view.keys))]
+    requests: list[Request] = []
+    for piece in pieces:
+        choose = Pieces(piece)
+        tenant, key = choose.one_of(asked)
+        seq = choose.below(len(events) + 2) + 1
+        near = events[min(seq, len(events)) - 1] if events else None
+        at_us = (near.received_at_us if near else START_US) + choose.one_of(READ_AT_US)
+        times = choose.one_of((1, 1, 2))
+        reading = choose.one_of(events) if events else None
+        own = own_of(view, reading) if reading else {}
+        requests += [Request(tenant, key, at_us, seq, own)] * times
+    return requests
+
+
+def own_of(view: ActivityView, event: Event) -> dict[str, tuple[str, ...]]:
+    """The sets of names that a message brings to a read of a view."""
+    return {recent.of: members_of(event, recent.of) for recent in view.recents}
+
+
+W_ODD = Window("odd", 3 * DAY_US + 1, 7 * HOUR_US + 13)
+"""A hop that divides neither the window nor a day."""
+
+WINDOWS = (W_1D, W_1H, W_7D, W_30D, W_90D, W_ALL, W_ODD, W_180D, W_365D, W_30D_COARSE)
+MATURED_WINDOWS = (W_MATURED, W_90D_MATURED)
+
+
+_KEYS: tuple[tuple[Emission, tuple[str, ...]], ...] = (
+    ("participants", ("sender",)),
+    ("participant_domains", ("sender_domain",)),
+    ("recipients", ("recipient",)),
+    ("pairs", ("sender", "recipient")),
+    ("facts", ()),
+    ("facts", ("thread",)),
+    ("facts", ("sender",)),
+    ("facts", ("sender_domain", "display_name")),
+    ("facts", ("campaign",)),
+    ("facts", ("link_domain", "attachment")),
+)
+_FACTS_WITHOUT_LABELS = tuple(name for name in QUANTITIES if not name.startswith("labelled"))
+_RINGS = ((W_1D, W_7D, W_30D), (W_1H, W_1D), (W_ODD, W_7D, W_90D, W_365D), (W_180D,))
+
+_Bin = Literal["hour", "weekday"]
 
 
 def view_of(piece: int) -> ActivityView:
     """A small view: any emission, a few aggregates of any kind, and features over any windows."""
     choose = Pieces(piece)
-    emission: Emission = choose.one_of(tuple(_KEYS))
+    emission, keys = choose.one_of(_KEYS)
     measures = [Measure("count"), *(_measure(choose, f"m{i}") for i in range(choose.below(3)))]
-    kinds: tuple[Literal["first", "last"], ...] = ("first", "last")
-    extremes = tuple(Extreme(f"x{i}", choose.one_of(kinds), _where(choose)) for i in range(choose.below(3)))
-    members: tuple[Literal["sender", "recipients"], ...] = ("recipients", "sender")
-    distincts = tuple(Distinct(f"d{i}", choose.one_of(members), _where(choose)) for i in range(choose.below(3)))
+    ends: tuple[Literal["first", "last"], ...] = ("first", "last")
+    extremes = [
+        Extreme(f"x{i}", choose.one_of(ends), _where(choose), choose.one_of(("", *_FACTS_WITHOUT_LABELS)))
+        for i in range(choose.below(3))
+    ]
+    distincts = tuple(Distinct(f"d{i}", _member(choose), _where(choose)) for i in range(choose.below(3)))
+    sides: tuple[Literal["min", "max"], ...] = ("min", "max")
+    peaks = tuple(
+        Peak(f"p{i}", choose.one_of(sides), choose.one_of(_FACTS_WITHOUT_LABELS), _where(choose))
+        for i in range(choose.below(3))
+    )
+    recents = tuple(
+        Recent(f"s{i}", _member(choose), choose.one_of((3, 1, 8)), _where(choose)) for i in range(choose.below(3))
+    )
     features = [Feature("seen", History(), "seen before", "flag")]
     for i, measure in enumerate(measures):
         windows = (*WINDOWS, *MATURED_WINDOWS)
@@ -181,75 +284,56 @@ def view_of(piece: int) -> ActivityView:
         prior = choose.one_of(((0.0, 0.0), (0.25, 1.5)))
         ratio = Ratio(measure.name, choose.one_of(measures).name, choose.one_of(windows[::-1]), prior)
         features.append(Feature(f"r{i}", ratio, "share", "share"))
-    for i, distinct in enumerate(distincts):
-        features.append(Feature(f"u{i}", Total(distinct.name, choose.one_of(WINDOWS)), "different", "names"))
-        features.append(Feature(f"v{i}", Total(distinct.name, choose.one_of(WINDOWS)), "different", "names"))
-    features += [Feature(f"a{i}", Age(extreme.name), "since", "days") for i, extreme in enumerate(extremes)]
+    for counted in (*(distinct.name for distinct in distincts), *(peak.name for peak in peaks)):
+        for i in range(2):
+            features.append(Feature(f"{counted}_{i}", Total(counted, choose.one_of(WINDOWS)), "total", "1"))
+    for distinct in distincts:
+        share = Ratio(distinct.name, choose.one_of(measures).name, choose.one_of(WINDOWS))
+        features.append(Feature(f"{distinct.name}_share", share, "share", "share"))
+    for i, extreme in enumerate(extremes):
+        features.append(Feature(f"a{i}", Age(extreme.name), "since", "days"))
+        if extreme.of:
+            features.append(Feature(f"h{i}", Held(extreme.name), "held", "1"))
+    for i, recent in enumerate(recents):
+        features.append(Feature(f"o{i}", Match(recent.name, choose.one_of((W_ALL, *WINDOWS))), "overlap", "share"))
+    if choose.below(2):
+        extremes.append(Extreme("began", "first", _where(choose)))
+        window, baseline = choose.one_of((W_1D, W_1H, W_7D, W_ODD)), choose.one_of((W_30D, W_365D, W_180D, W_90D))
+        surge = Surge(choose.one_of(measures).name, window, baseline, "began")
+        features.append(Feature("surge", surge, "surge", "standard deviations"))
+    if choose.below(2):
+        rings = Decayed(choose.one_of(measures).name, choose.one_of((DAY_US, 9 * DAY_US + 1)), choose.one_of(_RINGS))
+        features.append(Feature("decayed", rings, "decayed", "1"))
+    if choose.below(2):
+        bins: tuple[_Bin, ...] = ("hour", "weekday")
+        by = choose.one_of(bins)
+        measures += profile_of("when", by, _where(choose))
+        features.append(Feature("unusual", Unusual("when", by, choose.one_of(WINDOWS)), "unusual", "0..1"))
     return ActivityView(
         name="made_up",
         version=1,
         owner="tests",
         description="made up",
-        keys=_KEYS[emission],
+        keys=keys,
         emission=emission,
         measures=tuple(measures),
-        extremes=extremes,
+        extremes=tuple(extremes),
         distincts=distincts,
         features=tuple(dict.fromkeys(features)),
+        peaks=peaks,
+        recents=recents,
     )
 
 
 def _where(choose: Pieces) -> tuple[str, ...]:
-    return tuple(choose.one_of(FLAGS) for _ in range(choose.one_of((0, 1, 1, 2))))
+    return tuple(choose.one_of(FLAGS) for _ in range(choose.one_of((0, 1, 0, 1, 0, 2))))
+
+
+def _member(choose: Pieces) -> str:
+    return choose.one_of(("recipients", "sender", *MEMBERS))
 
 
 def _measure(choose: Pieces, name: str) -> Measure:
     quantity = choose.one_of(("", "size_bytes", "", *QUANTITIES))
     on: Literal["message", "label"] = "label" if quantity.startswith("labelled") else "message"
     return Measure(name, quantity, _where(choose), on)
-
-
-Request = tuple[str, tuple[str, ...], int, int]
-"""A read: tenant, key, time in microseconds UTC, seq."""
-
-
-def fold_rows_of(
-    view: ActivityView, events: Sequence[Event], requests: Sequence[Request]
-) -> tuple[FoldRows, list[Request]]:
-    """Events and reads as the rows that `AsOf` takes, keys in the order of their names; the reads in row order."""
-    happened = [
-        ((event.tenant, *key), event.seq, 1, event.received_at_us, (event, forward))
-        for event in events
-        for key, forward in keys_of(view.emission, event)
-    ]
-    asked = [((tenant, *key), seq, 0, at_us, None) for tenant, key, at_us, seq in requests]
-    rows = sorted([*happened, *asked], key=lambda row: row[:3])
-    names = {name: index for index, name in enumerate(sorted({row[0] for row in rows}))}
-    deltas = np.zeros((len(rows), len(view.measures)), dtype=np.int64)
-    extremes = np.zeros((len(rows), len(view.extremes)), dtype=np.bool_)
-    distincts: tuple[list[list[str] | None], ...] = tuple([None] * len(rows) for _ in view.distincts)
-    for i, row in enumerate(rows):
-        if row[4] is None:
-            continue
-        event, forward = row[4]
-        flags = flags_of(event, forward)
-        for j, measure in enumerate(view.measures):
-            if measure.on == event.kind and all(flags[flag] for flag in measure.where):
-                deltas[i, j] = getattr(event, measure.of) if measure.of else 1
-        if event.kind != "message":
-            continue
-        for j, extreme in enumerate(view.extremes):
-            extremes[i, j] = all(flags[flag] for flag in extreme.where)
-        for j, distinct in enumerate(view.distincts):
-            if all(flags[flag] for flag in distinct.where):
-                distincts[j][i] = [event.sender] if distinct.of == "sender" else list(event.recipients)
-    fold_rows = FoldRows(
-        key=np.array([names[row[0]] for row in rows], dtype=np.int64),
-        seq=np.array([row[1] for row in rows], dtype=np.int64),
-        time_us=np.array([row[3] for row in rows], dtype=np.int64),
-        request=np.array([row[2] == 0 for row in rows], dtype=np.bool_),
-        deltas=deltas,
-        extremes=extremes,
-        distincts=distincts,
-    )
-    return fold_rows, [(row[0][0], row[0][1:], row[3], row[1]) for row in rows if row[2] == 0]

@@ -1,155 +1,200 @@
 """A view's values counted again from raw events, slowly: what every faster path is held against.
 
-It shares the definitions of events, windows and views with the rest, and none of their code.
+It shares the data classes of events, windows and views with the rest, and none of their code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
-from mailwarden.domain.events import Event
-from mailwarden.domain.views import ActivityView, Age, Distinct, Extreme, History, Measure, Ratio, Total
+from mailwarden.domain.events import Event, Way
+from mailwarden.domain.views import (
+    ActivityView,
+    Age,
+    Decayed,
+    Distinct,
+    Extreme,
+    Feature,
+    Held,
+    History,
+    Match,
+    Measure,
+    Peak,
+    Ratio,
+    Recent,
+    Surge,
+    Total,
+    Unusual,
+)
 from mailwarden.domain.windows import Window
+from mailwarden.testing.naive_facts import all_true, hour_name, members, quantity, stand_in, ways_to, weekday_name
 
-_LATENESS_US = 24 * 3600 * 1_000_000
 _DAY_US = 24 * 3600 * 1_000_000
+_LATENESS_US = _DAY_US
+_HOURS = [f"hour_{hour:02}" for hour in range(0, 24, 3)]
+_WEEKDAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 
-_Row = tuple[Event, bool]
+_Row = tuple[Event, Way]
 
 
 def recount(
-    view: ActivityView, events: Iterable[Event], key: tuple[str, ...], tenant: str, at_us: int, seq: int
+    view: ActivityView,
+    events: Iterable[Event],
+    key: tuple[str, ...],
+    tenant: str,
+    at_us: int,
+    seq: int,
+    own: Mapping[str, Iterable[str]] | None = None,
 ) -> dict[str, float | None]:
     """Each feature of a view for a key, as of a time and a sequence number; None for null.
 
     events: of any tenants, in any order, each once. key: the names after the tenant, in the order of `view.keys`.
-    at_us: microseconds UTC. Only events with a smaller seq count. Distinct counts are exact here.
+    at_us: microseconds UTC. Only events with a smaller seq count. own: by fact of `MEMBERS`, the set of the message
+    that asks, for matches. Distinct counts are exact here.
     """
     rows = [
-        (event, forward)
+        (event, way)
         for event in events
         if event.tenant == tenant and event.seq < seq
-        for forward in _ways(view, event, key)
+        for way in ways_to(view, event, key)
     ]
     if not rows:
         return {feature.name: 0.0 if isinstance(feature.expression, History) else None for feature in view.features}
-    newest = max(event.received_at_us for event, _ in rows)
-    answered_for = max(at_us, newest - _LATENESS_US)
-    measures = {measure.name: measure for measure in view.measures}
-    distincts = {distinct.name: distinct for distinct in view.distincts}
-    extremes = {extreme.name: extreme for extreme in view.extremes}
+    counting = _Counting(view, rows, at_us, own or {})
+    return {feature.name: counting.value(feature) for feature in view.features}
 
-    def total(name: str, window: Window) -> int:
-        inside = [row for row in rows if _inside(row[0].received_at_us, window, answered_for)]
-        if name in measures:
-            return sum(_change(measures[name], *row) for row in inside)
-        return len({value for row in inside for value in _members(distincts[name], *row)})
 
-    values: dict[str, float | None] = {}
-    for feature in view.features:
+class _Counting:
+    """The rows of one key that a read may see, counted again for each thing that is asked of them."""
+
+    def __init__(self, view: ActivityView, rows: Sequence[_Row], at_us: int, own: Mapping[str, Iterable[str]]) -> None:
+        self.view, self.rows, self.at_us, self.own = view, rows, at_us, own
+        newest = max(event.received_at_us for event, _ in rows)
+        self.answered_for = max(at_us, newest - _LATENESS_US)
+        self.aggregates: dict[str, Measure | Peak | Extreme | Distinct | Recent] = {
+            aggregate.name: aggregate
+            for kind in (view.measures, view.peaks, view.extremes, view.distincts, view.recents)
+            for aggregate in kind
+        }
+
+    def value(self, feature: Feature) -> float | None:
         match feature.expression:
-            case Total(aggregate, window):
-                values[feature.name] = float(total(aggregate, window))
-            case Ratio(numerator, denominator, window, (good, bad)):
-                below = total(denominator, window) + (good + bad)
-                values[feature.name] = (total(numerator, window) + good) / below if below else None
-            case Age(extreme):
-                moment = _moment(extremes[extreme], rows)
-                values[feature.name] = None if moment is None else max(at_us - moment, 0) / _DAY_US
             case History():
-                values[feature.name] = 1.0
-    return values
+                return 1.0
+            case Total(name, window):
+                return self._total(name, window)
+            case Ratio(numerator, denominator, window, (good, bad)):
+                below = self._number(denominator, window) + (good + bad)
+                return (self._number(numerator, window) + good) / below if below else None
+            case Age(name):
+                row = self._extreme_row(name)
+                # Not divided by a day: that differs in the last bit.
+                return None if row is None else max(self.at_us - row.received_at_us, 0) * (1.0 / _DAY_US)
+            case Held(name):
+                row, extreme = self._extreme_row(name), self.aggregates[name]
+                assert isinstance(extreme, Extreme)
+                return None if row is None else float(quantity(row, extreme.of))
+            case Surge():
+                return self._surge(feature.expression)
+            case Unusual(profile, by, window):
+                flags, mine = (_HOURS, hour_name) if by == "hour" else (_WEEKDAYS, weekday_name)
+                bins = {flag: self._count(f"{profile}_{flag}", window) for flag in flags}
+                n = sum(bins.values())
+                return None if n == 0 else 1 - (bins[mine(self.at_us)] + 1) / (n + len(flags))
+            case Decayed():
+                return self._decayed(feature.expression)
+            case Match(name, window):
+                return self._match(name, window)
+        raise AssertionError(feature)
+
+    def _inside(self, window: Window) -> list[_Row]:
+        return [row for row in self.rows if inside(row[0].received_at_us, window, self.answered_for)]
+
+    def _messages(self, where: Sequence[str], rows: Sequence[_Row]) -> list[Event]:
+        return [event for event, way in rows if event.kind == "message" and all_true(where, event, way)]
+
+    def _total(self, name: str, window: Window) -> float | None:
+        peak = self.aggregates[name]
+        if not isinstance(peak, Peak):
+            return float(self._number(name, window))
+        found = [quantity(event, peak.of) for event in self._messages(peak.where, self._inside(window))]
+        if not found:
+            return None
+        return float(min(found) if peak.kind == "min" else max(found))
+
+    def _number(self, name: str, window: Window) -> int:
+        distinct = self.aggregates[name]
+        if not isinstance(distinct, Distinct):
+            return self._count(name, window)
+        found = self._messages(distinct.where, self._inside(window))
+        return len({member for event in found for member in members(event, distinct.of)})
+
+    def _count(self, name: str, window: Window) -> int:
+        measure = self.aggregates[name]
+        assert isinstance(measure, Measure)
+        return sum(
+            quantity(event, measure.of) if measure.of else 1
+            for event, way in self._inside(window)
+            if event.kind == measure.on and all_true(measure.where, event, way)
+        )
+
+    def _extreme_row(self, name: str) -> Event | None:
+        extreme = self.aggregates[name]
+        assert isinstance(extreme, Extreme)
+        found = sorted(self._messages(extreme.where, self.rows), key=lambda event: (event.received_at_us, event.seq))
+        if not found:
+            return None
+        return found[0] if extreme.kind == "first" else found[-1]
+
+    def _surge(self, surge: Surge) -> float | None:
+        began = self._extreme_row(surge.since)
+        length = surge.window.length_us
+        assert length is not None
+        if began is None:
+            return None
+        life = max(self.at_us - began.received_at_us, 0)
+        before = (life if surge.baseline.length_us is None else min(surge.baseline.length_us, life)) - length
+        if before < length:
+            return None
+        n = self._count(surge.measure, surge.window)
+        rest = max(self._count(surge.measure, surge.baseline) - n, 0)
+        expected = rest * (length / before)
+        return (n - expected) / math.sqrt(expected + 1)
+
+    def _decayed(self, decayed: Decayed) -> float:
+        value, inner, inner_length = 0.0, 0, 0
+        for window in decayed.windows:
+            assert window.length_us is not None
+            middle = (inner_length + window.length_us) / 2
+            n = self._count(decayed.measure, window)
+            value += (n - inner) * 2.0 ** -(middle / decayed.half_life_us)
+            inner, inner_length = n, window.length_us
+        return value
+
+    def _match(self, name: str, window: Window) -> float | None:
+        recent = self.aggregates[name]
+        assert isinstance(recent, Recent)
+        last_used: dict[frozenset[int], tuple[int, int]] = {}
+        for event in self._messages(recent.where, self.rows):
+            used = stand_in(members(event, recent.of))
+            if used:
+                moment = (event.received_at_us, event.seq)
+                last_used[used] = max(moment, last_used.get(used, moment))
+        latest = sorted(last_used, key=lambda used: last_used[used], reverse=True)[: recent.keep]
+        kept = [used for used in latest if inside(last_used[used][0], window, self.answered_for)]
+        own = stand_in(self.own.get(recent.of, ()))
+        if not own or not kept:
+            return None
+        return max(len(own & used) / len(own | used) for used in kept)
 
 
-def _ways(view: ActivityView, event: Event, key: tuple[str, ...]) -> list[bool]:
-    ways = []
-    if view.emission in ("participants", "participant_domains"):
-        by_domain = view.emission == "participant_domains"
-        (name,) = key
-        if name and name == (event.sender_domain if by_domain else event.sender):
-            ways.append(True)
-        if event.direction == "outbound":
-            written_to = event.recipient_domains if by_domain else event.recipients
-            ways += [False for other in written_to if other == name]
-    elif view.emission == "recipients":
-        ways += [True for recipient in event.recipients if (recipient,) == key]
-    elif event.sender:
-        ways += [True for recipient in event.recipients if (event.sender, recipient) == key]
-        ways += [False for recipient in event.recipients if (recipient, event.sender) == key]
-    return ways
+def inside(time_us: int, window: Window, at_us: int) -> bool:
+    """Whether an event at a time stands in a window that is looked through at another; microseconds UTC."""
 
-
-def _inside(time_us: int, window: Window, at_us: int) -> bool:
     def floor(moment: int) -> int:
         return moment - moment % window.hop_us
 
     if window.length_us is not None and time_us < floor(at_us - window.length_us):
         return False
     return not window.until_us or time_us < floor(at_us - window.until_us)
-
-
-def _all_true(where: Sequence[str], event: Event, forward: bool) -> bool:
-    for flag in where:
-        match flag:
-            case "forward":
-                holds = forward
-            case "reverse":
-                holds = not forward
-            case "inbound" | "outbound" | "internal":
-                holds = event.direction == flag
-            case "has_link":
-                holds = event.has_link
-            case "has_attachment":
-                holds = event.has_attachment
-            case "authenticated":
-                holds = event.authenticated is not None and event.authenticated
-            case "unauthenticated":
-                holds = event.authenticated is not None and not event.authenticated
-            case "reply_to_differs":
-                holds = event.reply_to_differs is not None and event.reply_to_differs
-            case _:
-                raise AssertionError(flag)
-        if not holds:
-            return False
-    return True
-
-
-def _change(measure: Measure, event: Event, forward: bool) -> int:
-    if event.kind != measure.on or not _all_true(measure.where, event, forward):
-        return 0
-    match measure.of:
-        case "":
-            return 1
-        case "size_bytes":
-            return event.size_bytes
-        case "url_count":
-            return event.url_count
-        case "attachment_count":
-            return event.attachment_count
-        case "labelled_bad":
-            return event.labelled_bad
-        case "labelled_attack":
-            return event.labelled_attack
-        case "labelled_good":
-            return event.labelled_good
-        case _:
-            raise AssertionError(measure.of)
-
-
-def _members(distinct: Distinct, event: Event, forward: bool) -> set[str]:
-    if event.kind != "message" or not _all_true(distinct.where, event, forward):
-        return set()
-    named = {event.sender} if distinct.of == "sender" else set(event.recipients)
-    # A name that is empty is nobody's.
-    return named - {""}
-
-
-def _moment(extreme: Extreme, rows: Sequence[_Row]) -> int | None:
-    moments = [
-        event.received_at_us
-        for event, forward in rows
-        if event.kind == "message" and _all_true(extreme.where, event, forward)
-    ]
-    if not moments:
-        return None
-    return min(moments) if extreme.kind == "first" else max(moments)

@@ -1,0 +1,135 @@
+"""What a comparison of logged vectors with history found, a line a view and a line a feature."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSkew:
+    """One feature's comparison.
+
+    compared: values held against the recomputed one at the logged seq. with_history: of these, how many had an
+    event of their key behind them. mismatches: not equal to the last bit, or null on one side only; of these
+    null_logged were null where there is a value, null_recomputed the other way round.
+    stale: values that an up-to-date store would have given otherwise (freshness loss, not skew).
+    """
+
+    view: str
+    feature: str
+    compared: int
+    with_history: int
+    mismatches: int
+    null_logged: int
+    null_recomputed: int
+    stale: int
+
+
+@dataclass(frozen=True, slots=True)
+class ViewSkew:
+    """One view's rows and their kinds of missing.
+
+    rows: of the vector log, for any version of the view. compared: held against history; unavailable: logged without
+    an online store; other_versions: by version, rows of versions that the view of today cannot recompute, 0 for rows
+    that do not say; unknown: rows whose message the event log does not hold. They add up to `rows`.
+    statuses: of the compared rows, as logged. status_mismatches: rows whose kind of missing, or last seq, is not what
+    history says. behind: rows whose state lacked an event that came before the message (freshness loss).
+    """
+
+    view: str
+    rows: int
+    compared: int
+    unavailable: int
+    unknown: int
+    other_versions: Mapping[int, int]
+    statuses: Mapping[str, int]
+    status_mismatches: int
+    behind: int
+
+
+@dataclass(frozen=True, slots=True)
+class SkewReport:
+    """The comparison of all logged vectors.
+
+    vectors: rows of the vector log. examples: a few mismatches, with the row's seq, logged and recomputed values; no
+    address.
+    """
+
+    vectors: int
+    views: tuple[ViewSkew, ...]
+    features: tuple[FeatureSkew, ...]
+    examples: tuple[dict[str, Any], ...] = field(default=())
+
+    @property
+    def compared_values(self) -> int:
+        """Values compared, all views and features."""
+        return sum(line.compared for line in self.features)
+
+    @property
+    def values_with_history(self) -> int:
+        """Values compared whose key had history."""
+        return sum(line.with_history for line in self.features)
+
+    @property
+    def mismatches(self) -> int:
+        """Values that differ."""
+        return sum(line.mismatches for line in self.features)
+
+    @property
+    def status_mismatches(self) -> int:
+        """Rows of views whose kind of missing, or last seq, differs."""
+        return sum(line.status_mismatches for line in self.views)
+
+    @property
+    def stale_values(self) -> int:
+        """Values that lagging writers changed."""
+        return sum(line.stale for line in self.features)
+
+    @property
+    def unavailable(self) -> int:
+        """Rows of views that were logged without an online store, not compared."""
+        return sum(line.unavailable for line in self.views)
+
+    @property
+    def unknown(self) -> int:
+        """Rows of the vector log whose message the event log does not hold."""
+        return max((line.unknown for line in self.views), default=0)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether there was something to compare, and all of it is what history says."""
+        return bool(self.compared_values) and not (self.mismatches or self.status_mismatches or self.unknown)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON values, totals first."""
+        return {
+            **self.totals(),
+            "rows_of_other_versions": {
+                line.view: {str(version): rows for version, rows in line.other_versions.items()}
+                for line in self.views
+                if line.other_versions
+            },
+            "views": [_plain(line) for line in self.views],
+            "features": [asdict(line) for line in self.features],
+            "examples": list(self.examples),
+        }
+
+    def totals(self) -> dict[str, int]:
+        """The figures of the whole, by name."""
+        return {
+            "vectors": self.vectors,
+            "unavailable": self.unavailable,
+            "unknown": self.unknown,
+            "compared_values": self.compared_values,
+            "values_with_history": self.values_with_history,
+            "mismatches": self.mismatches,
+            "status_mismatches": self.status_mismatches,
+            "stale_values": self.stale_values,
+        }
+
+
+def _plain(line: ViewSkew) -> dict[str, Any]:
+    versions = {str(version): rows for version, rows in line.other_versions.items()}
+    return {**asdict(line), "other_versions": versions, "statuses": dict(line.statuses)}

@@ -1,0 +1,79 @@
+"""Runs a content view's function in another world: another clock, zone, hash seed and environment, and no network.
+
+Started by `check_leaks` as a process of its own: what it patches must be in place before the function is imported.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib
+import pickle
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+LATER_SECONDS = 400 * 86_400 + 40_380
+"""How much later it is there: more than a year, and another hour of the day and day of the week."""
+
+
+def main() -> None:
+    """Read (module, name of the function, messages) from stdin; write a value or the words of an error for each."""
+    module, name, messages = pickle.load(sys.stdin.buffer)
+    answer = sys.stdout.buffer
+    # What the function prints must not be taken for its answer.
+    sys.stdout = sys.stderr
+    _set_the_clock()
+    _cut_the_network()
+    compute: Any = importlib.import_module(module)
+    for part in name.split("."):
+        compute = getattr(compute, part)
+    pickle.dump([_call(compute, message) for message in messages], answer)
+
+
+def _call(compute: Callable[[Any], Any], message: Any) -> tuple[Any, str]:
+    try:
+        return dict(compute(message)), ""
+    except Exception as error:
+        return None, repr(error)
+
+
+def _set_the_clock() -> None:
+    real, real_ns = time.time, time.time_ns
+
+    class Date(datetime.date):
+        @classmethod
+        def today(cls) -> Any:
+            return cls.fromtimestamp(real() + LATER_SECONDS)
+
+    class Moment(datetime.datetime):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> Any:
+            return cls.fromtimestamp(real() + LATER_SECONDS, tz)
+
+        @classmethod
+        def utcnow(cls) -> Any:
+            return cls.fromtimestamp(real() + LATER_SECONDS, datetime.UTC).replace(tzinfo=None)
+
+        @classmethod
+        def today(cls) -> Any:
+            return cls.now()
+
+    time.time = lambda: real() + LATER_SECONDS
+    time.time_ns = lambda: real_ns() + LATER_SECONDS * 1_000_000_000
+    datetime.date = Date  # type: ignore[misc]
+    datetime.datetime = Moment  # type: ignore[misc]
+
+
+def _cut_the_network() -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise OSError("a feature may not ask the network")
+
+    socket.socket.connect = refuse  # type: ignore[method-assign]
+    socket.create_connection = refuse
+    socket.getaddrinfo = refuse
+
+
+if __name__ == "__main__":
+    main()
