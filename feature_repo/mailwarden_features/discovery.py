@@ -15,7 +15,9 @@ from mailwarden.domain.layout import layout_of
 from mailwarden.domain.views import ActivityView, Feature
 from mailwarden.errors import ContractError, NotFound
 
-_HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
+"""Where the folders of views lie."""
+
 _PACKAGE = "mailwarden_features"
 
 
@@ -64,7 +66,7 @@ class FeatureRepository:
         return self.feature(full_name).dtype
 
 
-def discover(root: Path = _HERE, package: str = _PACKAGE) -> FeatureRepository:
+def discover(root: Path = FOLDER, package: str = _PACKAGE) -> FeatureRepository:
     """Every view under a folder.
 
     root: folder of the views' folders; package: the name that it is imported under.

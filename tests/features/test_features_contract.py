@@ -7,11 +7,31 @@ import pytest
 
 from mailwarden.domain.content import ContentFeature, ContentValue, ContentView
 from mailwarden.domain.message import Envelope, Message
-from mailwarden.domain.views import ActivityView, Feature, Measure, Ratio, Total
-from mailwarden.domain.windows import DAY_US, W_ALL, Window
+from mailwarden.domain.views import (
+    ActivityView,
+    Age,
+    Decayed,
+    Distinct,
+    Extreme,
+    Feature,
+    Held,
+    History,
+    Match,
+    Measure,
+    Peak,
+    Ratio,
+    Recent,
+    Surge,
+    Total,
+    Unusual,
+)
+from mailwarden.domain.windows import DAY_US, W_7D, W_30D, W_ALL, W_MATURED, Window
 from mailwarden.ingest.parse import parse_message
-from mailwarden.testing.check_view import check_view, empty_message
+from mailwarden.testing.check_leaks import check_folder
+from mailwarden.testing.check_view import check_names, check_view, empty_message
+from mailwarden_detectors import discover as discover_detectors
 from mailwarden_features import discover
+from mailwarden_features.discovery import FOLDER
 
 HTML = b"""From: "Billing" <billing@parts.example>
 To: lee@corp.example
@@ -50,7 +70,12 @@ REPOSITORY = discover()
 
 @pytest.mark.parametrize("name", [view.name for view in REPOSITORY.views])
 def test_every_view_that_is_there_keeps_its_contract(name: str) -> None:
-    assert [str(problem) for problem in check_view(REPOSITORY.by_name(name), MESSAGES)] == []
+    problems = check_view(REPOSITORY.by_name(name), MESSAGES) + check_folder(FOLDER / name)
+    assert [str(problem) for problem in problems] == []
+
+
+def test_no_name_is_used_twice() -> None:
+    assert check_names(REPOSITORY.views, discover_detectors()) == []
 
 
 @pytest.mark.parametrize("name", [view.name for view in REPOSITORY.views])
@@ -63,14 +88,44 @@ def test_feast_holds_every_feature_with_its_words(name: str) -> None:
         field = fields[feature.name]
         assert field.description == feature.description
         assert field.tags["unit"] == feature.unit and field.tags["null"] == feature.null
-        if isinstance(feature, Feature) and feature.window is not None:
-            assert field.tags["window"] == feature.window.name and field.tags["hop"]
+        if isinstance(feature, Feature) and feature.windows:
+            assert field.tags["window"] == ", ".join(window.name for window in feature.windows) and field.tags["hop"]
 
 
-def activity() -> ActivityView:
-    view = REPOSITORY.by_name("sender_activity")
-    assert isinstance(view, ActivityView)
-    return view
+def activity(**changes: object) -> ActivityView:
+    """A small view that keeps its contract, but for the changes."""
+    view = ActivityView(
+        name="sender_sample",
+        version=1,
+        owner="team",
+        description="A sample.",
+        keys=("sender",),
+        emission="participants",
+        measures=(
+            Measure("messages"),
+            Measure("with_link", where=("forward", "has_link")),
+            Measure("bad", of="labelled_bad", on="label"),
+        ),
+        extremes=(Extreme("first_sent", "first", where=("forward",)),),
+        distincts=(Distinct("recipients", of="recipients"),),
+        features=(
+            Feature("history", History(), "Seen before.", "0 or 1"),
+            Feature("messages_all", Total("messages", W_ALL), "Messages.", "messages"),
+            Feature("links_30d", Ratio("with_link", "messages", W_30D), "Links.", "0..1", "none in the window"),
+            Feature("days_known", Age("first_sent"), "Since the first.", "days", "it never sent anything"),
+            Feature("recipients_all", Total("recipients", W_ALL), "Recipients.", "addresses"),
+            Feature("bad_rate", Ratio("bad", "messages", W_MATURED, (1.0, 9.0)), "Bad ones.", "0..1"),
+        ),
+    )
+    return replace(view, **changes)  # type: ignore[arg-type]
+
+
+def _having(expression: object, name: str = "odd", null: str = "none", **aggregates: object) -> ActivityView:
+    """The sample with one more feature, and with further aggregates by field."""
+    view = activity()
+    more = {field: (*getattr(view, field), *found) for field, found in aggregates.items()}  # type: ignore[misc]
+    feature = Feature(name, expression, "An odd one.", "odds", null)  # type: ignore[arg-type]
+    return replace(view, features=(*view.features, feature), **more)
 
 
 def _with_feature(index: int, **changes: object) -> ActivityView:
@@ -104,6 +159,34 @@ def _with_feature(index: int, **changes: object) -> ActivityView:
         (_with_feature(1, expression=Total("messages", Window("w", DAY_US, 2 * DAY_US))), "shorter than its hop"),
         (_with_feature(1, expression=Total("messages", Window("w", DAY_US, DAY_US, DAY_US))), "no event"),
         (_with_feature(1, expression=Ratio("with_link", "messages", W_ALL, (-1.0, 0.0))), "negative"),
+        (activity(emission="facts", keys=("recipient",)), "one of many"),
+        (activity(emission="facts", keys=("label",)), "no fact of a message"),
+        (activity(emission="facts", keys=("sender", "sender")), "twice"),
+        (_having(Total("both", W_ALL), measures=(Measure("both", where=("inbound", "outbound")),)), "never see an"),
+        (_having(Total("odd", W_ALL), measures=(Measure("odd", where=("reverse", "inbound")),)), "never see an event"),
+        (_having(Total("messages", W_7D), name="odd_30d"), "its name says 30d"),
+        (_having(Surge("messages", W_30D, W_30D, "first_sent")), "longer one"),
+        (
+            _having(Surge("messages", W_7D, W_30D, "latest"), extremes=(Extreme("latest", "last"),)),
+            "no first extreme",
+        ),
+        (_having(Unusual("hours", "hour", W_ALL)), "profile_of('hours', 'hour')"),
+        (_having(Decayed("messages", DAY_US, (W_30D, W_7D))), "from the shortest to the longest"),
+        (_having(Decayed("messages", DAY_US, (W_ALL,))), "with a lower edge"),
+        (_having(Decayed("messages", 0, (W_7D,))), "half life"),
+        (_having(Match("structures", W_MATURED), recents=(Recent("structures", "structure", 4),)), "upper edge"),
+        (_having(Held("sizes"), extremes=(Extreme("sizes", "last"),)), "keeps no value"),
+        (_having(Age("sizes"), extremes=(Extreme("sizes", "last", of="size_bytes"),)), "leave `of` out"),
+        (activity(peaks=(Peak("largest", "max", of="size_bytes"),)), "'largest'"),
+        (activity(recents=(Recent("structures", "structure", 4),)), "'structures'"),
+        (_having(Match("many"), recents=(Recent("many", "recipients", 65),)), "keep 1 to 64"),
+        (
+            _having(
+                Match("few"),
+                recents=(Recent("few", "recipients", 64), Recent("many", "recipient_domains", 64)),
+            ),
+            "may take",
+        ),
     ],
 )
 def test_a_broken_view_is_told_so_in_words(view: ActivityView, words: str) -> None:

@@ -8,6 +8,7 @@ from mailwarden.domain.windows import DAY_US, Window
 MEASURES = (
     Measure("messages"),
     Measure("inbound", where=("inbound",)),
+    Measure("first_contacts", where=("first_contact",)),
     Measure("with_link", where=("has_link",)),
     Measure("with_attachment", where=("has_attachment",)),
     Measure("unauthenticated", where=("unauthenticated",)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mailwarden.domain.views import ActivityView, Age, Feature, History, Ratio, Total
+from mailwarden.domain.views import ActivityView, Age, Feature, History, Ratio, Surge, Total
 from mailwarden.domain.windows import W_1D, W_7D, W_30D, W_30D_COARSE, W_ALL, W_MATURED
 from mailwarden.stores.feast.objects import feature_view_of
 from mailwarden_features.recipient_activity.transform import (
@@ -20,7 +20,7 @@ _LABEL_ONLY = "never: whoever was seen was sent a message"
 
 VIEW = ActivityView(
     name="recipient_activity",
-    version=1,
+    version=2,
     owner="recipient-intelligence",
     description="What a recipient's address is sent, by how many, and how much of it was labelled bad.",
     keys=("recipient",),
@@ -34,6 +34,14 @@ VIEW = ActivityView(
         Feature("messages_7d", Total("messages", W_7D), "Messages that it was sent.", "messages"),
         Feature("messages_30d", Total("messages", W_30D), "Messages that it was sent.", "messages"),
         Feature("messages_all", Total("messages", W_ALL), "Messages that it was ever sent.", "messages"),
+        Feature("volume_surge_1d", Surge("messages", W_1D, W_30D, "first_received"),
+                "Messages of a day against what its last 30 days let expect.", "standard deviations",
+                "was sent nothing a day ago or earlier, so that there is no baseline"),
+        Feature("inbound_1d", Total("inbound", W_1D), "Messages to it from outside the tenant.", "messages"),
+        Feature("first_contacts_1d", Total("first_contacts", W_1D),
+                "Messages by senders who had not written to it before.", "messages"),
+        Feature("first_contact_share_30d", Ratio("first_contacts", "messages", W_30D),
+                "Share of what it was sent by senders who had not written to it before.", "0..1", _NONE_IN_30D),
         Feature("days_known", Age("first_received"), "Since the first message to it.", "days", _LABEL_ONLY),
         Feature("days_since_last", Age("last_received"), "Since the latest message to it.", "days", _LABEL_ONLY),
         Feature("distinct_senders_30d", Total("senders", W_30D_COARSE), "Different addresses that wrote to it.",

@@ -8,6 +8,7 @@ MEASURES = (
     Measure("messages", where=("forward",)),
     Measure("reverse", where=("reverse",)),
     Measure("exchanged"),
+    Measure("replies", where=("reverse", "reply")),
     Measure("with_link", where=("forward", "has_link")),
     Measure("with_attachment", where=("forward", "has_attachment")),
     Measure("authenticated", where=("forward", "authenticated")),
@@ -17,6 +18,7 @@ MEASURES = (
 
 EXTREMES = (
     Extreme("first_sent", "first", where=("forward",)),
-    Extreme("last_sent", "last", where=("forward",)),
+    Extreme("last_sent", "last", where=("forward",), of="authentication"),
     Extreme("last_reverse", "last", where=("reverse",)),
+    Extreme("last_reply", "last", where=("reverse", "reply")),
 )

@@ -1,0 +1,44 @@
+"""display_name_activity: who else writes under the name that a message bears."""
+
+from __future__ import annotations
+
+from mailwarden.domain.views import ActivityView, Age, Feature, History, Match, Total
+from mailwarden.domain.windows import W_ALL
+from mailwarden.stores.feast.objects import feature_view_of
+from mailwarden_features.display_name_activity.transform import DISTINCTS, EXTREMES, MEASURES, RECENTS
+
+_NEVER = "never: whichever name was seen was used"
+
+VIEW = ActivityView(
+    name="display_name_activity",
+    version=1,
+    owner="sender-intelligence",
+    description="Which addresses write under a display name: a known name at an unknown address is an impostor's mark.",
+    keys=("display_name",),
+    emission="facts",
+    measures=MEASURES,
+    extremes=EXTREMES,
+    distincts=DISTINCTS,
+    recents=RECENTS,
+    features=(
+        Feature("history", History(), "The name was seen before.", "0 or 1"),
+        Feature("messages_all", Total("messages", W_ALL), "Messages ever under it.", "messages"),
+        Feature("outbound_all", Total("outbound", W_ALL), "Messages under it that the tenant sent outside.",
+                "messages"),
+        Feature("internal_all", Total("internal", W_ALL), "Messages under it from within to within the tenant.",
+                "messages"),
+        Feature("days_known", Age("first_used"), "Since the first message under it.", "days", _NEVER),
+        Feature("days_since_last", Age("last_used"), "Since the latest message under it.", "days", _NEVER),
+        Feature("distinct_senders_all", Total("senders", W_ALL), "Different addresses that ever used it.",
+                "addresses, estimated with a standard error of 1.6%"),
+        Feature("sender_match", Match("users", W_ALL), "The sender is among the 16 addresses that used it last.",
+                "0 or 1", "the message has no readable sender, or nobody who used it had one"),
+        Feature("sender_domain_match", Match("using_domains", W_ALL),
+                "The sender's registrable domain is among the 8 that it was used from last.", "0 or 1",
+                "the sender has no registrable domain, or nobody who used it had one"),
+        Feature("labelled_bad_all", Total("labelled_bad", W_ALL), "Messages under it labelled bad, as known.",
+                "messages"),
+    ),
+)  # fmt: skip
+
+feature_view = feature_view_of(VIEW)
