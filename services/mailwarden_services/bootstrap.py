@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import cached_property, partial
 
 import structlog
 from sqlalchemy import Engine
 
-from mailwarden.domain.addresses import address_domain, registrable_domain
 from mailwarden.domain.content import ContentView
 from mailwarden.domain.detector import Detector
 from mailwarden.domain.message import Envelope, Message
@@ -23,9 +23,12 @@ from mailwarden.scoring.scorer import Scorer
 from mailwarden.settings import Settings
 from mailwarden.stores.accepted import decode_accepted
 from mailwarden.stores.bundle import Bundle
+from mailwarden.stores.contacts import Contacts
 from mailwarden.stores.event_log import EventLog
 from mailwarden.stores.online.client import Client, open_client
+from mailwarden.stores.online.partition_writer import PartitionWriters
 from mailwarden.stores.online.reader import OnlineReader
+from mailwarden.stores.online.streams import Routes
 from mailwarden.stores.online.writer import OnlineWriter
 from mailwarden.stores.raw_mail import RawMail
 from mailwarden.stores.spool import Spool
@@ -36,8 +39,9 @@ from mailwarden.training.register import BUNDLE
 from mailwarden_detectors import discover as discover_detectors
 from mailwarden_features import FeatureRepository
 from mailwarden_features import discover as discover_features
-from mailwarden_services.feature_writer.status import read_lag
-from mailwarden_services.feature_writer.writer import READER_NAME, FeatureWriter, Logs
+from mailwarden_services.feature_writer.logs import Logs
+from mailwarden_services.feature_writer.status import READER_NAME, read_lag
+from mailwarden_services.feature_writer.writer import FeatureWriter
 from mailwarden_services.scoring_api.app import Service
 from mailwarden_services.scoring_api.intake import Intake
 
@@ -140,7 +144,7 @@ class Platform:
     @cached_property
     def online_writer(self) -> OnlineWriter:
         """Writer of online features."""
-        return OnlineWriter(self.redis, self.settings.project, self.activity)
+        return OnlineWriter(self.redis, self.settings.project, self.activity, self.settings.streams)
 
     def feature_writer(self) -> FeatureWriter:
         """A feature writer over the spool; one may run at a time."""
@@ -152,11 +156,26 @@ class Platform:
             labels=self.labels,
             views=self.activity,
         )
-        return FeatureWriter(
+        writers = self.partition_writers()
+        writer = FeatureWriter(
             self.settings.spool_path,
+            writers,
             self.online_writer,
+            Routes(self.settings.project, self.activity, self.settings.streams),
             logs,
             tenants=lambda: [tenant.name for tenant in self.tenants.list()],
+        )
+        return writer
+
+    def partition_writers(self, partitions: Sequence[int] | None = None) -> PartitionWriters:
+        """Writers of these partitions' streams, all by default; they take over from whoever served them before."""
+        return PartitionWriters(
+            self.redis,
+            self.settings.project,
+            self.activity,
+            self.online_writer,
+            self.events,
+            partitions=partitions,
         )
 
     def champion(self) -> Champion:
@@ -180,11 +199,6 @@ class Platform:
 def parse(raw: bytes, envelope: Envelope, trusted_authserv_ids: frozenset[str]) -> Message:
     """The platform's one parser, as stages take it."""
     return parse_message(raw, envelope, trusted_authserv_ids=trusted_authserv_ids)
-
-
-def own_domain(address: str) -> str:
-    """Registrable domain of an address, "" where it has none."""
-    return registrable_domain(address_domain(address))
 
 
 class ServingChampion:
@@ -219,6 +233,7 @@ def scoring_service(platform: Platform) -> Service:
     """The scoring API's service: reads what the spool still holds, then follows the registry while it runs."""
     settings = platform.settings
     spool = Spool(settings.spool_path, fsync=settings.spool_fsync)
+    contacts = Contacts(settings.contacts_path)
 
     def version() -> int | None:
         record = platform.registry.champion(BUNDLE)
@@ -232,21 +247,26 @@ def scoring_service(platform: Platform) -> Service:
         decisions=platform.decisions,
         labels=platform.labels,
         events=platform.events,
-        domain_of=own_domain,
+        contacts=contacts,
         stale_after_seconds=settings.stale_after_seconds,
     )
 
     @contextlib.asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
         restore(intake, settings)
+        await asyncio.to_thread(intake.learn, [tenant.name for tenant in platform.tenants.list()])
         with contextlib.suppress(NotFound):
             _ = champions.current
+        # What is loaded by now stays: the collector need not walk through it while mail waits.
+        gc.collect()
+        gc.freeze()
         follower = asyncio.create_task(champions.follow())
         try:
             yield
         finally:
             follower.cancel()
             spool.close()
+            contacts.close()
 
     return Service(
         intake=intake,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,9 @@ from mailwarden.domain.detector import Detector
 from mailwarden.domain.message import Envelope, Message
 from mailwarden.errors import DataError, NotFound
 from mailwarden.materialize.job import MaterializeReport, materialize
-from mailwarden.monitoring.skew import SkewReport, measure_skew, read_vectors
+from mailwarden.monitoring.skew import measure_skew, read_vectors
+from mailwarden.monitoring.skew_history import SkewHistory, run_of
+from mailwarden.monitoring.skew_report import SkewReport
 from mailwarden.stores.bundle import Bundle
 from mailwarden.stores.feast.store import open_feature_store
 from mailwarden.stores.spark.fold_rows import read_events
@@ -27,6 +30,8 @@ from mailwarden.training.rows import write_training_rows
 from mailwarden.training.train import TrainingOptions, train
 from mailwarden_features.feature_services import feast_objects
 from mailwarden_services.bootstrap import Platform, parse
+from mailwarden_services.teams.changes import refuse_changed
+from mailwarden_services.teams.cost import keep_rates
 
 Progress = Callable[[str], None]
 
@@ -46,18 +51,29 @@ class Loop:
         """The Spark session of this process, started when it is first needed."""
         return spark_session(self.platform.settings, "mailwarden")
 
-    def materialize(self, progress: Progress = quiet) -> MaterializeReport:
-        """Bring offline files and the online store up to the event log."""
+    def materialize(
+        self, progress: Progress = quiet, *, only: Sequence[str] = (), afresh: bool = False
+    ) -> MaterializeReport:
+        """Bring offline files and the online store up to the event log; only, afresh: see `materialize.job`.
+
+        Raises ContractError where a view changed under the version that it had, unless all is made afresh.
+        """
         platform = self.platform
+        if not afresh:
+            refuse_changed(platform.activity, platform.settings)
         trusted = {t.name: frozenset(t.trusted_authserv_ids) for t in platform.tenants.list()}
-        return materialize(
+        report = materialize(
             self.spark,
             platform.settings,
             platform.activity,
             platform.content,
             TenantParser(trusted),
             lambda what, done, total: progress(f"{what} ({done} of {total})"),
+            only=only,
+            afresh=afresh,
         )
+        keep_rates(platform.settings, report, platform.activity, platform.events)
+        return report
 
     def train(
         self,
@@ -135,7 +151,10 @@ class Loop:
         }
 
     def skew(self, progress: Progress = quiet) -> SkewReport:
-        """Recompute every logged vector and compare; raises NotFound where none was logged."""
+        """Recompute every logged vector and compare; raises NotFound where none was logged.
+
+        What was found is kept in `skew_history`.
+        """
         platform = self.platform
         logged = platform.vectors.snapshot()
         if not logged.files:
@@ -143,9 +162,13 @@ class Loop:
                 f"no feature vector was logged yet in {platform.settings.vectors_path}; score mail with "
                 "`mailwarden serve` first: each message scored logs one"
             )
-        events = read_events(self.spark, platform.events.snapshot().files)
+        log = platform.events.snapshot()
+        events = read_events(self.spark, log.files)
         vectors = read_vectors(self.spark, logged)
-        return measure_skew(events, vectors, platform.activity, platform.settings.run_path, progress)
+        report = measure_skew(events, vectors, platform.activity, platform.settings.run_path, progress)
+        run = run_of(report, at_us=time.time_ns() // 1_000, events=log.version, vectors=logged.version)
+        skew_history(platform).append(run)
+        return report
 
     def _kept(self, names: Sequence[str], without: Sequence[str]) -> tuple[tuple[int, Bundle] | None, dict[str, bytes]]:
         """Where detectors are named, the champion (version, bundle) and those of its others that stay as they are.
@@ -172,6 +195,11 @@ class Loop:
                 f"{', '.join(without) or 'no view'} left out; leave out the same views, or train all detectors"
             )
         return (champion.version, bundle), kept
+
+
+def skew_history(platform: Platform) -> SkewHistory:
+    """Where the platform keeps what its skew measurements found."""
+    return SkewHistory(platform.settings.root / "skew.jsonl")
 
 
 def _check_detectors(known: Mapping[str, type[Detector]], names: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -28,7 +29,7 @@ from mailwarden.simulation.draft import SimulatedMessage
 from mailwarden.simulation.simulate import simulate
 from mailwarden.stores.event_log import table_to_events
 from mailwarden.stores.online.client import open_client
-from mailwarden.stores.online.keys import KeyTemplate, state_field, watermark_key
+from mailwarden.stores.online.keys import KeyTemplate, state_field
 from mailwarden.stores.online.server import RedisServer
 from mailwarden.training.dataset import labelled_rows
 from mailwarden.training.register import register
@@ -159,14 +160,22 @@ class Warden:
     def writer(self, **options: Any) -> FeatureWriter:
         made = Platform(self.settings).feature_writer()
         for name, value in options.items():
-            setattr(made, name, value)
+            setattr(made.batches, name, value)
         return made
+
+    def folded_up_to(self, tenant: str = "acme") -> int:
+        """The seq up to which every partition has folded a tenant; 0 where nothing is."""
+        mark = Platform(self.settings).online_writer.generations.marks.whole(tenant)
+        return 0 if mark is None else mark.seq
 
     def drain(self, writer: FeatureWriter | None = None) -> FeatureWriter:
         """Fold and log all that the spool holds."""
         writer = writer or self.writer()
-        while writer.step():
-            pass
+        idle = 0
+        # A step without work may be one that leaves Redis alone for a moment.
+        while idle < 3:
+            idle = 0 if writer.step() else idle + 1
+            time.sleep(0.02 * (idle > 0))
         writer.flush()
         return writer
 
@@ -176,9 +185,9 @@ class Warden:
         return sorted(table_to_events(log.scan().read_all()), key=lambda event: (event.tenant, event.seq))
 
     def online(self) -> dict[bytes, dict[bytes, bytes]]:
-        """Every hash in Redis but the watermark."""
+        """Every entity's hash in Redis."""
         with open_client(self.settings.redis_url.get_secret_value(), timeout_seconds=5) as client:
-            keys = [key for key in client.scan_iter() if key != watermark_key(self.settings.project)]
+            keys = [key for key in client.scan_iter() if not key.startswith(b"mailwarden:")]
             return {key: client.hgetall(key) for key in keys}
 
     def folded(self, events: Sequence[Event]) -> dict[bytes, dict[bytes, bytes]]:
@@ -188,7 +197,7 @@ class Warden:
             states: dict[tuple[str, tuple[str, ...]], EntityState] = {}
             for event in events:
                 directions: dict[tuple[str, ...], list[bool]] = {}
-                for key, forward in keys_of(view.emission, event):
+                for key, forward in keys_of(view.emission, event, view.keys):
                     directions.setdefault(key, []).append(forward)
                 for key, forwards in directions.items():
                     state = states.setdefault((event.tenant, key), EntityState(layout_of(view)))

@@ -12,6 +12,7 @@ def test_both_joins_answer_every_request_once() -> None:
     size = historical_join.Size(requests=300, events=1_500, senders=50, domains=10, recipients=10)
     found = historical_join.measure(Settings(), size=size)
     assert found["ours"]["rows"] == found["feast_spark"]["rows"] == 300
+    assert found["rows_that_differ"] == 0 and found["windowed"]["rows"] == 300
     assert found["ours"]["seconds"] > 0 and found["feast_spark"]["seconds"] > 0
     assert len(bench_tables({"join": found})) == 1
 

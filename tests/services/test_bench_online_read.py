@@ -10,4 +10,4 @@ def test_reads_of_all_kinds_are_measured_on_one_redis() -> None:
     for name in ("bare", "ours", "ours_several", "feast_sdk", "feast_store"):
         assert 0 < found[name]["p50_ms"] <= found[name]["p99_ms"], name
     # No timed test, but these differ by more than an order of magnitude.
-    assert found["ratios"]["feast_sdk_over_ours"] > 1
+    assert found["ratios"]["p50_ms"]["feast_sdk_over_ours"] > 1

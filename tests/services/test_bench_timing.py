@@ -151,17 +151,34 @@ def test_an_unknown_part_is_refused() -> None:
 def test_tables_of_every_part() -> None:
     read = {"p50_ms": 0.1, "p99_ms": 0.2}
     load = {"messages_per_second": 100.0, "p50_ms": 5.0, "p99_ms": 9.0, "cpu_ms": {"api": 4.0, "writer": 2.0}}
-    names = ("bare", "ours", "ours_several", "feast_sdk", "feast_store")
+    names = ("bare", "bare_plain", "ours", "plain", "ours_several", "ours_cluster", "feast_sdk", "feast_store")
+    rate = {"seconds": 2.0, "rows_per_second": 10}
     figures = {
-        "online": {"features": 63, "views": 4, "reads": 10, **dict.fromkeys(names, read)},
+        "online": {
+            "features": 63,
+            "plain_features": 60,
+            "views": 4,
+            "reads": 10,
+            "bytes_a_key": {"relationship": {"with_redis": 585}},
+            **dict.fromkeys(names, read),
+        },
         "join": {
             "requests": 1,
             "events": 2,
-            "features": 63,
             "ours": {"rows": 1, "seconds": 2.0},
             "feast_spark": {"rows": 1, "seconds": 3.0},
-            "note": "",
+            "windowed": {"rows": 1, "seconds": 9.0, "features": 63},
+            "rows_that_differ": 0,
+        },
+        "load": {"keys": 20, "values": 10, "ours": rate, "feast_engine": rate},
+        "freshness": {
+            "offered_per_second": 100.0,
+            "streams": 4,
+            "messages": 9,
+            "longest_ms": 1.5,
+            "answer": read,
+            "to_folded": read,
         },
         "http": {"flat_out": load, "half_load": load, "note": ""},
     }
-    assert len(bench_tables(figures)) == 3
+    assert len(bench_tables(figures)) == len(figures)

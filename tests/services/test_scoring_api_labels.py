@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mailwarden.domain.events import Event
 from mailwarden.ingest.index import LabelEntry, LabelIndex
 from mailwarden.ingest.pipeline import ingest
 from mailwarden.ingest.sources import open_source
@@ -24,7 +25,9 @@ KNOWN = "2026-03-30T10:00:00Z"
 def labelled(warden: Any, message: SimulatedMessage, sender: str) -> tuple[float, float]:
     """(bad, good) labels that the online store has counted for a sender."""
     reader = Platform(warden.settings).online_reader
-    (found,) = reader.read([ReadRequest("acme", sender, "", (), 1_775_000_000_000_000)])
+    at_us = 1_775_000_000_000_000
+    asked = Event("acme", 0, "message", "", at_us, at_us, "envelope", "inbound", sender, "", (), ())
+    (found,) = reader.read([ReadRequest(asked)])
     values = dict(zip(reader.feature_names["sender_activity"], found.values["sender_activity"][0], strict=True))
     return float(values["labelled_bad_all"]), float(values["labelled_good_all"])
 

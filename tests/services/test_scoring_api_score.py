@@ -12,6 +12,7 @@ from mailwarden.domain.message import Envelope
 from mailwarden.simulation.draft import SimulatedMessage
 from mailwarden.stores.online.client import open_client
 from mailwarden.stores.spool_reader import SpoolReader
+from mailwarden_detectors import discover
 from mailwarden_services.feature_writer.writer import READER_NAME
 from mailwarden_services.scoring_api import app as app_module
 
@@ -46,7 +47,9 @@ def test_an_answer_says_all_that_a_caller_needs(warden: Any, simulated: Mail) ->
     assert answer["decision_id"] == "d" + answer["message_id"] and len(answer["message_id"]) == 32
     assert (answer["seq"], answer["model_version"], answer["repeated"]) == (1, 1, False)
     assert set(answer["detectors"]) == {"header_rules", "message_text", "behaviour"}
-    assert all(0.0 <= d["score"] <= 1.0 and d["model_version"] == 1 for d in answer["detectors"].values())
+    assert all(0.0 <= detector["score"] <= 1.0 for detector in answer["detectors"].values())
+    versions = {name: detector["model_version"] for name, detector in answer["detectors"].items()}
+    assert versions == {name: kind.version for name, kind in discover().items()}
     assert answer["features"] == {"as_of_seq": None, "age_seconds": None}
     assert (answer["degraded"], answer["flags"], answer["time_source"]) == (False, [], "envelope")
     assert {a["direction"] for a in answers} == {"inbound", "outbound", "internal"}

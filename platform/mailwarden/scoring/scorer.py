@@ -66,9 +66,7 @@ class Scorer:
         """
         champion = self._champions.current
         flags: list[str] = []
-        request = ReadRequest(
-            event.tenant, event.sender, event.sender_domain, event.recipients, event.received_at_us, due_seq
-        )
+        request = ReadRequest(event, due_seq)
         try:
             (vectors,) = self._reader.read([request])
         except StoreError as exc:

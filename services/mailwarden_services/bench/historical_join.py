@@ -1,4 +1,4 @@
-"""The historical join: as-of windowed features by our offline store, last values by Feast's own Spark store."""
+"""The historical join: last values as of each request by our offline store and by Feast's own, and windows by ours."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import reduce
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,18 @@ import pyarrow.dataset as ds
 from feast import Entity, FeatureStore, FeatureView, Field, RepoConfig, ValueType
 from feast.infra.offline_stores.contrib.spark_offline_store.spark import SparkOfflineStore
 from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
-from feast.types import Float64
-from pyspark.sql import DataFrame
+from feast.types import Int64
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.events import FACTS
+from mailwarden.domain.views import ActivityView, Extreme, Feature, Held
 from mailwarden.settings import Settings
 from mailwarden.stores.event_log import EventLog, events_to_table
-from mailwarden.stores.feast.objects import ENTITIES
+from mailwarden.stores.feast.objects import ENTITIES, feature_view_of
 from mailwarden.stores.feast.store import open_feature_store
-from mailwarden.stores.spark.fold_rows import SEQ, TIME, fold_rows, key_columns, read_events
+from mailwarden.stores.spark.as_of import own_column
+from mailwarden.stores.spark.fold_rows import SEQ, TIME, fold_rows, held_column, key_columns, read_events
 from mailwarden.stores.spark.session import spark_session
 from mailwarden_features import discover
 from mailwarden_services.bench.feast_redis import quiet_feast
@@ -48,21 +51,35 @@ class Size:
     recipients: int
 
 
-DEFAULT = Size(requests=10_000, events=50_000, senders=5_000, domains=1_500, recipients=500)
-FULL = Size(requests=200_000, events=2_000_000, senders=20_000, domains=5_000, recipients=2_000)
+SIZE = Size(requests=200_000, events=2_000_000, senders=20_000, domains=5_000, recipients=2_000)
 _WARM = 500
 """Requests of the untimed run before each timed one."""
 
+_QUANTITIES = ("size_bytes", "url_count", "attachment_count", "recipient_count", "authentication")
 
-def measure(settings: Settings, *, size: Size = DEFAULT, say: Say = lambda _: None) -> dict[str, Any]:
+LAST = ActivityView(
+    name="last_message",
+    version=1,
+    owner="bench",
+    description="What the last message of a sender was like: the values that an as-of join of plain columns gives.",
+    keys=("sender",),
+    emission="facts",
+    measures=(),
+    extremes=tuple(Extreme(f"last_{of}", "last", of=of) for of in _QUANTITIES),
+    distincts=(),
+    features=tuple(Feature(of, Held(f"last_{of}"), "Of the last message.", "1", "never sent") for of in _QUANTITIES),
+)
+
+
+def measure(settings: Settings, *, size: Size = SIZE, say: Say = lambda _: None) -> dict[str, Any]:
     """Seconds, rows out and their ratio, on one Spark session.
 
-    Both get the same requests (the last messages) over the same events, with the same number of features in the
-    same views, and write Parquet. Ours computes each value from the events as of the request: windows, distinct
-    counts, label rates. Feast's own looks up the last row of columns that were computed before, which costs less.
+    Both joins look up the same five columns of a sender's last message before each request, over the same events
+    and requests, write Parquet, and are held against each other value by value. Then ours answers every windowed
+    feature of every behavioural view for the same requests, which Feast's own has nothing to set against.
     settings: those of Spark; everything is kept in a temporary home.
     """
-    views = discover().activity
+    repository = discover()
     with tempfile.TemporaryDirectory(prefix="mailwarden-bench-") as folder, quiet_feast():
         home = Path(folder)
         settings = settings.model_copy(update={"home": home})
@@ -72,30 +89,51 @@ def measure(settings: Settings, *, size: Size = DEFAULT, say: Say = lambda _: No
         spark = spark_session(settings, "bench")
         regex_names = spark.conf.get(_REGEX_NAMES, "false")
         events = read_events(spark, log.snapshot().files)
-        _requests(events, size).write.parquet(str(home / "requests"))
+        write_requests(events, size, str(home / "requests"))
         requests = spark.read.parquet(str(home / "requests"))
         few = requests.where(F.col(SEQ) > size.events - _WARM)
-        refs = [f"{view.name}:{feature.name}" for view in views for feature in view.features]
-        ours = open_feature_store(settings, [*ENTITIES, *discover().feature_views.values()])
+        last = [f"{LAST.name}:{feature.name}" for feature in LAST.features]
+        windowed = [f"{view.name}:{feature.name}" for view in repository.activity for feature in view.features]
+        ours = open_feature_store(settings, [*ENTITIES, feature_view_of(LAST), *repository.feature_views.values()])
         try:
-            say("our join")
-            our_seconds, our_rows = _join(ours, few, requests, refs, home / "ours")
-            say("computing the rows that Feast's own store joins")
-            theirs = _stock_store(events, views, home)
-            say("Feast's own join")
-            their_seconds, their_rows = _join(theirs, few, requests, refs, home / "theirs")
+            say("our join of last values")
+            our_seconds, our_rows = _join(ours, few, requests, last, home / "ours")
+            say("Feast's own join of the same values")
+            theirs = _stock_store(events, home)
+            # Feast takes rows at the very time of the request, and the request is a message of the same events.
+            earlier = F.col("event_timestamp") - F.expr("interval 1 microsecond")
+            their_seconds, their_rows = _join(
+                theirs,
+                few.withColumn("event_timestamp", earlier),
+                requests.withColumn("event_timestamp", earlier),
+                last,
+                home / "theirs",
+            )
+            timed = [spark.read.parquet(str(home / whose / "timed")) for whose in ("ours", "theirs")]
+            different = _different(*timed)
+            say(f"our join of {len(windowed)} windowed features")
+            window_seconds, window_rows = _join(ours, few, requests, windowed, home / "windowed")
         finally:
             # Feast turns this on for the whole session; under it a quoted column name is a pattern.
             spark.conf.set(_REGEX_NAMES, regex_names or "false")
     return {
         "requests": size.requests,
         "events": size.events,
-        "features": len(refs),
         "ours": {"seconds": round(our_seconds, 2), "rows": our_rows},
         "feast_spark": {"seconds": round(their_seconds, 2), "rows": their_rows},
+        "rows_that_differ": different,
+        "windowed": {"seconds": round(window_seconds, 2), "rows": window_rows, "features": len(windowed)},
         "ratios": {"feast_spark_over_ours": round(their_seconds / our_seconds, 2)},
-        "note": "ours computes windowed values from the events as of each request; Feast's own joins last values",
     }
+
+
+def _different(ours: DataFrame, theirs: DataFrame) -> int:
+    """Requests whose values are not the same on both sides, or that one side lacks."""
+    names = [f"{LAST.name}__{feature.name}" for feature in LAST.features]
+    mine = ours.select(SEQ, *[F.col(name).cast("double").alias(name) for name in names])
+    other = theirs.select(SEQ, *[F.col(name).cast("double").alias(f"their_{name}") for name in names])
+    same = [F.col(name).eqNullSafe(F.col(f"their_{name}")) for name in names]
+    return int(mine.join(other, SEQ, "full").where(~reduce(Column.__and__, same)).count())
 
 
 def _batches(size: Size) -> Iterator[pa.RecordBatch]:
@@ -104,16 +142,18 @@ def _batches(size: Size) -> Iterator[pa.RecordBatch]:
         yield from events_to_table(chunk).to_batches()
 
 
-def _requests(events: DataFrame, size: Size) -> DataFrame:
+def write_requests(events: DataFrame, size: Size, path: str) -> None:
     """The last messages as entity rows: so does a training set look that has history behind it."""
-    return events.where(F.col(SEQ) > size.events - size.requests).select(
+    facts = sorted({recent.of for view in discover().activity for recent in view.recents})
+    own = [F.array(of) if of not in ("recipients", "recipient_domains") else F.col(of) for of in facts]
+    events.where(F.col(SEQ) > size.events - size.requests).select(
         "tenant",
-        "sender",
-        "sender_domain",
+        *FACTS,
         F.col("recipients")[0].alias("recipient"),
         F.col("received_at").alias("event_timestamp"),
         SEQ,
-    )
+        *[names.alias(own_column(of)) for of, names in zip(facts, own, strict=True)],
+    ).write.parquet(path)
 
 
 def _join(
@@ -128,8 +168,8 @@ def _join(
     return seconds, int(ds.dataset(out / "timed", format="parquet").count_rows())
 
 
-def _stock_store(events: DataFrame, views: Sequence[ActivityView], home: Path) -> FeatureStore:
-    """Feast with its own Spark offline store, over as many columns of the same rows that the views fold."""
+def _stock_store(events: DataFrame, home: Path) -> FeatureStore:
+    """Feast with its own Spark offline store, over the columns that `LAST` keeps, a row a message."""
     config = RepoConfig(
         project="stock",
         provider="local",
@@ -138,29 +178,22 @@ def _stock_store(events: DataFrame, views: Sequence[ActivityView], home: Path) -
         online_store={"type": "sqlite", "path": str(home / "stock-online.db")},
         entity_key_serialization_version=3,
     )
-    entities = {
-        name: Entity(name=name, value_type=ValueType.STRING)
-        for name in dict.fromkeys(name for view in views for name in key_columns(view))
-    }
-    tables = []
-    for view in views:
-        path = str(home / "stock" / view.name)
-        names = [feature.name for feature in view.features]
-        fold_rows(events, view).select(
-            *key_columns(view),
-            F.timestamp_micros(TIME).alias("event_timestamp"),
-            *[(F.col(SEQ) + i).cast("double").alias(name) for i, name in enumerate(names)],
-        ).write.parquet(path)
-        source = SparkSource(name=view.name, path=path, file_format="parquet", timestamp_field="event_timestamp")
-        tables.append(
-            FeatureView(
-                name=view.name,
-                entities=[entities[name] for name in key_columns(view)],
-                schema=[Field(name=name, dtype=Float64) for name in names],
-                source=source,
-                ttl=timedelta(0),
-            )
-        )
+    names = [feature.name for feature in LAST.features]
+    path = str(home / "stock")
+    fold_rows(events, LAST).select(
+        *key_columns(LAST),
+        F.timestamp_micros(TIME).alias("event_timestamp"),
+        *[F.col(held_column(i)).alias(name) for i, name in enumerate(names)],
+    ).write.parquet(path)
+    source = SparkSource(name=LAST.name, path=path, file_format="parquet", timestamp_field="event_timestamp")
+    entities = [Entity(name=name, value_type=ValueType.STRING) for name in key_columns(LAST)]
+    table = FeatureView(
+        name=LAST.name,
+        entities=entities,
+        schema=[Field(name=name, dtype=Int64) for name in names],
+        source=source,
+        ttl=timedelta(0),
+    )
     store = FeatureStore(config=config)
-    store.apply([*entities.values(), *tables])
+    store.apply([*entities, table])
     return store

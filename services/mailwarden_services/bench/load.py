@@ -31,7 +31,8 @@ class LoadTask:
     socket: of the API. key: a tenant's. file: of `write_load`, sent in order, then again at later times. seconds:
     how long. connections: kept alive, each with one request at a time. rate: requests a second in an open loop, at
     random intervals; None is a closed loop, each connection as fast as it is answered. start: number of the first
-    request, from which its time of arrival follows, so that no message is sent twice.
+    request, from which its time of arrival follows, so that no message is sent twice. moments: where not empty, a
+    file to write a line an answer to, its seq and when it came, seconds of the machine's monotonic clock.
     """
 
     socket: str
@@ -42,6 +43,7 @@ class LoadTask:
     rate: float | None
     start: int
     seed: int = 7
+    moments: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ class _Tally:
         self.latencies: list[float] = []
         self.failed = 0
         self.last_seq = 0
+        self.moments: list[tuple[int, float]] = []
 
     def take(self, status: int, body: bytes, seconds: float) -> None:
         if status != 200:
@@ -126,6 +129,7 @@ class _Tally:
         digits = body[at + 6 : at + 26].split(b",", 1)[0].rstrip(b"}")
         if at >= 0 and digits.isdigit():
             self.last_seq = max(self.last_seq, int(digits))
+            self.moments.append((int(digits), time.monotonic()))
 
 
 @asynccontextmanager
@@ -187,6 +191,8 @@ def run(task: LoadTask) -> LoadResult:
     tally, requests = _Tally(), requests_of(task)
     load = _closed(task, requests, tally) if task.rate is None else _open(task, task.rate, requests, tally)
     seconds = asyncio.run(load)
+    if task.moments:
+        Path(task.moments).write_text("".join(f"{seq} {at:.6f}\n" for seq, at in tally.moments))
     n = len(tally.latencies)
     times = percentiles(tally.latencies)
     rate = round(n / seconds, 1)

@@ -24,6 +24,7 @@ def mail_events(n: int, *, senders: int = 60, domains: int = 9, recipients: int 
         outside, inside = f"s{who}@d{who % domains}.example", f"u{rng.randrange(recipients)}@own.example"
         outbound = rng.random() < 0.2
         sender, recipient = (inside, outside) if outbound else (outside, inside)
+        links, thread = rng.randrange(3), rng.randrange(1 + seq // 3)
         yield Event(
             tenant=TENANT,
             seq=seq,
@@ -38,6 +39,13 @@ def mail_events(n: int, *, senders: int = 60, domains: int = 9, recipients: int 
             recipients=(recipient,),
             recipient_domains=(recipient.partition("@")[2],),
             size_bytes=rng.randrange(50_000),
-            has_link=rng.random() < 0.5,
+            url_count=links,
+            has_link=links > 0,
+            display_name=f"person {who % 997}" if not outbound else "",
+            thread=f"{thread:032x}",
+            campaign=f"{rng.randrange(1 + seq // 2):016x}",
+            link_domain=f"l{rng.randrange(domains)}.example" if links else "",
+            structure=f"{who % 13:016x}",
+            reply=thread % 3 > 0,
             authenticated=rng.choice((True, False, None)),
         )

@@ -2,104 +2,137 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
+import gc
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mailwarden.domain.events import Event
 from mailwarden.domain.layout import layout_of
-from mailwarden.domain.views import ActivityView
-from mailwarden.errors import StoreUnavailable
+from mailwarden.domain.views import ActivityView, aggregate_names
 from mailwarden.stores.online.client import Client, open_client, round_trip
 from mailwarden.stores.online.reader import OnlineReader, ReadRequest
 from mailwarden.stores.online.writer import OnlineWriter
+from mailwarden.testing.redis_nodes import cluster, cluster_url
 from mailwarden_features import discover
 from mailwarden_services.bench.feast_redis import feast_reads, quiet_feast
 from mailwarden_services.bench.mail import mail_events
+from mailwarden_services.bench.tcp_redis import tcp_redis
 from mailwarden_services.bench.timing import take_turns
 
 PROJECT = "bench"
 SEVERAL = 5
 """Recipients of the larger read."""
 
-START_SECONDS = 10.0
-
 
 def measure(*, events: int = 4_000, reads: int = 1_000) -> dict[str, Any]:
-    """Milliseconds a read (p50, p99) and their ratios, all on one Redis of our own on TCP loopback.
+    """Milliseconds a read (p50, p99) and their ratios, on Redis servers of our own on TCP loopback.
 
-    features: values of one read. ours: all views of one message with one recipient, finalised; ours_several: with
-    `SEVERAL`. bare: as many plain fields in as many hashes by one pipeline, made numbers. feast_sdk, feast_store:
-    see `feast_reads`.
+    features, plain_features: values of one read. ours: all views of one message with one recipient, finalised;
+    ours_several: with `SEVERAL`; ours_cluster: on a cluster of three masters. bare: as many plain fields in as many
+    hashes by Redis's own client in one pipeline, made numbers. plain, bare_plain: the same two of the views without
+    what counts distinct names. feast_sdk, feast_store: see `feast_reads`. bytes_a_key: what a key takes, by view.
     """
     views = discover().activity
-    with tempfile.TemporaryDirectory(prefix="mailwarden-bench-") as folder, _redis(Path(folder)) as url, quiet_feast():
-        client = open_client(url, timeout_seconds=10.0)
-        try:
-            calls = _ours(client, views, events)
-            calls |= feast_reads(url, views, Path(folder))
+    plain = tuple(_without_distincts(view) for view in views)
+    with (
+        tempfile.TemporaryDirectory(prefix="mailwarden-bench-") as folder,
+        tcp_redis(Path(folder)) as url,
+        cluster(Path(folder) / "cluster") as nodes,
+        quiet_feast(),
+        open_client(url, timeout_seconds=10.0) as client,
+        open_client(cluster_url(nodes), timeout_seconds=10.0) as on_cluster,
+    ):
+        mail = list(mail_events(events))
+        ours, bare = _ours(client, PROJECT, views, mail), _bare(client, views)
+        calls = {
+            "bare": bare,
+            "ours": ours(1),
+            "ours_several": ours(SEVERAL),
+            "ours_cluster": _ours(on_cluster, PROJECT, views, mail)(1),
+            "bare_plain": _bare(client, plain),
+            "plain": _ours(client, f"{PROJECT}_plain", plain, mail)(1),
+            **feast_reads(url, views, Path(folder)),
+        }
+        with _frozen():
             times = take_turns(calls, reads)
-        finally:
-            client.close()
-    p50 = {name: found["p50_ms"] for name, found in times.items()}
+        memory = _memory(client, views)
     return {
-        "features": sum(len(view.features) for view in views),
+        "features": _count(views),
+        "plain_features": _count(plain),
         "views": len(views),
         "reads": reads,
         **times,
         "ratios": {
-            "ours_over_bare": round(p50["ours"] / p50["bare"], 2),
-            "feast_sdk_over_ours": round(p50["feast_sdk"] / p50["ours"], 2),
-            "feast_store_over_ours": round(p50["feast_store"] / p50["ours"], 2),
+            name: {
+                "ours_over_bare": round(times["ours"][name] / times["bare"][name], 2),
+                "plain_over_bare": round(times["plain"][name] / times["bare_plain"][name], 2),
+                "feast_sdk_over_ours": round(times["feast_sdk"][name] / times["ours"][name], 2),
+                "feast_store_over_ours": round(times["feast_store"][name] / times["ours"][name], 2),
+            }
+            for name in ("p50_ms", "p99_ms")
         },
+        "bytes_a_key": memory,
     }
 
 
-def _ours(client: Client, views: Sequence[ActivityView], events: int) -> dict[str, Callable[[], object]]:
-    writer, reader = OnlineWriter(client, PROJECT, views), OnlineReader(client, PROJECT, views)
-    mail = list(mail_events(events))
+def _count(views: Sequence[ActivityView]) -> int:
+    return sum(len(view.features) for view in views)
+
+
+def _without_distincts(view: ActivityView) -> ActivityView:
+    names = {distinct.name for distinct in view.distincts}
+    features = tuple(f for f in view.features if not names & set(aggregate_names(f.expression)))
+    return replace(view, distincts=(), features=features)
+
+
+def _ours(
+    client: Client, project: str, views: Sequence[ActivityView], mail: Sequence[Event]
+) -> Callable[[int], Callable[[], object]]:
+    """What makes a read of the last inbound message with so many recipients."""
+    writer, reader = OnlineWriter(client, project, views), OnlineReader(client, project, views)
     for start in range(0, len(mail), 500):
         writer.fold(mail[start : start + 500])
     last = next(event for event in reversed(mail) if event.direction == "inbound")
-    one = ReadRequest(last.tenant, last.sender, last.sender_domain, last.recipients, last.received_at_us)
-    several = replace(one, recipients=tuple(f"u{i}@own.example" for i in range(SEVERAL)))
+
+    def reading(recipients: int) -> Callable[[], object]:
+        names = last.recipients if recipients == 1 else tuple(f"u{i}@own.example" for i in range(recipients))
+        asked = [ReadRequest(replace(last, recipients=names))]
+        return lambda: reader.read(asked)
+
+    return reading
+
+
+def _bare(client: Client, views: Sequence[ActivityView]) -> Callable[[], object]:
     commands: list[tuple[str, ...]] = []
     for view in views:
-        key, names = f"bare:{view.name}", layout_of(view).feature_names
+        names = layout_of(view).feature_names
+        key = f"bare:{len(names)}:{view.name}"
         client.hset(key, mapping={name: "1234.5678" for name in names})
         commands.append(("HMGET", key, *names))
-    return {
-        "bare": lambda: [[float(value) for value in reply] for reply in round_trip(client, commands)],
-        "ours": lambda: reader.read([one]),
-        "ours_several": lambda: reader.read([several]),
-    }
+    return lambda: [[float(value) for value in reply] for reply in round_trip(client, commands)]
+
+
+def _memory(client: Client, views: Sequence[ActivityView]) -> dict[str, dict[str, int]]:
+    writer, found = OnlineWriter(client, PROJECT, views), {}
+    for view in views:
+        use = writer.memory(view)
+        if use is not None:
+            found[view.name] = {
+                "state": round(use.state), "sketches": round(use.sketches), "with_redis": round(use.total)
+            }  # fmt: skip
+    return found
 
 
 @contextmanager
-def _redis(folder: Path) -> Iterator[str]:
-    """A redis-server on a free port of 127.0.0.1, without persistence; all three read from it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    process = subprocess.Popen([*command, "--dir", str(folder)], stdout=subprocess.DEVNULL)
+def _frozen() -> Iterator[None]:
+    """Keep what is imported and set up out of the garbage collector's passes, which would be timed with each call."""
+    gc.collect()
+    gc.freeze()
     try:
-        deadline = time.monotonic() + START_SECONDS
-        while not _answers(port):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise StoreUnavailable(f"redis-server did not come up on port {port}; is it installed?")
-            time.sleep(0.02)
-        yield f"redis://127.0.0.1:{port}/0"
+        yield
     finally:
-        process.terminate()
-        process.wait(10)
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        gc.unfreeze()

@@ -3,75 +3,116 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import RenderableType
 
 from mailwarden.errors import NotFound
 from mailwarden.settings import Settings
-from mailwarden_services.bench import historical_join, online_read, through_http
+from mailwarden_services.bench import freshness, growth, historical_join, online_read, redis_load, through_http
+from mailwarden_services.bench.growth_report import growth_grid
 from mailwarden_services.replay.summary import Grid, figure, rich_table
-
-PARTS = ("online", "join", "http")
 
 Say = Callable[[str], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One benchmark. measure: takes settings and what tells of progress, gives figures. grid: of these figures.
+
+    by_default: it runs where no part is named.
+    """
+
+    measure: Callable[[Settings, Say], dict[str, Any]]
+    grid: Callable[[Mapping[str, Any]], Grid]
+    by_default: bool = True
+
+
 def run_bench(
-    settings: Settings, *, parts: Sequence[str] = PARTS, full: bool = False, say: Say = lambda _: None
+    settings: Settings,
+    *,
+    parts: Sequence[str] = (),
+    sizes: Sequence[int] = growth.SIZES,
+    say: Say = lambda _: None,
 ) -> dict[str, Any]:
     """Figures by part; see each part's `measure`.
 
-    full: the larger historical join. Everything that is started is stopped, and nothing of `settings.home` is read
-    or written. Raises NotFound on an unknown part.
+    parts: names in `PARTS`; by default all but growth, which takes long. sizes: of its histories. Everything that is
+    started is stopped, and nothing of `settings.home` is read or written. Raises NotFound on an unknown part.
     """
-    for part in parts:
-        if part not in PARTS:
-            raise NotFound(f"there is no benchmark {part!r}; there are {', '.join(PARTS)}")
+    for name in parts:
+        if name not in PARTS:
+            raise NotFound(f"there is no benchmark {name!r}; there are {', '.join(PARTS)}")
     figures: dict[str, Any] = {}
-    for part in dict.fromkeys(parts):
-        say(f"benchmark: {part}")
-        if part == "online":
-            figures[part] = online_read.measure()
-        elif part == "join":
-            size = historical_join.FULL if full else historical_join.DEFAULT
-            figures[part] = historical_join.measure(settings, size=size, say=say)
-        else:
-            figures[part] = through_http.measure(settings, say=say)
+    chosen = parts or tuple(name for name, part in PARTS.items() if part.by_default)
+    for name in dict.fromkeys(chosen):
+        say(f"benchmark: {name}")
+        part = growth_of(sizes) if name == "growth" else PARTS[name]
+        figures[name] = part.measure(settings, say)
     return figures
 
 
 def bench_tables(figures: Mapping[str, Any]) -> list[RenderableType]:
     """The figures of `run_bench` for a terminal, each beside what it is a ratio of."""
-    grids = {"online": _online, "join": _join, "http": _http}
-    return [rich_table(grids[part](found)) for part, found in figures.items()]
+    return [rich_table(PARTS[name].grid(found)) for name, found in figures.items()]
 
 
 def _online(found: Mapping[str, Any]) -> Grid:
     names = {
-        "bare": "bare Redis pipeline, plain fields",
-        "ours": "all views, finalised",
-        "ours_several": f"the same, {online_read.SEVERAL} recipients",
-        "feast_store": "Feast's Redis store alone",
-        "feast_sdk": "Feast's get_online_features",
+        "bare": ("bare Redis pipeline, plain fields", "bare"),
+        "ours": ("all views, finalised", "bare"),
+        "ours_several": (f"the same, {online_read.SEVERAL} recipients", "bare"),
+        "ours_cluster": ("the same on a cluster of three masters", "bare"),
+        "bare_plain": (f"bare pipeline, {found['plain_features']} fields", "bare_plain"),
+        "plain": ("all views without distinct counts, finalised", "bare_plain"),
+        "feast_store": ("Feast's Redis store alone", "bare"),
+        "feast_sdk": ("Feast's get_online_features", "bare"),
     }
-    bare = found["bare"]["p50_ms"]
     rows = tuple(
-        (words, _ms(found[name]["p50_ms"]), _ms(found[name]["p99_ms"]), f"{found[name]['p50_ms'] / bare:.2f}x")
-        for name, words in names.items()
+        (
+            words,
+            _ms(found[name]["p50_ms"]),
+            _ms(found[name]["p99_ms"]),
+            *(f"{found[name][each] / found[to][each]:.2f}x" for each in ("p50_ms", "p99_ms")),
+        )
+        for name, (words, to) in names.items()
     )
     title = f"Online read of one message: {found['features']} features of {found['views']} views"
-    return Grid(title, ("read", "p50 ms", "p99 ms", "to bare"), rows, f"{found['reads']:,} reads each, in turns.")
+    sizes = ", ".join(f"{name} {size['with_redis']:,}" for name, size in found["bytes_a_key"].items())
+    note = f"{found['reads']:,} reads each, in turns. Bytes a key in Redis: {sizes}."
+    return Grid(title, ("read", "p50 ms", "p99 ms", "to bare", "at p99"), rows, note)
 
 
 def _join(found: Mapping[str, Any]) -> Grid:
-    ours, theirs = found["ours"], found["feast_spark"]
+    ours, windowed = found["ours"], found["windowed"]
+    joins = (
+        ("last values, ours", ours),
+        ("last values, Feast's Spark store", found["feast_spark"]),
+        (f"{windowed['features']} windowed features, ours", windowed),
+    )
     rows = tuple(
         (words, f"{each['rows']:,}", figure(each["seconds"], 1), f"{each['seconds'] / ours['seconds']:.2f}x")
-        for words, each in (("as-of windowed values (ours)", ours), ("last values (Feast's Spark store)", theirs))
+        for words, each in joins
     )
-    title = f"Historical join: {found['requests']:,} requests, {found['events']:,} events, {found['features']} features"
-    return Grid(title, ("join", "rows out", "seconds", "to ours"), rows, found["note"])
+    title = f"Historical join: {found['requests']:,} requests over {found['events']:,} events"
+    note = f"{found['rows_that_differ']:,} rows of last values differ between the two."
+    return Grid(title, ("join", "rows out", "seconds", "to ours"), rows, note)
+
+
+def _load(found: Mapping[str, Any]) -> Grid:
+    ours = found["ours"]["rows_per_second"]
+    rows = tuple(
+        (
+            words,
+            figure(each["seconds"], 2),
+            f"{each['rows_per_second']:,}",
+            f"{each['rows_per_second'] / ours:.2f}x",
+        )
+        for words, each in (("states, ours", found["ours"]), ("values, Feast's spark.engine", found["feast_engine"]))
+    )
+    title = f"Loading Redis from Spark: {found['keys']:,} keys of {found['values']} values"
+    return Grid(title, ("load", "seconds", "rows/s", "to ours"), rows, "The best of the rounds, which took turns.")
 
 
 def _http(found: Mapping[str, Any]) -> Grid:
@@ -90,5 +131,31 @@ def _http(found: Mapping[str, Any]) -> Grid:
     return Grid("Through HTTP, simulated mail", heading, rows, found["note"])
 
 
+def _freshness(found: Mapping[str, Any]) -> Grid:
+    rows = tuple(
+        (words, _ms(found[name]["p50_ms"]), _ms(found[name]["p99_ms"]))
+        for words, name in (("a request's answer", "answer"), ("from the answer to Redis", "to_folded"))
+    )
+    title = f"Freshness at {found['offered_per_second']:.0f} messages/s, {found['streams']} streams"
+    note = f"{found['messages']:,} messages; the longest took {_ms(found['longest_ms'])} ms to Redis."
+    return Grid(title, ("time", "p50 ms", "p99 ms"), rows, note)
+
+
 def _ms(value: float) -> str:
     return figure(value, 3)
+
+
+def growth_of(sizes: Sequence[int]) -> Part:
+    """The growth of histories of these many events."""
+    return Part(lambda settings, say: growth.measure(settings, sizes=sizes, say=say), growth_grid, by_default=False)
+
+
+PARTS: Mapping[str, Part] = {
+    "online": Part(lambda settings, say: online_read.measure(), _online),
+    "join": Part(lambda settings, say: historical_join.measure(settings, say=say), _join),
+    "load": Part(lambda settings, say: redis_load.measure(settings, say=say), _load),
+    "http": Part(lambda settings, say: through_http.measure(settings, say=say), _http),
+    "freshness": Part(lambda settings, say: freshness.measure(settings, say=say), _freshness),
+    "growth": growth_of(growth.SIZES),
+}
+"""Benchmarks by name, in the order in which they run."""

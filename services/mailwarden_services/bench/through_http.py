@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,53 @@ def measure(settings: Settings, *, seconds: float = 15.0, say: Say = lambda _: N
     message; the writer's includes what it did after the load ended, for the same messages.
     settings: all but home and Redis are taken from it.
     """
+    with trained_home(settings, say) as home, live_service(home.settings, home.key, home.settings.run_path) as service:
+        task = home.task(WARM_SECONDS, CONNECTIONS)
+        say("warming up")
+        warm = generate_load(task)
+        sent = 1 + warm.messages + warm.failed + CONNECTIONS
+        say(f"flat out for {seconds:.0f} s")
+        flat_task = replace(task, seconds=seconds, start=sent)
+        with _cpu(service) as flat_cpu:
+            flat = _loaded(service, flat_task)
+        sent += flat.messages + flat.failed + CONNECTIONS
+        rate = flat.messages_per_second / 2
+        say(f"half of that, {rate:.0f} messages/s, for {seconds:.0f} s")
+        half_task = replace(task, seconds=seconds, connections=OPEN_CONNECTIONS, rate=rate, start=sent, seed=SEED)
+        with _cpu(service) as half_cpu:
+            half = _loaded(service, half_task)
+    return {
+        "messages_trained_on": home.trained_on,
+        "mean_message_bytes": home.mean_message_bytes,
+        "flat_out": _figures(flat, flat_cpu),
+        "half_load": {"offered_per_second": round(rate, 1), **_figures(half, half_cpu)},
+        "note": "simulated mail; load generator, API, feature writer and Redis share the machine's cores",
+        "cores": os.cpu_count(),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedHome:
+    """A home with a Redis, a tenant with a past, and models trained on it.
+
+    settings: name the Redis. key: the tenant's. load: later mail, as `LoadTask.file` wants it.
+    """
+
+    settings: Settings
+    key: str
+    load: Path
+    trained_on: int
+    mean_message_bytes: int
+
+    def task(self, seconds: float, connections: int) -> LoadTask:
+        """A closed loop of the later mail from its first message on, against `live_service` in the run folder."""
+        socket = str(self.settings.run_path / "api.sock")
+        return LoadTask(socket, self.key, str(self.load), seconds, connections, None, start=1)
+
+
+@contextmanager
+def trained_home(settings: Settings, say: Say) -> Iterator[TrainedHome]:
+    """A home for the time of a benchmark; all settings but home and Redis are those given."""
     with tempfile.TemporaryDirectory(prefix="mailwarden-bench-") as folder:
         home = Path(folder)
         settings = settings.model_copy(update={"home": home / "state"})
@@ -59,34 +106,9 @@ def measure(settings: Settings, *, seconds: float = 15.0, say: Say = lambda _: N
         later = mail[len(past) :]
         with with_redis(settings.model_copy(update={"redis_url": SecretStr("")}), keep=False) as named:
             key = _learn(Platform(named), past, home / "mail", split_us, say)
-            load = home / "load"
-            write_load(load, later, _time(past[-1]))
-            with live_service(named, key, named.run_path) as service:
-                socket = str(named.run_path / "api.sock")
-                task = LoadTask(socket, key, str(load), WARM_SECONDS, CONNECTIONS, None, start=1)
-                say("warming up")
-                warm = generate_load(task)
-                sent = 1 + warm.messages + warm.failed + CONNECTIONS
-                say(f"flat out for {seconds:.0f} s")
-                flat_task = replace(task, seconds=seconds, start=sent)
-                with _cpu(service) as flat_cpu:
-                    flat = _loaded(service, flat_task)
-                sent += flat.messages + flat.failed + CONNECTIONS
-                rate = flat.messages_per_second / 2
-                say(f"half of that, {rate:.0f} messages/s, for {seconds:.0f} s")
-                half_task = replace(
-                    task, seconds=seconds, connections=OPEN_CONNECTIONS, rate=rate, start=sent, seed=SEED
-                )
-                with _cpu(service) as half_cpu:
-                    half = _loaded(service, half_task)
-    return {
-        "messages_trained_on": len(past),
-        "mean_message_bytes": round(sum(len(message.raw) for message in later) / len(later)),
-        "flat_out": _figures(flat, flat_cpu),
-        "half_load": {"offered_per_second": round(rate, 1), **_figures(half, half_cpu)},
-        "note": "simulated mail; load generator, API, feature writer and Redis share the machine's cores",
-        "cores": os.cpu_count(),
-    }
+            write_load(home / "load", later, _time(past[-1]))
+            mean_bytes = round(sum(len(message.raw) for message in later) / len(later))
+            yield TrainedHome(named, key, home / "load", len(past), mean_bytes)
 
 
 def _time(message: SimulatedMessage) -> int:

@@ -19,6 +19,7 @@ from mailwarden.errors import DataError, NotFound, StoreError
 from mailwarden.settings import Settings
 from mailwarden_services.cli.options import DEFAULT_TENANT, DomainsOption, TrustOption, now_us
 from mailwarden_services.cli.progress import console, out, stages, ticker
+from mailwarden_services.cli.skew_command import skew
 
 if TYPE_CHECKING:
     from mailwarden_services.bootstrap import Platform
@@ -82,6 +83,7 @@ def ingest(
     from mailwarden.ingest.pipeline import ingest as ingest_source
     from mailwarden.ingest.sources import open_source
     from mailwarden.labelling.feedback import index_sink
+    from mailwarden.stores.contacts import Contacts
     from mailwarden.stores.spool import Spool
     from mailwarden.stores.spool_reader import SpoolReader
     from mailwarden_services.bootstrap import Platform
@@ -102,7 +104,10 @@ def ingest(
         owner = known_tenant(platform, tenant, domain, trust)
         if not owner.domains:
             console.print("[yellow]no domain of the tenant is known: all mail counts as inbound (--domain)[/]")
-        with ticker("ingesting", files_in(source)) as tick:
+        with (
+            ticker("ingesting", files_in(source)) as tick,
+            contextlib.closing(Contacts(settings.contacts_path)) as contacts,
+        ):
             report = ingest_source(
                 open_source(source),
                 tenant=owner.name,
@@ -110,6 +115,7 @@ def ingest(
                 trusted_authserv_ids=frozenset(owner.trusted_authserv_ids),
                 event_log=platform.events,
                 raw_mail=platform.raw,
+                contacts=contacts,
                 labels=None if labels is None else read_index(source, labels),
                 label_delay_us=round(label_delay * DAY_US),
                 label_sink=index_sink(platform.labels),
@@ -130,15 +136,24 @@ def ingest(
             )
 
 
-def materialize() -> None:
+def materialize(
+    view: Annotated[
+        list[str], typer.Option(help="Only this view, computed anew, beside what serves until it takes over.")
+    ] = [],  # noqa: B006 - typer's way to say "none given"
+    afresh: Annotated[
+        bool, typer.Option("--afresh", help="Compute and load every state anew, whatever was computed before.")
+    ] = False,
+) -> None:
     """Compute features from the event log with Spark: offline Parquet, and states into Redis.
 
-    Run it after `ingest`. To run it again is safe: content is computed for new mail only, and what Redis already
-    knows better is left alone.
+    Run it after `ingest`. To run it again is safe, after a crash too: only what new mail touches is computed, and what
+    Redis already knows better is left alone. Mail may flow meanwhile: a view that is made anew takes over once the
+    feature writers have brought it up to date.
 
     Examples:
 
         mailwarden materialize
+        mailwarden materialize --view sender_activity
         MAILWARDEN_REDIS_URL=redis://cache:6379/2 mailwarden materialize
     """
     from mailwarden_services.bootstrap import Platform
@@ -146,12 +161,27 @@ def materialize() -> None:
     from mailwarden_services.loop import Loop
 
     with with_redis(Settings()) as settings, stages("materialising") as begins:
-        report = Loop(Platform(settings)).materialize(begins)
-    table = Table("view", "rows", "loaded online", "seconds", "rows a second")
-    for view in report.views:
-        rate = view.rows / view.seconds if view.seconds else 0.0
-        table.add_row(view.view, f"{view.rows:,}", f"{view.loaded:,}", f"{view.seconds:.1f}", f"{rate:,.0f}")
+        report = Loop(Platform(settings)).materialize(begins, only=view, afresh=afresh)
+    headings = ("view", "keys", "computed", "a second", "online", "written", "unchanged", "MB", "a second")
+    table = Table(*headings, "bytes a key", "seconds")
+    for found in report.views:
+        online = found.online
+        table.add_row(
+            found.view,
+            f"{found.rows:,}",
+            f"{found.computed:,} ({found.how})",
+            f"{found.computed_a_second:,.0f}",
+            "" if online is None else f"{online.how} {online.generation}",
+            "" if online is None else f"{found.loaded:,}",
+            "" if online is None else f"{found.unchanged:,}",
+            "" if online is None else f"{online.report.bytes / 1e6:,.1f}",
+            "" if online is None else f"{found.loaded_a_second:,.0f}",
+            "" if found.memory is None else f"{found.memory.total:,.0f}",
+            f"{found.seconds:.1f}",
+        )
     out.print(table)
+    if report.waits:
+        raise StoreError("not everything serves yet: " + "; ".join(report.waits))
 
 
 def train(
@@ -248,37 +278,6 @@ def _print_answer(file: Path, answer: Mapping[str, Any], as_json: bool) -> None:
     out.print(f"[bold]{escape(str(file))}[/]: {answer['decision']}  score {answer['score']:.6f}  {category}")
     for signal in answer["signals"]:
         out.print(f"  - {signal['words']}", highlight=False, markup=False)
-
-
-def skew() -> None:
-    """Recompute every logged feature vector with Spark and compare. Exit code 1 where one differs, or none is there.
-
-    A mismatch is a value that was served and is not what the event log says for that message at that place in the
-    order. Stale values were right for what had been folded by then, and count freshness lost.
-
-    Example:
-
-        mailwarden skew || echo "served values and history disagree"
-    """
-    from mailwarden_services.bootstrap import Platform
-    from mailwarden_services.loop import Loop
-
-    platform = Platform(Settings())
-    with stages("recomputing logged vectors", len(platform.activity)) as begins:
-        report = Loop(platform).skew(begins)
-    table = Table("view", "feature", "compared", "with history", "mismatches", "stale")
-    for line in report.features:
-        counts = (line.compared, line.with_history, line.mismatches, line.stale)
-        table.add_row(line.view, line.feature, *(f"{count:,}" for count in counts))
-    out.print(table)
-    out.print(
-        f"{report.mismatches} mismatching values among {report.compared_values:,} "
-        f"({report.values_with_history:,} with history behind them; {report.stale_values} stale)"
-    )
-    for view, found in report.other_versions.items():
-        out.print(f"{sum(found.values()):,} rows of other versions of {view} were not compared")
-    if report.mismatches or not report.compared_values:
-        raise typer.Exit(1)
 
 
 def status(

@@ -183,9 +183,12 @@ def _counted(mail: Iterable[SimulatedMessage], tick: Callable[[int], None]) -> I
 
 def bench(
     part: Annotated[
-        list[str] | None, typer.Argument(help="online (one message's features), join (history), http; all by default.")
+        list[str] | None, typer.Argument(help="Parts to measure, by name; by default all but growth, which takes long.")
     ] = None,
-    full: Annotated[bool, typer.Option(help="The join at 200k rows over 2M events; takes much longer.")] = False,
+    sizes: Annotated[str, typer.Option(help="Of growth: events in each history, in millions.")] = "1,10,50",
+    out_dir: Annotated[
+        Path, typer.Option("--out", help="Of growth: folder for the curve (PNG, SVG) and its figures (JSON).")
+    ] = Path("artifacts/growth"),
 ) -> None:
     """Measure speed beside its peers in the same run, and print the ratios. On an idle machine, please.
 
@@ -195,10 +198,22 @@ def bench(
 
         mailwarden bench
         mailwarden bench online http
+        mailwarden bench growth --sizes 1,5
     """
-    from mailwarden_services.bench.suite import PARTS, bench_tables, run_bench
+    from mailwarden_services.bench.growth_report import draw_growth
+    from mailwarden_services.bench.suite import bench_tables, run_bench
 
     with stages("benchmarks") as begins:
-        figures = run_bench(Settings(), parts=tuple(part or PARTS), full=full, say=begins)
+        figures = run_bench(Settings(), parts=tuple(part or ()), sizes=_millions(sizes), say=begins)
     for table in bench_tables(figures):
         out.print(table)
+    if "growth" in figures:
+        for path in draw_growth(figures["growth"], out_dir):
+            out.print(str(path), highlight=False, soft_wrap=True)
+
+
+def _millions(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(round(float(number) * 1_000_000) for number in text.split(","))
+    except ValueError as exc:
+        raise typer.BadParameter(f"{text}: write numbers of millions, as in 1,10,50") from exc

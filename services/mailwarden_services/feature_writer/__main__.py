@@ -1,21 +1,54 @@
-"""`python -m mailwarden_services.feature_writer`: one feature writer, until SIGTERM."""
+"""`python -m mailwarden_services.feature_writer`: the feature writer of a home, or writers of some partitions only."""
 
 from __future__ import annotations
 
+import argparse
 import signal
+from collections.abc import Sequence
+from threading import Event as Flag
 
 from mailwarden import logs
+from mailwarden.errors import ConfigError
 from mailwarden.settings import Settings
 from mailwarden_services.bootstrap import Platform
+from mailwarden_services.feature_writer.writer import serve_partitions
 
 
-def main() -> None:
-    """Run until SIGTERM or SIGINT; what is not folded or logged by then stays in the spool."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run until SIGTERM or SIGINT; what is not folded or logged by then stays in the spool and the streams."""
+    parser = argparse.ArgumentParser(prog="python -m mailwarden_services.feature_writer")
+    parser.add_argument(
+        "--partitions",
+        default="",
+        help="fold these partitions alone (numbers, with commas), and leave spool and logs to the home's own writer",
+    )
+    chosen = parser.parse_args(arguments).partitions
     logs.configure()
-    writer = Platform(Settings()).feature_writer()
+    platform = Platform(Settings())
+    if not chosen:
+        writer = platform.feature_writer()
+        _on_signal(writer.stop)
+        writer.run()
+        return
+    stop = Flag()
+    _on_signal(stop.set)
+    serve_partitions(platform.partition_writers(_numbers(chosen, platform.settings.streams)), stop)
+
+
+def _numbers(text: str, streams: int) -> list[int]:
+    try:
+        numbers = sorted({int(number) for number in text.split(",")})
+    except ValueError:
+        numbers = []
+    if not numbers or not 0 <= numbers[0] <= numbers[-1] < streams:
+        raise ConfigError(f"--partitions {text} names no partitions; write numbers from 0 to {streams - 1}, as in 0,1")
+    return numbers
+
+
+def _on_signal(stop: object) -> None:
+    assert callable(stop)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: writer.stop())
-    writer.run()
+        signal.signal(number, lambda *_: stop())
 
 
 if __name__ == "__main__":

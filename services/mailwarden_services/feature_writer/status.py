@@ -9,6 +9,7 @@ from pathlib import Path
 
 import orjson
 
+from mailwarden.stores.online.streams import StreamLag
 from mailwarden.stores.spool_files import read_committed, read_mark
 from mailwarden.stores.spool_reader import checkpoint_path
 
@@ -21,15 +22,18 @@ _FILE = "feature_writer.status"
 
 @dataclass(frozen=True, slots=True)
 class WriterStatus:
-    """not_folded, not_logged: records in the writer's hands. rejected: records set aside.
+    """not_sent, not_logged: records in the writer's hands. rejected: records set aside.
 
-    words: what keeps it from doing its work, each a sentence; empty where all is well.
+    words: what keeps it from doing its work, each a sentence; empty where all is well. streams: by partition, what
+    waits to be folded. oldest_seconds: since the oldest event that is not folded was taken from the spool.
     """
 
-    not_folded: int
+    not_sent: int
     not_logged: int
     rejected: int
     words: tuple[str, ...]
+    streams: tuple[StreamLag, ...] = ()
+    oldest_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +41,13 @@ class WriterLag:
     """What the writer has yet to do.
 
     lag_bytes: accepted and not logged. status: None where no writer ever reported. words: why features may be old.
+    seconds: since the oldest event that is not folded was accepted, as far as anyone knows.
     """
 
     lag_bytes: int
     status: WriterStatus | None
     words: tuple[str, ...]
+    seconds: float = 0.0
 
 
 def write_status(spool: Path, status: WriterStatus) -> None:
@@ -67,15 +73,18 @@ def read_lag(spool: Path, *, since: float, now: float | None = None) -> WriterLa
     status, heard = None, since
     try:
         read = orjson.loads((folder / _FILE).read_bytes())
-        status = WriterStatus(read["not_folded"], read["not_logged"], read["rejected"], tuple(read["words"]))
+        streams = tuple(StreamLag(**stream) for stream in read.pop("streams"))
+        status = WriterStatus(**read | {"words": tuple(read["words"]), "streams": streams})
         heard = max(since, (folder / _FILE).stat().st_mtime)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         status = None
     words = () if status is None else status.words
+    seconds = 0.0 if status is None else status.oldest_seconds
     if lag and now - heard > SILENT_SECONDS:
         words = (
             *words,
             f"the feature writer has not been heard of for {now - heard:.0f} s, and {lag:,} bytes of accepted mail "
             "wait for it; see feature_writer.log, or start `python -m mailwarden_services.feature_writer`",
         )
-    return WriterLag(lag, status, words)
+        seconds += now - heard
+    return WriterLag(lag, status, words, seconds)

@@ -19,8 +19,7 @@ from mailwarden.domain.message import Envelope
 from mailwarden.errors import DataError, StoreError, StoreUnavailable
 from mailwarden.settings import Settings
 from mailwarden.stores.online.client import open_client
-from mailwarden.stores.online.keys import watermark_key
-from mailwarden.stores.online.watermark import Watermark
+from mailwarden.stores.online.watermark import Marks
 from mailwarden_services.embedded import ChildProcess, environment_of, wait_until
 
 FOLD_SECONDS = 30.0
@@ -61,7 +60,7 @@ class LiveService:
         self._connection = _UnixConnection(path, 60.0)
         self._headers = {"Authorization": f"Bearer {key}"}
         self._redis = open_client(settings.redis_url.get_secret_value(), timeout_seconds=5.0)
-        self._watermarks = watermark_key(settings.project)
+        self._marks = Marks(self._redis, settings.project, settings.streams)
 
     def call(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
@@ -113,10 +112,10 @@ class LiveService:
         return [result["seq"] for result in answer["results"] if not result["repeated"]]
 
     def wait_folded(self, tenant: str, seq: int) -> None:
-        """Wait until the online store has folded a seq."""
+        """Wait until every partition of the online store has folded a seq."""
         deadline = time.monotonic() + FOLD_SECONDS
         while True:
-            mark = Watermark.read(self._redis.hget(self._watermarks, tenant))  # type: ignore[arg-type]
+            mark = self._marks.whole(tenant)
             if mark is not None and mark.seq >= seq:
                 return
             if time.monotonic() > deadline:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, TypeVar
 
 import orjson
@@ -109,9 +109,11 @@ def _writer_facts(lag: WriterLag) -> dict[str, Any]:
     status = lag.status
     return {
         "lag_bytes": lag.lag_bytes,
-        "records_not_folded": None if status is None else status.not_folded,
+        "oldest_not_folded_seconds": round(lag.seconds, 3),
+        "records_not_sent": None if status is None else status.not_sent,
         "records_not_logged": None if status is None else status.not_logged,
         "records_rejected": None if status is None else status.rejected,
+        "streams": [] if status is None else [asdict(stream) for stream in status.streams],
         "words": list(lag.words),
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -20,9 +20,10 @@ from mailwarden.ingest.dates import is_believable
 from mailwarden.ingest.receive import Received, receive
 from mailwarden.scoring.scorer import Scorer
 from mailwarden.stores.accepted import Accepted, AcceptedLabel, AcceptedMessage, encode_accepted
+from mailwarden.stores.contacts import Contacts
 from mailwarden.stores.event_log import EventLog
 from mailwarden.stores.online.watermark import Watermark
-from mailwarden.stores.sql import DecisionRecord, Decisions, Labels, Tenant
+from mailwarden.stores.sql import Decisions, Labels, Tenant
 from mailwarden_services.scoring_api.answers import answer_of, load_answer, policy_of, site_of
 from mailwarden_services.scoring_api.problems import no_model, not_a_message
 
@@ -115,7 +116,7 @@ class Intake:
         decisions: Decisions,
         labels: Labels,
         events: EventLog,
-        domain_of: Callable[[str], str],
+        contacts: Contacts,
         stale_after_seconds: float,
     ) -> None:
         self._scorer = scorer
@@ -123,11 +124,12 @@ class Intake:
         self._decisions = decisions
         self._labels = labels
         self._events = events
-        self._domain_of = domain_of
+        self._contacts = contacts
         self._due = DueSeq(stale_after_seconds)
         self._next: dict[str, int] = {}
         self._newest_us: dict[str, int] = {}
         self._logged: set[str] = set()
+        self._acquainted: set[str] = set()
         self._given: OrderedDict[tuple[str, str], str] = OrderedDict()
         self.recent = RecentMessages()
 
@@ -139,7 +141,15 @@ class Intake:
         if isinstance(record, AcceptedLabel):
             self._remember_label(event.tenant, event.message_id, event.label)
             return
+        self._contacts.restore(event.tenant, event.sender, event.recipients, event.seq)
         self.recent.add(Recent(event, record.answer, record.idempotency_key, None))
+
+    def learn(self, tenants: Iterable[str]) -> None:
+        """Read the event log for who wrote to whom, so that the first message of a tenant need not wait for it."""
+        view = self._events.view()
+        for tenant in tenants:
+            self._contacts.prepare(tenant, view)
+            self._acquainted.add(tenant)
 
     def _take_seq(self, tenant: str) -> int:
         # Called without an await before the append that follows it, so that the spool is in order of seq.
@@ -154,6 +164,18 @@ class Intake:
             self._next[tenant] = max(self._next.get(tenant, 1), view.last_seq(tenant) + 1)
             self._newest_us[tenant] = max(self._newest_us.get(tenant, 0), view.newest_us(tenant))
             self._logged.add(tenant)
+
+    def _new_recipients(self, event: Event, flags: list[str]) -> tuple[str, ...]:
+        """To whom the sender writes for the first time; mail goes on without, and says so, where nobody can tell."""
+        try:
+            if event.tenant not in self._acquainted:
+                self._contacts.prepare(event.tenant, self._events.view())
+                self._acquainted.add(event.tenant)
+            return self._contacts.first(event.tenant, event.sender, event.recipients, event.seq)
+        except StoreError as exc:
+            log.error("first contacts unavailable", error=str(exc))
+            flags.append("first contacts unavailable")
+            return ()
 
     async def score(
         self,
@@ -193,6 +215,9 @@ class Intake:
         except NotFound as exc:
             raise no_model() from exc
         age_seconds = self._age_seconds(tenant.name, scored.watermark)
+        if observe:
+            event = replace(event, seq=self._take_seq(tenant.name))
+            event = replace(event, new_recipients=self._new_recipients(event, flags))
         if flags:
             scored = replace(
                 scored,
@@ -204,7 +229,6 @@ class Intake:
             )
         if not observe:
             return answer_of(scored, event, message, decision_id=None, age_seconds=age_seconds)
-        event = replace(event, seq=self._take_seq(tenant.name))
         answer = answer_of(scored, event, message, decision_id="d" + event.message_id, age_seconds=age_seconds)
         envelope = received.envelope
         record = AcceptedMessage(
@@ -219,6 +243,8 @@ class Intake:
             await asyncio.shield(on_disk)
         except StoreError:
             self.recent.forget(recent)
+            if event.new_recipients:
+                self._contacts.forget(tenant.name, event.sender, event.new_recipients, event.seq)
             raise
         recent.on_disk = None
         return answer
@@ -342,32 +368,14 @@ class Intake:
         if recent is not None:
             return recent.event
         stored = self._decisions.by_message(tenant, message_id)
-        if stored is not None:
-            return self._event_of(stored)
-        ingested = self._events.find(tenant, message_id, received_at_us)
-        if ingested is None:
+        # The decision finds the day; the log has all facts of a message.
+        logged = self._events.find(tenant, message_id, received_at_us if stored is None else stored.received_at_us)
+        if logged is None:
             raise NotFound(
                 f"no message {message_id} is known; give the id that scoring answered, and `received_at` "
                 "where the message was ingested"
             )
-        return ingested
-
-    def _event_of(self, stored: DecisionRecord) -> Event:
-        domains = tuple(dict.fromkeys(d for d in map(self._domain_of, stored.recipients) if d))
-        return Event(
-            tenant=stored.tenant,
-            seq=stored.seq,
-            kind="message",
-            message_id=stored.message_id,
-            received_at_us=stored.received_at_us,
-            known_at_us=stored.received_at_us,
-            time_source="envelope",
-            direction=stored.direction,  # type: ignore[arg-type]
-            sender=stored.sender,
-            sender_domain=stored.sender_domain,
-            recipients=tuple(stored.recipients),
-            recipient_domains=domains,
-        )
+        return logged
 
 
 def _check_same_message(known: str, asked: str, key: str | None) -> None:

@@ -47,6 +47,23 @@ class Metrics:
             ("waiting_for",),
             registry=self.registry,
         )
+        self.stream_entries = Gauge(
+            "mailwarden_stream_entries",
+            "Entries of a partition's stream that are not folded",
+            ("partition",),
+            registry=self.registry,
+        )
+        self.stream_seconds = Gauge(
+            "mailwarden_stream_oldest_seconds",
+            "For how long the oldest entry of a partition's stream has waited to be folded",
+            ("partition",),
+            registry=self.registry,
+        )
+        self.lag_seconds = Gauge(
+            "mailwarden_feature_lag_seconds",
+            "Since the oldest mail or label that features do not count yet was accepted",
+            registry=self.registry,
+        )
         self.rejected = Gauge(
             "mailwarden_feature_writer_rejected_records",
             "Records that a log refused and that lie aside",
@@ -62,10 +79,14 @@ class Metrics:
         """Take over how far the feature writer is behind."""
         self.lag_bytes.set(lag.lag_bytes)
         self.writer_troubles.set(len(lag.words))
+        self.lag_seconds.set(lag.seconds)
         if lag.status is not None:
-            self.lag_records.labels("fold").set(lag.status.not_folded)
+            self.lag_records.labels("streams").set(lag.status.not_sent)
             self.lag_records.labels("logs").set(lag.status.not_logged)
             self.rejected.set(lag.status.rejected)
+            for partition, stream in enumerate(lag.status.streams):
+                self.stream_entries.labels(str(partition)).set(stream.entries)
+                self.stream_seconds.labels(str(partition)).set(stream.seconds)
 
     def scored(self, answer: Mapping[str, Any], seconds: float) -> None:
         """Count one answer, with the seconds that it took."""

@@ -1,0 +1,109 @@
+"""`skew`: served values against history, by view and by feature, and what earlier runs found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from mailwarden.settings import Settings
+from mailwarden_services.cli.progress import out, stages
+
+if TYPE_CHECKING:
+    from mailwarden.monitoring.skew_history import SkewRun
+    from mailwarden.monitoring.skew_report import SkewReport
+
+_STATUSES = ("present", "none_in_window", "never_seen", "not_computable", "stale")
+
+
+def skew(
+    history: Annotated[
+        bool, typer.Option("--history", help="Show what earlier runs found, view by view; measure nothing.")
+    ] = False,
+) -> None:
+    """Recompute every logged feature vector with Spark and compare. Exit code 1 where one differs, or none is there.
+
+    A mismatch is a value, or a kind of missing, that was served and is not what the event log says for that message
+    at that place in the order. Stale values were right for what had been folded by then, and count freshness lost.
+    Each run is kept.
+
+    Examples:
+
+        mailwarden skew || echo "served values and history disagree"
+        mailwarden skew --history
+    """
+    from mailwarden_services.bootstrap import Platform
+    from mailwarden_services.loop import Loop, skew_history
+
+    platform = Platform(Settings())
+    if history:
+        runs = skew_history(platform).runs()
+        for table in history_tables(runs):
+            out.print(table)
+        if not runs:
+            out.print("no run is kept yet; `mailwarden skew` makes one")
+        return
+    with stages("recomputing logged vectors", len(platform.activity)) as begins:
+        report = Loop(platform).skew(begins)
+    out.print(view_table(report))
+    out.print(feature_table(report))
+    out.print(
+        f"{report.mismatches} mismatching values among {report.compared_values:,} "
+        f"({report.values_with_history:,} with history behind them; {report.stale_values} stale); "
+        f"{report.status_mismatches} rows of another kind of missing"
+    )
+    for line in report.views:
+        if line.other_versions:
+            out.print(f"{sum(line.other_versions.values()):,} rows of other versions of {line.view} were not compared")
+    if report.unknown:
+        out.print(f"[red]{report.unknown:,} logged vectors are of messages that the event log does not hold[/]")
+    if not report.agrees:
+        out.print("if the states online are at fault, `mailwarden materialize --afresh --view NAME` makes them anew")
+        raise typer.Exit(1)
+
+
+def view_table(report: SkewReport) -> Table:
+    """Rows of each view by their kind of missing, and how many of those are not what history says."""
+    table = Table(
+        "view", "rows", "compared", *(status.replace("_", " ") for status in _STATUSES), "unavailable",
+        "status mismatches", "behind",
+    )  # fmt: skip
+    for line in report.views:
+        kinds = (line.statuses.get(status, 0) for status in _STATUSES)
+        counts = (line.rows, line.compared, *kinds, line.unavailable, line.status_mismatches, line.behind)
+        table.add_row(line.view, *(f"{count:,}" for count in counts))
+    return table
+
+
+def feature_table(report: SkewReport) -> Table:
+    """Values of each feature: compared, wrong, of these null on one side only, and late."""
+    table = Table(
+        "view", "feature", "compared", "with history", "mismatches", "null when logged", "null in history", "stale"
+    )
+    for line in report.features:
+        counts = (
+            line.compared, line.with_history, line.mismatches, line.null_logged, line.null_recomputed, line.stale,
+        )  # fmt: skip
+        table.add_row(line.view, line.feature, *(f"{count:,}" for count in counts))
+    return table
+
+
+def history_tables(runs: Sequence[SkewRun]) -> list[Table]:
+    """A table a view, a line a run, the oldest first."""
+    tables: dict[str, Table] = {}
+    for run in runs:
+        for line in run.views:
+            table = tables.get(line.view)
+            if table is None:
+                table = tables[line.view] = Table(
+                    "measured (UTC)", "rows", "values", "with history", "mismatches", "status mismatches",
+                    "stale values", "rows behind", title=line.view, title_justify="left",
+                )  # fmt: skip
+            counts = (
+                line.rows, line.compared, line.with_history, line.mismatches, line.status_mismatches, line.stale,
+                line.behind,
+            )  # fmt: skip
+            table.add_row(run.at, *(f"{count:,}" for count in counts))
+    return list(tables.values())

@@ -1,0 +1,285 @@
+"""Where accepted records end up for good, and the thread that writes them there in batches."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from threading import Event as Flag
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import structlog
+
+from mailwarden.domain.events import Event
+from mailwarden.domain.views import ActivityView
+from mailwarden.errors import DataError, NotFound, StoreError
+from mailwarden.labelling.feedback import label_record
+from mailwarden.stores.accepted import Accepted, AcceptedLabel, AcceptedMessage
+from mailwarden.stores.event_log import EventLog
+from mailwarden.stores.raw_mail import RawMail, RawRow
+from mailwarden.stores.spool_reader import SpoolReader, retire
+from mailwarden.stores.sql import DecisionRecord, Decisions, Labels
+from mailwarden.stores.vector_log import VectorLog
+from mailwarden_services.feature_writer.rejected import set_aside
+from mailwarden_services.feature_writer.status import READER_NAME
+
+log = structlog.get_logger(__name__)
+
+RETRY_SECONDS = 0.5
+
+HANDS_BYTES = 256 << 20
+"""What may wait in memory for the logs, by estimate: beyond it the spool is read no further."""
+
+_RECORD_BYTES = 12_000
+"""What a record takes in memory, and each recipient's vector again, beside the raw mail."""
+
+
+class Logs:
+    """Where accepted records end up for good: event log, raw mail, vector log, decisions and labels.
+
+    Each append is idempotent, so that a batch cut off in the middle can be handed over again.
+    """
+
+    def __init__(
+        self,
+        *,
+        events: EventLog,
+        raw: RawMail,
+        vectors: VectorLog,
+        decisions: Decisions,
+        labels: Labels,
+        views: Sequence[ActivityView],
+    ) -> None:
+        self._events, self._raw, self._vectors = events, raw, vectors
+        self._decisions, self._labels = decisions, labels
+        self._views = tuple(views)
+
+    @property
+    def events(self) -> EventLog:
+        """The event log."""
+        return self._events
+
+    def append(self, records: Sequence[tuple[int, Accepted]]) -> None:
+        """Write (spool position, record) pairs in order; the last position names the batch."""
+        if not records:
+            return
+        batch = (READER_NAME, records[-1][0])
+        messages = [record for _, record in records if isinstance(record, AcceptedMessage)]
+        labels = [record for _, record in records if isinstance(record, AcceptedLabel)]
+        if messages:
+            self._raw.append([raw_row(record) for record in messages])
+        self._events.append([record.event for _, record in records], batch_id=batch)
+        # A batch cut off in the middle may come again with other bounds: rows that are there are left out.
+        logged = self._vectors.last_batch(READER_NAME)
+        fresh = [r for position, r in records if position > logged and isinstance(r, AcceptedMessage) and r.rows]
+        if fresh:
+            self._vectors.append(vector_table(fresh, self._views), batch_id=batch)
+        self._decisions.append_many([decision_record(record) for record in messages])
+        self._labels.append_many(
+            [label_record(record.event, source=record.source, given_by=record.given_by) for record in labels]
+        )
+
+
+def raw_row(record: AcceptedMessage) -> RawRow:
+    """The raw mail of an accepted message, with all that it takes to parse it again alike."""
+    event = record.event
+    return RawRow(
+        tenant=event.tenant,
+        content_sha256=event.content_sha256,
+        message_id=event.message_id,
+        received_at_us=event.received_at_us,
+        mail_from=record.mail_from,
+        rcpt_to=record.rcpt_to,
+        time_source=event.time_source,
+        raw=record.raw,
+    )
+
+
+def decision_record(record: AcceptedMessage) -> DecisionRecord:
+    """The decision of an accepted message as the decision log keeps it."""
+    event, answer = record.event, record.answer
+    return DecisionRecord(
+        tenant=event.tenant,
+        decision_id=answer["decision_id"],
+        message_id=event.message_id,
+        idempotency_key=record.idempotency_key,
+        seq=event.seq,
+        received_at_us=event.received_at_us,
+        decided_model=str(answer["model_version"]),
+        score=answer["score"],
+        decision=answer["decision"],
+        category=answer["category"],
+        degraded=answer["degraded"],
+        sender=event.sender,
+        sender_domain=event.sender_domain,
+        recipients=event.recipients,
+        direction=event.direction,
+        response=orjson.dumps(answer).decode(),
+    )
+
+
+def vector_table(messages: Sequence[AcceptedMessage], views: Sequence[ActivityView]) -> pa.Table:
+    """The logged vectors as the vector log's table: one row a recipient of each message."""
+    columns: dict[str, list[Any]] = defaultdict(list)
+    for record in messages:
+        event = record.event
+        for row in record.rows:
+            columns["tenant"].append(event.tenant)
+            columns["seq"].append(event.seq)
+            columns["message_id"].append(event.message_id)
+            columns["recipient"].append(row.recipient)
+            columns["sender"].append(event.sender)
+            columns["sender_domain"].append(event.sender_domain)
+            columns["received_at"].append(event.received_at_us)
+            columns["decision_id"].append(record.answer["decision_id"])
+            for view in views:
+                columns[f"{view.name}__as_of_seq"].append(row.as_of_seq[view.name])
+                columns[f"{view.name}__status"].append(row.status[view.name])
+                columns[f"{view.name}__version"].append(row.version[view.name])
+                for feature, value in zip(view.features, row.values[view.name], strict=True):
+                    columns[f"{view.name}__{feature.name}"].append(value)
+    return pa.table({name: pa.array(values, type=_type_of(name)) for name, values in columns.items()})
+
+
+_TYPES = {
+    "seq": pa.int64(),
+    "received_at": pa.timestamp("us", tz="UTC"),
+}
+_STRINGS = ("tenant", "message_id", "recipient", "sender", "sender_domain", "decision_id")
+
+
+def _type_of(name: str) -> pa.DataType:
+    if name in _TYPES:
+        return _TYPES[name]
+    if name in _STRINGS or name.endswith("__status"):
+        return pa.string()
+    return pa.int64() if name.endswith(("__as_of_seq", "__version")) else pa.float64()
+
+
+class LogBatches:
+    """Records in hand, written to the logs in batches by a thread; the spool's checkpoint moves behind them.
+
+    A record that a log refuses for good is set aside under the spool's `rejected`, and the others go on.
+
+    trouble: in words, why a log is not written; "" where all is well.
+    """
+
+    def __init__(
+        self, spool: Path, reader: SpoolReader, logs: Logs, *, batch_records: int, batch_seconds: float
+    ) -> None:
+        self._spool, self._reader, self._logs = spool, reader, logs
+        self.batch_records, self.batch_seconds = batch_records, batch_seconds
+        self._waiting: list[tuple[int, Accepted]] = []
+        self._batch: list[tuple[int, Accepted]] = []
+        self._since = 0.0
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="logs")
+        self._under_way: Future[int | None] | None = None
+        self._stop = Flag()
+        self._gave_up = False
+        self._at_once = False
+        self._bytes = 0
+        self.trouble = ""
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._batch)
+
+    @property
+    def full(self) -> bool:
+        """Whether as much waits as may."""
+        return self._bytes >= HANDS_BYTES
+
+    def add(self, records: Sequence[tuple[int, Accepted]]) -> None:
+        """Take (spool position, record) pairs, in order."""
+        if not self._waiting:
+            self._since = time.monotonic()
+        self._waiting += records
+        self._bytes += _size(records)
+
+    def in_hand(self, tenant: str) -> list[Event]:
+        """A tenant's events that may not be in the log yet, in order of seq."""
+        return [record.event for _, record in (*self._batch, *self._waiting) if record.event.tenant == tenant]
+
+    def write_soon(self) -> None:
+        """Have what waits written without waiting for a batch to fill."""
+        self._at_once = True
+
+    def step(self) -> None:
+        """Take note of a batch that is written, and begin the next one where it is due."""
+        self._finish(wait=False)
+        if not self._waiting or self._under_way is not None or self._gave_up:
+            return
+        late = time.monotonic() - self._since >= self.batch_seconds
+        if self._at_once or late or len(self._waiting) >= self.batch_records:
+            self._start()
+
+    def flush(self) -> None:
+        """Write all that is in hand and move the checkpoint behind it."""
+        self._finish(wait=True)
+        if self._waiting and not self._gave_up:
+            self._start()
+            self._finish(wait=True)
+
+    def stop(self) -> None:
+        """Give a batch up that cannot be written, instead of trying for ever: it stays in the spool."""
+        self._stop.set()
+
+    def close(self) -> None:
+        """Write what is left and end the thread."""
+        self.flush()
+        self._pool.shutdown()
+
+    def _start(self) -> None:
+        self._batch, self._waiting = self._waiting, []
+        self._since, self._at_once = time.monotonic(), False
+        self._under_way = self._pool.submit(self._append, self._batch)
+
+    def _append(self, batch: list[tuple[int, Accepted]]) -> int | None:
+        while True:
+            try:
+                self._append_or_set_aside(batch)
+                self.trouble = ""
+                return batch[-1][0]
+            except StoreError as exc:
+                self.trouble = f"a log is away: {exc}"
+                log.warning("a log is away; trying again", error=str(exc), n=len(batch))
+                if self._stop.wait(RETRY_SECONDS):
+                    return None
+
+    def _append_or_set_aside(self, batch: list[tuple[int, Accepted]]) -> None:
+        """Log a batch; where a log refuses it, halve it until the refused records stand alone."""
+        try:
+            self._logs.append(batch)
+        except (DataError, NotFound, LookupError, TypeError, ValueError) as exc:
+            if len(batch) > 1:
+                # In order, since logs take batches by ascending position only.
+                self._append_or_set_aside(batch[: len(batch) // 2])
+                self._append_or_set_aside(batch[len(batch) // 2 :])
+                return
+            (position, record) = batch[0]
+            set_aside(self._spool, position, record, f"{type(exc).__name__}: {exc}")
+
+    def _finish(self, *, wait: bool) -> None:
+        if self._under_way is not None and (wait or self._under_way.done()):
+            position = self._under_way.result()
+            self._under_way = None
+            if position is None:
+                # Later records logged and checkpointed would drop these for good.
+                self._gave_up = True
+                return
+            self._bytes -= _size(self._batch)
+            self._batch = []
+            self._reader.commit(position)
+            retire(self._spool, [READER_NAME])
+
+
+def _size(records: Sequence[tuple[int, Accepted]]) -> int:
+    return sum(
+        _RECORD_BYTES * (1 + len(record.rows)) + len(record.raw)
+        if isinstance(record, AcceptedMessage)
+        else _RECORD_BYTES
+        for _, record in records
+    )

@@ -1,0 +1,62 @@
+"""First contacts, decided where the API gives a message its seq."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mailwarden.domain.message import Envelope
+from mailwarden.errors import StoreError
+from mailwarden.stores.contacts import Contacts
+
+START = 1_772_409_600_000_000
+BOB, EVE = "bob@brightmoor.example", "eve@brightmoor.example"
+
+
+def send(api: Any, minute: int, *to: str, sender: str = "ann@parts.example") -> dict[str, Any]:
+    raw = f"From: {sender}\nTo: {', '.join(to)}\nSubject: {minute}\nDate: Tue, 3 Mar 2026 10:00:00 +0000\n\nhello\n"
+    response = api.score(raw.encode(), Envelope(START + minute * 60_000_000, sender, to))
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def test_who_is_new_to_a_sender_survives_a_restart_and_labels_bear_it(warden: Any) -> None:
+    with warden.api() as api:
+        first = send(api, 1, BOB, EVE)
+        send(api, 2, BOB)
+        assert send(api, 1, BOB, EVE)["repeated"] is True
+    # What the feature writer has not logged yet is in the spool; what it has, in the log.
+    with warden.api() as api:
+        send(api, 3, BOB, "joe@brightmoor.example")
+    warden.drain()
+    (warden.settings.contacts_path).unlink()
+    with warden.api() as api:
+        send(api, 4, EVE, BOB)
+        send(api, 5, BOB, sender="zoe@parts.example")
+        api.label(message_id=first["message_id"], label="CP", known_at="2026-03-09T00:00:00Z")
+    warden.drain()
+    new = [(event.kind, event.seq, event.new_recipients) for event in warden.events()]
+    assert new == [
+        ("message", 1, (BOB, EVE)),
+        ("message", 2, ()),
+        ("message", 3, ("joe@brightmoor.example",)),
+        ("message", 4, ()),
+        ("message", 5, (BOB,)),
+        ("label", 6, (BOB, EVE)),
+    ]
+
+
+def test_mail_goes_on_and_says_so_where_contacts_cannot_be_read(warden: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise StoreError("contacts failed")
+
+    with warden.api() as api:
+        monkeypatch.setattr(Contacts, "first", broken)
+        answer = send(api, 1, BOB)
+        assert "first contacts unavailable" in answer["flags"] and answer["degraded"] is True
+        monkeypatch.undo()
+        assert send(api, 2, BOB)["flags"] == []
+    warden.drain()
+    assert [event.new_recipients for event in warden.events()] == [(), (BOB,)]

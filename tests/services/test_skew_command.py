@@ -1,0 +1,84 @@
+"""`skew` on the command line: what it prints of a measurement and of those before it, and its exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mailwarden.monitoring.skew_history import SkewHistory, run_of
+from mailwarden.monitoring.skew_report import FeatureSkew, SkewReport, ViewSkew
+from mailwarden_services.cli import application
+from mailwarden_services.loop import Loop
+
+Run = Callable[..., tuple[int, str]]
+
+FEATURE = FeatureSkew("sender_activity", "received_7d", 4_100, 1_234, 0, 0, 0, 17)
+VIEW = ViewSkew("sender_activity", 4_200, 4_100, 90, 0, {1: 10}, {"present": 1_200, "never_seen": 2_900}, 0, 23)
+REPORT = SkewReport(4_200, (VIEW,), (FEATURE,))
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs `mailwarden ...` over a home of its own: exit code and standard output."""
+    monkeypatch.setenv("MAILWARDEN_HOME", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "220")
+
+    def call(*words: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["mailwarden", *words])
+        capsys.readouterr()
+        try:
+            application.main()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return code, capsys.readouterr().out
+
+    return call
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.replace("┃", "│").split("│")[1:-1]]
+
+
+def test_a_measurement_is_shown_by_view_and_by_feature(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Loop, "skew", lambda self, progress: REPORT)
+    code, text = run("skew")
+    rows = [cells(line) for line in text.splitlines() if line.startswith("│")]
+    assert rows == [
+        ["sender_activity", "4,200", "4,100", "1,200", "0", "2,900", "0", "0", "90", "0", "23"],
+        ["sender_activity", "received_7d", "4,100", "1,234", "0", "0", "0", "17"],
+    ]
+    assert "0 mismatching values among 4,100" in text and "10 rows of other versions of sender_activity" in text
+    assert code == 0
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        replace(REPORT, features=(replace(FEATURE, mismatches=1),)),
+        replace(REPORT, views=(replace(VIEW, status_mismatches=1),)),
+        replace(REPORT, views=(replace(VIEW, unknown=1),)),
+        replace(REPORT, features=()),
+    ],
+)
+def test_what_disagrees_or_compares_nothing_exits_with_1(
+    run: Run, monkeypatch: pytest.MonkeyPatch, report: SkewReport
+) -> None:
+    monkeypatch.setattr(Loop, "skew", lambda self, progress: report)
+    assert run("skew")[0] == 1
+
+
+def test_the_history_is_a_table_a_view_with_a_line_a_run(run: Run, tmp_path: Path) -> None:
+    assert run("skew", "--history") == (0, "no run is kept yet; `mailwarden skew` makes one\n")
+    for day in range(3):
+        at_us = (1_700_000_000 + day * 86_400) * 1_000_000
+        SkewHistory(tmp_path / "skew.jsonl").append(run_of(REPORT, at_us=at_us, events=day, vectors=day))
+    code, text = run("skew", "--history")
+    rows = [cells(line) for line in text.splitlines() if line.startswith("│")]
+    assert code == 0 and text.startswith("sender_activity")
+    assert [row[0] for row in rows] == [f"2023-11-{day} 22:13:20" for day in (14, 15, 16)]
+    assert rows[0][1:] == ["4,100", "4,100", "1,234", "0", "0", "17", "23"]
