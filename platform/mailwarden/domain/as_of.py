@@ -98,10 +98,14 @@ def _answer(layout: Layout, rows: FoldRows, carried: EntityState | None) -> Read
 def _times(layout: Layout, rows: FoldRows, request: IntArray, ranking: Ranking) -> IntArray:
     n_extremes = len(layout.extreme_names)
     times = np.full((len(request), layout.n_times), NO_TIME, dtype=np.int64)
-    for column in range(n_extremes):
+    # Extremes that differ in what they hold alone are of the same row.
+    running: dict[tuple[int, bool], IntArray] = {}
+    for column, mask in layout.extreme_rules:
         first = bool(layout.extreme_is_first[column])
-        counts = rows.extremes[:, column] & ~rows.request
-        row = ranking.running(counts, largest=not first)[request]
+        row = running.get((mask, first))
+        if row is None:
+            counts = rows.extremes[:, column] & ~rows.request
+            row = running[mask, first] = ranking.running(counts, largest=not first)[request]
         found = row >= 0
         times[found, column] = rows.time_us[row[found]]
         if column in layout.held:
