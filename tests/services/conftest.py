@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -38,6 +40,7 @@ from mailwarden.training.train import Trained, TrainingOptions, train
 from mailwarden_detectors import discover as discover_detectors
 from mailwarden_features import discover as discover_features
 from mailwarden_services.bootstrap import Platform, scoring_service
+from mailwarden_services.cli import application
 from mailwarden_services.feature_writer.writer import FeatureWriter
 from mailwarden_services.scoring_api.app import Service, create_app
 
@@ -266,3 +269,28 @@ def own_redis(warden: Warden) -> Iterator[tuple[Warden, RedisServer]]:
     yield Warden(settings, warden.keys), server
     server.stop()
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def run(
+    warden: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs `mailwarden ...` in this process, over the test's home: exit code, standard output, standard error."""
+    for name in [name for name in os.environ if name.startswith("MAILWARDEN_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MAILWARDEN_HOME", str(warden.settings.root))
+    monkeypatch.setenv("MAILWARDEN_REDIS_URL", warden.settings.redis_url.get_secret_value())
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["mailwarden", *words])
+        capsys.readouterr()
+        try:
+            application.main()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return call

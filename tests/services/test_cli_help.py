@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,29 +19,6 @@ from mailwarden_services.bootstrap import Platform
 from mailwarden_services.cli import application, progress
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(warden: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs `mailwarden ...` in this process, over the test's home: exit code, standard output, standard error."""
-    for name in [name for name in os.environ if name.startswith("MAILWARDEN_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("MAILWARDEN_HOME", str(warden.settings.root))
-    monkeypatch.setenv("MAILWARDEN_REDIS_URL", warden.settings.redis_url.get_secret_value())
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["mailwarden", *words])
-        capsys.readouterr()
-        try:
-            application.main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return call
 
 
 def commands(group: Any, *above: str) -> list[tuple[str, ...]]:
