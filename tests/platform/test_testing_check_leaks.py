@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -236,6 +237,20 @@ LEAKS = {
 @pytest.mark.parametrize("name", LEAKS)
 def test_a_compute_that_asks_the_world_gives_itself_away(folder: Path, name: str) -> None:
     assert any("a leak" in words for words in words_of(content_of(folder, name, LEAKS[name])))
+
+
+@pytest.mark.parametrize("deep", ["", "elsewhere"])
+def test_a_folder_gives_itself_away_whatever_its_length(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, deep: str
+) -> None:
+    """In folders whose names are as long as those that the check makes for itself."""
+    with tempfile.TemporaryDirectory() as made:
+        here = Path(made) / deep
+        here.mkdir(exist_ok=True)
+        monkeypatch.chdir(here)
+        found = words_of(content_of(folder, f"folder_{deep}", LEAKS["folder"]))
+        monkeypatch.undo()
+    assert any("a leak" in words for words in found)
 
 
 def test_a_compute_that_asks_the_message_alone_does_not(folder: Path) -> None:

@@ -103,11 +103,16 @@ def check_elsewhere(view: ContentView, messages: Sequence[Message]) -> list[Prob
         return []
     here = [dict(compute(message)) for message in messages]
     with tempfile.TemporaryDirectory() as folder:
+        # Of another length too: a value may be made of no more than that.
+        place = Path(folder) / "elsewhere"
+        if len(str(place)) == len(os.getcwd()):
+            place = Path(folder) / "far-elsewhere"
+        place.mkdir()
         done = subprocess.run(
             [sys.executable, "-P", "-m", _ELSEWHERE],
             input=pickle.dumps((module, name, tuple(messages))),
             capture_output=True,
-            cwd=folder,
+            cwd=place,
             timeout=_SECONDS,
             env={
                 "PATH": os.defpath,
