@@ -184,9 +184,7 @@ def test_views_side_by_side_give_what_each_gives_alone_to_the_last_bit() -> None
         at = AT + rng.integers(0, DAY_US, 5)
         alone = [finalise(layout, *part, at_us=at) for layout, part in zip(layouts, parts, strict=True)]
         slots, times, matches = (np.hstack([part[i] for part in parts]) for i in range(3))
-        seen = np.hstack(
-            [np.repeat(part[3][:, None], len(lay.feature_names), 1) for lay, part in zip(layouts, parts, strict=True)]
-        )
+        seen = np.column_stack([part[3] for part in parts])
         together = finalise_joined(Recipes.joined([lay.recipes for lay in layouts]), slots, times, matches, seen, at)
         assert np.array_equal(together, np.hstack(alone), equal_nan=True)
         assert np.array_equal(np.vstack([together[:2], together[2:]]), together, equal_nan=True)

@@ -10,7 +10,7 @@ import mailwarden.domain
 
 DOMAIN = Path(mailwarden.domain.__file__).parent
 PACKAGES = {"numpy", "datasketches", "tldextract"}
-OWN = ("mailwarden.domain", "mailwarden.errors")
+OWN = ("mailwarden.domain", "mailwarden.errors", "mailwarden.compiled")
 
 
 def imported(source: str) -> set[str]:

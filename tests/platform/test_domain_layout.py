@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mailwarden.domain.layout import layout_of
-from mailwarden.domain.recipes import Recipes
+from mailwarden.domain.recipes import KINDS, ONE, Recipes
 from mailwarden.domain.views import (
     ActivityView,
     Age,
@@ -115,10 +115,15 @@ def test_words_about_a_feature_do_not_make_states_unreadable() -> None:
 
 
 def test_joined_recipes_point_past_the_views_before() -> None:
-    layouts = [layout_of(view_of(piece)) for piece in (0, 3**60, 5**40)]
-    joined = Recipes.joined([layout.recipes for layout in layouts])
-    assert joined.n_features == sum(len(layout.feature_names) for layout in layouts)
-    assert joined.n_slots == sum(len(layout.slots) for layout in layouts)
-    assert joined.n_times == sum(layout.n_times for layout in layouts)
-    every = np.concatenate([group.features for group in joined.groups.values()])
-    assert sorted(every.tolist()) == list(range(joined.n_features))
+    parts = [layout_of(view_of(piece)).recipes for piece in (0, 3**60, 5**40)]
+    joined = Recipes.joined(parts)
+    assert joined.n_slots == sum(part.n_slots for part in parts)
+    assert joined.n_times == sum(part.n_times for part in parts)
+    assert joined.kinds.tolist() == [kind for part in parts for kind in part.kinds.tolist()]
+    assert joined.views.tolist() == [index for index, part in enumerate(parts) for _ in part.kinds]
+    for index, part in enumerate(parts):
+        ratios = part.kinds == KINDS.index("ratio")
+        moved = joined.slots[joined.views == index][ratios][:, :2]
+        before = sum(earlier.n_slots for earlier in parts[:index])
+        alone = part.slots[ratios][:, :2]
+        assert np.array_equal(moved, np.where(alone == ONE, ONE, alone + before))

@@ -3,7 +3,11 @@ from __future__ import annotations
 import math
 import random
 
-from mailwarden.domain.recent import MEMBERS_KEPT, RecentSets, closest, closest_packed, own_set
+import numpy as np
+
+from mailwarden.domain.packed_reads import closest_packed
+from mailwarden.domain.recent import MEMBERS_KEPT, Members, RecentSets, own_set
+from mailwarden.domain.windows import NOTHING
 
 USES = [(own_set(names), time_us, seq) for seq, (names, time_us) in enumerate([
     (["a"], 5), (["b"], 5), (["a", "b"], 3), (["a"], 9), ([], 99), (["c"], 1), (["d"], 4), (["b"], 2),
@@ -45,13 +49,24 @@ def test_a_large_set_keeps_its_smallest_hashes_whatever_the_order_and_repeats() 
     assert own_set(["", "x", "x"]) == own_set(["x"]) and own_set([""]) == ()
 
 
+def closest(own: Members, sets: RecentSets, since_us: int) -> float:
+    """The best Jaccard overlap with a set used since a time, by Python's own sets."""
+    mine = set(own)
+    found = [len(mine & set(of)) / len(mine | set(of)) for of, time_us in sets if time_us >= since_us and mine]
+    return max(found, default=math.nan)
+
+
+def packed(own: Members, sets: RecentSets, since_us: int) -> float:
+    return closest_packed(np.array(own, dtype=np.int64), np.array(sets.words(), dtype=np.int64), since_us)
+
+
 def test_the_closest_set_is_the_one_with_the_best_overlap_in_time() -> None:
-    sets = [(own_set(["a", "b"]), 10), (own_set(["a"]), 5), (own_set(["z"]), 20)]
+    sets = RecentSets(5)
+    for names, time_us in ((["a"], 5), (["a", "b"], 10), (["z"], 20)):
+        sets.add(own_set(names), time_us, 1)
     mine = own_set(["a", "c"])
-    assert closest(mine, sets, None) == 0.5
-    assert closest(mine, sets, 6) == 1 / 3
-    assert closest(mine, sets, 20) == 0.0
-    assert math.isnan(closest(mine, sets, 21)) and math.isnan(closest((), sets, None))
+    assert [packed(mine, sets, since) for since in (NOTHING, 6, 20)] == [0.5, 1 / 3, 0.0]
+    assert math.isnan(packed(mine, sets, 21)) and math.isnan(packed((), sets, NOTHING))
 
 
 def test_packed_sets_are_as_close_as_the_sets() -> None:
@@ -62,6 +77,5 @@ def test_packed_sets_are_as_close_as_the_sets() -> None:
         for seq in range(rng.randrange(9)):
             recent.add(own_set(rng.sample(names, rng.randrange(4))), rng.randrange(50), seq)
         mine = own_set(rng.sample(names, rng.choice((0, 1, 1, 2, 5))))
-        for since in (None, rng.randrange(60)):
-            expected = closest(mine, recent, since)
-            assert repr(closest_packed(mine, recent.words(), since)) == repr(expected)
+        for since in (NOTHING, rng.randrange(60)):
+            assert repr(packed(mine, recent, since)) == repr(closest(mine, recent, since))

@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 from mailwarden.domain.events import Event, Way, key_of, keys_of, members_of
 from mailwarden.domain.finalise import finalise
 from mailwarden.domain.layout import layout_of
-from mailwarden.domain.reads import none_in_window, read_slots
+from mailwarden.domain.reads import read_slots
 from mailwarden.domain.recent import own_set
 from mailwarden.domain.state import EntityState
 from mailwarden.domain.views import ActivityView
@@ -33,6 +33,7 @@ from mailwarden.stores.spark.as_of import as_of
 from mailwarden.stores.spark.fold_rows import read_events
 from mailwarden.stores.vector_log import VectorLog
 from mailwarden.testing.histories import PIECE_BITS, history_of, view_of
+from mailwarden.testing.naive_recount import none_in_window
 
 Row = dict[str, Any]
 
@@ -64,7 +65,7 @@ class Store:
         values = finalise(layout, reads.slots, reads.times, reads.matches, reads.seen, at)[0].tolist()
         status = "never_seen"
         if state is not None:
-            silent = none_in_window(layout, np.array([state.newest_us]), at)[0]
+            silent = none_in_window(self.view, state.newest_us, int(at[0]))
             status = "none_in_window" if silent else "present"
         if key is None:
             status, values = "not_computable", [float("nan")] * len(values)

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from mailwarden.domain.events import Event, key_of, keys_of
 from mailwarden.domain.finalise import finalise
 from mailwarden.domain.layout import layout_of
-from mailwarden.domain.reads import NEVER, none_in_window
+from mailwarden.domain.reads import NEVER
 from mailwarden.domain.state import EntityState
 from mailwarden.domain.views import ActivityView
 from mailwarden.domain.windows import DAY_US, HOUR_US, effective_time
@@ -24,6 +24,7 @@ from mailwarden.stores.online.reader import OnlineReader, ReadRequest, VectorSet
 from mailwarden.stores.online.server import RedisServer
 from mailwarden.stores.online.watermark import Marks, Watermark
 from mailwarden.stores.online.writer import OnlineWriter
+from mailwarden.testing.naive_recount import none_in_window
 
 Views = tuple[ActivityView, ...]
 Events = Callable[..., list[Event]]
@@ -222,12 +223,12 @@ def test_none_in_window_means_nothing_inside_the_longest_bounded_window(
         (vectors,) = reader.read([request_of(event, received_at_us=at_us)])
         assert vectors.status["sender_activity"][0] == vectors.status["relationship"][0] == expected
         for view in activity_views:
-            silent = none_in_window(layout_of(view), np.array([event.received_at_us]), np.array([at_us]))
-            assert silent[0] == (expected == "none_in_window")
-    never = none_in_window(layout_of(activity_views[0]), np.array([NEVER]), np.array([edge]))
-    assert not never[0]
-    all_time = replace(activity_views[0], features=activity_views[0].features[3:4])
-    assert not none_in_window(layout_of(all_time), np.array([0]), np.array([edge]))[0]
+            assert none_in_window(view, event.received_at_us, at_us) == (expected == "none_in_window")
+    all_time = replace(activity_views[0], name="all_time", features=activity_views[0].features[3:4])
+    assert {window.length_us for feature in all_time.features for window in feature.windows} <= {None}
+    OnlineWriter(redis_client, "all_time", [all_time]).fold([event])
+    (vectors,) = OnlineReader(redis_client, "all_time", [all_time]).read([request_of(event, received_at_us=100 * edge)])
+    assert vectors.status["all_time"][0] == "present"
 
 
 def test_only_keys_of_the_partition_that_lags_are_stale(

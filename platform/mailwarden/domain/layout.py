@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mailwarden.domain.recent import MOST_KEPT
-from mailwarden.domain.recipes import RINGS, IndexArray, Ingredients, Kind, Recipes
+from mailwarden.domain.recipes import ONE, RINGS, IndexArray, Ingredients, Kind, Recipes
 from mailwarden.domain.views import (
     FLAGS,
     MEMBERS,
@@ -111,6 +111,10 @@ class Layout:
         self.empty_rows = tuple(_empty_row(level) for level in self.levels)
         self._build_slots()
         self._build_recipes()
+        windows = [window for feature in view.features for window in feature.windows]
+        bounded = [(window.length_us, window.hop_us) for window in windows if window.length_us is not None]
+        self.reach = max(bounded, default=(-NOTHING, 1))
+        """Length and hop of the longest bounded window; of two as long the one with the wider hop reaches further."""
         aggregates = view.measures, view.peaks, view.extremes, view.distincts, view.recents
         text = repr((view.name, view.version, view.emission, view.keys, aggregates, self.levels))
         digest = hashlib.blake2b(text.encode(), digest_size=6).digest()
@@ -237,7 +241,7 @@ class Layout:
     def _build_recipes(self) -> None:
         self.feature_names = tuple(feature.name for feature in self.view.features)
         matches: dict[tuple[int, Window], int] = {}
-        found = [self._recipe(i, feature, matches) for i, feature in enumerate(self.view.features)]
+        found = [self._recipe(feature, matches) for feature in self.view.features]
         self.matches = tuple(matches)
         """Each match: index of the recent set, and the window of its last use."""
         self.recipes = Recipes.of(
@@ -245,12 +249,9 @@ class Layout:
             n_slots=len(self.slots),
             n_times=self.n_times,
             n_matches=len(matches),
-            n_features=len(self.feature_names),
         )
 
-    def _recipe(self, index: int, feature: Feature, matches: dict[tuple[int, Window], int]) -> tuple[Kind, Ingredients]:
-        one = len(self.slots)
-
+    def _recipe(self, feature: Feature, matches: dict[tuple[int, Window], int]) -> tuple[Kind, Ingredients]:
         def slot(aggregate: str, window: Window) -> int:
             return self._position[self._aggregate(aggregate), window]
 
@@ -259,11 +260,11 @@ class Layout:
                 at = slot(aggregate, window)
                 if self.is_peak[at]:
                     sign = -1.0 if self.view.peaks[self.peak_names.index(aggregate)].kind == "min" else 1.0
-                    return "peak", Ingredients(index, (at,), (), (sign,))
-                return "ratio", Ingredients(index, (at, one), (), (0.0, 0.0))
+                    return "peak", Ingredients((at,), (), (sign,))
+                return "ratio", Ingredients((at, ONE), (), (0.0, 0.0))
             case Ratio(numerator, denominator, window, (good, bad)):
                 slots = slot(numerator, window), slot(denominator, window)
-                return "ratio", Ingredients(index, slots, (), (good, good + bad))
+                return "ratio", Ingredients(slots, (), (good, good + bad))
             case Surge(measure, window, baseline, since):
                 lengths = window.length_us, baseline.length_us
                 if lengths[0] is None or lengths[1] is None or lengths[0] >= lengths[1]:
@@ -272,14 +273,14 @@ class Layout:
                     )
                 slots = slot(measure, window), slot(measure, baseline)
                 times = (self._extreme(feature, since),)
-                return "surge", Ingredients(index, slots, times, (float(lengths[0]), float(lengths[1])))
+                return "surge", Ingredients(slots, times, (float(lengths[0]), float(lengths[1])))
             case Unusual(_, by, window):
                 bins = tuple(slot(name, window) for name in aggregate_names(feature.expression))
-                return by, Ingredients(index, bins)
+                return by, Ingredients(bins)
             case Decayed(measure, half_life_us, windows):
-                return "decayed", self._rings(index, feature, measure, half_life_us, windows)
+                return "decayed", self._rings(feature, measure, half_life_us, windows)
             case Age(extreme):
-                return "age", Ingredients(index, (), (self._extreme(feature, extreme),))
+                return "age", Ingredients((), (self._extreme(feature, extreme),))
             case Held(extreme):
                 at = self._extreme(feature, extreme)
                 if at not in self.held:
@@ -287,7 +288,7 @@ class Layout:
                         f"view {self.view.name}, feature {feature.name}: extreme {extreme!r} keeps no value; "
                         "say of which quantity"
                     )
-                return "held", Ingredients(index, (), (at, len(self.extreme_names) + self.held.index(at)))
+                return "held", Ingredients((), (at, len(self.extreme_names) + self.held.index(at)))
             case Match(recent, window):
                 if recent not in self.recent_names:
                     raise ContractError(
@@ -295,13 +296,11 @@ class Layout:
                         f"it has {', '.join(self.recent_names)}"
                     )
                 wanted = self.recent_names.index(recent), window
-                return "match", Ingredients(index, (), (matches.setdefault(wanted, len(matches)),))
+                return "match", Ingredients((), (matches.setdefault(wanted, len(matches)),))
             case _:
-                return "history", Ingredients(index)
+                return "history", Ingredients()
 
-    def _rings(
-        self, index: int, feature: Feature, measure: str, half_life_us: int, windows: tuple[Window, ...]
-    ) -> Ingredients:
+    def _rings(self, feature: Feature, measure: str, half_life_us: int, windows: tuple[Window, ...]) -> Ingredients:
         lengths = [window.length_us or 0 for window in windows]
         if not 0 < len(windows) <= RINGS or half_life_us <= 0 or lengths != sorted({*lengths} - {0}):
             raise ContractError(
@@ -312,7 +311,7 @@ class Layout:
         middles = [(a + b) / 2 for a, b in zip([0, *lengths], lengths, strict=False)]
         weights = [2.0 ** -(middle / half_life_us) for middle in middles]
         missing = RINGS - len(slots)
-        return Ingredients(index, (*slots, *[slots[-1]] * missing), (), (*weights, *[0.0] * missing))
+        return Ingredients((*slots, *[slots[-1]] * missing), (), (*weights, *[0.0] * missing))
 
 
 def _empty_row(level: Level) -> NDArray[np.int64]:

@@ -2,62 +2,37 @@
 
 from __future__ import annotations
 
-import struct
-from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mailwarden.domain.finalise import NO_TIME
 from mailwarden.domain.layout import Layout
-from mailwarden.domain.recent import Members, closest_packed
-from mailwarden.domain.windows import NOTHING, Window, effective_time
+from mailwarden.domain.packed_reads import DAMAGED, HEADER, PRESENT, Tables, read_packed
+from mailwarden.domain.recent import Members
+from mailwarden.domain.windows import NOTHING
 from mailwarden.errors import DataError
-
-HEADER = 3
-"""int64 words before the lengths of levels and recent sets: layout fingerprint, last seq folded, newest event time."""
 
 NEVER = NOTHING
 """`newest_us` and `last_seq` of an empty state."""
 
 _WORD = 8
-_NAN = float("nan")
+_NOWHERE = (-1, 0)
 
 
 def check_fingerprint(layout: Layout, words: Sequence[int] | NDArray[np.int64] | memoryview) -> None:
     """Raise DataError where a state was written under another definition of the view."""
     if len(words) < HEADER or words[0] != layout.fingerprint:
-        raise DataError(
-            f"state of view {layout.view.name} version {layout.view.version} was written under another definition; "
-            "raise the view's version and run `mailwarden materialize`"
-        )
+        raise DataError(_another_definition(layout))
 
 
-def none_in_window(layout: Layout, newest_us: NDArray[np.int64], at_us: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether keys have history, but no event inside the longest bounded window of the view's features.
-
-    newest_us: (n,) time of the key's newest event (of a label that of its message), `NEVER` without history. at_us:
-    (n,) time of each read. Never so in a view whose features have no bounded window.
-    """
-    length_us, hop_us = _longest(layout)
-    found: NDArray[np.bool_] = (newest_us != NEVER) & (newest_us < (at_us - length_us) // hop_us * hop_us)
-    return found
-
-
-@lru_cache(maxsize=256)
-def _longest(layout: Layout) -> tuple[int, int]:
-    bounded = [
-        (window.length_us, window.hop_us)
-        for feature in layout.view.features
-        for window in feature.windows
-        if window.length_us is not None
-    ]
-    # Of two as long the one with the wider hop reaches back further.
-    return max(bounded, default=(-NEVER, 1))
+def _another_definition(layout: Layout) -> str:
+    return (
+        f"state of view {layout.view.name} version {layout.view.version} was written under another definition; "
+        "raise the view's version and run `mailwarden materialize`"
+    )
 
 
 class StateReads(NamedTuple):
@@ -89,8 +64,7 @@ def read_slots(
     )
     for problem in reads.problems.values():
         raise DataError(problem)
-    last_seq = reads.last_seq[:, 0]
-    return StateReads(reads.slots, reads.times, reads.matches, last_seq != NEVER, last_seq)
+    return StateReads(reads.slots, reads.times, reads.matches, reads.seen[:, 0], reads.last_seq[:, 0])
 
 
 class Asked(NamedTuple):
@@ -104,207 +78,101 @@ class Asked(NamedTuple):
 class JoinedReads(NamedTuple):
     """What `finalise_joined` takes, with slots, times and matches of the views side by side.
 
-    last_seq: (n, n_views), `NEVER` where there is no state. silent: (n, n_views), see `none_in_window`. problems: by
-    (row, view) why a state could not be read; it is as if it were not there.
+    last_seq: (n, n_views), `NEVER` where there is no state. found: (n, n_views) of `packed_reads.NEVER_SEEN`,
+    `NONE_IN_WINDOW`, `PRESENT`, and what cannot be read, which is as if it were not there.
+    problems: by (row, view) why that is so.
     """
 
     slots: NDArray[np.int64]
     times: NDArray[np.int64]
     matches: NDArray[np.float64]
     last_seq: NDArray[np.int64]
-    silent: NDArray[np.bool_]
+    found: NDArray[np.int64]
     problems: Mapping[tuple[int, int], str]
 
-
-@dataclass(frozen=True, slots=True)
-class _Level:
-    """columns: words of a suffix row. edges: hop and age of each edge, and where an empty row stands."""
-
-    columns: int
-    edges: tuple[tuple[int, int, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """How one view's states are taken apart; places are words from the beginning of a state.
-
-    nothing: the starts, see `JoinedStates`, of a key without state. matches: recent set, fact and window of each.
-    reach: length and hop of the longest bounded window.
-    """
-
-    layout: Layout
-    head: struct.Struct
-    totals: int
-    times: int
-    body: int
-    levels: tuple[_Level, ...]
-    nothing: tuple[int, ...]
-    no_matches: tuple[float, ...]
-    matches: tuple[tuple[int, str, Window], ...]
-    reach: tuple[int, int]
-
-
-_Found = tuple[Sequence[int], Sequence[float], int, bool, str]
-"""Starts, matches, last seq and silence of one state at one time, and why it could not be read."""
+    @property
+    def seen(self) -> NDArray[np.bool_]:
+        """(n, n_views) whether the view's key has any history."""
+        seen: NDArray[np.bool_] = self.last_seq != NEVER
+        return seen
 
 
 class JoinedStates:
-    """Reads packed states of several views for the same rows at once.
-
-    All states of a read are laid one after another, behind a front that stands for what is missing. Python looks up
-    only where totals, times and each window's edge start (`starts`); all sums are then gathered by one index array.
-    """
+    """Reads packed states of several views for the same rows at once, laid one after another."""
 
     def __init__(self, layouts: Sequence[Layout]) -> None:
-        front: list[int] = []
-        self._plans: list[_Plan] = []
-        slots: list[tuple[int, int]] = []
-        uppers: list[tuple[int, int, int]] = []
-        times: list[tuple[int, int]] = []
-        n_starts = 0
-        for layout in layouts:
-            nothing = [len(front)]
-            front += layout.empty_totals.tolist()
-            nothing.append(len(front))
-            front += [NO_TIME] * layout.n_times
-            levels = []
-            place = {}
-            for index, level in enumerate(layout.levels):
-                empty = len(front)
-                front += layout.empty_rows[index].tolist()
-                edges = [edge for edge in layout.edges if edge[0] == index]
-                for edge in edges:
-                    place[layout.edges.index(edge)] = n_starts + len(nothing)
-                    nothing.append(empty)
-                levels.append(_Level(level.n_columns, tuple((hop, age, empty) for _, hop, age in edges)))
-            for total, lower, column, upper, upper_column in layout.sums:
-                if upper >= 0:
-                    uppers.append((len(slots), place[upper], upper_column))
-                slots.append((place[lower], column) if lower >= 0 else (n_starts, total))
-            times += [(n_starts + 1, column) for column in range(layout.n_times)]
-            lengths = len(layout.levels) + len(layout.recent_names)
-            totals = HEADER + lengths
-            self._plans.append(
-                _Plan(
-                    layout,
-                    struct.Struct(f"<{HEADER + lengths}q"),
-                    totals,
-                    totals + layout.n_totals,
-                    totals + layout.n_totals + layout.n_times + len(layout.held),
-                    tuple(levels),
-                    tuple(nothing),
-                    (_NAN,) * len(layout.matches),
-                    tuple((recent, layout.view.recents[recent].of, window) for recent, window in layout.matches),
-                    _longest(layout),
-                )
-            )
-            n_starts += len(nothing)
-        self._front = struct.pack(f"<{len(front)}q", *front)
-        self._n_slots = len(slots)
-        self._upper_of = np.array([slot for slot, _, _ in uppers], dtype=np.intp)
-        # Sums, then what is taken off them, then times: one gather for all.
-        places = [*slots, *(upper[1:] for upper in uppers), *times]
-        self._start_of = np.array([start for start, _ in places], dtype=np.intp)
-        self._offset = np.array([offset for _, offset in places], dtype=np.intp)
+        self._layouts = tuple(layouts)
+        self._tables = Tables.of(layouts)
 
     def read(self, asked: Iterable[Asked]) -> JoinedReads:
         """Window sums of the rows, in their order."""
-        parts = [self._front]
-        base = len(self._front) // _WORD
-        starts: list[Sequence[int]] = []
-        matches: list[list[float]] = []
-        seqs: list[list[int]] = []
-        silent: list[list[bool]] = []
-        problems: dict[tuple[int, int], str] = {}
-        for at_us, own, rows in asked:
+        tables = self._tables
+        # A word before the first state: there may be none at all, which NumPy would not take for an array.
+        parts, size = [b"\0" * _WORD], 1
+        places: list[tuple[int, int]] = []
+        at_us: list[int] = []
+        own: list[int] = []
+        own_bounds: list[int] = []
+        own_of: list[int] = []
+        for index, (at, sets, rows) in enumerate(asked):
+            for fact in tables.facts:
+                own_bounds.append(len(own))
+                own += sets.get(fact, ())
+            own_bounds.append(len(own))
             # Rows of one message share their sender's states.
-            known: dict[tuple[int, int], _Found] = {}
+            known: dict[int, tuple[int, int]] = {}
             for states in rows:
-                row_starts: list[int] = []
-                row_matches: list[float] = []
-                row_seqs: list[int] = []
-                row_silent: list[bool] = []
-                for view, (plan, state) in enumerate(zip(self._plans, states, strict=True)):
+                at_us.append(at)
+                own_of.append(index)
+                for state in states:
                     if state is None:
-                        row_starts += plan.nothing
-                        row_matches += plan.no_matches
-                        row_seqs.append(NEVER)
-                        row_silent.append(False)
+                        places.append(_NOWHERE)
                         continue
-                    found = known.get((view, id(state)))
-                    if found is None:
-                        try:
-                            found = _take_apart(plan, state, base, at_us, own)
+                    place = known.get(id(state))
+                    if place is None:
+                        length, odd = divmod(len(state), _WORD)
+                        place = known[id(state)] = (size, -1 if odd else length)
+                        if not odd:
                             parts.append(state)
-                            base += len(state) // _WORD
-                        except (DataError, ValueError, IndexError, TypeError, struct.error) as exc:
-                            found = plan.nothing, plan.no_matches, NEVER, False, str(exc) or type(exc).__name__
-                        known[view, id(state)] = found
-                    if found[4]:
-                        problems[len(starts), view] = found[4]
-                    row_starts += found[0]
-                    row_matches += found[1]
-                    row_seqs.append(found[2])
-                    row_silent.append(found[3])
-                starts.append(row_starts)
-                matches.append(row_matches)
-                seqs.append(row_seqs)
-                silent.append(row_silent)
-        words = np.frombuffer(b"".join(parts), dtype="<i8")
-        n = len(starts)
-        found_at = np.array(starts, dtype=np.intp).reshape(n, -1).take(self._start_of, axis=1)
-        found_at += self._offset
-        taken = words.take(found_at)
-        n_slots, n_uppers = self._n_slots, len(self._upper_of)
-        slots = taken[:, :n_slots]
-        if n_uppers:
-            slots[:, self._upper_of] -= taken[:, n_slots : n_slots + n_uppers]
-        return JoinedReads(
-            slots,
-            taken[:, n_slots + n_uppers :],
-            np.array(matches, dtype=np.float64).reshape(n, -1),
-            np.array(seqs, dtype=np.int64).reshape(n, -1),
-            np.array(silent, dtype=np.bool_).reshape(n, -1),
-            problems,
+                            size += length
+                    places.append(place)
+        n, n_views = len(at_us), len(self._layouts)
+        read = JoinedReads(
+            np.empty((n, len(tables.sums)), dtype=np.int64),
+            np.empty((n, tables.n_times), dtype=np.int64),
+            np.empty((n, len(tables.wanted)), dtype=np.float64),
+            np.empty((n, n_views), dtype=np.int64),
+            np.empty((n, n_views), dtype=np.int64),
+            {},
         )
+        unreadable = read_packed(
+            np.frombuffer(b"".join(parts), dtype=np.int64),
+            np.array(places, dtype=np.int64).reshape(n, n_views, 2),
+            np.array(at_us, dtype=np.int64),
+            np.array(own, dtype=np.int64),
+            np.array(own_bounds, dtype=np.int64).reshape(-1, len(tables.facts) + 1),
+            np.array(own_of, dtype=np.int64),
+            tables.views,
+            tables.levels,
+            tables.edges,
+            tables.sums,
+            tables.wanted,
+            tables.empty,
+            *read[:5],
+        )
+        return read._replace(problems=self._problems(read.found)) if unreadable else read
 
-
-def _take_apart(plan: _Plan, state: bytes, base: int, at_us: int, own: Mapping[str, Members]) -> _Found:
-    layout = plan.layout
-    words = memoryview(state).cast("q")
-    check_fingerprint(layout, words)
-    head = plan.head.unpack_from(state)
-    last_seq, newest = head[1], head[2]
-    at = effective_time(at_us, newest)
-    starts = [base + plan.totals, base + plan.times]
-    position, index = plan.body, HEADER
-    for level in plan.levels:
-        columns = level.columns
-        stop = position + head[index]
-        index += 1
-        for hop, age, empty in level.edges:
-            found = bisect_left(words, (at - age) // hop, position, stop)
-            starts.append(base + stop + (found - position) * columns if found < stop else empty)
-        position = stop + (stop - position) * columns
-    recents = head[index:]
-    if position + sum(recents) != len(words):
-        raise DataError(f"state of view {layout.view.name} is cut off; run `mailwarden materialize --afresh`")
-    length, hop = plan.reach
-    silent = newest < (at_us - length) // hop * hop
-    if not plan.matches:
-        return starts, (), last_seq, silent, ""
-    bounds = [position]
-    for length in recents:
-        bounds.append(bounds[-1] + length)
-    matches: list[float] = []
-    for recent, of, window in plan.matches:
-        mine = own.get(of, ())
-        since = window.lower_us(at)
-        best = _NAN
-        if mine:
-            best = closest_packed(mine, words[bounds[recent] : bounds[recent + 1]].tolist(), since)
-        matches.append(best)
-    return starts, matches, last_seq, silent, ""
+    def _problems(self, found: NDArray[np.int64]) -> dict[tuple[int, int], str]:
+        problems = {}
+        for row, view in np.argwhere(found > PRESENT).tolist():
+            layout = self._layouts[view]
+            if found[row, view] == DAMAGED:
+                problems[row, view] = (
+                    f"state of view {layout.view.name} is damaged; run `mailwarden materialize --afresh`"
+                )
+            else:
+                problems[row, view] = _another_definition(layout)
+        return problems
 
 
 @lru_cache(maxsize=256)

@@ -76,6 +76,10 @@ class RecentSets:
     def __iter__(self) -> Iterator[tuple[Members, int]]:
         return ((members, used[0]) for members, used in self._last.items())
 
+    def uses(self) -> Iterator[tuple[Members, tuple[int, int]]]:
+        """Each set with the (time, seq) of its last use, the latest one last."""
+        return iter(self._last.items())
+
     def words(self) -> list[int]:
         """As int64 words: for each set its time, seq, number of members and members, the latest use first."""
         out: list[int] = []
@@ -97,47 +101,3 @@ class RecentSets:
             self._newest = found[0][1]
         self._last = dict(reversed(found))
         return self
-
-
-def closest(own: Members, sets: Iterable[tuple[Members, int]], since_us: int | None) -> float:
-    """The best Jaccard overlap of a set with those used since a time; NaN where it is empty or there are none.
-
-    sets: members with the time of their last use. since_us: None for any time.
-    """
-    if not own:
-        return float("nan")
-    mine = set(own)
-    best = -1.0
-    for members, time_us in sets:
-        if since_us is not None and time_us < since_us:
-            continue
-        shared = len(mine.intersection(members))
-        best = max(best, shared / (len(mine) + len(members) - shared))
-    return best if best >= 0.0 else float("nan")
-
-
-def closest_packed(own: Members, words: Sequence[int], since_us: int | None) -> float:
-    """What `closest` says of the sets in packed words, see `RecentSets.words`, without building them."""
-    if not own:
-        return float("nan")
-    best = -1.0
-    start, stop, n = 0, len(words), len(own)
-    mine: set[int] = set()
-    # The latest use stands first.
-    while start < stop and (since_us is None or words[start] >= since_us):
-        size = words[start + 2]
-        start += _HEAD
-        if size == 1:
-            shared = int(words[start] in own)
-        elif n == 1:
-            shared = int(own[0] in words[start : start + size])
-        else:
-            mine = mine or set(own)
-            shared = len(mine.intersection(words[start : start + size]))
-        start += size
-        found = shared / (n + size - shared)
-        if found > best:
-            best = found
-            if best == 1.0:
-                break
-    return best if best >= 0.0 else float("nan")

@@ -1,4 +1,4 @@
-"""Recipes: how each feature comes from window sums, event times and matches, as index arrays for `finalise`."""
+"""Recipes: how each feature comes from window sums, event times and matches, as tables for `finalise`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 IndexArray = NDArray[np.intp]
 
 Kind = Literal["ratio", "peak", "surge", "hour", "weekday", "decayed", "age", "held", "match", "history"]
+
+KINDS: tuple[Kind, ...] = (
+    "ratio", "peak", "surge", "hour", "weekday", "decayed", "age", "held", "match", "history"
+)  # fmt: skip
+"""A kind's place here is its number in `Recipes.kinds`."""
 
 RINGS = 4
 """Windows that a decayed count may have."""
@@ -30,166 +35,83 @@ WIDTHS: Mapping[Kind, tuple[int, int, int]] = {
 }
 """For each kind, how many slots, times (of a match: matches) and constants a feature takes."""
 
+ONE = -1
+"""The slot that always holds 1, so that a plain total is a ratio over it."""
+
+_SLOTS, _TIMES, _CONSTANTS = (max(width[i] for width in WIDTHS.values()) for i in range(3))
+
 
 @dataclass(frozen=True, slots=True)
 class Ingredients:
     """What one feature is made of; lengths as `WIDTHS` says."""
 
-    feature: int
     slots: tuple[int, ...] = ()
     times: tuple[int, ...] = ()
     constants: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """The features of one kind. features: (m,). slots, times: (m, k) indices. constants: (m, k) float64."""
-
-    features: IndexArray
-    slots: IndexArray
-    times: IndexArray
-    constants: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, kind: Kind, found: Sequence[Ingredients]) -> Self:
-        """From one kind's features."""
-        slots, times, constants = WIDTHS[kind]
-        return cls(
-            np.array([f.feature for f in found], dtype=np.intp),
-            np.array([f.slots for f in found], dtype=np.intp).reshape(len(found), slots),
-            np.array([f.times for f in found], dtype=np.intp).reshape(len(found), times),
-            np.array([f.constants for f in found], dtype=np.float64).reshape(len(found), constants),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One kind's features where `finalise` computes them, among the inputs of all kinds, gathered once.
-
-    slots: for each of its slots which rows of the inputs they are, one a feature; of a profile one slice holds all
-    bins of a feature, then those of the next, and of decayed counts all shortest windows, then the next ones. times:
-    the same among gathered times, of matches among gathered matches. constants: (m, 1) float64 for each, of decayed
-    counts all in one as the windows are.
-    """
-
-    kind: Kind
-    size: int
-    slots: tuple[slice, ...]
-    times: tuple[slice, ...]
-    constants: tuple[NDArray[np.float64], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Gathering:
-    """What `finalise` gathers, and in which order it computes.
-
-    slots, times, matches: indices of the inputs. parts: by kind, without history. order: for each feature its place
-    among the computed ones, history's last. history: its features.
-    """
-
-    slots: IndexArray
-    times: IndexArray
-    matches: IndexArray
-    parts: tuple[Part, ...]
-    order: IndexArray
-    history: IndexArray
-
-    @classmethod
-    def of(cls, groups: Mapping[Kind, Group]) -> Self:
-        """From the recipes of each kind."""
-        slots: list[IndexArray] = []
-        times: list[IndexArray] = []
-        matches: list[IndexArray] = []
-        parts = []
-        features = []
-        for kind, group in groups.items():
-            if kind == "history":
-                continue
-            size = len(group.features)
-            features.append(group.features)
-            columns, constants = list(group.slots.T), [column[:, None].copy() for column in group.constants.T]
-            if kind in ("hour", "weekday"):
-                columns = [group.slots.ravel()]
-            elif kind == "decayed":
-                columns, constants = [group.slots.T.ravel()], [np.concatenate(constants)]
-            found = _laid(slots, columns)
-            moments = _laid(matches if kind == "match" else times, list(group.times.T))
-            parts.append(Part(kind, size, found, moments, tuple(constants)))
-        history = groups["history"].features if "history" in groups else np.empty(0, dtype=np.intp)
-        return cls(
-            _joined(slots),
-            _joined(times),
-            _joined(matches),
-            tuple(parts),
-            np.argsort(_joined([*features, history])),
-            history,
-        )
-
-
-def _laid(so_far: list[IndexArray], columns: Sequence[IndexArray]) -> tuple[slice, ...]:
-    slices = []
-    for column in columns:
-        start = sum(map(len, so_far))
-        so_far.append(column)
-        slices.append(slice(start, start + len(column)))
-    return tuple(slices)
-
-
-def _joined(columns: Sequence[IndexArray]) -> IndexArray:
-    return np.concatenate([np.empty(0, dtype=np.intp), *columns])
-
-
-@dataclass(frozen=True, slots=True)
 class Recipes:
-    """Each feature's recipe. groups: by kind, those that have a feature.
+    """Each feature's recipe, a row each: m features of views side by side.
 
-    Slot n_slots is the constant 1, so that a plain total is a ratio over it.
+    kinds: (m,) int64, places in `KINDS`. slots: (m, 8) int64 indices of slots, or `ONE`. times: (m, 2) int64 indices
+    of times, of a match of matches. constants: (m, 4) float64. What a kind does not take is 0. views: (m,) int64,
+    which view's key must have history for the feature to be any value. n_slots, n_times, n_matches, n_views: inputs.
     """
 
     n_slots: int
     n_times: int
     n_matches: int
-    n_features: int
-    groups: Mapping[Kind, Group]
-    gathering: Gathering
+    n_views: int
+    kinds: NDArray[np.int64]
+    slots: NDArray[np.int64]
+    times: NDArray[np.int64]
+    constants: NDArray[np.float64]
+    views: NDArray[np.int64]
 
     @classmethod
-    def of(
-        cls,
-        found: Iterable[tuple[Kind, Ingredients]],
-        *,
-        n_slots: int,
-        n_times: int,
-        n_matches: int,
-        n_features: int,
-    ) -> Self:
-        """From each feature's kind and ingredients."""
-        by_kind: dict[Kind, list[Ingredients]] = {}
-        for kind, ingredients in found:
-            by_kind.setdefault(kind, []).append(ingredients)
-        groups = {kind: Group.of(kind, items) for kind, items in by_kind.items()}
-        return cls(n_slots, n_times, n_matches, n_features, groups, Gathering.of(groups))
+    def of(cls, found: Iterable[tuple[Kind, Ingredients]], *, n_slots: int, n_times: int, n_matches: int) -> Self:
+        """One view's, from each feature's kind and ingredients."""
+        recipes = list(found)
+        m = len(recipes)
+        self = cls(
+            n_slots,
+            n_times,
+            n_matches,
+            1,
+            np.array([KINDS.index(kind) for kind, _ in recipes], dtype=np.int64),
+            np.zeros((m, _SLOTS), dtype=np.int64),
+            np.zeros((m, _TIMES), dtype=np.int64),
+            np.zeros((m, _CONSTANTS), dtype=np.float64),
+            np.zeros(m, dtype=np.int64),
+        )
+        for feature, (_, made_of) in enumerate(recipes):
+            self.slots[feature, : len(made_of.slots)] = made_of.slots
+            self.times[feature, : len(made_of.times)] = made_of.times
+            self.constants[feature, : len(made_of.constants)] = made_of.constants
+        return self
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
         """Recipes over the slots, times, matches and features of several views laid side by side."""
-        n_slots = sum(part.n_slots for part in parts)
-        by_kind: dict[Kind, list[Group]] = {}
-        slot = time = match = feature = 0
+        match = KINDS.index("match")
+        slots, times = [], []
+        n_slots = n_times = n_matches = n_views = 0
+        views = []
         for part in parts:
-            for kind, group in part.groups.items():
-                moved = np.where(group.slots == part.n_slots, n_slots, group.slots + slot)
-                times = group.times + (match if kind == "match" else time)
-                by_kind.setdefault(kind, []).append(Group(group.features + feature, moved, times, group.constants))
-            slot, time = slot + part.n_slots, time + part.n_times
-            match, feature = match + part.n_matches, feature + part.n_features
-        groups = {
-            kind: Group(
-                np.concatenate([g.features for g in found]),
-                np.concatenate([g.slots for g in found]),
-                np.concatenate([g.times for g in found]),
-                np.concatenate([g.constants for g in found]),
-            )
-            for kind, found in by_kind.items()
-        }
-        return cls(n_slots, time, match, feature, groups, Gathering.of(groups))
+            slots.append(np.where(part.slots == ONE, ONE, part.slots + n_slots))
+            times.append(part.times + np.where(part.kinds == match, n_matches, n_times)[:, None])
+            views.append(part.views + n_views)
+            n_slots, n_times = n_slots + part.n_slots, n_times + part.n_times
+            n_matches, n_views = n_matches + part.n_matches, n_views + part.n_views
+        return cls(
+            n_slots,
+            n_times,
+            n_matches,
+            n_views,
+            np.concatenate([part.kinds for part in parts]),
+            np.concatenate(slots),
+            np.concatenate(times),
+            np.concatenate([part.constants for part in parts]),
+            np.concatenate(views),
+        )

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from mailwarden.domain.events import Event, Way, members_of
 from mailwarden.domain.finalise import NO_TIME
 from mailwarden.domain.layout import Layout
-from mailwarden.domain.reads import HEADER, NEVER, check_fingerprint
+from mailwarden.domain.packed_reads import HEADER
+from mailwarden.domain.reads import NEVER, check_fingerprint
 from mailwarden.domain.recent import RecentSets, own_set
 from mailwarden.domain.sketches import DistinctUnion
 from mailwarden.domain.views import event_bits, quantity_of, way_bits

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import Literal, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Literal
 
 from mailwarden.domain.events import Emission, Event, Way
 from mailwarden.domain.windows import DAY_US, HOUR_US, W_ALL, Window
@@ -262,13 +259,13 @@ def profile_flags(by: Literal["hour", "weekday"]) -> tuple[str, ...]:
     return HOUR_FLAGS if by == "hour" else WEEKDAY_FLAGS
 
 
-T = TypeVar("T", int, NDArray[np.int64])
+def hour_bin(time_us: int) -> int:
+    """The bin of an hour profile that a time (microseconds UTC) falls into, a place in `HOUR_FLAGS`."""
+    return time_us % DAY_US // (HOURS_A_BIN * HOUR_US)
 
 
-def bin_of(by: Literal["hour", "weekday"], time_us: T) -> T:
-    """The bin of a profile that times (microseconds UTC, one or an array) fall into."""
-    if by == "hour":
-        return time_us % DAY_US // (HOURS_A_BIN * HOUR_US)
+def weekday_bin(time_us: int) -> int:
+    """The day of the week of a time (microseconds UTC), 0 for Monday, a place in `WEEKDAY_FLAGS`."""
     # The first day of the epoch was a Thursday.
     return (time_us // DAY_US + 3) % 7
 
@@ -321,8 +318,8 @@ def event_bits(event: Event) -> int:
         | (128 if event.authenticated is True else 256 if event.authenticated is False else 0)
         | (512 if event.reply_to_differs is True else 0)
         | (1024 if event.reply else 0)
-        | 1 << (_HOUR_BIT + bin_of("hour", time_us))
-        | 1 << (_WEEKDAY_BIT + bin_of("weekday", time_us))
+        | 1 << (_HOUR_BIT + hour_bin(time_us))
+        | 1 << (_WEEKDAY_BIT + weekday_bin(time_us))
     )
 
 

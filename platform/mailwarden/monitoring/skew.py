@@ -13,9 +13,10 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StructType
 
+from mailwarden.domain.layout import layout_of
 from mailwarden.domain.reads import NEVER
 from mailwarden.domain.views import ActivityView, Feature, Measure, Total
-from mailwarden.domain.windows import Window
+from mailwarden.domain.windows import NOTHING, Window
 from mailwarden.errors import ContractError, DataError
 from mailwarden.monitoring.skew_report import FeatureSkew, SkewReport, ViewSkew
 from mailwarden.stores.delta import Snapshot
@@ -263,19 +264,14 @@ def _names(logged: DataFrame, fact: str) -> Column:
     return column if logged.schema[_fact(fact)].dataType.typeName() == "array" else F.array(column)
 
 
-def _longest(view: ActivityView) -> Window | None:
-    bounded = [
-        (window.length_us, window.hop_us)
-        for feature in view.features
-        for window in feature.windows
-        if window.length_us is not None
-    ]
-    return Window("longest", *max(bounded)) if bounded else None
+def _longest(view: ActivityView) -> Window:
+    length_us, hop_us = layout_of(view).reach
+    return Window("all", None, 1) if length_us == -NOTHING else Window("longest", length_us, hop_us)
 
 
 def _with_presence(view: ActivityView) -> ActivityView:
     """The view with `_THERE`: how many messages and labels its longest window holds, always some without windows."""
-    window = _longest(view) or Window("all", None, 1)
+    window = _longest(view)
     messages, labels = _THERE
     return replace(
         view,

@@ -198,3 +198,16 @@ def inside(time_us: int, window: Window, at_us: int) -> bool:
     if window.length_us is not None and time_us < floor(at_us - window.length_us):
         return False
     return not window.until_us or time_us < floor(at_us - window.until_us)
+
+
+def none_in_window(view: ActivityView, newest_us: int, at_us: int) -> bool:
+    """Whether a key with history has no event inside the longest bounded window of a view's features.
+
+    newest_us: time of the key's newest event, of a label that of its message. at_us: time of the read.
+    """
+    windows = [window for feature in view.features for window in feature.windows]
+    bounded = [(window.length_us, window.hop_us) for window in windows if window.length_us is not None]
+    if not bounded:
+        return False
+    longest_us, hop_us = max(bounded)
+    return newest_us < (at_us - longest_us) // hop_us * hop_us

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mailwarden.domain.layout import Layout
-from mailwarden.domain.reads import HEADER
+from mailwarden.domain.packed_reads import HEADER
 from mailwarden.domain.recent import MEMBERS_KEPT
 from mailwarden.domain.windows import LATENESS_US
 

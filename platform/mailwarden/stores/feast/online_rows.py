@@ -17,7 +17,7 @@ from feast.protos.feast.types.Value_pb2 import Value
 
 from mailwarden.domain.finalise import finalise
 from mailwarden.domain.layout import layout_of
-from mailwarden.domain.reads import NEVER, Asked, joined_alone
+from mailwarden.domain.reads import Asked, joined_alone
 from mailwarden.domain.views import ActivityView
 from mailwarden.stores.feast.source import view_of
 from mailwarden.stores.online.client import Client, round_trip
@@ -95,8 +95,8 @@ def answers(
     at_us = np.array(times, dtype=np.int64)
     # Feast names keys and no message, so that there is no set of its own to match: such values are null.
     reads = joined_alone(layout).read(Asked(at, {}, ((state,),)) for at, state in zip(times, states, strict=True))
-    last_seq = reads.last_seq[:, 0]
-    values = finalise(layout, reads.slots, reads.times, reads.matches, last_seq != NEVER, at_us)
+    seen = reads.seen[:, 0]
+    values = finalise(layout, reads.slots, reads.times, reads.matches, seen, at_us)
     wanted = [
         (index, feature.name, feature.dtype == "int64")
         for index, feature in enumerate(view.features)
@@ -109,7 +109,7 @@ def answers(
             _log.error("state of a view cannot be read", view=view.name, error=problem)
             rows.append(INVALID)
             continue
-        if state is None or last_seq[row] == NEVER:
+        if state is None or not seen[row]:
             rows.append(((None, None), None))
             continue
         found = {name: _value(float(values[row, index]), is_integer) for index, name, is_integer in wanted}

@@ -38,9 +38,9 @@ _log = structlog.get_logger(__name__)
 
 Status = Literal["present", "none_in_window", "never_seen", "not_computable", "stale", "unavailable"]
 """present: folded state was read. none_in_window: it was, and its newest event is older than every bounded window of
-the view's features (`reads.none_in_window`). never_seen: the key has no event. not_computable: the message names no
-such key. stale: the key's writer had not folded up to `due_seq`. unavailable: the store, or this view's state in it,
-could not be read."""
+the view's features (`packed_reads.NONE_IN_WINDOW`). never_seen: the key has no event. not_computable: the message
+names no such key. stale: the key's writer had not folded up to `due_seq`. unavailable: the store, or this view's state
+in it, could not be read."""
 
 _READ: tuple[Status, ...] = ("never_seen", "none_in_window", "present")
 
@@ -160,11 +160,11 @@ class OnlineReader:
         self._states = JoinedStates(layouts)
         self._recipes = Recipes.joined([layout.recipes for layout in layouts])
         self._facts = sorted({layout.view.recents[i].of for layout in layouts for i, _ in layout.matches})
-        self._view_of_column = np.repeat(np.arange(len(views)), [len(view.features) for view in views])
         self._version = (catalog_key(project), pack(b"HGET", catalog_key(project), VERSION))
         self._plan: _Plan | None = None
         self.feature_names = {view.name: layout_of(view).feature_names for view in views}
         """By view, the names of the columns of `VectorSet.values`."""
+        self._compile()
 
     def read(self, requests: Sequence[ReadRequest]) -> list[VectorSet]:
         """Read the vectors of messages, in their order, in one round trip.
@@ -184,6 +184,12 @@ class OnlineReader:
                     plan, found = now, self._fetch(now, requests, rows, hashes)
         states, marks, _ = found
         return self._vectors(plan, requests, rows, states, marks)
+
+    def _compile(self) -> None:
+        """Read nothing once, so that the first message does not wait for what is compiled at a first call."""
+        nothing = self._states.read([Asked(0, {}, ([None] * len(self._views),))])
+        at_us = np.zeros(1, dtype=np.int64)
+        finalise_joined(self._recipes, nothing.slots, nothing.times, nothing.matches, nothing.seen, at_us)
 
     def unavailable(self, requests: Sequence[ReadRequest]) -> list[VectorSet]:
         """The vectors of messages whose read failed: all null, every status `unavailable`."""
@@ -293,17 +299,9 @@ class OnlineReader:
         for (_, index), problem in reads.problems.items():
             # One team's view must not take the other views of the message down with it.
             _log.error("state of a view cannot be read", view=self._views[index].name, error=problem)
-        seen = reads.last_seq != NEVER
-        values = finalise_joined(
-            self._recipes,
-            reads.slots,
-            reads.times,
-            reads.matches,
-            seen.take(self._view_of_column, axis=1),
-            np.array(at_us, dtype=np.int64),
-        )
-        # 0 for what was never seen, 1 for what has nothing in the window, 2 for what has.
-        kinds = (seen * 2 - reads.silent).tolist()
+        at = np.array(at_us, dtype=np.int64)
+        values = finalise_joined(self._recipes, reads.slots, reads.times, reads.matches, reads.seen, at)
+        kinds = reads.found.tolist()
         sets = []
         start = 0
         for request, of_message in zip(requests, rows, strict=True):
