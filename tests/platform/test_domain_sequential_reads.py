@@ -36,7 +36,7 @@ def test_reads_are_those_of_a_state_with_and_without_one_carried(histories: Any)
             state = EntityState.from_bytes(layout, state.to_bytes(), state.sketch_bytes())
             state.fold(sent(i + 1, time_us, members), [Way(True)])
             if i >= cut:
-                reads.add(time_us, i + 1, [members], [], 0)
+                reads.add(time_us, [members])
             if i >= cut and rng.random() < 0.3:
                 at_us = effective_time(i * HOUR_US // 4 + rng.choice((0, DAY_US, -2 * DAY_US)), state.newest_us)
                 expected = read_slots(layout, [state.to_bytes()], np.array([at_us], dtype=np.int64))[0][0]

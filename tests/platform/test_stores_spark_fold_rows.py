@@ -3,11 +3,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
 from mailwarden.domain.events import Emission, keys_of, members_of
+from mailwarden.domain.layout import layout_of
 from mailwarden.domain.views import (
     FLAGS,
     MEMBERS,
@@ -23,7 +25,8 @@ from mailwarden.domain.views import (
 )
 from mailwarden.domain.windows import NOTHING
 from mailwarden.stores.event_log import events_to_table
-from mailwarden.stores.spark.fold_rows import fold_rows, read_events
+from mailwarden.stores.spark.batches import KeyedBatches
+from mailwarden.stores.spark.fold_rows import fold_rows, key_columns, read_events
 from mailwarden.testing.histories import PIECE_BITS, history_of
 
 EMISSIONS: list[tuple[Emission, tuple[str, ...]]] = [
@@ -55,10 +58,21 @@ def test_rows_are_those_of_the_domain(
     events = history_of([piece * (2**PIECE_BITS // 317) for piece in range(300)])
     view = every_aggregate(emission, keys)
     pq.write_table(events_to_table(events), tmp_path / "e.parquet")
-    found = Counter(
-        tuple(tuple(sorted(value)) if isinstance(value, list) else value for value in row)
-        for row in fold_rows(read_events(spark, (str(tmp_path / "e.parquet"),)), view).collect()
-    )
+    keyed = KeyedBatches(layout_of(view), None)
+    found: Counter[Any] = Counter()
+    for batch in fold_rows(read_events(spark, (str(tmp_path / "e.parquet"),)), view).toArrow().to_batches():
+        rows, _ = keyed.read(batch)
+        numbers = np.hstack(
+            [rows.seq[:, None], rows.time_us[:, None], rows.deltas, rows.peaks, rows.extremes, rows.held]
+        )
+        named = [
+            [tuple(sorted(names.of_row(i))) for i in range(len(rows.key))] for names in (*rows.distincts, *rows.recents)
+        ]
+        keys_of_rows = [batch.column(name).to_pylist() for name in key_columns(view)]
+        for key, row, names in zip(
+            zip(*keys_of_rows, strict=True), numbers.tolist(), zip(*named, strict=True), strict=True
+        ):
+            found[*key, *row, *names] += 1
     expected: Counter[Any] = Counter()
     for event in events:
         for key, way in keys_of(emission, event, keys):
@@ -79,7 +93,7 @@ def test_rows_are_those_of_the_domain(
             extremes = [message and counts(x.where) for x in view.extremes]
             held = [quantity_of(event, x.of) for x in view.extremes]
             names = [
-                tuple(sorted(members_of(event, a.of))) if message and counts(a.where) else None
+                tuple(sorted(members_of(event, a.of))) if message and counts(a.where) else ()
                 for a in (*view.distincts, *view.recents)
             ]
             row = (event.tenant, *key, event.seq, event.received_at_us, *measures, *peaks, *extremes, *held, *names)

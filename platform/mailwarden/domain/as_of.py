@@ -1,8 +1,8 @@
 """Window sums as of many moments at once: the offline read, exact and without a loop over a key's history.
 
 A window sum at a request is a two-dimensional dominance sum: events earlier in the order, in a bucket at or after the
-window's edge (`dominance`). Distinct counts and recent sets, which cannot be taken apart as sums can, are read by
-folding each key in order (`sequential_reads`).
+window's edge (`dominance`). Distinct counts and recent sets, which cannot be taken apart as sums can, are read by going
+through each key in order (`name_reads`, and `sequential_reads` for sets that only sketches can hold).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from mailwarden.domain.dominance import BoolArray, IntArray, Ranking, dominance_
 from mailwarden.domain.finalise import NO_TIME
 from mailwarden.domain.fold_rows import FoldRows
 from mailwarden.domain.layout import Layout
+from mailwarden.domain.name_reads import count_names, match_sets, since_of, told_apart_as_in_sketches
 from mailwarden.domain.reads import NEVER
 from mailwarden.domain.sequential_reads import SequentialReads
 from mailwarden.domain.state import EntityState
@@ -88,8 +89,8 @@ def _answer(layout: Layout, rows: FoldRows, carried: EntityState | None) -> Read
         last_seq,
     )
     _sum(layout, rows, event, request, effective, reads.slots)
-    if layout.distinct_names or layout.matches:
-        _read_in_order(layout, rows, effective, reads, carried)
+    _match(layout, rows, effective, reads, carried)
+    _count(layout, rows, effective, reads, carried)
     if carried is not None and len(mine):
         _add_carried(layout, carried, mine, effective, reads)
     return reads
@@ -153,31 +154,62 @@ def _sum(
         slots[:, j] = value
 
 
-def _read_in_order(
-    layout: Layout, rows: FoldRows, effective: IntArray, reads: Reads, carried: EntityState | None
+def _match(layout: Layout, rows: FoldRows, effective: IntArray, reads: Reads, carried: EntityState | None) -> None:
+    """Matches of recent sets."""
+    for recent, kept in enumerate(layout.view.recents):
+        wanted = [(j, window) for j, (of, window) in enumerate(layout.matches) if of == recent]
+        if not wanted:
+            continue
+        windows = [window for _, window in wanted]
+        since = since_of([w.length_us for w in windows], [w.hop_us for w in windows], effective)
+        names = rows.recents[recent]
+        found = match_sets(rows.key, rows.request, rows.time_us, rows.seq, names, kept.keep, since, carried, recent)
+        for (j, _), values in zip(wanted, found, strict=True):
+            reads.matches[:, j] = values
+
+
+def _count(layout: Layout, rows: FoldRows, effective: IntArray, reads: Reads, carried: EntityState | None) -> None:
+    """Distinct counts: of small sets all at once, of large ones key by key through sketches."""
+    counted = [(j, slot) for j, slot in enumerate(layout.slots) if slot.total >= layout.first_distinct]
+    if not len(effective) or not counted:
+        return
+    large: BoolArray = np.zeros(int(rows.key[-1]) + 1, dtype=np.bool_)
+    # What came before stands in sketches, which names are not read back from.
+    large[0] = carried is not None
+    told_apart = [told_apart_as_in_sketches(names) for names in rows.distincts]
+    for j, slot in counted:
+        names = told_apart[slot.total - layout.first_distinct]
+        if slot.level is None:
+            bucket, edge = np.zeros_like(rows.time_us), np.zeros_like(effective)
+        else:
+            assert slot.window.length_us is not None
+            hop_us = slot.window.hop_us
+            bucket, edge = rows.time_us // hop_us, (effective - slot.window.length_us) // hop_us
+        reads.slots[:, j] = count_names(rows.key, rows.request, bucket, edge, names, large)
+    if large.any():
+        _count_in_order(layout, rows, effective, reads, carried, large)
+
+
+def _count_in_order(
+    layout: Layout, rows: FoldRows, effective: IntArray, reads: Reads, carried: EntityState | None, large: BoolArray
 ) -> None:
-    """Distinct counts and matches, by folding each key in order up to its last request."""
+    """Distinct counts of large sets, by folding each key in order up to its last request."""
     counted = [(j, slot) for j, slot in enumerate(layout.slots) if slot.total >= layout.first_distinct]
     requests = np.flatnonzero(rows.request)
-    if not len(requests):
-        return
-    last = np.full(int(rows.key[-1]) + 1, -1, dtype=np.int64)
+    last = np.full(len(large), -1, dtype=np.int64)
     np.maximum.at(last, rows.key[requests], requests)
-    needed = np.flatnonzero(np.arange(len(rows.key)) <= last[rows.key])
-    state, current, request = SequentialReads(layout, carried), 0, 0
-    columns = [column[needed].tolist() for column in (rows.key, rows.time_us, rows.seq, rows.request)]
-    at_us = effective.tolist()
-    for i, key, time_us, seq, is_request in zip(needed.tolist(), *columns, strict=True):
+    needed = np.flatnonzero(large[rows.key] & (np.arange(len(rows.key)) <= last[rows.key]))
+    number = np.cumsum(rows.request) - 1
+    state, current = SequentialReads(layout, carried), 0
+    columns = [column[needed].tolist() for column in (rows.key, rows.time_us, rows.request, number)]
+    for i, key, time_us, is_request, request in zip(needed.tolist(), *columns, strict=True):
         if key != current:
             state, current = SequentialReads(layout), key
         if not is_request:
-            state.add(time_us, seq, [column[i] or () for column in rows.distincts], rows.recents, i)
+            state.add(time_us, [names.of_row(i) for names in rows.distincts])
             continue
         for j, slot in counted:
-            reads.slots[request, j] = state.count(j, slot, at_us[request])
-        for j, (recent, window) in enumerate(layout.matches):
-            reads.matches[request, j] = state.match(recent, window, rows.recents[recent][i] or (), at_us[request])
-        request += 1
+            reads.slots[request, j] = state.count(j, slot, int(effective[request]))
 
 
 def _add_carried(layout: Layout, carried: EntityState, mine: IntArray, effective: IntArray, reads: Reads) -> None:

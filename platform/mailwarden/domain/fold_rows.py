@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mailwarden.domain.dominance import BoolArray, IntArray
-
-Names = Sequence[Sequence[str] | None]
-"""For each row the names that it holds, None or empty for none."""
+from mailwarden.domain.names import Names
 
 
 @dataclass(frozen=True)
@@ -45,6 +42,6 @@ class FoldRows:
             self.peaks[start:stop],
             self.extremes[start:stop],
             self.held[start:stop],
-            tuple(names[start:stop] for names in self.distincts),
-            tuple(names[start:stop] for names in self.recents),
+            tuple(names.slice(start, stop) for names in self.distincts),
+            tuple(names.slice(start, stop) for names in self.recents),
         )

@@ -1,4 +1,4 @@
-"""Distinct counts and recent sets of one key as of many moments: what its state would say, without keeping it.
+"""Distinct counts of one key as of many moments: what its state would say, without keeping it.
 
 A state adds each event to the sketch of every bucket before it. Reads of one key in order of seq look through few
 edges, which move on slowly; so here an event goes into its own bucket's sketch and into the sketches of the edges
@@ -10,13 +10,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
 
-from mailwarden.domain.fold_rows import Names
 from mailwarden.domain.layout import Layout, Slot
 from mailwarden.domain.reads import NEVER
-from mailwarden.domain.recent import RecentSets, closest, own_set
 from mailwarden.domain.sketches import DistinctUnion
 from mailwarden.domain.state import EntityState
-from mailwarden.domain.windows import Window
 
 _SEEN = 20_000
 """Names remembered of a set, so that one that comes again costs a look; forgetting them costs time, never truth."""
@@ -68,19 +65,10 @@ class SequentialReads:
             for j, slot in enumerate(layout.slots)
             if slot.total >= layout.first_distinct and slot.level is not None
         ]
-        self._recents = [RecentSets(recent.keep) for recent in layout.view.recents]
-        if carried is not None:
-            for mine, theirs in zip(self._recents, carried.recents, strict=True):
-                mine.merge(theirs)
 
-    def add(
-        self, time_us: int, seq: int, values: Sequence[Collection[str]], recents: Sequence[Names], row: int
-    ) -> None:
-        """Fold an event; values: the members that it adds to each distinct; recents: its sets, in one of their rows."""
+    def add(self, time_us: int, values: Sequence[Collection[str]]) -> None:
+        """Fold an event; values: the members that it adds to each distinct."""
         self._newest_us = max(self._newest_us, time_us)
-        for sets, sets_of_rows in zip(self._recents, recents, strict=True):
-            if mine := sets_of_rows[row]:
-                sets.add(own_set(mine), time_us, seq)
         if not any(values):
             return
         for total, members in zip(self._totals, values, strict=True):
@@ -96,10 +84,6 @@ class SequentialReads:
             looked = self._looked.get(j)
             if looked is not None and time_us // slot.window.hop_us >= looked[0]:
                 looked[1].add(values[distinct])
-
-    def match(self, recent: int, window: Window, own: Collection[str], at_us: int) -> float:
-        """The best overlap of a message's own names with the recent sets, for a read at an effective time."""
-        return closest(own_set(own), self._recents[recent], window.lower_us(at_us))
 
     def count(self, j: int, slot: Slot, at_us: int) -> int:
         """The count of slot number j for a read at an effective time."""

@@ -10,8 +10,16 @@ LG_K = 12
 _TYPE = ds.tgt_hll_type.HLL_4
 
 
-_COUPONS = 380.0
-"""Below this estimate a sketch still lists its members, and its estimate depends on nothing but them."""
+LISTED = 380
+"""Up to as many members a sketch lists them, and its estimate is their number."""
+
+
+def coupon_of(name: str) -> int:
+    """What a sketch lists of a name: two names of one coupon are one to it, about one pair in 2**26."""
+    sketch = ds.hll_sketch(LG_K, _TYPE)
+    sketch.update(name)
+    # A compact sketch of one member is a preamble of two words, then the coupon.
+    return int.from_bytes(sketch.serialize_compact()[-4:], "little")
 
 
 class DistinctUnion:
@@ -48,7 +56,7 @@ class DistinctUnion:
         if union.get_estimate() != before:
             self._estimate = self._bytes = None
             return False
-        if before < _COUPONS:
+        if before < LISTED:
             return True
         self._bytes = None
         return False
@@ -63,7 +71,7 @@ class DistinctUnion:
         if self._estimate is None:
             union = self._union()
             estimate = union.get_estimate()
-            if estimate >= _COUPONS:
+            if estimate >= LISTED:
                 sketch = union.get_result(_TYPE)
                 doubled = ds.hll_union(LG_K)
                 doubled.update(sketch)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mailwarden.domain.dominance import IntArray, Ranking
+from mailwarden.domain.dominance import BoolArray, IntArray, Ranking
 from mailwarden.domain.fold_rows import FoldRows
 from mailwarden.domain.layout import Layout
-from mailwarden.domain.recent import own_set
+from mailwarden.domain.names import Names, NumberedSets
 from mailwarden.domain.sketches import DistinctUnion
 from mailwarden.domain.state import EntityState
 from mailwarden.domain.windows import LATENESS_US
@@ -54,10 +54,16 @@ def states_of(layout: Layout, rows: FoldRows) -> list[EntityState]:
             block[:, :n] = suffix[start:stop] - padded[stop]
             block[:, n:first] = np.maximum.accumulate(tops[start:stop][::-1], axis=0)[::-1]
             state.rows[index] = block
-        if level.distincts:
-            tiles = np.split(event[order], edges[1:]) if len(edges) else []
-            _suffix_sketches(states, index, bounds, tiles, rows)
-    _collect_names(layout, rows, event, owner, states)
+        tile = np.full(len(rows.key), -1, dtype=np.int64)
+        tile[event[order]] = np.repeat(np.arange(len(edges)), np.diff(np.r_[edges, len(order)]))
+        for column, distinct in enumerate(level.distincts):
+            _suffix_sketches(states, index, column, bounds, tile, rows.distincts[distinct])
+    owner_of = np.full(len(rows.key), -1, dtype=np.int64)
+    owner_of[event] = owner
+    for distinct, names in enumerate(rows.distincts):
+        _count_names(states, distinct, owner_of, names)
+    for recent, names in enumerate(rows.recents):
+        _keep_sets(states, recent, owner_of, rows, names)
     return states
 
 
@@ -80,40 +86,69 @@ def _set_times(
                 states[i].held_seqs[held] = rows.seq[row]
 
 
-def _collect_names(
-    layout: Layout, rows: FoldRows, event: IntArray, owner: IntArray, states: Sequence[EntityState]
-) -> None:
-    pairs = list(zip(event.tolist(), owner.tolist(), strict=True))
-    for distinct, values in enumerate(rows.distincts):
-        members: list[set[str]] = [set() for _ in states]
-        for row, i in pairs:
-            members[i].update(values[row] or ())
-        for state, names in zip(states, members, strict=True):
-            for name in names:
-                state.sketches[distinct].add(name)
-            state.totals[layout.first_distinct + distinct] = state.sketches[distinct].estimate()
-    for recent, values in enumerate(rows.recents):
-        for row, i in pairs:
-            if names_of_row := values[row]:
-                states[i].recents[recent].add(own_set(names_of_row), int(rows.time_us[row]), int(rows.seq[row]))
+def _count_names(states: Sequence[EntityState], distinct: int, owner_of: IntArray, names: Names) -> None:
+    """Put each key's different names into its sketch. owner_of: of each row the place of its state."""
+    names = names.where(owner_of >= 0)
+    n = max(len(names.texts), 1)
+    pairs = np.unique(owner_of[names.rows()] * n + names.codes)
+    for owner, code in zip((pairs // n).tolist(), (pairs % n).tolist(), strict=True):
+        states[owner].sketches[distinct].add(names.texts[code])
+    for state in states:
+        state.totals[state.layout.first_distinct + distinct] = state.sketches[distinct].estimate()
+
+
+def _keep_sets(states: Sequence[EntityState], recent: int, owner_of: IntArray, rows: FoldRows, names: Names) -> None:
+    """Note the last use of each set that a key keeps."""
+    sets = NumberedSets()
+    numbers = sets.of_rows(names.where(~rows.request))
+    used = np.flatnonzero(numbers >= 0)
+    if not len(used):
+        return
+    # In order of use: first the last use of each set, of those then the latest of each key.
+    used = used[np.lexsort((rows.seq[used], rows.time_us[used], numbers[used], owner_of[used]))]
+    used = used[_ends(owner_of[used], numbers[used])]
+    used = used[np.lexsort((rows.seq[used], rows.time_us[used], owner_of[used]))]
+    owners = owner_of[used]
+    end_of_key = np.searchsorted(owners, owners, side="right")
+    listed = sets.listed()
+    for row in used[end_of_key - np.arange(len(used)) <= states[0].layout.view.recents[recent].keep].tolist():
+        state = states[owner_of[row]]
+        state.recents[recent].add(listed[numbers[row]], int(rows.time_us[row]), int(rows.seq[row]))
+
+
+def _ends(a: IntArray, b: IntArray) -> BoolArray:
+    """Where runs of equal pairs end."""
+    ends = np.ones(len(a), dtype=np.bool_)
+    ends[:-1] = (a[1:] != a[:-1]) | (b[1:] != b[:-1])
+    return ends
 
 
 def _suffix_sketches(
-    states: Sequence[EntityState], index: int, bounds: IntArray, tiles: Sequence[IntArray], rows: FoldRows
+    states: Sequence[EntityState], index: int, column: int, bounds: IntArray, tile_of: IntArray, names: Names
 ) -> None:
-    """Sketches of the suffix rows at a level, from the newest bucket back; tiles: positions of each bucket's events."""
+    """Sketches of the suffix rows at a level, from the newest bucket back.
+
+    bounds: (n_states + 1,) where the tiles of each state begin. tile_of: of each row its tile, -1 for none.
+    """
+    rows = names.rows()
+    rows = rows[tile_of[rows] >= 0]
+    tile, code = tile_of[rows], names.codes[tile_of[names.rows()] >= 0]
+    owner = np.searchsorted(bounds, tile, side="right") - 1
+    # A suffix holds what later ones hold, so that a name goes in where it came last.
+    order = np.lexsort((tile, code, owner))
+    order = order[_ends(owner[order], code[order])]
+    tile, code = tile[order], code[order]
+    order = np.argsort(tile, kind="stable")
+    starts = np.searchsorted(tile[order], np.arange(int(bounds[-1]) + 1)).tolist()
+    codes = code[order].tolist()
     for i, state in enumerate(states):
         level = state.layout.levels[index]
         start, stop = int(bounds[i]), int(bounds[i + 1])
-        for column, distinct in enumerate(level.distincts):
-            sketches: list[DistinctUnion] = []
-            for tile in range(stop - 1, start - 1, -1):
-                union = DistinctUnion(sketches[-1].to_bytes() if sketches else None)
-                names: set[str] = set()
-                for row in tiles[tile].tolist():
-                    names.update(rows.distincts[distinct][row] or ())
-                for name in names:
-                    union.add(name)
-                sketches.append(union)
-                state.rows[index][tile - start, level.n_columns - len(level.distincts) + column] = union.estimate()
-            state.suffix_sketches[index][column] = sketches[::-1]
+        sketches: list[DistinctUnion] = []
+        for place in range(stop - 1, start - 1, -1):
+            union = DistinctUnion(sketches[-1].to_bytes() if sketches else None)
+            for name in codes[starts[place] : starts[place + 1]]:
+                union.add(names.texts[name])
+            sketches.append(union)
+            state.rows[index][place - start, level.n_columns - len(level.distincts) + column] = union.estimate()
+        state.suffix_sketches[index][column] = sketches[::-1]

@@ -9,6 +9,7 @@ import numpy as np
 
 from mailwarden.domain.events import Event, Way, keys_of
 from mailwarden.domain.fold_rows import FoldRows
+from mailwarden.domain.names import Names
 from mailwarden.domain.views import ActivityView
 from mailwarden.domain.windows import NOTHING
 from mailwarden.testing.histories import Request
@@ -85,7 +86,7 @@ def fold_rows_of(
         peaks=peaks,
         extremes=extremes,
         held=kept,
-        distincts=distincts,
-        recents=recents,
+        distincts=tuple(map(Names.of, distincts)),
+        recents=tuple(map(Names.of, recents)),
     )
     return fold_rows, [row.source for row in rows if isinstance(row.source, Request)]

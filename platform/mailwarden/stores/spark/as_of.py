@@ -16,10 +16,17 @@ from mailwarden.domain.finalise import finalise
 from mailwarden.domain.layout import layout_of
 from mailwarden.domain.views import ActivityView
 from mailwarden.stores.spark.batches import KeyedBatches
-from mailwarden.stores.spark.fold_rows import SEQ, TIME, aggregate_columns, fold_rows, key_columns, recent_column
+from mailwarden.stores.spark.fold_rows import (
+    SEQ,
+    TIME,
+    fact_columns,
+    fold_rows,
+    key_columns,
+    names_column,
+    side_by_side,
+)
 
 ROW_ID = "row_id"
-_REQUEST = "is_request"
 
 
 def own_column(fact: str) -> str:
@@ -35,7 +42,7 @@ def as_of_seq_column(view: ActivityView) -> str:
 def as_of(events: DataFrame, requests: DataFrame, view: ActivityView) -> DataFrame:
     """Feature values of a view at each request, lazily: one row out for each row in.
 
-    events: columns `EVENT_COLUMNS`. requests: row_id int64 (unique), the view's `key_columns`, time_us int64
+    events: columns `EVENT_COLUMNS`. requests: row_id int64 (unique, 0 or more), the view's `key_columns`, time_us int64
     microseconds UTC, and seq int64: a value uses events with a seq below it. For views with recent sets also the
     message's own names, `own_column` of each fact; where such a column is missing the message has none.
     Returns row_id, one column a feature (int64 or float64, null for null) and `<view>__as_of_seq` int64, `NEVER`
@@ -47,8 +54,8 @@ def as_of(events: DataFrame, requests: DataFrame, view: ActivityView) -> DataFra
     asked += [F.col(name).isNotNull() for name in (SEQ, TIME)]
     can_ask = reduce(Column.__and__, asked)
     own = {
-        recent_column(i): F.col(own_column(recent.of))
-        for i, recent in enumerate(view.recents)
+        names_column(recent.of): F.col(own_column(recent.of))
+        for recent in view.recents
         if own_column(recent.of) in requests.columns
     }
     # No event has a null key, so a request that cannot be asked meets none; its row id spreads it over partitions.
@@ -57,33 +64,25 @@ def as_of(events: DataFrame, requests: DataFrame, view: ActivityView) -> DataFra
         F.coalesce(SEQ, F.lit(0)).cast("long").alias(SEQ),
         F.coalesce(TIME, F.lit(0)).cast("long").alias(TIME),
         F.col(ROW_ID).cast("long").alias(ROW_ID),
-        F.when(~can_ask, F.col(ROW_ID)).cast("long").alias("_spread"),
-        F.lit(True).alias(_REQUEST),
-        *[own.get(name, _nothing(dtype)).alias(name) for name, dtype in aggregate_columns(view)],
+        *[own.get(name, _nothing(dtype)).alias(name) for name, dtype in fact_columns(view)],
     )
     happened = fold_rows(events, view).select(
         *keys,
         SEQ,
         TIME,
         F.lit(-1).cast("long").alias(ROW_ID),
-        F.lit(None).cast("long").alias("_spread"),
-        F.lit(False).alias(_REQUEST),
-        *[name for name, _ in aggregate_columns(view)],
+        *[name for name, _ in fact_columns(view)],
     )
-    ordered = (
-        happened.unionAll(wanted)
-        .repartition(*keys, "_spread")
-        .drop("_spread")
-        .sortWithinPartitions(*keys, SEQ, F.col(_REQUEST).desc())
-    )
+    rows = happened.unionAll(wanted)
+    alone = F.when(F.col(keys[0]).isNull(), F.col(ROW_ID))
+    # At one seq requests come first: events have no row id, which is a negative one.
+    ordered = side_by_side(rows, keys, [SEQ, F.col(ROW_ID).desc()], alone)
     return ordered.mapInArrow(_answer(view), _result_schema(view))
 
 
 def _nothing(dtype: T.DataType) -> Column:
     if isinstance(dtype, T.LongType):
         return F.lit(0).cast(dtype)
-    if isinstance(dtype, T.BooleanType):
-        return F.lit(False)
     return F.lit(None).cast(dtype)
 
 
@@ -98,7 +97,7 @@ def _result_schema(view: ActivityView) -> T.StructType:
 def _answer(view: ActivityView) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def answer(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         layout = layout_of(view)
-        reader, keyed = AsOf(layout), KeyedBatches(layout, _REQUEST)
+        reader, keyed = AsOf(layout), KeyedBatches(layout, ROW_ID)
         names = [ROW_ID, *layout.feature_names, as_of_seq_column(view)]
         for batch in batches:
             if not batch.num_rows:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,31 +9,30 @@ from numpy.typing import NDArray
 
 from mailwarden.domain.fold_rows import FoldRows
 from mailwarden.domain.layout import Layout
+from mailwarden.domain.names import Names
+from mailwarden.domain.windows import NOTHING
 from mailwarden.stores.spark.fold_rows import (
+    FLAGS_COLUMN,
+    MESSAGE_BIT,
     SEQ,
     TIME,
-    distinct_column,
-    extreme_column,
-    held_column,
     key_columns,
-    measure_column,
-    peak_column,
-    recent_column,
+    names_column,
+    quantity_column,
 )
 
 Key = tuple[str | None, ...]
-_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 class KeyedBatches:
     """Turns sorted batches into `FoldRows`, remembering the last key so that one cut in two is known again.
 
-    request: name of the boolean column that tells requests from events; None where there are none.
+    row_id: name of the int64 column that numbers requests from 0 and is negative for events; None where all are events.
     """
 
-    def __init__(self, layout: Layout, request: str | None) -> None:
+    def __init__(self, layout: Layout, row_id: str | None) -> None:
         self._layout = layout
-        self._request = request
+        self._row_id = row_id
         self._keys = key_columns(layout.view)
         self._last: Key | None = None
 
@@ -55,20 +52,8 @@ class KeyedBatches:
         key = np.cumsum(changes, dtype=np.int64)
         continues = self._last is not None and self._last == self.key_at(columns, 0)
         self._last = self.key_at(columns, n - 1)
-        view = self._layout.view
-        request = _bools(batch.column(self._request)) if self._request else np.zeros(n, dtype=np.bool_)
-        rows = FoldRows(
-            key,
-            batch.column(SEQ).to_numpy(zero_copy_only=False),
-            batch.column(TIME).to_numpy(zero_copy_only=False),
-            request,
-            _stack([batch.column(measure_column(i)).to_numpy() for i in range(len(view.measures))], n, np.int64),
-            _stack([batch.column(peak_column(i)).to_numpy() for i in range(len(view.peaks))], n, np.int64),
-            _stack([_bools(batch.column(extreme_column(i))) for i in range(len(view.extremes))], n, np.bool_),
-            _stack([batch.column(held_column(i)).to_numpy() for i in self._layout.held], n, np.int64),
-            tuple(batch.column(distinct_column(i)).to_pylist() for i in range(len(view.distincts))),
-            tuple(batch.column(recent_column(i)).to_pylist() for i in range(len(view.recents))),
-        )
+        request = batch.column(self._row_id).to_numpy() >= 0 if self._row_id else np.zeros(n, dtype=np.bool_)
+        rows = _Facts(self._layout, batch, request).fold_rows(key)
         return rows, continues
 
     @staticmethod
@@ -77,12 +62,70 @@ class KeyedBatches:
         return tuple(column[row].as_py() for column in columns)
 
 
-def _bools(column: pa.Array) -> NDArray[np.bool_]:
-    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.bool_)
+class _Facts:
+    """What a view's aggregates make of the facts of a batch."""
 
+    def __init__(self, layout: Layout, batch: pa.RecordBatch, request: NDArray[np.bool_]) -> None:
+        self._layout, self._batch, self._request = layout, batch, request
+        self._flags = batch.column(FLAGS_COLUMN).to_numpy()
+        message = (self._flags & MESSAGE_BIT) != 0
+        self._of_kind = {"message": message, "label": ~message & ~request}
+        self._counting: dict[tuple[str, int], NDArray[np.bool_]] = {}
+        self._names: dict[str, Names] = {}
 
-def _stack(columns: list[NDArray[_Scalar]], n: int, dtype: type[_Scalar]) -> NDArray[_Scalar]:
-    out = np.empty((n, len(columns)), dtype=dtype)
-    for index, column in enumerate(columns):
-        out[:, index] = column
-    return out
+    def fold_rows(self, key: NDArray[np.int64]) -> FoldRows:
+        layout, n = self._layout, len(key)
+        view = layout.view
+        deltas = np.zeros((n, layout.n_measures), dtype=np.int64)
+        for index, on, of, mask in layout.measure_rules:
+            counts = self._counts(mask, on)
+            deltas[:, index] = self._quantity(of) * counts if of else counts
+        peaks = np.full((n, layout.n_peaks), NOTHING, dtype=np.int64)
+        for index, of, mask, negated in layout.peak_rules:
+            value = self._quantity(of)
+            np.copyto(peaks[:, index], -value if negated else value, where=self._counts(mask))
+        extremes = np.zeros((n, len(view.extremes)), dtype=np.bool_)
+        for index, mask in layout.extreme_rules:
+            extremes[:, index] = self._counts(mask)
+        held = np.zeros((n, len(layout.held)), dtype=np.int64)
+        for place, index in enumerate(layout.held):
+            held[:, place] = self._quantity(view.extremes[index].of)
+        return FoldRows(
+            key,
+            self._batch.column(SEQ).to_numpy(),
+            self._batch.column(TIME).to_numpy(),
+            self._request,
+            deltas,
+            peaks,
+            extremes,
+            held,
+            tuple(self._named(of, self._counts(mask)) for _, of, mask in layout.distinct_rules),
+            # A request brings the message's own names, whatever the filter.
+            tuple(self._named(of, self._counts(mask) | self._request) for _, of, mask in layout.recent_rules),
+        )
+
+    def _counts(self, mask: int, on: str = "message") -> NDArray[np.bool_]:
+        found = self._counting.get((on, mask))
+        if found is None:
+            found = self._counting[on, mask] = ((self._flags & mask) == mask) & self._of_kind[on]
+        return found
+
+    def _quantity(self, name: str) -> NDArray[np.int64]:
+        values: NDArray[np.int64] = self._batch.column(quantity_column(name)).to_numpy()
+        return values
+
+    def _named(self, fact: str, counts: NDArray[np.bool_]) -> Names:
+        names = self._names.get(fact)
+        if names is None:
+            column = self._batch.column(names_column(fact))
+            bounds = np.zeros(len(column) + 1, dtype=np.int64)
+            np.cumsum(pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False), out=bounds[1:])
+            flat = column.flatten()
+            # A name that is missing or empty is nobody's.
+            is_name = pc.fill_null(pc.not_equal(flat, ""), False).to_numpy(zero_copy_only=False)
+            before = np.zeros(len(flat) + 1, dtype=np.int64)
+            np.cumsum(is_name, out=before[1:])
+            coded = flat.filter(pa.array(is_name)).dictionary_encode()
+            codes = coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+            names = self._names[fact] = Names(coded.dictionary.to_pylist(), codes, before[bounds])
+        return names.where(counts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -9,18 +10,21 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from mailwarden.domain.views import (
+    FLAGS,
     HOUR_FLAGS,
     HOURS_A_BIN,
     WEEKDAY_FLAGS,
     ActivityView,
     Distinct,
+    Extreme,
     Measure,
     Peak,
     Recent,
 )
-from mailwarden.domain.windows import DAY_US, HOUR_US, NOTHING
+from mailwarden.domain.windows import DAY_US, HOUR_US
 
 TENANT, SEQ, TIME = "tenant", "seq", "time_us"
+_HASH = "_hash"
 
 EVENT_COLUMNS = T.StructType(
     [
@@ -64,47 +68,47 @@ def read_events(spark: SparkSession, files: tuple[str, ...]) -> DataFrame:
     return spark.read.schema(EVENT_COLUMNS).parquet(*files)
 
 
-def measure_column(index: int) -> str:
-    """Name of the column that holds a measure's change."""
-    return f"m{index}"
+FLAGS_COLUMN = "flags"
+"""Column of a fold row: its flags as bits (int64, as `views.flag_mask`), and `MESSAGE_BIT`."""
+
+MESSAGE_BIT = 1 << len(FLAGS)
+"""Set where a fold row is of a message."""
 
 
-def peak_column(index: int) -> str:
-    """Name of the column that holds what a row gives a peak, `NOTHING` where it does not count."""
-    return f"p{index}"
+def quantity_column(name: str) -> str:
+    """Name of the column that holds a quantity of `views.QUANTITIES`."""
+    return f"q_{name}"
 
 
-def extreme_column(index: int) -> str:
-    """Name of the column that says whether a row counts for an extreme."""
-    return f"x{index}"
+def names_column(fact: str) -> str:
+    """Name of the column that lists the names in a fact of `views.MEMBERS`; null and empty ones are nobody's."""
+    return f"n_{fact}"
 
 
-def held_column(index: int) -> str:
-    """Name of the column with the quantity that an extreme keeps; index: of the extreme."""
-    return f"h{index}"
+def fact_columns(view: ActivityView) -> list[tuple[str, T.DataType]]:
+    """Names and types of the columns that a fold row carries after its keys, seq and time: facts, each once.
 
-
-def distinct_column(index: int) -> str:
-    """Name of the column that lists the values of a distinct."""
-    return f"d{index}"
-
-
-def recent_column(index: int) -> str:
-    """Name of the column that lists the names of a recent set."""
-    return f"r{index}"
-
-
-def aggregate_columns(view: ActivityView) -> list[tuple[str, T.DataType]]:
-    """Names and types of the columns that a fold row carries after its keys, seq and time."""
-    names = T.ArrayType(T.StringType())
-    columns: list[tuple[str, T.DataType]] = []
-    columns += [(measure_column(i), T.LongType()) for i in range(len(view.measures))]
-    columns += [(peak_column(i), T.LongType()) for i in range(len(view.peaks))]
-    columns += [(extreme_column(i), T.BooleanType()) for i in range(len(view.extremes))]
-    columns += [(held_column(i), T.LongType()) for i, extreme in enumerate(view.extremes) if extreme.of]
-    columns += [(distinct_column(i), names) for i in range(len(view.distincts))]
-    columns += [(recent_column(i), names) for i in range(len(view.recents))]
+    What the aggregates make of them is computed where the rows are read (`batches`), so that a view of many
+    aggregates moves no more than one of few.
+    """
+    columns: list[tuple[str, T.DataType]] = [(FLAGS_COLUMN, T.LongType())]
+    columns += [(quantity_column(name), T.LongType()) for name in _quantities(view)]
+    columns += [(names_column(fact), T.ArrayType(T.StringType())) for fact in _named(view)]
     return columns
+
+
+def _quantities(view: ActivityView) -> list[str]:
+    aggregates: tuple[Measure | Peak | Extreme, ...] = (*view.measures, *view.peaks, *view.extremes)
+    return sorted({aggregate.of for aggregate in aggregates if aggregate.of})
+
+
+def _named(view: ActivityView) -> dict[str, list[tuple[str, ...]]]:
+    """Facts whose names are counted or kept, with the filters of those that do."""
+    found: dict[str, list[tuple[str, ...]]] = {}
+    aggregates: tuple[Distinct | Recent, ...] = (*view.distincts, *view.recents)
+    for aggregate in aggregates:
+        found.setdefault(aggregate.of, []).append(aggregate.where)
+    return found
 
 
 def key_columns(view: ActivityView) -> tuple[str, ...]:
@@ -112,8 +116,22 @@ def key_columns(view: ActivityView) -> tuple[str, ...]:
     return (TENANT, *view.keys)
 
 
+def side_by_side(
+    rows: DataFrame, by: Sequence[str], order: Sequence[str | Column] = (), alone: Column | None = None
+) -> DataFrame:
+    """The rows of one key in one partition and next to each other, in an order; keys are in none.
+
+    alone: of rows that need not stand with others of their key an integer to spread them by, null for the rest. A sort
+    compares numbers faster than texts, and texts of one tenant begin alike: so a hash goes first, and the texts after
+    it, since hashes collide, by chance or by somebody's choice.
+    """
+    place = F.xxhash64(*by) if alone is None else F.coalesce(alone, F.xxhash64(*by))
+    hashed = rows.withColumn(_HASH, place).repartition(_HASH)
+    return hashed.sortWithinPartitions(_HASH, *by, *order).drop(_HASH)
+
+
 def fold_rows(events: DataFrame, view: ActivityView) -> DataFrame:
-    """One row for each (event, key, direction): tenant, the view's keys, seq, time_us, then `aggregate_columns`."""
+    """One row for each (event, key, direction): tenant, the view's keys, seq, time_us, then `fact_columns`."""
     parts = [_finish(rows, view, keys, *way) for rows, keys, *way in _emitted(events, view)]
     return reduce(DataFrame.unionAll, parts)
 
@@ -194,37 +212,34 @@ def _size(name: str) -> Column:
     return F.when(F.col(name).isNull(), 0).otherwise(F.size(name))
 
 
+def _bits(view: ActivityView, flags: dict[str, Column]) -> Column:
+    """The flags that the view's aggregates ask for, as bits, and `MESSAGE_BIT`; the others are 0."""
+    aggregates: tuple[Measure | Peak | Extreme | Distinct | Recent, ...] = (
+        *view.measures, *view.peaks, *view.extremes, *view.distincts, *view.recents
+    )  # fmt: skip
+    wanted = {flag for aggregate in aggregates for flag in aggregate.where}
+    bits = [F.when(flags[flag], F.lit(1 << FLAGS.index(flag))).otherwise(0) for flag in FLAGS if flag in wanted]
+    is_message = F.when(F.col("kind") == "message", F.lit(MESSAGE_BIT)).otherwise(0)
+    return reduce(Column.bitwiseOR, bits, is_message).cast("long")
+
+
 def _finish(
     rows: DataFrame, view: ActivityView, keys: tuple[Column, ...], forward: Column, first_contact: Column
 ) -> DataFrame:
     flags = _flags(forward, first_contact)
+    is_message = F.col("kind") == "message"
 
-    def counts(kind: str, where: tuple[str, ...]) -> Column:
-        return reduce(Column.__and__, [flags[name] for name in where], F.col("kind") == kind)
-
-    def change(measure: Measure) -> Column:
-        quantity = _quantity(measure.of) if measure.of else F.lit(1).cast("long")
-        return F.when(counts(measure.on, measure.where), quantity).otherwise(F.lit(0).cast("long"))
-
-    def top(peak: Peak) -> Column:
-        quantity = _quantity(peak.of)
-        value = -quantity if peak.kind == "min" else quantity
-        return F.when(counts("message", peak.where), value).otherwise(F.lit(NOTHING).cast("long"))
-
-    def names(aggregate: Distinct | Recent) -> Column:
-        many = aggregate.of in ("recipients", "recipient_domains")
-        of = F.col(aggregate.of) if many else F.array(F.coalesce(F.col(aggregate.of), F.lit("")))
-        return F.when(counts("message", aggregate.where), F.filter(of, lambda name: name != ""))
+    def names(fact: str, filters: list[tuple[str, ...]]) -> Column:
+        of = F.col(fact) if fact in ("recipients", "recipient_domains") else F.array(fact)
+        counts = [reduce(Column.__and__, [flags[name] for name in where], is_message) for where in filters]
+        return F.when(reduce(Column.__or__, counts), of)
 
     return rows.select(
         F.col(TENANT),
         *[key.alias(name) for name, key in zip(view.keys, keys, strict=True)],
         F.col(SEQ),
         F.unix_micros("received_at").alias(TIME),
-        *[change(measure).alias(measure_column(i)) for i, measure in enumerate(view.measures)],
-        *[top(peak).alias(peak_column(i)) for i, peak in enumerate(view.peaks)],
-        *[counts("message", extreme.where).alias(extreme_column(i)) for i, extreme in enumerate(view.extremes)],
-        *[_quantity(extreme.of).alias(held_column(i)) for i, extreme in enumerate(view.extremes) if extreme.of],
-        *[names(distinct).alias(distinct_column(i)) for i, distinct in enumerate(view.distincts)],
-        *[names(recent).alias(recent_column(i)) for i, recent in enumerate(view.recents)],
+        _bits(view, flags).alias(FLAGS_COLUMN),
+        *[_quantity(name).alias(quantity_column(name)) for name in _quantities(view)],
+        *[names(fact, filters).alias(names_column(fact)) for fact, filters in _named(view).items()],
     )

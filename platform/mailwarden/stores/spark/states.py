@@ -14,7 +14,7 @@ from mailwarden.domain.state import EntityState
 from mailwarden.domain.states_of import states_of
 from mailwarden.domain.views import ActivityView
 from mailwarden.stores.spark.batches import Key, KeyedBatches
-from mailwarden.stores.spark.fold_rows import SEQ, fold_rows, key_columns
+from mailwarden.stores.spark.fold_rows import SEQ, fold_rows, key_columns, side_by_side
 
 _ROWS_OUT = 10_000
 
@@ -27,7 +27,7 @@ def states(events: DataFrame, view: ActivityView) -> DataFrame:
     """
     layout_of(view)
     keys = key_columns(view)
-    ordered = fold_rows(events, view).repartition(*keys).sortWithinPartitions(*keys, SEQ)
+    ordered = side_by_side(fold_rows(events, view), keys, [SEQ])
     return ordered.mapInArrow(_fold(view), states_schema(view))
 
 
@@ -37,7 +37,7 @@ def merged(states: DataFrame, view: ActivityView) -> DataFrame:
     states: as `states` gives them, in any order.
     """
     keys = key_columns(view)
-    ordered = states.repartition(*keys).sortWithinPartitions(*keys)
+    ordered = side_by_side(states, keys)
     return ordered.mapInArrow(_merge(view), states_schema(view))
 
 
