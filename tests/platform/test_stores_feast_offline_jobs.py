@@ -156,6 +156,19 @@ def test_nothing_runs_before_it_is_asked_for(store: FeatureStore, spark: SparkSe
     assert jobs[2].to_parquet(tmp_path / "out") == len(rows)
 
 
+def test_a_job_that_is_kept_holds_no_memory(store: FeatureStore, spark: SparkSession, tmp_path: Path) -> None:
+    def held() -> tuple[int, int]:
+        storage = spark.sparkContext._jsc.sc().getRDDStorageInfo()
+        return sum(info.memSize() for info in storage), sum(info.diskSize() for info in storage)
+
+    rows = spark.createDataFrame(asked())
+    before = held()
+    job = store.get_historical_features(rows, ["senders:got_all"])
+    assert job.to_parquet(tmp_path / "out") == rows.count()
+    after = held()
+    assert after[0] <= before[0] and after[1] > before[1]
+
+
 def test_threads_do_not_meet_each_others_rows(store: FeatureStore) -> None:
     parts = [asked(3).iloc[start::3].reset_index(drop=True) for start in range(3)]
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
+from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -62,7 +63,9 @@ def entity_rows(entity_df: EntityFrame, session: Callable[[], SparkSession]) -> 
 
 def _numbered(frame: DataFrame) -> DataFrame:
     # Without a checkpoint each branch of the plan would number the rows anew, perhaps otherwise.
-    return frame.withColumn(ROW, F.monotonically_increasing_id()).localCheckpoint(eager=False)
+    # On disk: what is held in memory for it is kept from sorts, as long as somebody keeps the job.
+    numbered = frame.withColumn(ROW, F.monotonically_increasing_id())
+    return numbered.localCheckpoint(eager=False, storageLevel=StorageLevel.DISK_ONLY)
 
 
 def _schema_at(path: str) -> pa.Schema:
