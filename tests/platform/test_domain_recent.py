@@ -52,7 +52,9 @@ def test_a_large_set_keeps_its_smallest_hashes_whatever_the_order_and_repeats() 
 def closest(own: Members, sets: RecentSets, since_us: int) -> float:
     """The best Jaccard overlap with a set used since a time, by Python's own sets."""
     mine = set(own)
-    found = [len(mine & set(of)) / len(mine | set(of)) for of, time_us in sets if time_us >= since_us and mine]
+    found = [
+        len(mine & set(of)) / len(mine | set(of)) for of, (time_us, _) in sets.uses() if time_us >= since_us and mine
+    ]
     return max(found, default=math.nan)
 
 

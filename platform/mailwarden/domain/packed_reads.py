@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mailwarden.compiled import compiled
 from mailwarden.domain.layout import NO_EDGE, Layout
-from mailwarden.domain.windows import LATENESS_US, NOTHING
+from mailwarden.domain.windows import NOTHING, effective_time
 
 HEADER = 3
 """int64 words before the lengths of levels and recent sets: layout fingerprint, last seq folded, newest event time."""
@@ -29,6 +29,8 @@ the time of its message counts); never so in a view without bounded windows.
 """
 
 Ints = NDArray[np.int64]
+
+_effective_time = compiled(effective_time)
 
 # Columns of the tables; a span is a first row of another table and the one after its last.
 _FINGERPRINT, _TOTALS, _TIMES, _HELD, _RECENTS, _LEVEL, _LEVEL_END, _SLOT, _SLOT_END = range(9)
@@ -151,7 +153,7 @@ def read_packed(
                 found[i, v] = kind
                 continue
             newest_us = words[start + 2]
-            at = max(at_us[i], newest_us - LATENESS_US)
+            at = _effective_time(at_us[i], newest_us)
             n_levels = view[_LEVEL_END] - view[_LEVEL]
             totals = start + HEADER + n_levels + view[_RECENTS]
             position = totals + view[_TOTALS] + view[_TIMES] + view[_HELD]

@@ -73,9 +73,6 @@ class RecentSets:
         for members, (time_us, seq) in other._last.items():
             self.add(members, time_us, seq)
 
-    def __iter__(self) -> Iterator[tuple[Members, int]]:
-        return ((members, used[0]) for members, used in self._last.items())
-
     def uses(self) -> Iterator[tuple[Members, tuple[int, int]]]:
         """Each set with the (time, seq) of its last use, the latest one last."""
         return iter(self._last.items())
