@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
-from mailwarden.domain.detector import Detector
+from mailwarden.domain.detection.detector import Detector
 from mailwarden.errors import ContractError
 
 _HERE = Path(__file__).parent

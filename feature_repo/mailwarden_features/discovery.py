@@ -10,9 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from mailwarden.domain.content import ContentFeature, ContentView
-from mailwarden.domain.layout import layout_of
-from mailwarden.domain.views import ActivityView, Feature
+from mailwarden.domain.aggregates.definitions import ActivityView, Feature
+from mailwarden.domain.aggregates.layout import layout_of
+from mailwarden.domain.mail.content import ContentFeature, ContentView
 from mailwarden.errors import ContractError, NotFound
 
 FOLDER = Path(__file__).parent

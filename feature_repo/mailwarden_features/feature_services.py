@@ -7,7 +7,7 @@ from typing import Any
 
 from feast import FeatureService
 
-from mailwarden.domain.detector import Detector
+from mailwarden.domain.detection.detector import Detector
 from mailwarden.errors import ContractError
 from mailwarden.stores.feast.objects import ENTITIES
 from mailwarden_detectors import discover as discover_detectors

@@ -126,8 +126,8 @@ def _bases(package: Path) -> Iterator[Path]:
 
 def _digest(package: Path) -> str:
     digest = hashlib.blake2b(digest_size=8)
-    for source in sorted([*package.glob("domain/*.py"), package / "compiled.py"]):
-        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    for source in sorted([*package.glob("domain/**/*.py"), package / "compiled.py"]):
+        digest.update(source.relative_to(package).as_posix().encode() + b"\0" + source.read_bytes() + b"\0")
     features = sorted(llvmlite.binding.get_host_cpu_features().items())
     made_by = sys.version, numba.__version__, llvmlite.__version__, llvmlite.binding.get_host_cpu_name(), features
     digest.update(repr(made_by).encode())

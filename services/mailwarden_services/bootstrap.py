@@ -12,10 +12,10 @@ from functools import cached_property, partial
 import structlog
 from sqlalchemy import Engine
 
-from mailwarden.domain.content import ContentView
-from mailwarden.domain.detector import Detector
-from mailwarden.domain.message import Envelope, Message
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.detection.detector import Detector
+from mailwarden.domain.mail.content import ContentView
+from mailwarden.domain.mail.message import Envelope, Message
 from mailwarden.errors import ConfigError, MailwardenError, NotFound
 from mailwarden.ingest.parse import parse_message
 from mailwarden.scoring.champion import Champion
@@ -24,17 +24,17 @@ from mailwarden.settings import Settings
 from mailwarden.stores.accepted import decode_accepted
 from mailwarden.stores.bundle import Bundle
 from mailwarden.stores.contacts import Contacts
-from mailwarden.stores.event_log import EventLog
+from mailwarden.stores.lake.event_log import EventLog
+from mailwarden.stores.lake.raw_mail import RawMail
+from mailwarden.stores.lake.vector_log import VectorLog
 from mailwarden.stores.online.client import Client, open_client
 from mailwarden.stores.online.partition_writer import PartitionWriters
 from mailwarden.stores.online.reader import OnlineReader
 from mailwarden.stores.online.streams import Routes
 from mailwarden.stores.online.writer import OnlineWriter
-from mailwarden.stores.raw_mail import RawMail
 from mailwarden.stores.spool import Spool
 from mailwarden.stores.spool_reader import SpoolReader
 from mailwarden.stores.sql import Decisions, Labels, ModelArtefacts, Registry, Tenants, open_engine, upgrade
-from mailwarden.stores.vector_log import VectorLog
 from mailwarden.training.register import BUNDLE
 from mailwarden_detectors import discover as discover_detectors
 from mailwarden_features import FeatureRepository

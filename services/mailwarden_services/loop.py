@@ -13,8 +13,8 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from mailwarden import __version__
-from mailwarden.domain.detector import Detector
-from mailwarden.domain.message import Envelope, Message
+from mailwarden.domain.detection.detector import Detector
+from mailwarden.domain.mail.message import Envelope, Message
 from mailwarden.errors import DataError, NotFound
 from mailwarden.materialize.job import MaterializeReport, materialize
 from mailwarden.monitoring.skew import measure_skew, read_vectors

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mailwarden.domain.detector import FeatureTable, TrainingSet
+from mailwarden.domain.detection.detector import FeatureTable, TrainingSet
 from mailwarden.errors import DataError
 from mailwarden_detectors.behaviour.columns import COLUMNS, words_of
 from mailwarden_detectors.behaviour.detector import Behaviour

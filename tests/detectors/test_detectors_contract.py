@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mailwarden.domain.detector import Detector, FeatureTable, Signal, TrainingSet
+from mailwarden.domain.detection.detector import Detector, FeatureTable, Signal, TrainingSet
 from mailwarden.errors import DataError
 from mailwarden.testing.check_detector import Case, check_detector
 from mailwarden_detectors import discover

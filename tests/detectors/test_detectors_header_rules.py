@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mailwarden.domain.detector import FeatureTable
-from mailwarden.domain.events import CATEGORIES
+from mailwarden.domain.detection.detector import FeatureTable
+from mailwarden.domain.mail.events import CATEGORIES
 from mailwarden_detectors.header_rules.detector import HeaderRules
 from mailwarden_detectors.header_rules.rules import RULES, Rule
 

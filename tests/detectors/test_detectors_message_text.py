@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from mailwarden.domain.detector import FeatureTable, TrainingSet
+from mailwarden.domain.detection.detector import FeatureTable, TrainingSet
 from mailwarden.errors import DataError
 from mailwarden_detectors.message_text.detector import MessageText
 from mailwarden_detectors.message_text.hashing import BUCKETS, subject_buckets, text_buckets

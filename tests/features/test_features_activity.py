@@ -5,14 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from mailwarden.domain.events import Event, keys_of, members_of
-from mailwarden.domain.finalise import finalise
-from mailwarden.domain.layout import layout_of
-from mailwarden.domain.reads import read_slots
-from mailwarden.domain.recent import own_set
-from mailwarden.domain.state import EntityState
-from mailwarden.domain.views import MEMBERS, ActivityView
-from mailwarden.domain.windows import DAY_US, HOUR_US
+from mailwarden.domain.aggregates.definitions import MEMBERS, ActivityView
+from mailwarden.domain.aggregates.finalise import finalise
+from mailwarden.domain.aggregates.layout import layout_of
+from mailwarden.domain.aggregates.online.reads import read_slots
+from mailwarden.domain.aggregates.online.state import EntityState
+from mailwarden.domain.aggregates.recent import own_set
+from mailwarden.domain.aggregates.windows import DAY_US, HOUR_US
+from mailwarden.domain.mail.events import Event, keys_of, members_of
 from mailwarden_features import discover
 
 REPOSITORY = discover()

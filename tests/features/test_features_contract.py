@@ -5,9 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from mailwarden.domain.content import ContentFeature, ContentValue, ContentView
-from mailwarden.domain.message import Envelope, Message
-from mailwarden.domain.views import (
+from mailwarden.domain.aggregates.definitions import (
     ActivityView,
     Age,
     Decayed,
@@ -25,7 +23,9 @@ from mailwarden.domain.views import (
     Total,
     Unusual,
 )
-from mailwarden.domain.windows import DAY_US, W_7D, W_30D, W_ALL, W_MATURED, Window
+from mailwarden.domain.aggregates.windows import DAY_US, W_7D, W_30D, W_ALL, W_MATURED, Window
+from mailwarden.domain.mail.content import ContentFeature, ContentValue, ContentView
+from mailwarden.domain.mail.message import Envelope, Message
 from mailwarden.ingest.parse import parse_message
 from mailwarden.testing.check_leaks import check_folder
 from mailwarden.testing.check_view import check_names, check_view, empty_message

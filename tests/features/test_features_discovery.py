@@ -22,8 +22,8 @@ EXPECTED = {
 }
 
 NEW_VIEW = """
-from mailwarden.domain.views import ActivityView, Feature, History, Measure, Total
-from mailwarden.domain.windows import W_ALL
+from mailwarden.domain.aggregates.definitions import ActivityView, Feature, History, Measure, Total
+from mailwarden.domain.aggregates.windows import W_ALL
 from mailwarden.stores.feast.objects import feature_view_of
 
 VIEW = ActivityView(

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailwarden.domain.content import ContentValue
-from mailwarden.domain.message import Attachment, Authentication, Envelope, Hop, Mailbox, Message, Url
-from mailwarden.domain.windows import HOUR_US
+from mailwarden.domain.aggregates.windows import HOUR_US
+from mailwarden.domain.mail.content import ContentValue
+from mailwarden.domain.mail.message import Attachment, Authentication, Envelope, Hop, Mailbox, Message, Url
 from mailwarden.ingest.parse import parse_message
 from mailwarden.testing.check_view import empty_message
 from mailwarden_features.message_content.checksums import has_iban, has_wallet

@@ -10,13 +10,13 @@ from typing import get_args
 import pytest
 
 import mailwarden_features
-from mailwarden.domain import views, windows
-from mailwarden.domain.views import Distinct, Expression, Extreme, Measure, Peak, Recent
+from mailwarden.domain.aggregates import definitions, windows
+from mailwarden.domain.aggregates.definitions import Distinct, Expression, Extreme, Measure, Peak, Recent
 from mailwarden_features import discover
 
 README = (Path(mailwarden_features.__file__).parent.parent / "README.md").read_text()
 EXAMPLES = re.findall(r"^\| [^|]+ \| `(\*?\w+\(.*?\))` \|", README, re.MULTILINE)
-NAMES = {**vars(windows), **vars(views)}
+NAMES = {**vars(windows), **vars(definitions)}
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -29,7 +29,7 @@ def test_every_kind_of_aggregate_and_expression_has_an_example() -> None:
     shown = {example.split("(")[0].strip("*") for example in EXAMPLES}
     kinds = [*get_args(Expression), Measure, Peak, Extreme, Distinct, Recent]
     assert shown >= {kind.__name__ for kind in kinds}
-    for flag in set(views.FLAGS) - {*views.HOUR_FLAGS, *views.WEEKDAY_FLAGS}:
+    for flag in set(definitions.FLAGS) - {*definitions.HOUR_FLAGS, *definitions.WEEKDAY_FLAGS}:
         assert f"`{flag}`" in README
 
 

@@ -21,13 +21,22 @@ import pytest
 import sqlalchemy as sa
 from pyspark.sql import SparkSession
 
-from mailwarden.domain.events import Event, direction_of, keys_of
-from mailwarden.domain.finalise import finalise
-from mailwarden.domain.layout import layout_of
-from mailwarden.domain.reads import read_slots
-from mailwarden.domain.state import EntityState
-from mailwarden.domain.views import ActivityView, Age, Distinct, Extreme, Feature, History, Measure, Ratio, Total
-from mailwarden.domain.windows import (
+from mailwarden.domain.aggregates.definitions import (
+    ActivityView,
+    Age,
+    Distinct,
+    Extreme,
+    Feature,
+    History,
+    Measure,
+    Ratio,
+    Total,
+)
+from mailwarden.domain.aggregates.finalise import finalise
+from mailwarden.domain.aggregates.layout import layout_of
+from mailwarden.domain.aggregates.online.reads import read_slots
+from mailwarden.domain.aggregates.online.state import EntityState
+from mailwarden.domain.aggregates.windows import (
     DAY_US,
     HOUR_US,
     SECOND_US,
@@ -39,6 +48,7 @@ from mailwarden.domain.windows import (
     W_ALL,
     W_MATURED,
 )
+from mailwarden.domain.mail.events import Event, direction_of, keys_of
 from mailwarden.settings import Settings
 from mailwarden.stores.online.client import Client, open_client
 from mailwarden.stores.online.server import RedisServer

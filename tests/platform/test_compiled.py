@@ -14,7 +14,7 @@ from mailwarden.compiled import kept_in
 RUN = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from mailwarden.domain.windows import LATENESS_US, effective_time
+from mailwarden.domain.aggregates.windows import LATENESS_US, effective_time
 from mailwarden.compiled import compiled
 
 function = compiled(effective_time)
@@ -25,8 +25,14 @@ print(function(0, 10 * LATENESS_US) // 1_000_000, sum(function.stats.cache_hits.
 def copy_of_the_package(to: Path) -> Path:
     """The sources that are compiled, in a folder of their own."""
     package = to / "mailwarden"
-    (package / "domain").mkdir(parents=True)
-    for source in ("__init__.py", "compiled.py", "domain/__init__.py", "domain/windows.py"):
+    (package / "domain" / "aggregates").mkdir(parents=True)
+    for source in (
+        "__init__.py",
+        "compiled.py",
+        "domain/__init__.py",
+        "domain/aggregates/__init__.py",
+        "domain/aggregates/windows.py",
+    ):
         shutil.copy(Path(compiled.__file__).parent / source, package / source)
     return package
 
@@ -56,7 +62,7 @@ def test_functions_are_kept_and_compiled_anew_when_any_source_of_theirs_changes(
     package = copy_of_the_package(tmp_path)
     assert run(tmp_path) == [9 * 86_400, 0]
     assert run(tmp_path) == [9 * 86_400, 1]
-    windows = package / "domain" / "windows.py"
+    windows = package / "domain" / "aggregates" / "windows.py"
     windows.write_text(windows.read_text().replace("LATENESS_US = DAY_US", "LATENESS_US = HOUR_US"))
     assert run(tmp_path) == [9 * 3_600, 0]
 
@@ -95,7 +101,7 @@ def test_a_named_folder_is_used_and_of_ours_few_older_ones_are_left(
         other.mkdir(parents=True)
     found = []
     for change in range(8):
-        with (package / "domain" / "windows.py").open("a") as source:
+        with (package / "domain" / "aggregates" / "windows.py").open("a") as source:
             source.write(f"# {change}\n")
         found.append(kept_in(package))
         assert found[-1] is not None and found[-1].is_absolute()
@@ -130,7 +136,7 @@ def test_no_compiled_loop_reads_out_of_bounds(tmp_path: Path) -> None:
     here = Path(__file__).parent
     names = ("finalise", "packed_reads", "recent", "as_of", "state", "sequential_reads")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-m", "not verify", *[str(here / f"test_domain_{name}.py") for name in names]],
+        [sys.executable, "-m", "pytest", "-m", "not verify", *[str(here / f"test_domain_aggregates_{name}.py") for name in names]],
         env={**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)},
         cwd=here.parents[1],
         capture_output=True,

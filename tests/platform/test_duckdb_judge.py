@@ -14,13 +14,13 @@ import pytest
 from feast import FeatureStore
 from pyspark.sql import SparkSession
 
-from mailwarden.domain.events import Event, direction_of
-from mailwarden.domain.views import ActivityView, Extreme, Feature, Held, History, Measure, Peak, Total
-from mailwarden.domain.windows import DAY_US, HOUR_US, LATENESS_US, W_1H, W_7D, W_ALL
+from mailwarden.domain.aggregates.definitions import ActivityView, Extreme, Feature, Held, History, Measure, Peak, Total
+from mailwarden.domain.aggregates.windows import DAY_US, HOUR_US, LATENESS_US, W_1H, W_7D, W_ALL
+from mailwarden.domain.mail.events import Event, direction_of
 from mailwarden.settings import Settings
-from mailwarden.stores.event_log import EventLog, events_to_table
 from mailwarden.stores.feast.objects import ENTITIES, feature_view_of
 from mailwarden.stores.feast.store import open_feature_store
+from mailwarden.stores.lake.event_log import EventLog, events_to_table
 from mailwarden.testing.histories import OWN_DOMAINS, PEOPLE, history_of
 
 START_US = 1_710_028_800_000_000

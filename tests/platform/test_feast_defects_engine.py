@@ -25,14 +25,14 @@ from feast.types import Float64
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from mailwarden.domain.events import Event
-from mailwarden.domain.views import ActivityView, Distinct, Extreme, Feature, Held, Measure, Total
-from mailwarden.domain.windows import HOUR_US, SECOND_US, W_1D, W_ALL
+from mailwarden.domain.aggregates.definitions import ActivityView, Distinct, Extreme, Feature, Held, Measure, Total
+from mailwarden.domain.aggregates.windows import HOUR_US, SECOND_US, W_1D, W_ALL
+from mailwarden.domain.mail.events import Event
 from mailwarden.settings import Settings
-from mailwarden.stores.event_log import EventLog
 from mailwarden.stores.feast.objects import ENTITIES, feature_view_of
 from mailwarden.stores.feast.source import view_of
 from mailwarden.stores.feast.store import open_feature_store
+from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.spark.as_of import ROW_ID, as_of
 from mailwarden.stores.spark.fold_rows import SEQ, TIME, read_events
 

@@ -24,11 +24,11 @@ from feast.on_demand_feature_view import OnDemandFeatureView, on_demand_feature_
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.types import Float64
 
-from mailwarden.domain.content import ContentFeature, ContentView
-from mailwarden.domain.events import Event
-from mailwarden.domain.layout import layout_of
-from mailwarden.domain.views import ActivityView, Feature, History, Measure, Total
-from mailwarden.domain.windows import DAY_US, W_7D, W_ALL
+from mailwarden.domain.aggregates.definitions import ActivityView, Feature, History, Measure, Total
+from mailwarden.domain.aggregates.layout import layout_of
+from mailwarden.domain.aggregates.windows import DAY_US, W_7D, W_ALL
+from mailwarden.domain.mail.content import ContentFeature, ContentView
+from mailwarden.domain.mail.events import Event
 from mailwarden.errors import ContractError
 from mailwarden.stores.feast.objects import ENTITIES, feature_view_of
 from mailwarden.stores.feast.source import ViewSource

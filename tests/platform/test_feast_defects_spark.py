@@ -21,15 +21,15 @@ from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Float64, Int64
 from pyspark.sql import SparkSession
 
-from mailwarden.domain.events import Event
-from mailwarden.domain.views import ActivityView, Age, Extreme, Feature, History, Measure, Total
-from mailwarden.domain.windows import DAY_US, HOUR_US, W_ALL
+from mailwarden.domain.aggregates.definitions import ActivityView, Age, Extreme, Feature, History, Measure, Total
+from mailwarden.domain.aggregates.windows import DAY_US, HOUR_US, W_ALL
+from mailwarden.domain.mail.events import Event
 from mailwarden.errors import DataError
 from mailwarden.settings import Settings
-from mailwarden.stores.event_log import EventLog
 from mailwarden.stores.feast.objects import ENTITIES, feature_view_of
 from mailwarden.stores.feast.offline import MailwardenOfflineStore
 from mailwarden.stores.feast.store import open_feature_store
+from mailwarden.stores.lake.event_log import EventLog
 
 START = datetime(2024, 3, 9, tzinfo=UTC)
 START_US = int(START.timestamp()) * 1_000_000

@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from mailwarden.domain.message import Message
+from mailwarden.domain.mail.message import Message
 from mailwarden.ingest.attachments import detect_type
 from mailwarden.ingest.parse import parse_message
 from mailwarden.ingest.quotes import split_quotes

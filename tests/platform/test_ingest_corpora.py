@@ -16,7 +16,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mailwarden.domain.message import Envelope, Message
+from mailwarden.domain.mail.message import Envelope, Message
 from mailwarden.ingest.parse import parse_message
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from mailwarden.domain.message import Envelope, Message
+from mailwarden.domain.mail.message import Envelope, Message
 from mailwarden.ingest.parse import parse_message, split_mbox_from
 
 

@@ -9,16 +9,16 @@ from typing import Any
 import pyarrow.dataset as ds
 import pytest
 
-from mailwarden.domain.events import Event
-from mailwarden.domain.message import Envelope
+from mailwarden.domain.mail.events import Event
+from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import DataError
 from mailwarden.ingest.index import LabelIndex
 from mailwarden.ingest.parse import parse_message
 from mailwarden.ingest.pipeline import IngestReport, ingest
 from mailwarden.ingest.sources import open_source
 from mailwarden.stores.contacts import Contacts
-from mailwarden.stores.event_log import EventLog, table_to_events
-from mailwarden.stores.raw_mail import RawMail
+from mailwarden.stores.lake.event_log import EventLog, table_to_events
+from mailwarden.stores.lake.raw_mail import RawMail
 
 HOUR_US = 3_600_000_000
 T0 = 1_176_037_200_000_000  # Sun Apr  8 13:00:00 2007 UTC

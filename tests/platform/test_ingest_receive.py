@@ -8,14 +8,14 @@ from pathlib import Path
 import pyarrow.dataset as ds
 import pytest
 
-from mailwarden.domain.events import Event
-from mailwarden.domain.message import Envelope, Message
+from mailwarden.domain.mail.events import Event
+from mailwarden.domain.mail.message import Envelope, Message
 from mailwarden.ingest.parse import parse_message
 from mailwarden.ingest.pipeline import ingest
 from mailwarden.ingest.receive import Received, Site, receive, unwrapped
 from mailwarden.ingest.sources import open_source
-from mailwarden.stores.event_log import EventLog, table_to_events
-from mailwarden.stores.raw_mail import RawMail
+from mailwarden.stores.lake.event_log import EventLog, table_to_events
+from mailwarden.stores.lake.raw_mail import RawMail
 from mailwarden_features import discover
 
 CONTENT = discover().content

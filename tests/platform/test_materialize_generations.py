@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from mailwarden.domain.content import ContentView
-from mailwarden.domain.events import Event
-from mailwarden.domain.layout import layout_of
-from mailwarden.domain.state import EntityState
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.aggregates.layout import layout_of
+from mailwarden.domain.aggregates.online.state import EntityState
+from mailwarden.domain.mail.content import ContentView
+from mailwarden.domain.mail.events import Event
 from mailwarden.errors import DataError
 from mailwarden.materialize import MaterializeReport, materialize
 from mailwarden.materialize import states as states_module
 from mailwarden.settings import Settings
-from mailwarden.stores.event_log import EventLog
+from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.online.client import Client
 from mailwarden.stores.online.generations import Entry, Generations
 from mailwarden.stores.online.keys import KeyTemplate, sketch_field, state_field

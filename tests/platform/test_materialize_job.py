@@ -11,19 +11,19 @@ import pytest
 from pydantic import SecretStr
 from pyspark.sql import SparkSession
 
-from mailwarden.domain.content import ContentFeature, ContentView
-from mailwarden.domain.events import message_identity
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.mail.content import ContentFeature, ContentView
+from mailwarden.domain.mail.events import message_identity
 from mailwarden.errors import ConfigError, ContractError, NotFound, StoreError
 from mailwarden.materialize import materialize
 from mailwarden.settings import Settings
-from mailwarden.stores.event_log import EventLog
 from mailwarden.stores.feast.objects import ENTITIES, feature_view_of
 from mailwarden.stores.feast.store import open_feature_store
+from mailwarden.stores.lake.event_log import EventLog
+from mailwarden.stores.lake.raw_mail import RawMail, RawRow
 from mailwarden.stores.online.client import Client
 from mailwarden.stores.online.generations import Generations
 from mailwarden.stores.online.keys import KeyTemplate, state_field
-from mailwarden.stores.raw_mail import RawMail, RawRow
 from mailwarden.stores.spark.offline_table import OfflineTable, one_at_a_time
 
 DAY_US = 86_400_000_000

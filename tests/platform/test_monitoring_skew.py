@@ -15,23 +15,23 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from mailwarden.domain.events import Event, Way, key_of, keys_of, members_of
-from mailwarden.domain.finalise import finalise
-from mailwarden.domain.layout import layout_of
-from mailwarden.domain.reads import read_slots
-from mailwarden.domain.recent import own_set
-from mailwarden.domain.state import EntityState
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.aggregates.finalise import finalise
+from mailwarden.domain.aggregates.layout import layout_of
+from mailwarden.domain.aggregates.online.reads import read_slots
+from mailwarden.domain.aggregates.online.state import EntityState
+from mailwarden.domain.aggregates.recent import own_set
+from mailwarden.domain.mail.events import Event, Way, key_of, keys_of, members_of
 from mailwarden.errors import ContractError, DataError
 from mailwarden.monitoring import skew
 from mailwarden.monitoring.skew import measure_skew, read_vectors
 from mailwarden.monitoring.skew_history import SkewHistory, run_of
 from mailwarden.monitoring.skew_report import FeatureSkew, SkewReport, ViewSkew
-from mailwarden.stores.delta import Snapshot
-from mailwarden.stores.event_log import EventLog, events_to_table
+from mailwarden.stores.lake.delta import Snapshot
+from mailwarden.stores.lake.event_log import EventLog, events_to_table
+from mailwarden.stores.lake.vector_log import VectorLog
 from mailwarden.stores.spark.as_of import as_of
 from mailwarden.stores.spark.fold_rows import read_events
-from mailwarden.stores.vector_log import VectorLog
 from mailwarden.testing.histories import PIECE_BITS, history_of, view_of
 from mailwarden.testing.naive_recount import none_in_window
 

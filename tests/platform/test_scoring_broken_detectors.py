@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from mailwarden.domain.decision import Calibration, Fusion, Thresholds
-from mailwarden.domain.detector import FeatureTable, Signal
+from mailwarden.domain.detection.decision import Calibration, Fusion, Thresholds
+from mailwarden.domain.detection.detector import FeatureTable, Signal
 from mailwarden.scoring.champion import Champion
 
 TABLE = FeatureTable({"relationship:score": np.array([1.0, 2.0])}, 2)

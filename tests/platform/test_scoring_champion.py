@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mailwarden.domain.decision import Calibration, Fusion, Thresholds, sigmoid
-from mailwarden.domain.detector import FeatureTable, Signal
+from mailwarden.domain.detection.decision import Calibration, Fusion, Thresholds, sigmoid
+from mailwarden.domain.detection.detector import FeatureTable, Signal
 from mailwarden.scoring.champion import Champion, strongest
 
 

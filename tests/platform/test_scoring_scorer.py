@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mailwarden.domain.content import ContentFeature, ContentView
-from mailwarden.domain.decision import Calibration, Fusion, TenantPolicy, Thresholds
-from mailwarden.domain.detector import FeatureTable, Signal
-from mailwarden.domain.events import Event
-from mailwarden.domain.facts import event_of
-from mailwarden.domain.message import Envelope, Message
-from mailwarden.domain.reads import NEVER
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.aggregates.online.reads import NEVER
+from mailwarden.domain.detection.decision import Calibration, Fusion, TenantPolicy, Thresholds
+from mailwarden.domain.detection.detector import FeatureTable, Signal
+from mailwarden.domain.mail.content import ContentFeature, ContentView
+from mailwarden.domain.mail.events import Event
+from mailwarden.domain.mail.facts import event_of
+from mailwarden.domain.mail.message import Envelope, Message
 from mailwarden.ingest.parse import parse_message
 from mailwarden.scoring.champion import Champion
 from mailwarden.scoring.scorer import Scorer, nulls_as_none

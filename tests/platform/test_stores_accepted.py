@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailwarden.domain.events import LABELS, Event
-from mailwarden.domain.reads import NEVER
+from mailwarden.domain.aggregates.online.reads import NEVER
+from mailwarden.domain.mail.events import LABELS, Event
 from mailwarden.errors import StoreError
 from mailwarden.stores.accepted import AcceptedLabel, AcceptedMessage, LoggedRow, decode_accepted, encode_accepted
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from mailwarden.domain.decision import Calibration, Fusion, Thresholds
+from mailwarden.domain.detection.decision import Calibration, Fusion, Thresholds
 from mailwarden.errors import ContractError, DataError, NotFound
 from mailwarden.stores.bundle import Bundle
 from mailwarden_detectors.header_rules.detector import HeaderRules

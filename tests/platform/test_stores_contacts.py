@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailwarden.domain.events import Event
+from mailwarden.domain.mail.events import Event
 from mailwarden.errors import StoreError
 from mailwarden.stores.contacts import Contacts
-from mailwarden.stores.event_log import EventLog, EventView
+from mailwarden.stores.lake.event_log import EventLog, EventView
 
 EMPTY = EventView(None)
 ANN, BOB, EVE = "ann@parts.example", "bob@corp.example", "eve@corp.example"

@@ -18,10 +18,17 @@ from deltalake import DeltaTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailwarden.domain.events import Event
+from mailwarden.domain.mail.events import Event
 from mailwarden.errors import ConfigError, DataError, StoreError
-from mailwarden.stores.delta import DeltaLog
-from mailwarden.stores.event_log import EVENT_SCHEMA, Appended, EventLog, EventView, events_to_table, table_to_events
+from mailwarden.stores.lake.delta import DeltaLog
+from mailwarden.stores.lake.event_log import (
+    EVENT_SCHEMA,
+    Appended,
+    EventLog,
+    EventView,
+    events_to_table,
+    table_to_events,
+)
 
 DAY_US = 86_400_000_000
 T0 = 1_176_000_000_000_000

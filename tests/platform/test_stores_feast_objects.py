@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mailwarden.domain.events import FACTS
-from mailwarden.domain.views import ActivityView, Age, Extreme, Feature, History, Measure, Surge
-from mailwarden.domain.windows import W_7D, W_30D
+from mailwarden.domain.aggregates.definitions import ActivityView, Age, Extreme, Feature, History, Measure, Surge
+from mailwarden.domain.aggregates.windows import W_7D, W_30D
+from mailwarden.domain.mail.events import FACTS
 from mailwarden.stores.feast.objects import ENTITIES, entity_names, feature_view_of
 
 

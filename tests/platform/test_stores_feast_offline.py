@@ -13,13 +13,13 @@ from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from mailwarden.domain.content import ContentFeature, ContentView
+from mailwarden.domain.mail.content import ContentFeature, ContentView
 from mailwarden.errors import ContractError, DataError
 from mailwarden.settings import Settings
-from mailwarden.stores.event_log import EventLog
 from mailwarden.stores.feast.objects import ENTITIES, entity_names, feature_view_of
 from mailwarden.stores.feast.source import ContentDefinition, ViewSource, from_json, to_json, view_of
 from mailwarden.stores.feast.store import open_feature_store
+from mailwarden.stores.lake.event_log import EventLog
 
 CONTENT = ContentView(
     name="words",
@@ -163,7 +163,7 @@ def test_apply_needs_neither_data_nor_java(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from mailwarden.domain.views import ActivityView, Feature, History
+from mailwarden.domain.aggregates.definitions import ActivityView, Feature, History
 from mailwarden.settings import Settings
 from mailwarden.stores.feast.objects import ENTITIES, feature_view_of
 from mailwarden.stores.feast.store import open_feature_store

@@ -19,15 +19,15 @@ from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Int64
 from pyspark.sql import DataFrame, SparkSession
 
-from mailwarden.domain.events import Event
-from mailwarden.domain.views import ActivityView, Feature, History, Match, Measure, Recent, Total
-from mailwarden.domain.windows import HOUR_US, W_ALL
+from mailwarden.domain.aggregates.definitions import ActivityView, Feature, History, Match, Measure, Recent, Total
+from mailwarden.domain.aggregates.windows import HOUR_US, W_ALL
+from mailwarden.domain.mail.events import Event
 from mailwarden.errors import ContractError, DataError, StoreError
 from mailwarden.settings import Settings
-from mailwarden.stores.event_log import EventLog
 from mailwarden.stores.feast import offline
 from mailwarden.stores.feast.objects import ENTITIES, feature_view_of
 from mailwarden.stores.feast.store import open_feature_store
+from mailwarden.stores.lake.event_log import EventLog
 
 START_US = 1_700_000_000_000_000
 HOSTILE = ("a\x00b@x.test", "a\x00", "a", "1|2", "1\x1f2", "l" * 400 + "@y.test", "ä☃𝕏@ü.test", " ", "'; drop--")

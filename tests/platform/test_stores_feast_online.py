@@ -15,9 +15,9 @@ from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
-from mailwarden.domain.events import Event
-from mailwarden.domain.views import ActivityView
-from mailwarden.domain.windows import DAY_US
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.aggregates.windows import DAY_US
+from mailwarden.domain.mail.events import Event
 from mailwarden.errors import ContractError, DataError
 from mailwarden.stores.feast.objects import ENTITIES, feature_view_of
 from mailwarden.stores.feast.online import read_at

@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from mailwarden.domain.views import (
+from mailwarden.domain.aggregates.definitions import (
     ActivityView,
     Age,
     Decayed,
@@ -27,7 +27,7 @@ from mailwarden.domain.views import (
     Unusual,
     profile_of,
 )
-from mailwarden.domain.windows import DAY_US, W_7D, W_30D, W_90D, W_90D_MATURED
+from mailwarden.domain.aggregates.windows import DAY_US, W_7D, W_30D, W_90D, W_90D_MATURED
 from mailwarden.errors import ContractError
 from mailwarden.stores.feast.source import ViewSource, from_json, to_json
 

@@ -16,12 +16,12 @@ import pytest
 from redis.cluster import RedisCluster
 from redis.crc import key_slot
 
-from mailwarden.domain.events import Event, keys_of
-from mailwarden.domain.layout import layout_of
-from mailwarden.domain.state import EntityState
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.aggregates.layout import layout_of
+from mailwarden.domain.aggregates.online.state import EntityState
+from mailwarden.domain.mail.events import Event, keys_of
 from mailwarden.errors import StoreError, StoreUnavailable
-from mailwarden.stores.event_log import EventLog
+from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.online.client import Client, exchange, open_client, pack, round_trip
 from mailwarden.stores.online.keys import KeyTemplate, lease_key, marks_key, sketch_field, state_field, stream_key
 from mailwarden.stores.online.partition_writer import PartitionWriters

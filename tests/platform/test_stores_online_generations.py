@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from mailwarden.domain.events import Event
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.mail.events import Event
 from mailwarden.errors import ConfigError, DataError, StoreError
 from mailwarden.stores.online.client import Client, open_client
 from mailwarden.stores.online.generations import Catalog, Entry, Filling, Generations

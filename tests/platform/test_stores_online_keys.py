@@ -9,7 +9,7 @@ from feast.protos.feast.types.Value_pb2 import Value
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.errors import DataError
 from mailwarden.stores.online.keys import KeyTemplate, check_views
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from mailwarden.domain.events import Event, key_of, keys_of
-from mailwarden.domain.finalise import finalise
-from mailwarden.domain.layout import layout_of
-from mailwarden.domain.reads import NEVER
-from mailwarden.domain.state import EntityState
-from mailwarden.domain.views import ActivityView
-from mailwarden.domain.windows import DAY_US, HOUR_US, effective_time
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.aggregates.finalise import finalise
+from mailwarden.domain.aggregates.layout import layout_of
+from mailwarden.domain.aggregates.online.reads import NEVER
+from mailwarden.domain.aggregates.online.state import EntityState
+from mailwarden.domain.aggregates.windows import DAY_US, HOUR_US, effective_time
+from mailwarden.domain.mail.events import Event, key_of, keys_of
 from mailwarden.errors import ContractError, StoreTimeout, StoreUnavailable
 from mailwarden.stores.online.client import Client, open_client
 from mailwarden.stores.online.keys import KeyTemplate, lease_key, partition_of, state_field

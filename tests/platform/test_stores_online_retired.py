@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mailwarden.domain.events import Event
-from mailwarden.domain.views import ActivityView, Feature, Measure, Total
-from mailwarden.domain.windows import W_ALL
+from mailwarden.domain.aggregates.definitions import ActivityView, Feature, Measure, Total
+from mailwarden.domain.aggregates.windows import W_ALL
+from mailwarden.domain.mail.events import Event
 from mailwarden.stores.online.client import Client
 from mailwarden.stores.online.generations import Generations
 from mailwarden.stores.online.reader import OnlineReader, ReadRequest

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from mailwarden.domain.events import Event, keys_of
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.mail.events import Event, keys_of
 from mailwarden.errors import StoreError, StoreUnavailable
 from mailwarden.stores.online.client import Client, open_client
 from mailwarden.stores.online.keys import KeyTemplate, lease_key, partition_of

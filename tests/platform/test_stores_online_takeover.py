@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mailwarden.domain.events import Event, keys_of
-from mailwarden.domain.finalise import finalise
-from mailwarden.domain.layout import layout_of
-from mailwarden.domain.reads import read_slots
-from mailwarden.domain.state import EntityState
-from mailwarden.domain.views import ActivityView
-from mailwarden.stores.event_log import EventLog
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.aggregates.finalise import finalise
+from mailwarden.domain.aggregates.layout import layout_of
+from mailwarden.domain.aggregates.online.reads import read_slots
+from mailwarden.domain.aggregates.online.state import EntityState
+from mailwarden.domain.mail.events import Event, keys_of
+from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.online.client import Client, open_client
 from mailwarden.stores.online.generations import Entry
 from mailwarden.stores.online.keys import KeyTemplate, lease_key, state_field

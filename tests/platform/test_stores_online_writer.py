@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from mailwarden.domain.events import Event, Way, keys_of
-from mailwarden.domain.layout import layout_of
-from mailwarden.domain.state import EntityState
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.aggregates.layout import layout_of
+from mailwarden.domain.aggregates.online.state import EntityState
+from mailwarden.domain.mail.events import Event, Way, keys_of
 from mailwarden.errors import StoreError, StoreUnavailable
 from mailwarden.stores.online.client import Client, open_client
 from mailwarden.stores.online.keys import KeyTemplate, marks_key, partition_of, sketch_field, state_field

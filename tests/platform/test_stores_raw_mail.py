@@ -10,8 +10,8 @@ import pyarrow.dataset as ds
 import pytest
 
 from mailwarden.errors import NotFound, StoreError
-from mailwarden.stores.delta import bucket_of
-from mailwarden.stores.raw_mail import RAW_SCHEMA, RawMail, RawRow
+from mailwarden.stores.lake.delta import bucket_of
+from mailwarden.stores.lake.raw_mail import RAW_SCHEMA, RawMail, RawRow
 
 DAY_US = 86_400_000_000
 T0 = 1_176_076_800_000_000

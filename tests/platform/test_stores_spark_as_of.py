@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
-from mailwarden.domain.reads import NEVER
-from mailwarden.domain.windows import HOUR_US
+from mailwarden.domain.aggregates.online.reads import NEVER
+from mailwarden.domain.aggregates.windows import HOUR_US
 from mailwarden.stores.spark.as_of import as_of
 
 BATCH = "spark.sql.execution.arrow.maxRecordsPerBatch"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from mailwarden.domain.layout import layout_of
-from mailwarden.domain.views import ActivityView, Distinct, Feature, Match, Recent, Total
-from mailwarden.domain.windows import W_ALL
+from mailwarden.domain.aggregates.definitions import ActivityView, Distinct, Feature, Match, Recent, Total
+from mailwarden.domain.aggregates.layout import layout_of
+from mailwarden.domain.aggregates.windows import W_ALL
 from mailwarden.stores.spark.batches import KeyedBatches
 from mailwarden.stores.spark.fold_rows import MESSAGE_BIT
 

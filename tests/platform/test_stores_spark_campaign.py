@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from mailwarden.domain.events import Emission
-from mailwarden.domain.views import (
+from mailwarden.domain.aggregates.definitions import (
     FLAGS,
     MEMBERS,
     QUANTITIES,
@@ -27,7 +26,8 @@ from mailwarden.domain.views import (
     Recent,
     Total,
 )
-from mailwarden.domain.windows import DAY_US, W_ALL
+from mailwarden.domain.aggregates.windows import DAY_US, W_ALL
+from mailwarden.domain.mail.events import Emission
 from mailwarden.testing.histories import START_US
 from mailwarden.testing.spark_campaign import Campaign
 

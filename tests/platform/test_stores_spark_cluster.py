@@ -21,12 +21,12 @@ import pyspark
 import pytest
 from numpy.typing import NDArray
 
-from mailwarden.domain.events import Event
-from mailwarden.domain.finalise import finalise
-from mailwarden.domain.layout import layout_of
-from mailwarden.domain.reads import read_slots
-from mailwarden.domain.views import ActivityView
-from mailwarden.stores.event_log import EventLog
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.aggregates.finalise import finalise
+from mailwarden.domain.aggregates.layout import layout_of
+from mailwarden.domain.aggregates.online.reads import read_slots
+from mailwarden.domain.mail.events import Event
+from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.online.client import Client
 
 SPARK_HOME = Path(pyspark.__file__).parent

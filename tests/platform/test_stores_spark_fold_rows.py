@@ -8,9 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from mailwarden.domain.events import Emission, keys_of, members_of
-from mailwarden.domain.layout import layout_of
-from mailwarden.domain.views import (
+from mailwarden.domain.aggregates.definitions import (
     FLAGS,
     MEMBERS,
     QUANTITIES,
@@ -23,8 +21,10 @@ from mailwarden.domain.views import (
     flags_of,
     quantity_of,
 )
-from mailwarden.domain.windows import NOTHING
-from mailwarden.stores.event_log import events_to_table
+from mailwarden.domain.aggregates.layout import layout_of
+from mailwarden.domain.aggregates.windows import NOTHING
+from mailwarden.domain.mail.events import Emission, keys_of, members_of
+from mailwarden.stores.lake.event_log import events_to_table
 from mailwarden.stores.spark.batches import KeyedBatches
 from mailwarden.stores.spark.fold_rows import fold_rows, key_columns, read_events
 from mailwarden.testing.histories import PIECE_BITS, history_of

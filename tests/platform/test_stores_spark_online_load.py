@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mailwarden.domain.events import Event
-from mailwarden.domain.views import ActivityView
-from mailwarden.stores.event_log import EventLog
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.mail.events import Event
+from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.online.client import Client
 from mailwarden.stores.online.watermark import Watermark
 from mailwarden.stores.online.writer import OnlineWriter

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from mailwarden.domain.layout import layout_of
-from mailwarden.domain.state import EntityState
+from mailwarden.domain.aggregates.layout import layout_of
+from mailwarden.domain.aggregates.online.state import EntityState
 from mailwarden.stores.spark.states import states
 
 

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from mailwarden.domain.events import Event
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.mail.events import Event
 from mailwarden.errors import StoreError
-from mailwarden.stores.event_log import EventLog, events_to_table
+from mailwarden.stores.lake.event_log import EventLog, events_to_table
 from mailwarden.stores.online.client import Client
 from mailwarden.stores.online.keys import KeyTemplate, catalog_key, sketch_field, state_field
 from mailwarden.stores.online.leases import Leases

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from mailwarden.errors import DataError
-from mailwarden.stores.vector_log import VectorLog
+from mailwarden.stores.lake.vector_log import VectorLog
 
 T0 = 1_176_076_800_000_000
 

@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mailwarden.domain.content import ContentFeature, ContentView
-from mailwarden.domain.layout import layout_of
-from mailwarden.domain.views import (
+from mailwarden.domain.aggregates.definitions import (
     ActivityView,
     Age,
     Decayed,
@@ -30,7 +28,9 @@ from mailwarden.domain.views import (
     Unusual,
     profile_of,
 )
-from mailwarden.domain.windows import DAY_US, HOUR_US, W_7D, W_30D, W_90D_MATURED, W_ALL, W_MATURED, Window
+from mailwarden.domain.aggregates.layout import layout_of
+from mailwarden.domain.aggregates.windows import DAY_US, HOUR_US, W_7D, W_30D, W_90D_MATURED, W_ALL, W_MATURED, Window
+from mailwarden.domain.mail.content import ContentFeature, ContentView
 from mailwarden.ingest.parse import parse_message
 from mailwarden.testing.check_activity import MOST_STATE_BYTES
 from mailwarden.testing.check_leaks import check_folder
@@ -186,7 +186,7 @@ def test_names_are_one_things_alone() -> None:
 
 PLAIN = '''
 """A content view's function."""
-from mailwarden.domain.message import Message
+from mailwarden.domain.mail.message import Message
 
 def compute(message: Message) -> dict[str, int]:
     return {"fact": len(message.subject)}
@@ -261,10 +261,10 @@ def test_a_compute_that_asks_the_message_alone_does_not(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "of"),
     [
-        ("from mailwarden.domain.decision import Decision", "our own verdicts"),
+        ("from mailwarden.domain.detection.decision import Decision", "our own verdicts"),
         ("import mailwarden_detectors", "our own verdicts"),
         ("from mailwarden.scoring import scorer", "our own verdicts"),
-        ("from mailwarden.stores.event_log import EventLog", "a store"),
+        ("from mailwarden.stores.lake.event_log import EventLog", "a store"),
         ("import redis", "a store"),
         ("from urllib.request import urlopen", "the network"),
         ("import time", "the clock"),

@@ -10,8 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from mailwarden.domain.events import Event
-from mailwarden.domain.views import (
+from mailwarden.domain.aggregates.definitions import (
     ActivityView,
     Decayed,
     Expression,
@@ -27,7 +26,8 @@ from mailwarden.domain.views import (
     Unusual,
     profile_of,
 )
-from mailwarden.domain.windows import DAY_US, HOUR_US, W_1D, W_7D, W_30D, W_90D, W_ALL
+from mailwarden.domain.aggregates.windows import DAY_US, HOUR_US, W_1D, W_7D, W_30D, W_90D, W_ALL
+from mailwarden.domain.mail.events import Event
 from mailwarden.testing.histories import PIECE_BITS, START_US, history_of, view_of
 from mailwarden.testing.made_up_rows import keys_in
 from mailwarden.testing.naive_recount import recount

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from mailwarden.domain.decision import sigmoid
+from mailwarden.domain.detection.decision import sigmoid
 from mailwarden.errors import DataError
 from mailwarden.training.calibrate import fuse, platt
 

@@ -10,14 +10,14 @@ import pytest
 from feast import FeatureService, FeatureStore
 from pyspark.sql import SparkSession
 
-from mailwarden.domain.events import Event
-from mailwarden.domain.views import ActivityView, Age, Extreme, Feature, History, Measure, Total
-from mailwarden.domain.windows import DAY_US, W_ALL
+from mailwarden.domain.aggregates.definitions import ActivityView, Age, Extreme, Feature, History, Measure, Total
+from mailwarden.domain.aggregates.windows import DAY_US, W_ALL
+from mailwarden.domain.mail.events import Event
 from mailwarden.errors import DataError
 from mailwarden.settings import Settings
-from mailwarden.stores.event_log import EventLog
 from mailwarden.stores.feast.objects import ENTITIES, feature_view_of
 from mailwarden.stores.feast.store import open_feature_store
+from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.training.prepare import prepare, read_set
 from mailwarden.training.rows import write_training_rows
 from mailwarden_detectors.header_rules.detector import HeaderRules

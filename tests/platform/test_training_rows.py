@@ -7,10 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from mailwarden.domain.events import FACTS, Event, members_of
-from mailwarden.domain.views import MEMBERS
-from mailwarden.domain.windows import DAY_US
-from mailwarden.stores.event_log import EVENT_SCHEMA, EventLog, events_to_table
+from mailwarden.domain.aggregates.definitions import MEMBERS
+from mailwarden.domain.aggregates.windows import DAY_US
+from mailwarden.domain.mail.events import FACTS, Event, members_of
+from mailwarden.stores.lake.event_log import EVENT_SCHEMA, EventLog, events_to_table
 from mailwarden.training.rows import training_rows, write_training_rows
 
 START = 1_772_409_600_000_000

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from mailwarden.domain.detector import Detector, FeatureTable, TrainingSet
+from mailwarden.domain.detection.detector import Detector, FeatureTable, TrainingSet
 from mailwarden.errors import ContractError, DataError
 from mailwarden.stores.bundle import Bundle
 from mailwarden.stores.sql import open_engine, upgrade

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mailwarden.domain.finalise import finalise
-from mailwarden.domain.layout import layout_of
-from mailwarden.domain.reads import read_slots
+from mailwarden.domain.aggregates.finalise import finalise
+from mailwarden.domain.aggregates.layout import layout_of
+from mailwarden.domain.aggregates.online.reads import read_slots
 from mailwarden.settings import Settings
 from mailwarden_services.bench import redis_load
 from mailwarden_services.bench.suite import bench_tables

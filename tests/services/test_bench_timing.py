@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mailwarden.domain.message import Envelope
+from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import NotFound, StoreUnavailable
 from mailwarden.settings import Settings
 from mailwarden.simulation.draft import SimulatedMessage

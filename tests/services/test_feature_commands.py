@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import mailwarden_features
-from mailwarden.domain.views import ActivityView, Measure
+from mailwarden.domain.aggregates.definitions import ActivityView, Measure
 from mailwarden.settings import Settings
 from mailwarden.stores.feast.objects import feature_view_of
 from mailwarden.stores.feast.store import open_feature_store

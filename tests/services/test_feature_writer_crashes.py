@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
-from mailwarden.domain.events import Event, keys_of
-from mailwarden.domain.finalise import finalise
-from mailwarden.domain.layout import layout_of
-from mailwarden.domain.reads import read_slots
-from mailwarden.domain.recent import own_set
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.aggregates.finalise import finalise
+from mailwarden.domain.aggregates.layout import layout_of
+from mailwarden.domain.aggregates.online.reads import read_slots
+from mailwarden.domain.aggregates.recent import own_set
+from mailwarden.domain.mail.events import Event, keys_of
 from mailwarden.simulation.draft import SimulatedMessage
 from mailwarden.simulation.simulate import simulate
 from mailwarden.stores.online.client import open_client

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from mailwarden.domain.events import Event
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.mail.events import Event
 from mailwarden.errors import StoreUnavailable
-from mailwarden.stores.event_log import EventLog
+from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.online.client import Client, open_client
 from mailwarden.stores.online.leases import Leases
 from mailwarden.stores.online.server import RedisServer

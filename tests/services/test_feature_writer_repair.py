@@ -18,11 +18,11 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from mailwarden.domain.events import Event
+from mailwarden.domain.mail.events import Event
 from mailwarden.settings import Settings
 from mailwarden.simulation.draft import SimulatedMessage
 from mailwarden.stores.accepted import AcceptedLabel, decode_accepted, encode_accepted
-from mailwarden.stores.event_log import EventLog
+from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.online.client import open_client
 from mailwarden.stores.online.keys import state_field
 from mailwarden.stores.online.reader import ReadRequest

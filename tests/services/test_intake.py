@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mailwarden.domain.events import Event
+from mailwarden.domain.mail.events import Event
 from mailwarden.simulation.draft import SimulatedMessage
 from mailwarden_services.scoring_api import intake as intake_module
 from mailwarden_services.scoring_api.intake import DueSeq, Recent, RecentMessages

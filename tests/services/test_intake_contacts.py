@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mailwarden.domain.message import Envelope
+from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import StoreError
 from mailwarden.stores.contacts import Contacts
 

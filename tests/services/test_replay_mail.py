@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from mailwarden.domain.message import Envelope
+from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import DataError, StoreError
 from mailwarden.ingest.index import LabelIndex
 from mailwarden.ingest.parse import parse_message

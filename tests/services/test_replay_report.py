@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from mailwarden.domain.decision import log_odds, sigmoid
+from mailwarden.domain.detection.decision import log_odds, sigmoid
 from mailwarden.errors import DataError
 from mailwarden.training.evaluate import one_minus_roca
 from mailwarden_services.replay.figures import ScoreTable, figures, latency_figures, read_scores, write_scores

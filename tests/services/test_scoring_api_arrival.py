@@ -11,12 +11,12 @@ from typing import Any
 import pyarrow.dataset as ds
 import pytest
 
-from mailwarden.domain.message import Envelope
+from mailwarden.domain.mail.message import Envelope
 from mailwarden.ingest.pipeline import ingest
 from mailwarden.ingest.sources import open_source
 from mailwarden.simulation.draft import SimulatedMessage
-from mailwarden.stores.event_log import EventLog, table_to_events
-from mailwarden.stores.raw_mail import RawMail
+from mailwarden.stores.lake.event_log import EventLog, table_to_events
+from mailwarden.stores.lake.raw_mail import RawMail
 from mailwarden_services.bootstrap import Platform
 from mailwarden_services.scoring_api.requests import MAX_RECIPIENTS
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mailwarden.domain.events import Event
+from mailwarden.domain.mail.events import Event
 from mailwarden.ingest.index import LabelEntry, LabelIndex
 from mailwarden.ingest.pipeline import ingest
 from mailwarden.ingest.sources import open_source

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mailwarden.domain.message import Envelope
+from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import StoreUnavailable
 from mailwarden.simulation.draft import SimulatedMessage
 from mailwarden.stores.spool import Spool

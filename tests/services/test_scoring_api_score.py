@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mailwarden.domain.message import Envelope
+from mailwarden.domain.mail.message import Envelope
 from mailwarden.simulation.draft import SimulatedMessage
 from mailwarden.stores.online.client import open_client
 from mailwarden.stores.spool_reader import SpoolReader

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from mailwarden.errors import StoreUnavailable
 from mailwarden.settings import Settings
 from mailwarden.simulation.draft import SimulatedMessage
-from mailwarden.stores.event_log import table_to_events
+from mailwarden.stores.lake.event_log import table_to_events
 from mailwarden_services.bootstrap import Platform
 from mailwarden_services.embedded import ChildProcess, environment_of, wait_until, with_redis
 from mailwarden_services.replay.live import live_service, rfc3339

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mailwarden.errors import ConfigError
-from mailwarden.stores.event_log import events_to_table
+from mailwarden.stores.lake.event_log import events_to_table
 from mailwarden_services.bench.mail import TENANT, mail_events
 from mailwarden_services.bootstrap import Platform
 from mailwarden_services.spark_stream.__main__ import main

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mailwarden.domain.layout import layout_of
-from mailwarden.domain.views import ActivityView, Measure
+from mailwarden.domain.aggregates.definitions import ActivityView, Measure
+from mailwarden.domain.aggregates.layout import layout_of
 from mailwarden.errors import ContractError
 from mailwarden.settings import Settings
 from mailwarden.stores.feast.objects import feature_view_of

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from mailwarden.domain.events import Event, keys_of
-from mailwarden.domain.views import ActivityView, Feature, Measure, Total
-from mailwarden.domain.windows import DAY_US, W_30D
+from mailwarden.domain.aggregates.definitions import ActivityView, Feature, Measure, Total
+from mailwarden.domain.aggregates.windows import DAY_US, W_30D
+from mailwarden.domain.mail.events import Event, keys_of
 from mailwarden.materialize.job import MaterializeReport, ViewReport, materialize
 from mailwarden.materialize.states import How
 from mailwarden.settings import Settings
-from mailwarden.stores.event_log import EventLog
+from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.online.client import Client, open_client
 from mailwarden.stores.online.server import RedisServer
 from mailwarden.stores.online.writer import LoadReport, OnlineWriter

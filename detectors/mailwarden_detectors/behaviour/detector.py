@@ -12,7 +12,7 @@ import numpy as np
 from catboost import CatBoostClassifier, CatBoostError
 from numpy.typing import NDArray
 
-from mailwarden.domain.detector import Detector, FeatureTable, Signal, TrainingSet
+from mailwarden.domain.detection.detector import Detector, FeatureTable, Signal, TrainingSet
 from mailwarden.errors import DataError
 from mailwarden_detectors.behaviour.columns import BUILD_ONLY, COLUMNS, words_of
 

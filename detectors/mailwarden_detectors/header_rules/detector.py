@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mailwarden.domain.detector import Detector, FeatureTable, Signal, TrainingSet
+from mailwarden.domain.detection.detector import Detector, FeatureTable, Signal, TrainingSet
 from mailwarden.errors import DataError
 from mailwarden_detectors.header_rules.rules import RULES
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mailwarden.domain.views import ActivityView, Age, Feature, History, Match, Ratio, Total
-from mailwarden.domain.windows import W_ALL
+from mailwarden.domain.aggregates.definitions import ActivityView, Age, Feature, History, Match, Ratio, Total
+from mailwarden.domain.aggregates.windows import W_ALL
 from mailwarden.stores.feast.objects import feature_view_of
 from mailwarden_features.campaign_activity.transform import (
     DISTINCTS,

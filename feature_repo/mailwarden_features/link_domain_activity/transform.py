@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mailwarden.domain.views import Distinct, Extreme, Measure, Recent
+from mailwarden.domain.aggregates.definitions import Distinct, Extreme, Measure, Recent
 
 MEASURES = (
     Measure("messages"),

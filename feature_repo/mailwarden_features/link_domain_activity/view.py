@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mailwarden.domain.views import ActivityView, Age, Feature, History, Match, Ratio, Total
-from mailwarden.domain.windows import W_30D, W_ALL, W_MATURED
+from mailwarden.domain.aggregates.definitions import ActivityView, Age, Feature, History, Match, Ratio, Total
+from mailwarden.domain.aggregates.windows import W_30D, W_ALL, W_MATURED
 from mailwarden.stores.feast.objects import feature_view_of
 from mailwarden_features.link_domain_activity.transform import BAD_RATE_PRIOR, DISTINCTS, EXTREMES, MEASURES, RECENTS
 

@@ -6,10 +6,10 @@ import re
 from functools import lru_cache
 from itertools import pairwise
 
-from mailwarden.domain.addresses import is_freemail, normalise_host, registrable_domain
-from mailwarden.domain.content import ContentValue
-from mailwarden.domain.message import Hop, Message
-from mailwarden.domain.windows import HOUR_US, SECOND_US
+from mailwarden.domain.aggregates.windows import HOUR_US, SECOND_US
+from mailwarden.domain.mail.addresses import is_freemail, normalise_host, registrable_domain
+from mailwarden.domain.mail.content import ContentValue
+from mailwarden.domain.mail.message import Hop, Message
 
 _ADDRESS_IN_NAME = re.compile(r"[\w.+-]{1,64}@([\w-]{1,63}(?:\.[\w-]{1,63}){1,8})")
 _ZONE = re.compile(r"([+-])(\d\d)(\d\d)\s*(?:\(|$)")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from mailwarden.domain.content import ContentValue
-from mailwarden.domain.message import Attachment, Message
+from mailwarden.domain.mail.content import ContentValue
+from mailwarden.domain.mail.message import Attachment, Message
 
 _NULLABLE = (
     "attachment_executable", "attachment_archive", "attachment_office", "attachment_macro_capable",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from mailwarden.domain.content import ContentValue
-from mailwarden.domain.message import Message
+from mailwarden.domain.mail.content import ContentValue
+from mailwarden.domain.mail.message import Message
 from mailwarden_features.message_content.checksums import has_iban, has_wallet
 from mailwarden_features.message_content.lexicon import count_intents, words_of
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mailwarden.domain.content import ContentValue
-from mailwarden.domain.message import Message
+from mailwarden.domain.mail.content import ContentValue
+from mailwarden.domain.mail.message import Message
 from mailwarden_features.message_content.header_facts import authentication_facts, header_facts
 from mailwarden_features.message_content.part_facts import part_facts
 from mailwarden_features.message_content.text_facts import subject_facts, text_facts

@@ -9,9 +9,9 @@ import re
 from collections import Counter
 from urllib.parse import unquote
 
-from mailwarden.domain.addresses import is_ip_literal, normalise_host, registrable_domain
-from mailwarden.domain.content import ContentValue
-from mailwarden.domain.message import Message, Url
+from mailwarden.domain.mail.addresses import is_ip_literal, normalise_host, registrable_domain
+from mailwarden.domain.mail.content import ContentValue
+from mailwarden.domain.mail.message import Message, Url
 
 MAX_URLS = 60
 """Different links that are read; a message with more says no more with the rest."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mailwarden.domain.content import ContentFeature, ContentView
+from mailwarden.domain.mail.content import ContentFeature, ContentView
 from mailwarden.stores.feast.objects import feature_view_of
 from mailwarden_features.message_content.lexicon import INTENTS
 from mailwarden_features.message_content.transform import compute

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mailwarden.domain.views import ActivityView, Age, Feature, History, Ratio, Surge, Total
-from mailwarden.domain.windows import W_1D, W_7D, W_30D, W_30D_COARSE, W_ALL, W_MATURED
+from mailwarden.domain.aggregates.definitions import ActivityView, Age, Feature, History, Ratio, Surge, Total
+from mailwarden.domain.aggregates.windows import W_1D, W_7D, W_30D, W_30D_COARSE, W_ALL, W_MATURED
 from mailwarden.stores.feast.objects import feature_view_of
 from mailwarden_features.recipient_activity.transform import (
     ATTACK_RATE_PRIOR,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mailwarden.domain.views import Extreme, Measure
+from mailwarden.domain.aggregates.definitions import Extreme, Measure
 
 MEASURES = (
     Measure("messages", where=("forward",)),

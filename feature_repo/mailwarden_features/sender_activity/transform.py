@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mailwarden.domain.views import Distinct, Extreme, Measure, Peak, Recent, profile_of
-from mailwarden.domain.windows import DAY_US, HOUR_US, Window
+from mailwarden.domain.aggregates.definitions import Distinct, Extreme, Measure, Peak, Recent, profile_of
+from mailwarden.domain.aggregates.windows import DAY_US, HOUR_US, Window
 
 MEASURES = (
     Measure("messages", where=("forward",)),

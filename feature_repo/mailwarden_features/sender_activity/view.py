@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mailwarden.domain.views import (
+from mailwarden.domain.aggregates.definitions import (
     ActivityView,
     Age,
     Decayed,
@@ -15,7 +15,7 @@ from mailwarden.domain.views import (
     Total,
     Unusual,
 )
-from mailwarden.domain.windows import W_30D, W_30D_COARSE, W_90D, W_90D_COARSE, W_ALL, W_MATURED
+from mailwarden.domain.aggregates.windows import W_30D, W_30D_COARSE, W_90D, W_90D_COARSE, W_ALL, W_MATURED
 from mailwarden.stores.feast.objects import feature_view_of
 from mailwarden_features.sender_activity.transform import (
     BAD_RATE_PRIOR,

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from mailwarden.domain.views import ActivityView, Age, Feature, Held, History, Match, Ratio, Surge, Total
-from mailwarden.domain.windows import W_1D, W_7D, W_30D, W_30D_COARSE, W_90D, W_90D_COARSE, W_ALL, W_MATURED
+from mailwarden.domain.aggregates.definitions import (
+    ActivityView,
+    Age,
+    Feature,
+    Held,
+    History,
+    Match,
+    Ratio,
+    Surge,
+    Total,
+)
+from mailwarden.domain.aggregates.windows import W_1D, W_7D, W_30D, W_30D_COARSE, W_90D, W_90D_COARSE, W_ALL, W_MATURED
 from mailwarden.stores.feast.objects import feature_view_of
 from mailwarden_features.sender_domain_activity.transform import BAD_RATE_PRIOR, DISTINCTS, EXTREMES, MEASURES, RECENTS
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mailwarden.domain.views import Extreme, Measure
-from mailwarden.domain.windows import HOUR_US, Window
+from mailwarden.domain.aggregates.definitions import Extreme, Measure
+from mailwarden.domain.aggregates.windows import HOUR_US, Window
 
 MEASURES = (
     Measure("messages"),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mailwarden.domain.views import ActivityView, Age, Feature, History, Ratio, Surge, Total
-from mailwarden.domain.windows import W_1D, W_7D
+from mailwarden.domain.aggregates.definitions import ActivityView, Age, Feature, History, Ratio, Surge, Total
+from mailwarden.domain.aggregates.windows import W_1D, W_7D
 from mailwarden.stores.feast.objects import feature_view_of
 from mailwarden_features.tenant_activity.transform import EXTREMES, MEASURES, W_1H_COARSE
 

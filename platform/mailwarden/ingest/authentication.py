@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from mailwarden.domain.addresses import normalise_host, registrable_domain
-from mailwarden.domain.message import Authentication
+from mailwarden.domain.mail.addresses import normalise_host, registrable_domain
+from mailwarden.domain.mail.message import Authentication
 
 MAX_TEXT = 16 * 1024
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from mailwarden.domain.message import Attachment, Message
+from mailwarden.domain.mail.message import Attachment, Message
 from mailwarden.ingest.attachments import binary_type, detect_type
 from mailwarden.ingest.charsets import decode
 from mailwarden.ingest.defects import DefectLog

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mailwarden.domain.message import Defect
+from mailwarden.domain.mail.message import Defect
 
 MAX_DEFECTS = 200
 MAX_DETAIL = 200

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mailwarden.domain.events import LABELS
+from mailwarden.domain.mail.events import LABELS
 from mailwarden.errors import DataError
 from mailwarden.ingest.archives import normal_name, read_member
 
@@ -16,7 +16,7 @@ _LABELS = {label.lower(): label for label in LABELS}
 
 @dataclass(frozen=True, slots=True)
 class LabelEntry:
-    """One line. label: one of `domain.events.LABELS`; path: normalised, against the index's own folder; end: as
+    """One line. label: one of `domain.mail.events.LABELS`; path: normalised, against the index's own folder; end: as
     written, without leading "../"; selected: False where the index writes `Spam` or `Ham` so, its way to set a
     message apart from its subset."""
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from mailwarden.domain.addresses import address_domain, normalise_address, registrable_domain
-from mailwarden.domain.message import Mailbox
+from mailwarden.domain.mail.addresses import address_domain, normalise_address, registrable_domain
+from mailwarden.domain.mail.message import Mailbox
 from mailwarden.ingest.defects import DefectLog
 from mailwarden.ingest.headers import decode_words, one_line
 

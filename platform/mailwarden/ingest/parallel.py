@@ -10,8 +10,8 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import chain, islice
 
-from mailwarden.domain.events import Event
-from mailwarden.domain.message import Envelope
+from mailwarden.domain.mail.events import Event
+from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import DataError
 from mailwarden.ingest.receive import Site, receive
 from mailwarden.ingest.sources import RawMessage

@@ -6,8 +6,8 @@ import hashlib
 import re
 from dataclasses import dataclass
 
-from mailwarden.domain.addresses import normalise_address
-from mailwarden.domain.message import Authentication, Envelope, Hop, Mailbox, Message, TimeSource
+from mailwarden.domain.mail.addresses import normalise_address
+from mailwarden.domain.mail.message import Authentication, Envelope, Hop, Mailbox, Message, TimeSource
 from mailwarden.ingest.authentication import read_authentication
 from mailwarden.ingest.bodies import Bodies, read_bodies
 from mailwarden.ingest.charsets import clean

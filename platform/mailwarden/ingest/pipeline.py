@@ -15,17 +15,17 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import structlog
 
-from mailwarden.domain.events import Event
-from mailwarden.domain.facts import label_event_of
+from mailwarden.domain.mail.events import Event
+from mailwarden.domain.mail.facts import label_event_of
 from mailwarden.ingest.index import LabelIndex
 from mailwarden.ingest.parallel import Parsed, parse_all
 from mailwarden.ingest.receive import Site
 from mailwarden.ingest.sources import RawMessage, Source
 from mailwarden.ingest.spill import Spill
 from mailwarden.stores.contacts import Contacts, Numbering
-from mailwarden.stores.delta import bucket_of, day_column, within
-from mailwarden.stores.event_log import EventLog, EventView, events_to_table, table_to_events
-from mailwarden.stores.raw_mail import RawMail, RawRow
+from mailwarden.stores.lake.delta import bucket_of, day_column, within
+from mailwarden.stores.lake.event_log import EventLog, EventView, events_to_table, table_to_events
+from mailwarden.stores.lake.raw_mail import RawMail, RawRow
 
 _ROWS = 4096
 _RAW_BYTES = 32 << 20

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mailwarden.domain.events import Event
-from mailwarden.domain.facts import event_of
-from mailwarden.domain.message import Envelope, Message
+from mailwarden.domain.mail.events import Event
+from mailwarden.domain.mail.facts import event_of
+from mailwarden.domain.mail.message import Envelope, Message
 from mailwarden.ingest.parse import parse_message, split_mbox_from
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from mailwarden.domain.addresses import normalise_address, normalise_host
-from mailwarden.domain.message import Hop
+from mailwarden.domain.mail.addresses import normalise_address, normalise_host
+from mailwarden.domain.mail.message import Hop
 from mailwarden.ingest.dates import is_believable, read_date
 from mailwarden.ingest.defects import DefectLog
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from mailwarden.domain.message import Envelope
+from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import DataError
 from mailwarden.ingest.archives import is_archive, members_of
 from mailwarden.ingest.mbox import read_mbox

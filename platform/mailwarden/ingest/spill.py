@@ -12,9 +12,9 @@ from typing import Self
 import numpy as np
 import pyarrow as pa
 
-from mailwarden.domain.events import Event
-from mailwarden.domain.message import Envelope
-from mailwarden.stores.event_log import EVENT_SCHEMA, events_to_table, table_to_events
+from mailwarden.domain.mail.events import Event
+from mailwarden.domain.mail.message import Envelope
+from mailwarden.stores.lake.event_log import EVENT_SCHEMA, events_to_table, table_to_events
 
 _BATCH = 4096
 _ENVELOPE = [pa.field("mail_from", pa.string()), pa.field("rcpt_to", pa.list_(pa.string()))]

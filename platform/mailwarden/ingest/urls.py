@@ -7,8 +7,8 @@ import socket
 from typing import Literal
 from urllib.parse import unquote
 
-from mailwarden.domain.addresses import is_ip_literal, normalise_host, registrable_domain
-from mailwarden.domain.message import Url
+from mailwarden.domain.mail.addresses import is_ip_literal, normalise_host, registrable_domain
+from mailwarden.domain.mail.message import Url
 from mailwarden.ingest.charsets import clean
 from mailwarden.ingest.defects import DefectLog
 

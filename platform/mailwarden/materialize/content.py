@@ -9,10 +9,10 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from mailwarden.domain.content import ContentView
+from mailwarden.domain.mail.content import ContentView
 from mailwarden.errors import ContractError
 from mailwarden.settings import Settings
-from mailwarden.stores.raw_mail import RawMail
+from mailwarden.stores.lake.raw_mail import RawMail
 from mailwarden.stores.spark.content import RAW_COLUMNS, Parse, content, content_schema
 from mailwarden.stores.spark.failures import translated
 from mailwarden.stores.spark.offline_table import Manifest, OfflineTable

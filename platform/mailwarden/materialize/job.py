@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import structlog
 from pyspark.sql import SparkSession
 
-from mailwarden.domain.content import ContentView
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.mail.content import ContentView
 from mailwarden.errors import ConfigError, NotFound
 from mailwarden.materialize.content import materialize_content
 from mailwarden.materialize.states import How, materialize_states
 from mailwarden.settings import Settings
-from mailwarden.stores.event_log import EventLog
+from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.online.client import open_client
 from mailwarden.stores.online.takeover import PATIENCE_SECONDS
 from mailwarden.stores.online.writer import MemoryUse

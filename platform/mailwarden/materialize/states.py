@@ -12,11 +12,11 @@ import structlog
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from mailwarden.domain.layout import layout_of
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.aggregates.layout import layout_of
 from mailwarden.errors import DataError
 from mailwarden.settings import Settings
-from mailwarden.stores.delta import Snapshot
+from mailwarden.stores.lake.delta import Snapshot
 from mailwarden.stores.spark.failures import translated
 from mailwarden.stores.spark.fold_rows import fold_rows, key_columns, read_events
 from mailwarden.stores.spark.offline_table import Manifest, OfflineTable

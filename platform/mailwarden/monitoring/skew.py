@@ -13,13 +13,13 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StructType
 
-from mailwarden.domain.layout import layout_of
-from mailwarden.domain.reads import NEVER
-from mailwarden.domain.views import ActivityView, Feature, Measure, Total
-from mailwarden.domain.windows import NOTHING, Window
+from mailwarden.domain.aggregates.definitions import ActivityView, Feature, Measure, Total
+from mailwarden.domain.aggregates.layout import layout_of
+from mailwarden.domain.aggregates.online.reads import NEVER
+from mailwarden.domain.aggregates.windows import NOTHING, Window
 from mailwarden.errors import ContractError, DataError
 from mailwarden.monitoring.skew_report import FeatureSkew, SkewReport, ViewSkew
-from mailwarden.stores.delta import Snapshot
+from mailwarden.stores.lake.delta import Snapshot
 from mailwarden.stores.spark.as_of import ROW_ID, as_of, as_of_seq_column, own_column
 from mailwarden.stores.spark.fold_rows import SEQ, TENANT, TIME
 

@@ -11,8 +11,8 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from mailwarden.domain.decision import Fusion, Thresholds, sigmoid
-from mailwarden.domain.detector import Detector, FeatureTable, Signal
+from mailwarden.domain.detection.decision import Fusion, Thresholds, sigmoid
+from mailwarden.domain.detection.detector import Detector, FeatureTable, Signal
 
 log = structlog.get_logger(__name__)
 

@@ -9,12 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mailwarden.domain.content import ContentView
-from mailwarden.domain.decision import Decision, TenantPolicy, apply_policy
-from mailwarden.domain.detector import FeatureTable, Signal
-from mailwarden.domain.events import Event
-from mailwarden.domain.message import Message
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.detection.decision import Decision, TenantPolicy, apply_policy
+from mailwarden.domain.detection.detector import FeatureTable, Signal
+from mailwarden.domain.mail.content import ContentView
+from mailwarden.domain.mail.events import Event
+from mailwarden.domain.mail.message import Message
 from mailwarden.errors import StoreError
 from mailwarden.scoring.champion import Champion
 from mailwarden.stores.accepted import LoggedRow

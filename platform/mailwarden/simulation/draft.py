@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mailwarden.domain.message import Envelope
+from mailwarden.domain.mail.message import Envelope
 from mailwarden.simulation.people import Person, Route
 
 

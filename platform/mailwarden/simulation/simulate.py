@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from mailwarden.domain.message import Envelope
+from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import ConfigError
 from mailwarden.simulation import attacks, bulk, correspondence, impersonation
 from mailwarden.simulation.company import company

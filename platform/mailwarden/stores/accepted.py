@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import orjson
 
-from mailwarden.domain.events import Event
+from mailwarden.domain.mail.events import Event
 from mailwarden.errors import StoreError
 
 

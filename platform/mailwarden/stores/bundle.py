@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from mailwarden.domain.decision import Calibration, Fusion, Thresholds
-from mailwarden.domain.detector import Detector
+from mailwarden.domain.detection.decision import Calibration, Fusion, Thresholds
+from mailwarden.domain.detection.detector import Detector
 from mailwarden.errors import ContractError, DataError, NotFound
 
 FORMAT = 2

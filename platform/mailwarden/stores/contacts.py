@@ -14,8 +14,8 @@ import pyarrow.dataset as ds
 import structlog
 
 from mailwarden.errors import StoreError
-from mailwarden.stores.delta import bucket_of, within
-from mailwarden.stores.event_log import EventView
+from mailwarden.stores.lake.delta import bucket_of, within
+from mailwarden.stores.lake.event_log import EventView
 
 FLUSH_PAIRS = 2_000
 """How many pairs wait in memory before they are written; those of a process that died are in the log or the spool."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from mailwarden.domain.events import FACTS
-from mailwarden.domain.layout import Layout, layout_of
-from mailwarden.domain.views import (
+from mailwarden.domain.aggregates.definitions import (
     FLAGS,
     HOUR_FLAGS,
     WEEKDAY_FLAGS,
@@ -29,7 +27,9 @@ from mailwarden.domain.views import (
     Unusual,
     aggregate_names,
 )
-from mailwarden.domain.windows import Window
+from mailwarden.domain.aggregates.layout import Layout, layout_of
+from mailwarden.domain.aggregates.windows import Window
+from mailwarden.domain.mail.events import FACTS
 from mailwarden.errors import ContractError
 from mailwarden.testing.problem import Problem
 from mailwarden.testing.state_size import largest_state

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mailwarden.domain.detector import Detector, FeatureTable, Signal, TrainingSet
-from mailwarden.domain.events import CATEGORIES, LABELS
+from mailwarden.domain.detection.detector import Detector, FeatureTable, Signal, TrainingSet
+from mailwarden.domain.mail.events import CATEGORIES, LABELS
 from mailwarden.errors import DataError
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")

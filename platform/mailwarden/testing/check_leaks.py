@@ -11,9 +11,18 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mailwarden.domain.content import ContentView
-from mailwarden.domain.message import Message
-from mailwarden.domain.views import ActivityView, Decayed, Extreme, Peak, Ratio, Surge, Unusual, aggregate_names
+from mailwarden.domain.aggregates.definitions import (
+    ActivityView,
+    Decayed,
+    Extreme,
+    Peak,
+    Ratio,
+    Surge,
+    Unusual,
+    aggregate_names,
+)
+from mailwarden.domain.mail.content import ContentView
+from mailwarden.domain.mail.message import Message
 from mailwarden.testing.problem import Problem
 
 _LABELS = ("labelled_bad", "labelled_attack", "labelled_good")
@@ -22,7 +31,7 @@ _SECONDS = 120.0
 
 _FORBIDDEN = {
     "our own verdicts and labels": (
-        "mailwarden.domain.decision", "mailwarden.domain.detector", "mailwarden.scoring", "mailwarden.labelling",
+        "mailwarden.domain.detection", "mailwarden.scoring", "mailwarden.labelling",
         "mailwarden.training", "mailwarden.monitoring", "mailwarden_detectors", "mailwarden_services",
     ),
     "a store": ("mailwarden.stores", "mailwarden.settings", "redis", "sqlalchemy", "sqlite3", "deltalake", "pyspark"),

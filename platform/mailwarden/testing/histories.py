@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple, TypeVar
 
-from mailwarden.domain.events import Emission, Event, direction_of, label_change, members_of
-from mailwarden.domain.views import (
+from mailwarden.domain.aggregates.definitions import (
     FLAGS,
     MEMBERS,
     QUANTITIES,
@@ -32,7 +31,7 @@ from mailwarden.domain.views import (
     Unusual,
     profile_of,
 )
-from mailwarden.domain.windows import (
+from mailwarden.domain.aggregates.windows import (
     DAY_US,
     HOUR_US,
     SECOND_US,
@@ -49,6 +48,7 @@ from mailwarden.domain.windows import (
     W_MATURED,
     Window,
 )
+from mailwarden.domain.mail.events import Emission, Event, direction_of, label_change, members_of
 
 T = TypeVar("T")
 

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mailwarden.domain.events import Event, Way, keys_of
-from mailwarden.domain.fold_rows import FoldRows
-from mailwarden.domain.names import Names
-from mailwarden.domain.views import ActivityView
-from mailwarden.domain.windows import NOTHING
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.aggregates.offline.fold_rows import FoldRows
+from mailwarden.domain.aggregates.offline.names import Names
+from mailwarden.domain.aggregates.windows import NOTHING
+from mailwarden.domain.mail.events import Event, Way, keys_of
 from mailwarden.testing.histories import Request
 from mailwarden.testing.naive_facts import all_true, members, quantity
 

@@ -10,8 +10,8 @@ import heapq
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from mailwarden.domain.events import Event, Way
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.mail.events import Event, Way
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WEEKDAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]

@@ -8,8 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from mailwarden.domain.events import Event, Way
-from mailwarden.domain.views import (
+from mailwarden.domain.aggregates.definitions import (
     ActivityView,
     Age,
     Decayed,
@@ -27,7 +26,8 @@ from mailwarden.domain.views import (
     Total,
     Unusual,
 )
-from mailwarden.domain.windows import Window
+from mailwarden.domain.aggregates.windows import Window
+from mailwarden.domain.mail.events import Event, Way
 from mailwarden.testing.naive_facts import all_true, hour_name, members, quantity, stand_in, ways_to, weekday_name
 
 _DAY_US = 24 * 3600 * 1_000_000

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
-from mailwarden.domain.events import Event
-from mailwarden.domain.finalise import finalise
-from mailwarden.domain.layout import layout_of
-from mailwarden.domain.reads import NEVER, read_slots
-from mailwarden.domain.views import ActivityView
-from mailwarden.stores.event_log import events_to_table
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.aggregates.finalise import finalise
+from mailwarden.domain.aggregates.layout import layout_of
+from mailwarden.domain.aggregates.online.reads import NEVER, read_slots
+from mailwarden.domain.mail.events import Event
+from mailwarden.stores.lake.event_log import events_to_table
 from mailwarden.stores.spark.as_of import ROW_ID, as_of, as_of_seq_column, own_column
 from mailwarden.stores.spark.fold_rows import key_columns, read_events
 from mailwarden.stores.spark.states import states

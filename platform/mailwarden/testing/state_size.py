@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mailwarden.domain.layout import Layout
-from mailwarden.domain.packed_reads import HEADER
-from mailwarden.domain.recent import MEMBERS_KEPT
-from mailwarden.domain.windows import LATENESS_US
+from mailwarden.domain.aggregates.layout import Layout
+from mailwarden.domain.aggregates.online.packed_reads import HEADER
+from mailwarden.domain.aggregates.recent import MEMBERS_KEPT
+from mailwarden.domain.aggregates.windows import LATENESS_US
 
 SKETCH_BYTES = 2_200
 """The most that one HLL sketch of 2**12 registers takes, its length before it included."""

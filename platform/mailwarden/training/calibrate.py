@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from mailwarden.domain.decision import Calibration, Fusion, sigmoid
+from mailwarden.domain.detection.decision import Calibration, Fusion, sigmoid
 from mailwarden.errors import DataError
 
 _STEPS = 200

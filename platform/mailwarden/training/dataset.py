@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mailwarden.domain.detector import FeatureTable
-from mailwarden.domain.events import LABELS
+from mailwarden.domain.detection.detector import FeatureTable
+from mailwarden.domain.mail.events import LABELS
 from mailwarden.errors import DataError
 
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from mailwarden.domain.detector import Detector, FeatureTable
+from mailwarden.domain.detection.detector import Detector, FeatureTable
 from mailwarden.errors import DataError
 from mailwarden.training.dataset import LabelledRows, labelled_rows
 

@@ -11,11 +11,11 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import ArrayType, StructType
 
-from mailwarden.domain.events import FACTS
-from mailwarden.domain.views import MEMBERS
+from mailwarden.domain.aggregates.definitions import MEMBERS
+from mailwarden.domain.mail.events import FACTS
 from mailwarden.errors import DataError
-from mailwarden.stores.delta import PARTITIONS
-from mailwarden.stores.event_log import EVENT_SCHEMA
+from mailwarden.stores.lake.delta import PARTITIONS
+from mailwarden.stores.lake.event_log import EVENT_SCHEMA
 from mailwarden.stores.spark.as_of import own_column
 from mailwarden.stores.spark.failures import translated
 

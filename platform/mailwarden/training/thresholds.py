@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mailwarden.domain.decision import Thresholds
+from mailwarden.domain.detection.decision import Thresholds
 from mailwarden.errors import ConfigError
 
 NEVER = math.inf

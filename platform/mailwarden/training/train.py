@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mailwarden.domain.decision import Fusion
-from mailwarden.domain.detector import Detector, FeatureTable, TrainingSet
+from mailwarden.domain.detection.decision import Fusion
+from mailwarden.domain.detection.detector import Detector, FeatureTable, TrainingSet
 from mailwarden.errors import ContractError, DataError
 from mailwarden.stores.bundle import Bundle
 from mailwarden.training.calibrate import fuse

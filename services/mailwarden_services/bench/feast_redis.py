@@ -16,7 +16,7 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import Float64
 
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.errors import StoreError
 
 _VALUE = 1234.5678

@@ -14,7 +14,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.errors import DataError
 from mailwarden.settings import Settings
 from mailwarden.stores.spark.as_of import ROW_ID, as_of

@@ -8,9 +8,9 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from mailwarden.domain.events import SCHEMA_VERSION
-from mailwarden.domain.windows import DAY_US, SECOND_US
-from mailwarden.stores.event_log import EVENT_SCHEMA
+from mailwarden.domain.aggregates.windows import DAY_US, SECOND_US
+from mailwarden.domain.mail.events import SCHEMA_VERSION
+from mailwarden.stores.lake.event_log import EVENT_SCHEMA
 
 TENANT = "acme"
 HOT_DOMAIN = "hot.example"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from mailwarden.domain.events import Event
-from mailwarden.domain.windows import DAY_US, SECOND_US
+from mailwarden.domain.aggregates.windows import DAY_US, SECOND_US
+from mailwarden.domain.mail.events import Event
 
 TENANT = "acme"
 START_US = 1_700_000_000 * SECOND_US

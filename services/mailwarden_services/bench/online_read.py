@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mailwarden.domain.events import Event
-from mailwarden.domain.layout import layout_of
-from mailwarden.domain.views import ActivityView, aggregate_names
+from mailwarden.domain.aggregates.definitions import ActivityView, aggregate_names
+from mailwarden.domain.aggregates.layout import layout_of
+from mailwarden.domain.mail.events import Event
 from mailwarden.stores.online.client import Client, open_client, round_trip
 from mailwarden.stores.online.reader import OnlineReader, ReadRequest
 from mailwarden.stores.online.writer import OnlineWriter

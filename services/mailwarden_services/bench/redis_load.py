@@ -22,13 +22,13 @@ from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import 
 from feast.types import Float64
 from pyspark.sql import SparkSession
 
-from mailwarden.domain.events import Way
-from mailwarden.domain.finalise import finalise
-from mailwarden.domain.layout import layout_of
-from mailwarden.domain.reads import read_slots
-from mailwarden.domain.state import EntityState
-from mailwarden.domain.views import ActivityView, Age, Extreme, Feature, Measure, Ratio, Total
-from mailwarden.domain.windows import W_1D, W_7D, W_30D, W_ALL
+from mailwarden.domain.aggregates.definitions import ActivityView, Age, Extreme, Feature, Measure, Ratio, Total
+from mailwarden.domain.aggregates.finalise import finalise
+from mailwarden.domain.aggregates.layout import layout_of
+from mailwarden.domain.aggregates.online.reads import read_slots
+from mailwarden.domain.aggregates.online.state import EntityState
+from mailwarden.domain.aggregates.windows import W_1D, W_7D, W_30D, W_ALL
+from mailwarden.domain.mail.events import Way
 from mailwarden.errors import StoreError
 from mailwarden.settings import Settings
 from mailwarden.stores.online.client import open_client

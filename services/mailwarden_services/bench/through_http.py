@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from mailwarden.domain.windows import DAY_US
+from mailwarden.domain.aggregates.windows import DAY_US
 from mailwarden.errors import StoreUnavailable
 from mailwarden.ingest.index import LabelIndex
 from mailwarden.ingest.pipeline import ingest

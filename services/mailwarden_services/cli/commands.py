@@ -79,7 +79,7 @@ def ingest(
         spam inbox/2.eml
         CP   inbox/3.eml
     """
-    from mailwarden.domain.windows import DAY_US
+    from mailwarden.domain.aggregates.windows import DAY_US
     from mailwarden.ingest.pipeline import ingest as ingest_source
     from mailwarden.ingest.sources import open_source
     from mailwarden.labelling.feedback import index_sink

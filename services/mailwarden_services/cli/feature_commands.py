@@ -15,9 +15,9 @@ from mailwarden.settings import Settings
 from mailwarden_services.cli.progress import out, stages
 
 if TYPE_CHECKING:
-    from mailwarden.domain.content import ContentView
-    from mailwarden.domain.message import Message
-    from mailwarden.domain.views import ActivityView
+    from mailwarden.domain.aggregates.definitions import ActivityView
+    from mailwarden.domain.mail.content import ContentView
+    from mailwarden.domain.mail.message import Message
     from mailwarden.testing.problem import Problem
     from mailwarden_services.teams.cost import Cost
 
@@ -61,8 +61,8 @@ def listing() -> None:
 
         mailwarden features list
     """
-    from mailwarden.domain.layout import layout_of
-    from mailwarden.domain.views import ActivityView
+    from mailwarden.domain.aggregates.definitions import ActivityView
+    from mailwarden.domain.aggregates.layout import layout_of
     from mailwarden.testing.state_size import largest_state
     from mailwarden_detectors import discover as discover_detectors
     from mailwarden_features import discover
@@ -88,7 +88,7 @@ def show(name: Name) -> None:
 
         mailwarden features show sender_activity
     """
-    from mailwarden.domain.views import ActivityView, Feature
+    from mailwarden.domain.aggregates.definitions import ActivityView, Feature
     from mailwarden_detectors import discover as discover_detectors
     from mailwarden_features import discover
     from mailwarden_services.teams.readers import readers_of
@@ -299,7 +299,7 @@ def _tell_and_check(name: str, words: str) -> None:
 
 
 def _problems(view: ActivityView | ContentView) -> list[Problem]:
-    from mailwarden.domain.content import ContentView
+    from mailwarden.domain.mail.content import ContentView
     from mailwarden.testing.check_leaks import check_folder
     from mailwarden.testing.check_view import check_view
     from mailwarden_features.discovery import FOLDER

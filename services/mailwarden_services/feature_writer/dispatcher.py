@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from mailwarden.domain.events import Event
+from mailwarden.domain.mail.events import Event
 from mailwarden.errors import StoreError
-from mailwarden.stores.event_log import EventLog
+from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.online.catch_up import REPAIR_LIMIT
 from mailwarden.stores.online.streams import FULL, Portion, Routes, Streams, encode_event
 

@@ -14,16 +14,16 @@ import orjson
 import pyarrow as pa
 import structlog
 
-from mailwarden.domain.events import Event
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.mail.events import Event
 from mailwarden.errors import DataError, NotFound, StoreError
 from mailwarden.labelling.feedback import label_record
 from mailwarden.stores.accepted import Accepted, AcceptedLabel, AcceptedMessage
-from mailwarden.stores.event_log import EventLog
-from mailwarden.stores.raw_mail import RawMail, RawRow
+from mailwarden.stores.lake.event_log import EventLog
+from mailwarden.stores.lake.raw_mail import RawMail, RawRow
+from mailwarden.stores.lake.vector_log import VectorLog
 from mailwarden.stores.spool_reader import SpoolReader, retire
 from mailwarden.stores.sql import DecisionRecord, Decisions, Labels
-from mailwarden.stores.vector_log import VectorLog
 from mailwarden_services.feature_writer.rejected import set_aside
 from mailwarden_services.feature_writer.status import READER_NAME
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import structlog
 
-from mailwarden.domain.events import message_identity
-from mailwarden.domain.windows import DAY_US
+from mailwarden.domain.aggregates.windows import DAY_US
+from mailwarden.domain.mail.events import message_identity
 from mailwarden.errors import ConfigError, DataError, StoreUnavailable
 from mailwarden.ingest.index import LabelEntry, LabelIndex
 from mailwarden.ingest.pipeline import IngestReport, ingest

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mailwarden.domain.events import LABELS
+from mailwarden.domain.mail.events import LABELS
 from mailwarden.errors import DataError
 from mailwarden.training.evaluate import evaluate
 from mailwarden_services.replay.live import rfc3339

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 import orjson
 
-from mailwarden.domain.message import Envelope
+from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import DataError, StoreError, StoreUnavailable
 from mailwarden.settings import Settings
 from mailwarden.stores.online.client import open_client

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mailwarden.domain.decision import ACTIONS
+from mailwarden.domain.detection.decision import ACTIONS
 from mailwarden_services.replay.figures import ScoreTable
 from mailwarden_services.replay.live import rfc3339
 from mailwarden_services.replay.pictures import draw_pictures

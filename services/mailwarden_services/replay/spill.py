@@ -12,7 +12,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from mailwarden.domain.message import Envelope, TimeSource
+from mailwarden.domain.mail.message import Envelope, TimeSource
 from mailwarden.errors import DataError
 from mailwarden.ingest.index import LabelIndex
 from mailwarden.ingest.parse import parse_message

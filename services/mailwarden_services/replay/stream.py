@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mailwarden.domain.windows import HOUR_US
+from mailwarden.domain.aggregates.windows import HOUR_US
 from mailwarden.ingest.sources import RawMessage
 from mailwarden_services.replay.live import LiveService, Refused, rfc3339
 from mailwarden_services.replay.spill import Spilled

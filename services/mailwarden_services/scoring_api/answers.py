@@ -7,9 +7,9 @@ from typing import Any
 
 import orjson
 
-from mailwarden.domain.decision import Decision, TenantPolicy
-from mailwarden.domain.events import Event
-from mailwarden.domain.message import Message
+from mailwarden.domain.detection.decision import Decision, TenantPolicy
+from mailwarden.domain.mail.events import Event
+from mailwarden.domain.mail.message import Message
 from mailwarden.ingest.receive import Site
 from mailwarden.scoring.scorer import Scored
 from mailwarden.stores.sql import Tenant

@@ -11,17 +11,17 @@ from typing import Any, Literal
 
 import structlog
 
-from mailwarden.domain.events import LABELS, Event
-from mailwarden.domain.facts import label_event_of
-from mailwarden.domain.message import Envelope
-from mailwarden.domain.windows import DAY_US
+from mailwarden.domain.aggregates.windows import DAY_US
+from mailwarden.domain.mail.events import LABELS, Event
+from mailwarden.domain.mail.facts import label_event_of
+from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import DataError, NotFound, StoreError
 from mailwarden.ingest.dates import is_believable
 from mailwarden.ingest.receive import Received, receive
 from mailwarden.scoring.scorer import Scorer
 from mailwarden.stores.accepted import Accepted, AcceptedLabel, AcceptedMessage, encode_accepted
 from mailwarden.stores.contacts import Contacts
-from mailwarden.stores.event_log import EventLog
+from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.online.watermark import Watermark
 from mailwarden.stores.sql import Decisions, Labels, Tenant
 from mailwarden_services.scoring_api.answers import answer_of, load_answer, policy_of, site_of

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from fastapi import Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from mailwarden.domain.message import Envelope
+from mailwarden.domain.mail.message import Envelope
 from mailwarden_services.scoring_api.problems import Problem, not_a_message, too_large
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mailwarden.domain.content import ContentView
-from mailwarden.domain.layout import layout_of
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.aggregates.layout import layout_of
+from mailwarden.domain.mail.content import ContentView
 from mailwarden.errors import ContractError
 from mailwarden.settings import Settings
 from mailwarden.stores.feast.source import ContentDefinition, Definition, definition_of

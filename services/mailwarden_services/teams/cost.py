@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from mailwarden.domain.layout import layout_of
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.aggregates.layout import layout_of
 from mailwarden.errors import DataError
 from mailwarden.settings import Settings
-from mailwarden.stores.event_log import EventLog
+from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.online.keys import KeyTemplate, sketch_field, state_field
 from mailwarden_services.teams.log_sample import LogSample, count_rows, sample_log
 

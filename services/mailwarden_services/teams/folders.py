@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from mailwarden.domain.events import FACTS
+from mailwarden.domain.mail.events import FACTS
 from mailwarden.errors import ConfigError, ContractError, NotFound
 
 PACKAGE = "mailwarden_features"
@@ -28,7 +28,7 @@ _TRANSFORM = '''"""What is folded for each {key}{sent}."""
 
 from __future__ import annotations
 
-from mailwarden.domain.views import Extreme, Measure
+from mailwarden.domain.aggregates.definitions import Extreme, Measure
 
 MEASURES = (Measure("messages"{where}),)
 
@@ -42,8 +42,8 @@ _VIEW = '''"""{name}: how much mail there is by {key}, and since when."""
 
 from __future__ import annotations
 
-from mailwarden.domain.views import ActivityView, Age, Feature, History, Total
-from mailwarden.domain.windows import W_30D, W_ALL
+from mailwarden.domain.aggregates.definitions import ActivityView, Age, Feature, History, Total
+from mailwarden.domain.aggregates.windows import W_30D, W_ALL
 from mailwarden.stores.feast.objects import feature_view_of
 from {package}.{name}.transform import EXTREMES, MEASURES
 {none}

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mailwarden.domain.events import Event, keys_of
-from mailwarden.domain.layout import Layout, layout_of
-from mailwarden.domain.state import EntityState
-from mailwarden.domain.views import ActivityView
-from mailwarden.domain.windows import LATENESS_US
-from mailwarden.stores.event_log import EventLog, table_to_events
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.aggregates.layout import Layout, layout_of
+from mailwarden.domain.aggregates.online.state import EntityState
+from mailwarden.domain.aggregates.windows import LATENESS_US
+from mailwarden.domain.mail.events import Event, keys_of
+from mailwarden.stores.lake.event_log import EventLog, table_to_events
 
 COUNTED_KEYS = 4_096
 """Keys of the smallest hashes that are kept: all of them where there are no more, else an estimate within 2%

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from feast import FeatureService, FeatureView, Project
 from feast.repo_contents import RepoContents
 
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.settings import Settings
-from mailwarden.stores.event_log import EventLog
 from mailwarden.stores.feast.objects import ENTITIES
 from mailwarden.stores.feast.store import open_feature_store
+from mailwarden.stores.lake.event_log import EventLog
 from mailwarden_features.discovery import FeatureRepository
 from mailwarden_features.feature_services import feast_objects
 from mailwarden_services.teams.changes import Change, applied, changes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mailwarden.domain.detector import Detector
+from mailwarden.domain.detection.detector import Detector
 
 
 def readers_of(detectors: Mapping[str, type[Detector]]) -> dict[str, tuple[str, ...]]:

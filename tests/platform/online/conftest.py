@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from mailwarden.domain.events import Event, Way, keys_of
-from mailwarden.domain.layout import layout_of
-from mailwarden.domain.state import EntityState
-from mailwarden.domain.views import ActivityView
-from mailwarden.stores.event_log import EventLog
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.aggregates.layout import layout_of
+from mailwarden.domain.aggregates.online.state import EntityState
+from mailwarden.domain.mail.events import Event, Way, keys_of
+from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.online.client import Client
 from mailwarden.stores.online.generations import Generations
 from mailwarden.stores.online.keys import KeyTemplate, state_field

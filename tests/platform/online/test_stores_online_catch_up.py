@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mailwarden.domain.events import Event
+from mailwarden.domain.mail.events import Event
 from mailwarden.stores.online import catch_up as catch_up_module
 from mailwarden.stores.online import partition_writer as module
 from mailwarden.stores.online.keys import catalog_field

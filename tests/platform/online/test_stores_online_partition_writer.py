@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
-from mailwarden.domain.events import Event
+from mailwarden.domain.mail.events import Event
 from mailwarden.errors import StoreError, StoreUnavailable
 from mailwarden.stores.online import partition_writer as module
 from mailwarden.stores.online.keys import catalog_key, lease_key, sketch_field

@@ -12,11 +12,11 @@ from feast.infra.registry.base_registry import BaseRegistry
 from feast.repo_config import FeastConfigBaseModel
 from pydantic import StrictStr
 
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.errors import ConfigError, MailwardenError, StoreError
 from mailwarden.settings import Settings
-from mailwarden.stores.event_log import EventLog
 from mailwarden.stores.feast.source import definition_of, view_of
+from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.online.client import open_client
 from mailwarden.stores.spark.failures import translated
 from mailwarden.stores.spark.fold_rows import read_events

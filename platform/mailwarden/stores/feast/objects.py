@@ -7,8 +7,8 @@ from datetime import timedelta
 from feast import Entity, FeatureView, Field, ValueType
 from feast.types import FeastType, Float64, Int64, String
 
-from mailwarden.domain.content import ContentFeature, ContentView
-from mailwarden.domain.views import ActivityView, Feature
+from mailwarden.domain.aggregates.definitions import ActivityView, Feature
+from mailwarden.domain.mail.content import ContentFeature, ContentView
 from mailwarden.errors import ContractError
 from mailwarden.stores.feast.source import ContentDefinition, ViewSource
 

@@ -24,13 +24,13 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.errors import DataError, StoreError
 from mailwarden.settings import Settings
-from mailwarden.stores.event_log import EventLog
 from mailwarden.stores.feast.entity_rows import ROW, EntityFrame, Kind, entity_rows
 from mailwarden.stores.feast.on_demand import transform_of, with_transforms
 from mailwarden.stores.feast.source import TIMESTAMP_FIELD, ContentDefinition, definition_of
+from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.spark.as_of import ROW_ID, as_of, own_column
 from mailwarden.stores.spark.content import content_schema
 from mailwarden.stores.spark.failures import translated

@@ -26,7 +26,7 @@ from feast.utils import (
 )
 from pydantic import Field, SecretStr
 
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.errors import ConfigError, ContractError, DataError
 from mailwarden.settings import Settings
 from mailwarden.stores.feast.online_rows import (

@@ -11,8 +11,7 @@ from feast import FeatureView, RepoConfig, ValueType
 from feast.data_source import DataSource
 from feast.protos.feast.core.DataSource_pb2 import DataSource as DataSourceProto
 
-from mailwarden.domain.content import ContentFeature, ContentView
-from mailwarden.domain.views import (
+from mailwarden.domain.aggregates.definitions import (
     ActivityView,
     Age,
     Decayed,
@@ -30,7 +29,8 @@ from mailwarden.domain.views import (
     Total,
     Unusual,
 )
-from mailwarden.domain.windows import Window
+from mailwarden.domain.aggregates.windows import Window
+from mailwarden.domain.mail.content import ContentFeature, ContentView
 from mailwarden.errors import ContractError
 
 TIMESTAMP_FIELD = "event_timestamp"

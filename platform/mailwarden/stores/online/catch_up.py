@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from mailwarden.domain.events import Event
-from mailwarden.stores.event_log import EventLog
+from mailwarden.domain.mail.events import Event
+from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.online.generations import Pending
 from mailwarden.stores.online.keys import catalog_field
 from mailwarden.stores.online.streams import Streams

@@ -24,7 +24,7 @@ from typing import Any
 
 import structlog
 
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.errors import ConfigError, DataError, StoreError
 from mailwarden.stores.online.client import Client, round_trip, translated
 from mailwarden.stores.online.keys import STREAMS, catalog_field, catalog_key, check_views, streams_key

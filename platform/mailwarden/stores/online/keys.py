@@ -6,7 +6,7 @@ import struct
 import zlib
 from collections.abc import Mapping, Sequence
 
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.errors import DataError
 
 STREAMS = 4

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
-from mailwarden.domain.events import Event
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.mail.events import Event
 from mailwarden.errors import StoreError
-from mailwarden.stores.event_log import EventLog
+from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.online.catch_up import REPAIR_LIMIT, CatchUp, Joining
 from mailwarden.stores.online.client import Client
 from mailwarden.stores.online.generations import Catalog

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.errors import StoreError
 from mailwarden.stores.online.client import Client, round_trip, translated
 from mailwarden.stores.online.generations import Catalog, Entry

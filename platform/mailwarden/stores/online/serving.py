@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.stores.online.client import Client, round_trip
 from mailwarden.stores.online.generations import VERSION, Catalog, Entry
 from mailwarden.stores.online.keys import STREAMS, catalog_field, catalog_key, streams_key

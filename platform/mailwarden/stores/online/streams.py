@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields
 
 import orjson
 
-from mailwarden.domain.events import Event, keys_of
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.mail.events import Event, keys_of
 from mailwarden.errors import StoreError
 from mailwarden.stores.online.client import Client, round_trip, translated
 from mailwarden.stores.online.keys import KeyTemplate, lease_key, marks_key, partition_of, stream_key

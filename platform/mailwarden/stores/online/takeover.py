@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from mailwarden.domain.views import ActivityView
-from mailwarden.stores.event_log import EventLog
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.online.client import Client
 from mailwarden.stores.online.partition_writer import PartitionWriters
 from mailwarden.stores.online.writer import OnlineWriter

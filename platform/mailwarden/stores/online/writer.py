@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 import structlog
 from redis.cluster import RedisCluster
 
-from mailwarden.domain.events import Event, Way, keys_of
-from mailwarden.domain.layout import Layout, layout_of
-from mailwarden.domain.reads import NEVER
-from mailwarden.domain.state import EntityState
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.aggregates.layout import Layout, layout_of
+from mailwarden.domain.aggregates.online.reads import NEVER
+from mailwarden.domain.aggregates.online.state import EntityState
+from mailwarden.domain.mail.events import Event, Way, keys_of
 from mailwarden.errors import DataError, StoreError
 from mailwarden.stores.online.client import Client, round_trip, translated
 from mailwarden.stores.online.generations import Catalog, Generations

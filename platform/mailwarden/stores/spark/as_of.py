@@ -11,10 +11,10 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from mailwarden.domain.as_of import AsOf
-from mailwarden.domain.finalise import finalise
-from mailwarden.domain.layout import layout_of
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.aggregates.finalise import finalise
+from mailwarden.domain.aggregates.layout import layout_of
+from mailwarden.domain.aggregates.offline.as_of import AsOf
 from mailwarden.stores.spark.batches import KeyedBatches
 from mailwarden.stores.spark.fold_rows import (
     SEQ,

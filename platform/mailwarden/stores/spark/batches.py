@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mailwarden.domain.fold_rows import FoldRows
-from mailwarden.domain.layout import Layout
-from mailwarden.domain.names import Names
-from mailwarden.domain.windows import NOTHING
+from mailwarden.domain.aggregates.layout import Layout
+from mailwarden.domain.aggregates.offline.fold_rows import FoldRows
+from mailwarden.domain.aggregates.offline.names import Names
+from mailwarden.domain.aggregates.windows import NOTHING
 from mailwarden.stores.spark.fold_rows import (
     FLAGS_COLUMN,
     MESSAGE_BIT,

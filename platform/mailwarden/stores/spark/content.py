@@ -10,8 +10,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from mailwarden.domain.content import ContentFeature, ContentView
-from mailwarden.domain.message import Envelope, Message
+from mailwarden.domain.mail.content import ContentFeature, ContentView
+from mailwarden.domain.mail.message import Envelope, Message
 from mailwarden.errors import ContractError
 
 Parse = Callable[[str, bytes, Envelope], Message]

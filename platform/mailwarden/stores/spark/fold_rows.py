@@ -9,7 +9,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from mailwarden.domain.views import (
+from mailwarden.domain.aggregates.definitions import (
     FLAGS,
     HOUR_FLAGS,
     HOURS_A_BIN,
@@ -21,7 +21,7 @@ from mailwarden.domain.views import (
     Peak,
     Recent,
 )
-from mailwarden.domain.windows import DAY_US, HOUR_US
+from mailwarden.domain.aggregates.windows import DAY_US, HOUR_US
 
 TENANT, SEQ, TIME = "tenant", "seq", "time_us"
 _HASH = "_hash"

@@ -9,7 +9,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.stores.online.client import open_client
 from mailwarden.stores.online.writer import LoadReport, OnlineWriter, StateRow
 from mailwarden.stores.spark.fold_rows import key_columns

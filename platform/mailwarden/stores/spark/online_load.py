@@ -9,9 +9,9 @@ from typing import Literal
 import structlog
 from pyspark.sql import DataFrame
 
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.errors import DataError
-from mailwarden.stores.event_log import EventLog
+from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.online.catch_up import REPAIR_LIMIT
 from mailwarden.stores.online.client import Client
 from mailwarden.stores.online.keys import catalog_field

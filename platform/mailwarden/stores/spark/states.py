@@ -9,10 +9,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from mailwarden.domain.layout import layout_of
-from mailwarden.domain.state import EntityState
-from mailwarden.domain.states_of import states_of
-from mailwarden.domain.views import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.aggregates.layout import layout_of
+from mailwarden.domain.aggregates.offline.states_of import states_of
+from mailwarden.domain.aggregates.online.state import EntityState
 from mailwarden.stores.spark.batches import Key, KeyedBatches
 from mailwarden.stores.spark.fold_rows import SEQ, fold_rows, key_columns, side_by_side
 

@@ -20,9 +20,9 @@ from pyspark.sql import types as T
 from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.streaming import StreamingQuery
 
-from mailwarden.domain.events import Event
+from mailwarden.domain.mail.events import Event
 from mailwarden.errors import StoreError
-from mailwarden.stores.event_log import EVENT_SCHEMA, EventLog, table_to_events
+from mailwarden.stores.lake.event_log import EVENT_SCHEMA, EventLog, table_to_events
 from mailwarden.stores.online.catch_up import REPAIR_LIMIT, CatchUp, Joining
 from mailwarden.stores.online.client import open_client
 from mailwarden.stores.online.generations import Catalog

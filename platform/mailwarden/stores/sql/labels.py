@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine
 
-from mailwarden.domain.events import LABELS
+from mailwarden.domain.mail.events import LABELS
 from mailwarden.errors import DataError
 from mailwarden.stores.sql.engine import reading, writing
 from mailwarden.stores.sql.tables import labels

@@ -1,0 +1,1 @@
+"""Behavioural features as data: definitions, windows, packed states and how both are read."""

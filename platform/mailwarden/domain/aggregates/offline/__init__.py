@@ -1,0 +1,1 @@
+"""Values and states of many keys at once, from rows of their events."""

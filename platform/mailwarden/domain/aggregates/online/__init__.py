@@ -1,0 +1,1 @@
+"""States of one key at a time: folded, packed, read."""

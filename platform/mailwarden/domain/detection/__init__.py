@@ -1,0 +1,1 @@
+"""Detectors' contract, and from their scores to one decision."""

@@ -1,0 +1,147 @@
+"""From detector scores to one decision: calibration, fusion, thresholds and the tenant's policy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mailwarden.domain.detection.detector import Signal
+
+Action = Literal["deliver", "banner", "junk", "quarantine"]
+ACTIONS: tuple[Action, ...] = ("deliver", "banner", "junk", "quarantine")
+
+_EPSILON = 1e-9
+
+
+def log_odds(probability: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Natural log-odds of probabilities, finite also at 0 and 1."""
+    clipped = np.clip(probability, _EPSILON, 1.0 - _EPSILON)
+    return np.asarray(np.log(clipped / (1.0 - clipped)))
+
+
+def sigmoid(value: NDArray[np.float64]) -> NDArray[np.float64]:
+    """1 / (1 + exp(-value)), without overflow."""
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * value)))
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Platt's sigmoid over a raw score: probability = sigmoid(slope * score + intercept).
+
+    Source: Platt, Probabilistic Outputs for Support Vector Machines, 1999.
+    """
+
+    slope: float
+    intercept: float
+
+    def logit(self, score: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n,) raw scores to (n,) calibrated log-odds."""
+        return np.asarray(self.slope * score + self.intercept)
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Fused log-odds from which each action is taken, infinite for one never taken; banner <= junk <= quarantine.
+
+    Log-odds, since a probability near 1 has no room for a threshold above it. held_back: by false-positive budget
+    (share of good mail, 0..1), rising, the log-odds from which a message may be held back within it.
+    """
+
+    banner: float
+    junk: float
+    quarantine: float
+    held_back: tuple[tuple[float, float], ...] = ()
+
+    def action(self, logit: float) -> Action:
+        """The strongest action whose threshold the log-odds reach."""
+        if logit >= self.quarantine:
+            return "quarantine"
+        if logit >= self.junk:
+            return "junk"
+        return "banner" if logit >= self.banner else "deliver"
+
+    def within(self, budget: float | None) -> Thresholds:
+        """The same with junk at a tenant's own false-positive budget, 0..1; None for the budget trained with.
+
+        The greatest budget in `held_back` that is not above it counts, and one below them all holds nothing back.
+        Quarantine rises, and banner falls, to where junk is.
+        """
+        if budget is None:
+            return self
+        junk = next((logit for known, logit in reversed(self.held_back) if known <= budget), math.inf)
+        return replace(self, banner=min(self.banner, junk), junk=junk, quarantine=max(self.quarantine, junk))
+
+
+@dataclass(frozen=True, slots=True)
+class Fusion:
+    """Logistic combination of detectors' calibrated log-odds.
+
+    weights: by detector name. The fused score is sigmoid(intercept + sum of weight * log-odds): 0..1, higher is worse.
+    """
+
+    weights: Mapping[str, float]
+    intercept: float
+    calibrations: Mapping[str, Calibration]
+
+    def logit(self, scores: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Raw scores (n,) by detector to fused log-odds (n,); float64, so that ranks survive near certainty."""
+        total: NDArray[np.float64] = np.float64(self.intercept)  # type: ignore[assignment]
+        for name, weight in self.weights.items():
+            total = total + weight * self.calibrations[name].logit(scores[name])
+        return np.asarray(total)
+
+    def probability(self, name: str, score: NDArray[np.float64]) -> NDArray[np.float64]:
+        """One detector's calibrated probability, (n,) 0..1."""
+        return sigmoid(self.calibrations[name].logit(score))
+
+
+@dataclass(frozen=True, slots=True)
+class TenantPolicy:
+    """What a tenant sets over the models.
+
+    allow_senders, block_senders: addresses or registrable domains. An allowed sender is trusted only where the
+    message is authenticated; forging it must not open the door. false_positive_budget: share of good mail, 0..1,
+    that may be held back (junk or quarantine); None for the one that the models were trained with.
+    """
+
+    allow_senders: frozenset[str] = frozenset()
+    block_senders: frozenset[str] = frozenset()
+    false_positive_budget: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the platform answers for a message.
+
+    score: 0..1, higher is worse: fused probability. logit: the same as log-odds. category: of `events.CATEGORIES`,
+    None where delivered. signals: what drove it, strongest first. detectors: calibrated probability by name.
+    models: version by detector name, and "bundle". degraded: features or a store were missing. flags: words for it.
+    """
+
+    score: float
+    logit: float
+    decision: Action
+    category: str | None
+    signals: Sequence[Signal]
+    detectors: Mapping[str, float]
+    models: Mapping[str, int]
+    degraded: bool = False
+    flags: Sequence[str] = ()
+
+
+def apply_policy(
+    action: Action, policy: TenantPolicy, *, sender: str, sender_domain: str, authenticated: bool
+) -> tuple[Action, Signal | None]:
+    """The tenant's block list, then its allow list (authenticated senders only), over the models' action."""
+    for name in (sender, sender_domain):
+        if name and name in policy.block_senders:
+            return "quarantine", Signal("blocked_sender", f"{name} is on your block list", 0.0)
+    for name in (sender, sender_domain):
+        if name and authenticated and name in policy.allow_senders:
+            return "deliver", Signal("allowed_sender", f"{name} is on your allow list and is authenticated", 0.0)
+    return action, None

@@ -1,0 +1,1 @@
+"""What one message is and what the platform keeps of it."""

@@ -1,0 +1,111 @@
+"""From a parsed message to the event that history is made of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+from mailwarden.domain.mail.addresses import address_domain, normalise_host, registrable_domain
+from mailwarden.domain.mail.events import Event, direction_of, label_change, message_identity
+from mailwarden.domain.mail.fingerprints import (
+    attachment_of,
+    campaign_of,
+    folded_name,
+    link_domain_of,
+    structure_of,
+    thread_of,
+)
+from mailwarden.domain.mail.message import Message
+
+
+def event_of(
+    message: Message,
+    *,
+    tenant: str,
+    own_domains: frozenset[str],
+    seq: int,
+    received_at_us: int,
+    mail_from: str | None,
+    rcpt_to: tuple[str, ...],
+) -> Event:
+    """The event of a message as its tenant received it: the same at ingest and at scoring.
+
+    own_domains: the tenant's, as it names them; their registrable domains count. received_at_us: event time.
+    mail_from, rcpt_to: of the envelope, and part of the message's identity. A sender that trusted results deny is
+    not taken for the tenant's own: forged mail must not count as the tenant writing to whom it names. Who is written
+    to for the first time is no fact of one message: `new_recipients` is empty until it is numbered.
+    """
+    vouched = authenticated(message)
+    domains = (registrable_domain(address_domain(address)) for address in message.recipients)
+    recipient_domains = tuple(dict.fromkeys(domain for domain in domains if domain))
+    return Event(
+        tenant=tenant,
+        seq=seq,
+        kind="message",
+        message_id=message_identity(tenant, message.content_sha256, received_at_us, mail_from, rcpt_to),
+        received_at_us=received_at_us,
+        known_at_us=received_at_us,
+        time_source=message.time_source,
+        direction=direction_of(message.sender.domain, recipient_domains, _registrable(own_domains), vouched),
+        sender=message.sender.address,
+        sender_domain=message.sender.domain,
+        recipients=message.recipients,
+        recipient_domains=recipient_domains,
+        content_sha256=message.content_sha256,
+        size_bytes=message.size,
+        url_count=len(message.urls),
+        attachment_count=len(message.attachments),
+        has_link=bool(message.urls),
+        has_attachment=bool(message.attachments),
+        authenticated=vouched,
+        reply_to_differs=reply_to_differs(message),
+        display_name=folded_name(message.sender),
+        thread=thread_of(message),
+        campaign=campaign_of(message),
+        link_domain=link_domain_of(message),
+        attachment=attachment_of(message),
+        structure=structure_of(message),
+        reply=bool(message.in_reply_to or message.references),
+    )
+
+
+@lru_cache(maxsize=4_096)
+def _registrable(own_domains: frozenset[str]) -> frozenset[str]:
+    return frozenset(registrable_domain(name) or normalise_host(name) for name in own_domains)
+
+
+def label_event_of(message: Event, *, label: str, replaced: str | None, seq: int, known_at_us: int) -> Event:
+    """The event of a label given to a message, with the message's own facts.
+
+    label: one of `events.LABELS`. replaced: the label that the message bore before, taken back in the same row.
+    """
+    bad, attack, good = label_change(label, replaced)
+    return replace(
+        message,
+        kind="label",
+        seq=seq,
+        known_at_us=known_at_us,
+        label=label,
+        labelled_bad=bad,
+        labelled_attack=attack,
+        labelled_good=good,
+    )
+
+
+def authenticated(message: Message) -> bool | None:
+    """Whether the From domain is vouched for; None where no trusted result speaks of SPF, DKIM or DMARC.
+
+    DMARC's pass, an aligned DKIM pass, or an SPF pass of the From domain itself. Source: RFC 7489 section 3.1.
+    """
+    results = message.authentication
+    if results.dmarc is None and results.dkim is None and results.spf is None:
+        return None
+    if results.dmarc == "pass" or (results.dkim == "pass" and results.dkim_aligned is True):
+        return True
+    return results.spf == "pass" and bool(results.spf_domain) and results.spf_domain == message.sender.domain
+
+
+def reply_to_differs(message: Message) -> bool | None:
+    """Whether an answer would go to another registrable domain than the sender's; None without a readable Reply-To."""
+    domains = {mailbox.domain for mailbox in message.reply_to if mailbox.domain}
+    return any(domain != message.sender.domain for domain in domains) if domains else None

@@ -1,0 +1,164 @@
+"""One e-mail message as parsed: what the raw bytes say, and nothing that history adds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+TimeSource = Literal["envelope", "mbox_from", "received", "date", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What the mail system that hands a message over knows of it.
+
+    received_at_us: microseconds since the epoch, UTC, or None where unknown.
+    mail_from: the SMTP reverse path, "" for the null path, None where unknown.
+    rcpt_to: SMTP recipients; empty where unknown.
+    time_source: what `received_at_us` was read from.
+    """
+
+    received_at_us: int | None = None
+    mail_from: str | None = None
+    rcpt_to: tuple[str, ...] = ()
+    time_source: TimeSource = "envelope"
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """An address with its display name, both decoded.
+
+    address: normalised by `domain.mail.addresses.normalise_address`; "" where the header holds none that can be read.
+    display_name: decoded (RFC 2047), white space collapsed; "" where absent.
+    domain: registrable domain of the address; "" where there is none.
+    """
+
+    address: str
+    display_name: str
+    domain: str
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """A link in a body. text: what the reader sees ("" for a bare URL in plain text); host: lower case;
+    domain: registrable domain or the IP literal; origin: the part that it was found in."""
+
+    url: str
+    text: str
+    host: str
+    domain: str
+    origin: Literal["html", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A part that is not the body text. content_type: detected from the bytes; declared_type: as the part claims;
+    size: bytes after decoding; sha256: hex of the decoded bytes; nested: it is a message/rfc822 part."""
+
+    filename: str
+    declared_type: str
+    content_type: str
+    size: int
+    sha256: str
+    nested: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One Received header, as far as it can be read. received_at_us: None where its date cannot be read."""
+
+    from_host: str
+    from_ip: str
+    by_host: str
+    for_address: str
+    received_at_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Authentication:
+    """Results of one method group read from trusted Authentication-Results only (RFC 8601).
+
+    Each is a verdict word of the RFC in lower case, or None where no trusted header speaks of the method.
+    dkim_domain, spf_domain: registrable domain that was authenticated, "" where not given.
+    dkim_aligned: a passing DKIM signature's registrable domain equals the From one; None without DKIM result.
+    """
+
+    spf: str | None = None
+    dkim: str | None = None
+    dmarc: str | None = None
+    arc: str | None = None
+    spf_domain: str = ""
+    dkim_domain: str = ""
+    dkim_aligned: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """Something malformed in the bytes. code: a fixed word such as "header_without_colon"; detail: at most 200
+    characters, never body text; part: index of the MIME part in walking order, 0 the whole message."""
+
+    code: str
+    detail: str = ""
+    part: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message, parsed; it holds every header in order and never raises on what it could not read.
+
+    headers: (name as written, unfolded decoded value) in order.
+    sender: first mailbox of From, else of Sender, else the envelope's reverse path.
+    to, cc, reply_to: as in the headers. recipients: the envelope's, else `for` of the top Received, else To and Cc;
+        normalised addresses, distinct, in order.
+    received_at_us: event time in microseconds UTC with its `time_source`; None (source "none") where nothing
+        gives one.
+    date_us: the Date header, None where absent, unreadable or outside 1990..2099.
+    message_id_header, in_reply_to, references: ids without their angle brackets, "" or empty where absent.
+    subject, new_text, quoted_text: decoded text; new_text is the newest text apart from quotes, and the whole where
+        all is quoted (a bare forward). Hidden HTML text is in neither.
+    charsets: labels of the body texts, lower case, distinct. part_types: as declared, in walking order.
+    urls: distinct by (url, text, origin); those of nested messages are in `nested` only.
+    html: there was an HTML body. html_chars, text_chars: characters of each body as decoded.
+    hidden_chars: characters of HTML text that a reader does not see.
+    hops: Received headers, topmost first. nested: messages inside (message/rfc822), parsed to a bounded depth.
+    content_sha256: hex of the raw bytes. size: bytes.
+    """
+
+    headers: tuple[tuple[str, str], ...]
+    sender: Mailbox
+    to: tuple[Mailbox, ...]
+    cc: tuple[Mailbox, ...]
+    reply_to: tuple[Mailbox, ...]
+    return_path: str | None
+    recipients: tuple[str, ...]
+    received_at_us: int | None
+    time_source: TimeSource
+    date_us: int | None
+    message_id_header: str
+    in_reply_to: tuple[str, ...]
+    references: tuple[str, ...]
+    subject: str
+    new_text: str
+    quoted_text: str
+    html: bool
+    html_chars: int
+    text_chars: int
+    hidden_chars: int
+    charsets: tuple[str, ...]
+    part_types: tuple[str, ...]
+    urls: tuple[Url, ...]
+    attachments: tuple[Attachment, ...]
+    hops: tuple[Hop, ...]
+    authentication: Authentication
+    nested: tuple[Message, ...]
+    defects: tuple[Defect, ...]
+    content_sha256: str
+    size: int
+
+    def header(self, name: str) -> str | None:
+        """The first header of that name (any case), None where absent."""
+        wanted = name.lower()
+        for key, value in self.headers:
+            if key.lower() == wanted:
+                return value
+        return None

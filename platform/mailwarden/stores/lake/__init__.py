@@ -1,0 +1,1 @@
+"""Tables of the lake: the event log, raw mail and logged vectors, on Delta."""

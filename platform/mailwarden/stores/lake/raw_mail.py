@@ -1,0 +1,146 @@
+"""Raw mail, addressed by content: what messages are parsed from again, with a retention of its own."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from deltalake import DeltaTable, WriterProperties
+
+from mailwarden.errors import NotFound, StoreError
+from mailwarden.stores.lake.delta import DeltaLog, Snapshot, bucket_of, day_column, files_of, rows_of, within
+
+RAW_SCHEMA: pa.Schema = pa.schema(
+    [
+        ("tenant", pa.string()),
+        ("content_sha256", pa.string()),
+        ("message_id", pa.string()),
+        ("received_at", pa.timestamp("us", tz="UTC")),
+        ("mail_from", pa.string()),
+        ("rcpt_to", pa.list_(pa.string())),
+        ("time_source", pa.string()),
+        ("raw", pa.binary()),
+        ("day", pa.date32()),
+        ("bucket", pa.int32()),
+    ]
+)
+"""received_at, mail_from, rcpt_to and time_source make the Envelope with which `raw` parses as it did at ingest."""
+
+# Small row groups: fetching one message must not read megabytes of its neighbours.
+_WRITER = WriterProperties(compression="ZSTD", compression_level=3, max_row_group_size=256)
+
+
+@dataclass(frozen=True, slots=True)
+class RawRow:
+    """One message as it came. content_sha256: hex of `raw`; received_at_us: event time; the rest as in Envelope."""
+
+    tenant: str
+    content_sha256: str
+    message_id: str
+    received_at_us: int
+    mail_from: str | None
+    rcpt_to: tuple[str, ...]
+    time_source: str
+    raw: bytes
+
+
+class RawMail:
+    """The table of raw mail at `path`, partitioned by day of receipt and bucket of tenant."""
+
+    def __init__(self, path: Path) -> None:
+        self._delta = DeltaLog(
+            path, RAW_SCHEMA, configuration={"delta.dataSkippingStatsColumns": "received_at"}, writer=_WRITER
+        )
+
+    def append(self, rows: Sequence[RawRow], *, batch_id: tuple[str, int] | None = None) -> int:
+        """Add the rows whose (tenant, message_id) is new, in one commit; return how many were."""
+        if not rows:
+            return 0
+        fresh: list[RawRow] = []
+
+        def build(table: DeltaTable) -> pa.Table | None:
+            fresh[:] = _new_rows(rows, table)
+            return _to_table(fresh) if fresh else None
+
+        guards = {f"bucket={bucket_of(row.tenant)}" for row in rows}
+        return len(fresh) if self._delta.append(build, guards=guards, batch_id=batch_id) else 0
+
+    def get(self, content_sha256: str, tenant: str, *, day: datetime.date | None = None) -> bytes:
+        """The raw bytes of a message of the tenant; day: of its receipt where known, which spares most of the search.
+
+        Raises NotFound, and StoreError where the bytes are no longer those of their hash.
+        """
+        table = self._delta.current()
+        days = None if day is None else pa.array([day], pa.date32())
+        files = [] if table is None else files_of(table, within([bucket_of(tenant)], days))
+        for name in files:
+            raw = _find(name, content_sha256, tenant)
+            if raw is None:
+                continue
+            if hashlib.sha256(raw).hexdigest() != content_sha256:
+                raise StoreError(f"Raw mail {content_sha256} in {name} is damaged. Restore the file from a copy.")
+            return raw
+        raise NotFound(
+            f"Tenant {tenant!r} has no raw mail {content_sha256}"
+            + (f" of {day}" if day is not None else "")
+            + f" in {self._delta.path}: it was never ingested, or its retention is over."
+        )
+
+    def drop_before(self, day: datetime.date) -> None:
+        """End the retention of mail received before that UTC day; `compact` removes the files themselves."""
+        self._delta.drop(f"day < '{day.isoformat()}'")
+
+    def snapshot(self) -> Snapshot:
+        """The files of the newest version."""
+        return self._delta.snapshot()
+
+    def compact(self, *, retention_hours: int = 168) -> int:
+        """Join small files; see `DeltaLog.compact`."""
+        return self._delta.compact(retention_hours=retention_hours)
+
+
+def _find(name: str, content_sha256: str, tenant: str) -> bytes | None:
+    with pq.ParquetFile(name) as file:
+        for group in range(file.num_row_groups):
+            keys = file.read_row_group(group, columns=["tenant", "content_sha256"])
+            found = pc.and_(pc.equal(keys["content_sha256"], content_sha256), pc.equal(keys["tenant"], tenant))
+            row = pc.index(found, True).as_py()
+            if row >= 0:
+                return bytes(file.read_row_group(group, columns=["raw"]).column(0)[row].as_py())
+    return None
+
+
+def _new_rows(rows: Sequence[RawRow], table: DeltaTable) -> list[RawRow]:
+    received = pa.array([row.received_at_us for row in rows], pa.int64())
+    tenants = {row.tenant for row in rows}
+    kept = rows_of(table, within(map(bucket_of, tenants), day_column(received), received))
+    there: set[tuple[str, str]] = set()
+    for batch in kept.scanner(
+        columns=["tenant", "message_id"], filter=ds.field("tenant").isin(sorted(tenants))
+    ).to_batches():
+        there.update(zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True))
+    fresh = []
+    for row in rows:
+        if (row.tenant, row.message_id) not in there:
+            there.add((row.tenant, row.message_id))
+            fresh.append(row)
+    return fresh
+
+
+def _to_table(rows: Sequence[RawRow]) -> pa.Table:
+    times = pa.array([row.received_at_us for row in rows], pa.int64())
+    columns = {
+        name: pa.array([getattr(row, name) for row in rows], RAW_SCHEMA.field(name).type)
+        for name in ("tenant", "content_sha256", "message_id", "mail_from", "rcpt_to", "time_source", "raw")
+    }
+    columns["received_at"] = times.cast(pa.timestamp("us", tz="UTC"))
+    columns["day"] = day_column(times)
+    columns["bucket"] = pa.array([bucket_of(row.tenant) for row in rows], pa.int32())
+    return pa.table([columns[name] for name in RAW_SCHEMA.names], schema=RAW_SCHEMA)

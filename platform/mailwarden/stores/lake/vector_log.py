@@ -1,0 +1,115 @@
+"""The vector log: the feature values that each decision was made with, as the online store gave them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+from deltalake import DeltaTable
+
+from mailwarden.errors import DataError
+from mailwarden.stores.lake.delta import DeltaLog, Snapshot, bucket_of, day_column, rows_of, within
+
+VECTOR_KEYS: pa.Schema = pa.schema(
+    [
+        ("tenant", pa.string()),
+        ("seq", pa.int64()),
+        ("message_id", pa.string()),
+        ("recipient", pa.string()),
+        ("sender", pa.string()),
+        ("sender_domain", pa.string()),
+        ("received_at", pa.timestamp("us", tz="UTC")),
+        ("decision_id", pa.string()),
+        ("day", pa.date32()),
+        ("bucket", pa.int32()),
+    ]
+)
+"""What every row has; `day` is that of `received_at`. The views' columns come with the first row that holds them."""
+
+_DERIVED = ("day", "bucket")
+
+
+class VectorLog:
+    """The table of logged vectors at `path`: one row a message and recipient.
+
+    Beside `VECTOR_KEYS`, for each activity view `<view>__as_of_seq` int64, `<view>__status` string,
+    `<view>__version` int64 (of the view as it was read) and `<view>__<feature>`
+    float64 or int64. A column that a later row brings is null in the rows before it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._delta = DeltaLog(
+            path, VECTOR_KEYS, configuration={"delta.dataSkippingStatsColumns": "tenant,seq,received_at"}
+        )
+
+    def last_batch(self, application: str) -> int:
+        """The greatest batch number that an application has committed, -1 where it has none."""
+        table = self._delta.current()
+        committed = None if table is None else table.transaction_version(application)
+        return -1 if committed is None else committed
+
+    def append(self, rows: pa.Table, *, batch_id: tuple[str, int] | None = None) -> int:
+        """Add rows in one commit and return how many; `day` and `bucket` are worked out here.
+
+        batch_id: (application, number), so that a batch handed over again adds nothing. Raises DataError on a
+        column that is missing, or of another type than the log has it.
+        """
+        completed = _completed(rows)
+
+        def build(table: DeltaTable) -> pa.Table:
+            _check_types(completed.schema, pa.schema(table.schema().to_arrow()), self._delta.path)
+            return completed
+
+        if completed.num_rows == 0 or not self._delta.append(build, batch_id=batch_id, merge_schema=True):
+            return 0
+        return int(completed.num_rows)
+
+    def scan(self, tenant: str | None = None, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+        """Stream the rows of one version, in no set order; columns: all by default."""
+        table = self._delta.current()
+        if table is None:
+            return VECTOR_KEYS.empty_table().to_reader()
+        files = None if tenant is None else within([bucket_of(tenant)])
+        wanted = None if tenant is None else ds.field("tenant") == tenant
+        kept = rows_of(table, files)
+        return kept.scanner(columns=None if columns is None else list(columns), filter=wanted).to_reader()
+
+    def snapshot(self) -> Snapshot:
+        """The files of the newest version; a file lacks the columns that came after it."""
+        return self._delta.snapshot()
+
+    def compact(self, *, retention_hours: int = 168) -> int:
+        """Join small files; see `DeltaLog.compact`."""
+        return self._delta.compact(retention_hours=retention_hours)
+
+
+def _completed(rows: pa.Table) -> pa.Table:
+    missing = [name for name in VECTOR_KEYS.names if name not in rows.column_names and name not in _DERIVED]
+    if missing:
+        raise DataError(f"Vector log: rows lack the columns {missing}. Add them, null where unknown.")
+    rest = [name for name in rows.column_names if name not in VECTOR_KEYS.names]
+    keys = rows.select([name for name in VECTOR_KEYS.names if name not in _DERIVED])
+    try:
+        keys = keys.cast(pa.schema([VECTOR_KEYS.field(name) for name in keys.column_names]))
+    except pa.ArrowInvalid as error:
+        raise DataError(f"Vector log: a key column has the wrong type ({error}). Types: {VECTOR_KEYS}.") from error
+    times = keys["received_at"].combine_chunks().cast(pa.int64())
+    if keys["tenant"].null_count or times.null_count:
+        raise DataError("Vector log: a row lacks its tenant or received_at. Fill both in every row.")
+    keys = keys.append_column(VECTOR_KEYS.field("day"), day_column(times))
+    buckets = [bucket_of(tenant) for tenant in keys["tenant"].to_pylist()]
+    keys = keys.append_column(VECTOR_KEYS.field("bucket"), pa.array(buckets, pa.int32()))
+    for name in rest:
+        keys = keys.append_column(rows.schema.field(name), rows[name])
+    return keys
+
+
+def _check_types(new: pa.Schema, old: pa.Schema, path: Path) -> None:
+    for field in new:
+        if field.name in old.names and old.field(field.name).type != field.type:
+            raise DataError(
+                f"Vector log {path}: column {field.name!r} is {field.type}, and {old.field(field.name).type} in the "
+                "log. Keep the type, or log it under a new version's name."
+            )
