@@ -135,8 +135,9 @@ def test_no_compiled_loop_reads_out_of_bounds(tmp_path: Path) -> None:
     """The tests of every compiled loop once more, with their indices checked."""
     here = Path(__file__).parent
     names = ("finalise", "packed_reads", "recent", "as_of", "state", "sequential_reads")
+    tests = [str(here / f"test_domain_aggregates_{name}.py") for name in names]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-m", "not verify", *[str(here / f"test_domain_aggregates_{name}.py") for name in names]],
+        [sys.executable, "-m", "pytest", "-m", "not verify", *tests],
         env={**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)},
         cwd=here.parents[1],
         capture_output=True,

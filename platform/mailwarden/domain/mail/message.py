@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from mailwarden.domain.status import Status, worst
+
 TimeSource = Literal["envelope", "mbox_from", "received", "date", "none"]
+
+Aspect = Literal["headers", "text", "links", "attachments", "inner"]
+"""What of a message is read: its header fields, the text that a reader sees, links in it, files beside it, and what is
+inside of those files and of nested messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +129,7 @@ class Message:
     hidden_chars: characters of HTML text that a reader does not see.
     hops: Received headers, topmost first. nested: messages inside (message/rfc822), parsed to a bounded depth.
     content_sha256: hex of the raw bytes. size: bytes.
+    unread: what was not read in full, and why; each aspect at most once.
     """
 
     headers: tuple[tuple[str, str], ...]
@@ -154,6 +162,12 @@ class Message:
     defects: tuple[Defect, ...]
     content_sha256: str
     size: int
+    unread: tuple[tuple[Aspect, Status], ...] = ()
+
+    def status_of(self, aspects: Iterable[Aspect]) -> Status:
+        """How well these aspects were read: present, or the worst reason why one of them was not."""
+        wanted = frozenset(aspects)
+        return worst(status for aspect, status in self.unread if aspect in wanted)
 
     def header(self, name: str) -> str | None:
         """The first header of that name (any case), None where absent."""
