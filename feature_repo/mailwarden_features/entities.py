@@ -5,6 +5,4 @@ from __future__ import annotations
 from mailwarden.stores.feast.objects import ENTITIES
 
 # Feast registers what it finds as names of a module, not what stands in a tuple.
-(
-    tenant, sender, sender_domain, recipient, display_name, thread, campaign, link_domain, attachment, message,
-) = ENTITIES  # fmt: skip
+globals().update({entity.name: entity for entity in ENTITIES})

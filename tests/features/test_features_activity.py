@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from mailwarden.domain.aggregates.definitions import MEMBERS, ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.aggregates.fact_specs import MEMBERS
 from mailwarden.domain.aggregates.finalise import finalise
 from mailwarden.domain.aggregates.layout import layout_of
 from mailwarden.domain.aggregates.online.reads import read_slots

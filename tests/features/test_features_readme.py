@@ -29,8 +29,6 @@ def test_every_kind_of_aggregate_and_expression_has_an_example() -> None:
     shown = {example.split("(")[0].strip("*") for example in EXAMPLES}
     kinds = [*get_args(Expression), Measure, Peak, Extreme, Distinct, Recent]
     assert shown >= {kind.__name__ for kind in kinds}
-    for flag in set(definitions.FLAGS) - {*definitions.HOUR_FLAGS, *definitions.WEEKDAY_FLAGS}:
-        assert f"`{flag}`" in README
 
 
 def test_every_view_is_told_of() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mailwarden.domain.aggregates.definitions import ActivityView, Age, Extreme, Feature, History, Measure, Surge
+from mailwarden.domain.aggregates.fact_specs import FACTS
 from mailwarden.domain.aggregates.windows import W_7D, W_30D
-from mailwarden.domain.mail.events import FACTS
 from mailwarden.stores.feast.objects import ENTITIES, entity_names, feature_view_of
 
 

@@ -6,10 +6,11 @@ import pyarrow as pa
 import pytest
 
 from mailwarden.domain.aggregates.definitions import ActivityView, Distinct, Feature, Match, Recent, Total
+from mailwarden.domain.aggregates.fact_specs import flag_mask
 from mailwarden.domain.aggregates.layout import layout_of
 from mailwarden.domain.aggregates.windows import W_ALL
 from mailwarden.stores.spark.batches import KeyedBatches
-from mailwarden.stores.spark.fold_rows import MESSAGE_BIT
+from mailwarden.stores.spark.fold_rows import KIND_BITS
 
 VIEW = ActivityView(
     name="one", version=1, owner="tests", description="", keys=("sender",), emission="participants",
@@ -22,7 +23,7 @@ VIEW = ActivityView(
         Feature("sets", Match("sets"), "", "0..1"),
     ),
 )  # fmt: skip
-INBOUND = 4
+INBOUND = flag_mask(("inbound",))
 
 
 def batch_of(names: list[list[str | None] | None], flags: int = INBOUND) -> pa.RecordBatch:
@@ -33,7 +34,7 @@ def batch_of(names: list[list[str | None] | None], flags: int = INBOUND) -> pa.R
         "seq": pa.array(range(n), pa.int64()),
         "time_us": pa.array([0] * n, pa.int64()),
         "row_id": pa.array([i if i % 2 else -1 for i in range(n)], pa.int64()),
-        "flags": pa.array([0 if i % 2 else flags | MESSAGE_BIT for i in range(n)], pa.int64()),
+        "flags": pa.array([0 if i % 2 else flags | KIND_BITS["message"] for i in range(n)], pa.int64()),
         "n_recipients": pa.array(names, pa.list_(pa.string())),
     }
     return pa.RecordBatch.from_pydict(columns)

@@ -12,9 +12,6 @@ import pytest
 from pyspark.sql import SparkSession
 
 from mailwarden.domain.aggregates.definitions import (
-    FLAGS,
-    MEMBERS,
-    QUANTITIES,
     ActivityView,
     Distinct,
     Extreme,
@@ -26,6 +23,7 @@ from mailwarden.domain.aggregates.definitions import (
     Recent,
     Total,
 )
+from mailwarden.domain.aggregates.fact_specs import FLAGS, MEMBERS, QUANTITY_FACTS
 from mailwarden.domain.aggregates.windows import DAY_US, W_ALL
 from mailwarden.domain.mail.events import Emission
 from mailwarden.testing.histories import START_US
@@ -64,9 +62,9 @@ def test_reads_of_many_histories_in_one_log_are_those_of_the_recount(settings: S
 
 def everything(emission: Emission, keys: tuple[str, ...]) -> ActivityView:
     """A view with an aggregate for every flag, every quantity and every fact that has members."""
-    known = [name for name in QUANTITIES if not name.startswith("labelled")]
+    known = [fact.name for fact in QUANTITY_FACTS if fact.on == "message"]
     measures = [Measure(flag, where=(flag,)) for flag in FLAGS]
-    measures += [Measure(name, name, on="message" if name in known else "label") for name in QUANTITIES]
+    measures += [Measure(fact.name, fact.name, on=fact.on) for fact in QUANTITY_FACTS]
     peaks = [Peak(f"least_{name}", "min", name) for name in known] + [
         Peak(f"most_{name}", "max", name) for name in known
     ]

@@ -9,25 +9,22 @@ import pytest
 from pyspark.sql import SparkSession
 
 from mailwarden.domain.aggregates.definitions import (
-    FLAGS,
-    MEMBERS,
-    QUANTITIES,
     ActivityView,
     Distinct,
     Extreme,
     Measure,
     Peak,
     Recent,
-    flags_of,
-    quantity_of,
 )
+from mailwarden.domain.aggregates.fact_specs import FLAGS, MEMBERS, QUANTITIES, QUANTITY_FACTS
 from mailwarden.domain.aggregates.layout import layout_of
 from mailwarden.domain.aggregates.windows import NOTHING
-from mailwarden.domain.mail.events import Emission, keys_of, members_of
+from mailwarden.domain.mail.events import Emission, Event, Way, keys_of, members_of
 from mailwarden.stores.lake.event_log import events_to_table
 from mailwarden.stores.spark.batches import KeyedBatches
 from mailwarden.stores.spark.fold_rows import fold_rows, key_columns, read_events
 from mailwarden.testing.histories import PIECE_BITS, history_of
+from mailwarden.testing.naive_facts import all_true, quantity
 
 EMISSIONS: list[tuple[Emission, tuple[str, ...]]] = [
     ("participants", ("sender",)), ("participant_domains", ("sender_domain",)), ("recipients", ("recipient",)),
@@ -41,7 +38,7 @@ def every_aggregate(emission: Emission, keys: tuple[str, ...]) -> ActivityView:
         name="all", version=1, owner="tests", description="", keys=keys, emission=emission,
         measures=(
             *(Measure(f"is_{flag}", where=(flag,)) for flag in FLAGS),
-            *(Measure(f"sum_{of}", of, on="label" if of.startswith("labelled") else "message") for of in QUANTITIES),
+            *(Measure(f"sum_{fact.name}", fact.name, on=fact.on) for fact in QUANTITY_FACTS),
         ),
         extremes=tuple(Extreme(f"last_{of}", "last", ("forward",), of) for of in QUANTITIES),
         distincts=tuple(Distinct(f"n_{of}", of, ("inbound",)) for of in MEMBERS),
@@ -76,22 +73,21 @@ def test_rows_are_those_of_the_domain(
     expected: Counter[Any] = Counter()
     for event in events:
         for key, way in keys_of(emission, event, keys):
-            flags = flags_of(event, way)
             message = event.kind == "message"
 
-            def counts(where: tuple[str, ...], flags: dict[str, bool] = flags) -> bool:
-                return all(flags[flag] for flag in where)
+            def counts(where: tuple[str, ...], event: Event = event, way: Way = way) -> bool:
+                return all_true(where, event, way)
 
             measures = [
-                (quantity_of(event, m.of) if m.of else 1) if m.on == event.kind and counts(m.where) else 0
+                (quantity(event, m.of) if m.of else 1) if m.on == event.kind and counts(m.where) else 0
                 for m in view.measures
             ]
             peaks = [
-                (-1 if p.kind == "min" else 1) * quantity_of(event, p.of) if message and counts(p.where) else NOTHING
+                (-1 if p.kind == "min" else 1) * quantity(event, p.of) if message and counts(p.where) else NOTHING
                 for p in view.peaks
             ]
             extremes = [message and counts(x.where) for x in view.extremes]
-            held = [quantity_of(event, x.of) for x in view.extremes]
+            held = [quantity(event, x.of) for x in view.extremes]
             names = [
                 tuple(sorted(members_of(event, a.of))) if message and counts(a.where) else ()
                 for a in (*view.distincts, *view.recents)

@@ -20,8 +20,9 @@ from mailwarden.stores.online.keys import KeyTemplate, catalog_key, sketch_field
 from mailwarden.stores.online.leases import Leases
 from mailwarden.stores.online.streams import encode_event
 from mailwarden.stores.online.writer import OnlineWriter
+from mailwarden.stores.spark.fold_rows import EVENT_COLUMNS
 from mailwarden.stores.spark.load import RedisSink
-from mailwarden.stores.spark.streaming import EVENT_ROWS, OnlineFold, json_events, parquet_events
+from mailwarden.stores.spark.streaming import OnlineFold, json_events, parquet_events
 
 PARTITIONS = 3
 
@@ -43,7 +44,7 @@ def held(client: Client, project: str, views: Sequence[ActivityView], generation
 
 
 def as_frame(spark: SparkSession, events: Sequence[Event]) -> DataFrame:
-    rows = events_to_table(events).select(EVENT_ROWS.names)
+    rows = events_to_table(events).select(EVENT_COLUMNS.names)
     return spark.createDataFrame(rows)  # type: ignore[type-var]
 
 
@@ -173,7 +174,7 @@ def test_a_partition_of_another_writer_is_left_to_it(
 
 def test_json_values_are_the_same_events(spark: SparkSession, events: list[Event]) -> None:
     values = spark.createDataFrame([(encode_event(event),) for event in events], "value binary")
-    columns = [field.name for field in EVENT_ROWS]
+    columns = [field.name for field in EVENT_COLUMNS]
     found = json_events(values).select(columns).collect()
     assert len(columns) == len(fields(Event))
     assert found == as_frame(spark, events).select(columns).collect()

@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from mailwarden.domain.aggregates.definitions import MEMBERS
+from mailwarden.domain.aggregates.fact_specs import FACTS, MEMBERS
 from mailwarden.domain.aggregates.windows import DAY_US
-from mailwarden.domain.mail.events import FACTS, Event, members_of
+from mailwarden.domain.mail.events import Event, members_of
 from mailwarden.stores.lake.event_log import EVENT_SCHEMA, EventLog, events_to_table
 from mailwarden.training.rows import training_rows, write_training_rows
 

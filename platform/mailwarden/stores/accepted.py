@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import orjson
 
-from mailwarden.domain.mail.events import Event
+from mailwarden.domain.mail.events import TUPLES, Event
 from mailwarden.errors import StoreError
 
 
@@ -56,7 +56,6 @@ class AcceptedLabel:
 Accepted = AcceptedMessage | AcceptedLabel
 
 _LENGTH = struct.Struct("<I")
-_TUPLES = ("recipients", "recipient_domains", "new_recipients")
 
 
 def encode_accepted(record: Accepted) -> bytes:
@@ -84,8 +83,7 @@ def decode_accepted(payload: bytes) -> Accepted:
         (length,) = _LENGTH.unpack_from(payload)
         header = orjson.loads(payload[4 : 4 + length])
         facts = {**header["event"]}
-        for name in _TUPLES:
-            facts[name] = tuple(facts.get(name, ()))
+        facts |= {name: tuple(facts[name]) for name in TUPLES if name in facts}
         event = Event(**facts)
         if event.kind == "label":
             return AcceptedLabel(event, header["source"], header["given_by"])

@@ -6,9 +6,6 @@ import re
 from collections.abc import Iterator
 
 from mailwarden.domain.aggregates.definitions import (
-    FLAGS,
-    HOUR_FLAGS,
-    WEEKDAY_FLAGS,
     ActivityView,
     Age,
     Decayed,
@@ -27,9 +24,9 @@ from mailwarden.domain.aggregates.definitions import (
     Unusual,
     aggregate_names,
 )
+from mailwarden.domain.aggregates.fact_specs import FACTS, FLAGS, HOUR_FLAGS, WEEKDAY_FLAGS
 from mailwarden.domain.aggregates.layout import Layout, layout_of
 from mailwarden.domain.aggregates.windows import Window
-from mailwarden.domain.mail.events import FACTS
 from mailwarden.errors import ContractError
 from mailwarden.testing.problem import Problem
 from mailwarden.testing.state_size import largest_state

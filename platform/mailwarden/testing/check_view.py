@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.aggregates.fact_specs import FACTS
 from mailwarden.domain.mail.content import ContentFeature, ContentValue, ContentView
-from mailwarden.domain.mail.events import FACTS
 from mailwarden.domain.mail.message import Authentication, Mailbox, Message
 from mailwarden.testing.check_activity import check_activity
 from mailwarden.testing.check_leaks import check_elsewhere, check_labels

@@ -6,13 +6,10 @@ An integer of 0 is the plainest piece, so that whatever shrinks integers shrinks
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Literal, NamedTuple, TypeVar
+from dataclasses import fields, replace
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from mailwarden.domain.aggregates.definitions import (
-    FLAGS,
-    MEMBERS,
-    QUANTITIES,
     ActivityView,
     Age,
     Decayed,
@@ -31,6 +28,7 @@ from mailwarden.domain.aggregates.definitions import (
     Unusual,
     profile_of,
 )
+from mailwarden.domain.aggregates.fact_specs import FLAGS, MEMBERS, MESSAGE_FIELDS, QUANTITIES, QUANTITY_FACTS, Period
 from mailwarden.domain.aggregates.windows import (
     DAY_US,
     HOUR_US,
@@ -153,7 +151,7 @@ def _message(choose: Pieces, index: int, now: int) -> Event:
     domain = sender.rpartition("@")[2]
     domains = tuple(dict.fromkeys(d for r in recipients if (d := r.rpartition("@")[2])))
     url_count, attachment_count = choose.below(4), choose.below(3)
-    return Event(
+    event = Event(
         tenant=choose.one_of(TENANTS),
         seq=index + 1,
         kind="message",
@@ -182,6 +180,31 @@ def _message(choose: Pieces, index: int, now: int) -> Event:
         reply=choose.one_of((False, True)),
         new_recipients=tuple(recipient for recipient in recipients if choose.below(3) == 1),
     )
+    return replace(event, **{name: _drawn(choose, kind) for name, kind in _OTHERS.items()})
+
+
+_DRAWN = (
+    "sender", "sender_domain", "direction", "recipients", "recipient_domains", "size_bytes", "url_count",
+    "attachment_count", "has_link", "has_attachment", "authenticated", "reply_to_differs", "display_name", "thread",
+    "campaign", "link_domain", "attachment", "structure", "reply", "new_recipients",
+)  # fmt: skip
+"""Fields of an event that `_message` draws by hand, since they depend on each other or were drawn before others."""
+
+_OTHERS = {field.name: str(field.type) for field in fields(Event) if field.name in {*MESSAGE_FIELDS} - {*_DRAWN}}
+"""Fields with a fact that are not drawn by hand, and their types: a fact that is added is drawn by its type."""
+
+
+def _drawn(choose: Pieces, kind: str) -> Any:
+    match kind:
+        case "bool":
+            return choose.one_of((False, True))
+        case "bool | None":
+            return choose.one_of((None, False, True))
+        case "int":
+            return choose.below(100)
+        case "str":
+            return choose.one_of(NAMES)
+    return tuple(dict.fromkeys(choose.one_of(NAMES) for _ in range(choose.below(4))))
 
 
 def _recipients(choose: Pieces) -> tuple[str, ...]:
@@ -252,10 +275,9 @@ _KEYS: tuple[tuple[Emission, tuple[str, ...]], ...] = (
     ("facts", ("campaign",)),
     ("facts", ("link_domain", "attachment")),
 )
-_FACTS_WITHOUT_LABELS = tuple(name for name in QUANTITIES if not name.startswith("labelled"))
+_OF_KIND = {fact.name: fact.on for fact in QUANTITY_FACTS}
+_OF_MESSAGES = tuple(name for name, kind in _OF_KIND.items() if kind == "message")
 _RINGS = ((W_1D, W_7D, W_30D), (W_1H, W_1D), (W_ODD, W_7D, W_90D, W_365D), (W_180D,))
-
-_Bin = Literal["hour", "weekday"]
 
 
 def view_of(piece: int) -> ActivityView:
@@ -265,14 +287,13 @@ def view_of(piece: int) -> ActivityView:
     measures = [Measure("count"), *(_measure(choose, f"m{i}") for i in range(choose.below(3)))]
     ends: tuple[Literal["first", "last"], ...] = ("first", "last")
     extremes = [
-        Extreme(f"x{i}", choose.one_of(ends), _where(choose), choose.one_of(("", *_FACTS_WITHOUT_LABELS)))
+        Extreme(f"x{i}", choose.one_of(ends), _where(choose), choose.one_of(("", *_OF_MESSAGES)))
         for i in range(choose.below(3))
     ]
     distincts = tuple(Distinct(f"d{i}", _member(choose), _where(choose)) for i in range(choose.below(3)))
     sides: tuple[Literal["min", "max"], ...] = ("min", "max")
     peaks = tuple(
-        Peak(f"p{i}", choose.one_of(sides), choose.one_of(_FACTS_WITHOUT_LABELS), _where(choose))
-        for i in range(choose.below(3))
+        Peak(f"p{i}", choose.one_of(sides), choose.one_of(_OF_MESSAGES), _where(choose)) for i in range(choose.below(3))
     )
     recents = tuple(
         Recent(f"s{i}", _member(choose), choose.one_of((3, 1, 8)), _where(choose)) for i in range(choose.below(3))
@@ -305,7 +326,7 @@ def view_of(piece: int) -> ActivityView:
         rings = Decayed(choose.one_of(measures).name, choose.one_of((DAY_US, 9 * DAY_US + 1)), choose.one_of(_RINGS))
         features.append(Feature("decayed", rings, "decayed", "1"))
     if choose.below(2):
-        bins: tuple[_Bin, ...] = ("hour", "weekday")
+        bins: tuple[Period, ...] = ("hour", "weekday")
         by = choose.one_of(bins)
         measures += profile_of("when", by, _where(choose))
         features.append(Feature("unusual", Unusual("when", by, choose.one_of(WINDOWS)), "unusual", "0..1"))
@@ -335,5 +356,4 @@ def _member(choose: Pieces) -> str:
 
 def _measure(choose: Pieces, name: str) -> Measure:
     quantity = choose.one_of(("", "size_bytes", "", *QUANTITIES))
-    on: Literal["message", "label"] = "label" if quantity.startswith("labelled") else "message"
-    return Measure(name, quantity, _where(choose), on)
+    return Measure(name, quantity, _where(choose), _OF_KIND.get(quantity, "message"))

@@ -8,19 +8,15 @@ from types import MappingProxyType
 
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.types import from_arrow_schema
-from pyspark.sql.types import ArrayType, StructType
 
-from mailwarden.domain.aggregates.definitions import MEMBERS
-from mailwarden.domain.mail.events import FACTS
+from mailwarden.domain.aggregates.fact_specs import FACTS, MEMBERS
 from mailwarden.errors import DataError
-from mailwarden.stores.lake.delta import PARTITIONS
-from mailwarden.stores.lake.event_log import EVENT_SCHEMA
 from mailwarden.stores.spark.as_of import own_column
+from mailwarden.stores.spark.fact_columns import names_value
 from mailwarden.stores.spark.failures import translated
+from mailwarden.stores.spark.fold_rows import read_events
 
 _SAMPLES = 1_000_000
-_COLUMNS = StructType([field for field in from_arrow_schema(EVENT_SCHEMA) if field.name not in PARTITIONS])
 _NO_OTHERS: Mapping[str, int] = MappingProxyType({})
 
 
@@ -29,11 +25,11 @@ def training_rows(
 ) -> DataFrame:
     """One row a recipient of each labelled message, "" where none is known; nothing runs yet.
 
-    events: columns of `EVENT_SCHEMA`. cutoff_us: microseconds UTC; labels known later are not seen, and of several
+    events: `fold_rows.EVENT_COLUMNS`. cutoff_us: microseconds UTC; labels known later are not seen, and of several
     the one of the greatest seq counts. tenant_cutoffs_us: the cut-offs of tenants that have one of their own, whose
-    mail may lie in another time altogether. tenant: None for all. Columns: tenant, the facts of `events.FACTS` and the
-    recipient ("" where there is none), message_id, event_timestamp, seq, label, weight (1/recipients), and for each
-    fact of `views.MEMBERS` the names that the message holds in it (`own_column`, array<string>).
+    mail may lie in another time altogether. tenant: None for all. Columns: tenant, the facts of `fact_specs.FACTS` and
+    the recipient ("" where there is none), message_id, event_timestamp, seq, label, weight (1/recipients), and for
+    each fact of `fact_specs.MEMBERS` the names that the message holds in it (`own_column`, array<string>).
     """
     if tenant is not None:
         events = events.where(F.col("tenant") == tenant)
@@ -62,15 +58,14 @@ def training_rows(
             "seq",
             "label",
             "weight",
-            *(_own(events, name).alias(own_column(name)) for name in MEMBERS),
+            *(_own(name).alias(own_column(name)) for name in MEMBERS),
         )
     )
 
 
-def _own(events: DataFrame, name: str) -> Column:
+def _own(name: str) -> Column:
     """The names that a message holds in a fact of one or of many, none of them empty; as `events.members_of`."""
-    held = F.col(name) if isinstance(events.schema[name].dataType, ArrayType) else F.array(name)
-    return F.coalesce(F.filter(held, lambda held_name: held_name != ""), F.array().cast("array<string>"))
+    return F.coalesce(F.filter(names_value(name), lambda held_name: held_name != ""), F.array().cast("array<string>"))
 
 
 def _cutoff(cutoff_us: int, tenant_cutoffs_us: Mapping[str, int]) -> Column:
@@ -98,7 +93,7 @@ def write_training_rows(
     if not files:
         raise DataError("The event log is empty. Ingest mail with labels first.")
     with translated("reading training rows"):
-        events = spark.read.schema(_COLUMNS).parquet(*files)
+        events = read_events(spark, tuple(files))
         rows = training_rows(events, cutoff_us=cutoff_us, tenant_cutoffs_us=tenant_cutoffs_us, tenant=tenant)
         if limit is not None:
             n = rows.count()

@@ -22,12 +22,13 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from mailwarden.domain.aggregates.definitions import ActivityView, Extreme, Feature, Held
-from mailwarden.domain.mail.events import FACTS
+from mailwarden.domain.aggregates.fact_specs import FACTS
 from mailwarden.settings import Settings
 from mailwarden.stores.feast.objects import ENTITIES, feature_view_of
 from mailwarden.stores.feast.store import open_feature_store
 from mailwarden.stores.lake.event_log import EventLog, events_to_table
 from mailwarden.stores.spark.as_of import own_column
+from mailwarden.stores.spark.fact_columns import names_value
 from mailwarden.stores.spark.fold_rows import SEQ, TIME, fold_rows, key_columns, quantity_column, read_events
 from mailwarden.stores.spark.session import spark_session
 from mailwarden_features import discover
@@ -144,14 +145,13 @@ def _batches(size: Size) -> Iterator[pa.RecordBatch]:
 def write_requests(events: DataFrame, size: Size, path: str) -> None:
     """The last messages as entity rows: so does a training set look that has history behind it."""
     facts = sorted({recent.of for view in discover().activity for recent in view.recents})
-    own = [F.array(of) if of not in ("recipients", "recipient_domains") else F.col(of) for of in facts]
     events.where(F.col(SEQ) > size.events - size.requests).select(
         "tenant",
         *FACTS,
         F.col("recipients")[0].alias("recipient"),
         F.col("received_at").alias("event_timestamp"),
         SEQ,
-        *[names.alias(own_column(of)) for of, names in zip(facts, own, strict=True)],
+        *[names_value(of).alias(own_column(of)) for of in facts],
     ).write.parquet(path)
 
 

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from mailwarden.domain.mail.events import FACTS
+from mailwarden.domain.aggregates.fact_specs import FACTS
 from mailwarden.errors import ConfigError, ContractError, NotFound
 
 PACKAGE = "mailwarden_features"

@@ -1,39 +1,13 @@
-"""Behavioural views as data: keys, aggregates, windows and features."""
+"""Behavioural views as data: keys, aggregates, windows and features; the facts that they name are `fact_specs`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
 from typing import Literal
 
-from mailwarden.domain.aggregates.windows import DAY_US, HOUR_US, W_ALL, Window
-from mailwarden.domain.mail.events import Emission, Event, Way
-
-HOURS_A_BIN = 3
-HOUR_FLAGS = tuple(f"hour_{hour:02}" for hour in range(0, 24, HOURS_A_BIN))
-WEEKDAY_FLAGS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-
-FLAGS = (
-    "forward", "reverse", "inbound", "outbound", "internal",
-    "has_link", "has_attachment", "authenticated", "unauthenticated", "reply_to_differs",
-    "reply", "first_contact", *HOUR_FLAGS, *WEEKDAY_FLAGS,
-)  # fmt: skip
-"""Boolean facts that an aggregate may filter on; a fact that is null for an event counts as false.
-
-hour_NN: received from that hour (UTC) on and less than three hours later. monday to sunday: received on it (UTC).
-"""
-
-QUANTITIES = (
-    "size_bytes", "url_count", "attachment_count", "recipient_count", "new_recipient_count", "authentication",
-    "labelled_bad", "labelled_attack", "labelled_good",
-)  # fmt: skip
-"""Integer facts that an aggregate may sum, compare or keep. authentication: 1 passed, -1 failed, 0 unknown."""
-
-MEMBERS = (
-    "sender", "sender_domain", "recipients", "recipient_domains", "display_name", "thread", "campaign", "link_domain",
-    "attachment", "structure",
-)  # fmt: skip
-"""Facts whose names can be counted or kept as sets; a name that is empty is nobody's and not counted."""
+from mailwarden.domain.aggregates.fact_specs import Period, profile_flags
+from mailwarden.domain.aggregates.windows import W_ALL, Window
+from mailwarden.domain.mail.events import Emission, Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +20,7 @@ class Measure:
     name: str
     of: str = ""
     where: tuple[str, ...] = ()
-    on: Literal["message", "label"] = "message"
+    on: Kind = "message"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +49,9 @@ class Extreme:
 
 @dataclass(frozen=True, slots=True)
 class Distinct:
-    """How many different names of `MEMBERS` message rows held, by an HLL sketch: exact, after rounding, while few.
+    """How many different names message rows held, by an HLL sketch: exact, after rounding, while few.
 
-    The standard error is 1.6% beyond some hundred names.
+    of: one of `fact_specs.MEMBERS`. The standard error is 1.6% beyond some hundred names.
     """
 
     name: str
@@ -89,7 +63,7 @@ class Distinct:
 class Recent:
     """The latest different sets of names that message rows held: at most `keep` of them, by (time, seq) of last use.
 
-    of: one of `MEMBERS`; a fact of one name is a set of one. Rows whose set is empty are passed over.
+    of: one of `fact_specs.MEMBERS`; a fact of one name is a set of one. Rows whose set is empty are passed over.
     """
 
     name: str
@@ -146,7 +120,7 @@ class Unusual:
     """
 
     profile: str
-    by: Literal["hour", "weekday"]
+    by: Period
     window: Window
 
 
@@ -249,88 +223,9 @@ class ActivityView:
     recents: tuple[Recent, ...] = ()
 
 
-def profile_of(name: str, by: Literal["hour", "weekday"], where: tuple[str, ...] = ()) -> tuple[Measure, ...]:
+def profile_of(name: str, by: Period, where: tuple[str, ...] = ()) -> tuple[Measure, ...]:
     """The measures of a profile: how many message rows fell into each bin of the day or of the week."""
     return tuple(Measure(f"{name}_{flag}", where=(*where, flag)) for flag in profile_flags(by))
-
-
-def profile_flags(by: Literal["hour", "weekday"]) -> tuple[str, ...]:
-    """The flags of a profile's bins, in the order of time."""
-    return HOUR_FLAGS if by == "hour" else WEEKDAY_FLAGS
-
-
-def hour_bin(time_us: int) -> int:
-    """The bin of an hour profile that a time (microseconds UTC) falls into, a place in `HOUR_FLAGS`."""
-    return time_us % DAY_US // (HOURS_A_BIN * HOUR_US)
-
-
-def weekday_bin(time_us: int) -> int:
-    """The day of the week of a time (microseconds UTC), 0 for Monday, a place in `WEEKDAY_FLAGS`."""
-    # The first day of the epoch was a Thursday.
-    return (time_us // DAY_US + 3) % 7
-
-
-def quantity_of(event: Event, name: str) -> int:
-    """An integer fact of an event; see `QUANTITIES`."""
-    match name:
-        case "recipient_count":
-            return len(event.recipients)
-        case "new_recipient_count":
-            return len(event.new_recipients)
-        case "authentication":
-            return 0 if event.authenticated is None else 1 if event.authenticated else -1
-        case _:
-            return int(getattr(event, name))
-
-
-def flags_of(event: Event, way: Way) -> dict[str, bool]:
-    """The boolean facts of an event as one key sees them; every name of `FLAGS`."""
-    moment = datetime.fromtimestamp(event.received_at_us // 1_000_000, UTC)
-    return {
-        "forward": way.forward,
-        "reverse": not way.forward,
-        "inbound": event.direction == "inbound",
-        "outbound": event.direction == "outbound",
-        "internal": event.direction == "internal",
-        "has_link": event.has_link,
-        "has_attachment": event.has_attachment,
-        "authenticated": event.authenticated is True,
-        "unauthenticated": event.authenticated is False,
-        "reply_to_differs": event.reply_to_differs is True,
-        "reply": event.reply,
-        "first_contact": way.first_contact,
-        **{flag: moment.hour // HOURS_A_BIN == i for i, flag in enumerate(HOUR_FLAGS)},
-        **{flag: moment.weekday() == i for i, flag in enumerate(WEEKDAY_FLAGS)},
-    }
-
-
-_HOUR_BIT = FLAGS.index(HOUR_FLAGS[0])
-_WEEKDAY_BIT = FLAGS.index(WEEKDAY_FLAGS[0])
-
-
-def event_bits(event: Event) -> int:
-    """The bits of an event's flags that are the same for every key; the rest comes by `way_bits`."""
-    direction, time_us = event.direction, event.received_at_us
-    return (
-        (4 if direction == "inbound" else 8 if direction == "outbound" else 16)
-        | (32 if event.has_link else 0)
-        | (64 if event.has_attachment else 0)
-        | (128 if event.authenticated is True else 256 if event.authenticated is False else 0)
-        | (512 if event.reply_to_differs is True else 0)
-        | (1024 if event.reply else 0)
-        | 1 << (_HOUR_BIT + hour_bin(time_us))
-        | 1 << (_WEEKDAY_BIT + weekday_bin(time_us))
-    )
-
-
-def way_bits(way: Way) -> int:
-    """The bits of the flags that depend on the key."""
-    return (1 if way.forward else 2) | (2048 if way.first_contact else 0)
-
-
-def flag_mask(where: tuple[str, ...]) -> int:
-    """The bits that must all be set for flags to be true: bit i for name i of `FLAGS`."""
-    return sum(1 << FLAGS.index(flag) for flag in set(where))
 
 
 def aggregate_names(expression: Expression) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mailwarden.compiled import compiled
-from mailwarden.domain.aggregates.definitions import hour_bin, weekday_bin
+from mailwarden.domain.aggregates.fact_specs import hour_bin, weekday_bin
 from mailwarden.domain.aggregates.layout import Layout
 from mailwarden.domain.aggregates.recipes import KINDS, ONE, RINGS, WIDTHS, Recipes
 from mailwarden.domain.aggregates.windows import DAY_US, NOTHING

@@ -11,9 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mailwarden.domain.aggregates.definitions import (
-    FLAGS,
-    MEMBERS,
-    QUANTITIES,
     ActivityView,
     Age,
     Decayed,
@@ -30,8 +27,8 @@ from mailwarden.domain.aggregates.definitions import (
     Total,
     Unusual,
     aggregate_names,
-    flag_mask,
 )
+from mailwarden.domain.aggregates.fact_specs import FLAGS, MEMBERS, QUANTITIES, flag_mask
 from mailwarden.domain.aggregates.recent import MOST_KEPT
 from mailwarden.domain.aggregates.recipes import ONE, RINGS, IndexArray, Ingredients, Kind, Recipes
 from mailwarden.domain.aggregates.windows import LATENESS_US, NOTHING, Window

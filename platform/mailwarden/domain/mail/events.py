@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, fields
+from typing import Literal, NamedTuple, get_args
 
 SCHEMA_VERSION = 2
 
@@ -18,8 +18,7 @@ CATEGORIES = ("CP", "MW", "BE", "VF", "LA", "EA", "CB", "EX", "RC", "SC", "SP")
 
 LABELS = ("ham", "spam", *CATEGORIES)
 
-FACTS = ("sender", "sender_domain", "display_name", "thread", "campaign", "link_domain", "attachment")
-"""Facts of an event that can be keys: one name each, "" where the message has none."""
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class Way(NamedTuple):
@@ -87,6 +86,10 @@ class Event:
     labelled_attack: int = 0
     labelled_good: int = 0
     schema_version: int = SCHEMA_VERSION
+
+
+TUPLES = tuple(field.name for field in fields(Event) if str(field.type).startswith("tuple["))
+"""Fields of an event that hold several values, which JSON and Arrow know as lists only."""
 
 
 def message_identity(

@@ -8,20 +8,15 @@ from feast import Entity, FeatureView, Field, ValueType
 from feast.types import FeastType, Float64, Int64, String
 
 from mailwarden.domain.aggregates.definitions import ActivityView, Feature
+from mailwarden.domain.aggregates.fact_specs import NAME_FACTS
 from mailwarden.domain.mail.content import ContentFeature, ContentView
 from mailwarden.errors import ContractError
 from mailwarden.stores.feast.source import ContentDefinition, ViewSource
 
 _DESCRIPTIONS = {
     "tenant": "the organisation whose mail it is; every view is keyed by it first",
-    "sender": "normalised address of the sender",
-    "sender_domain": "registrable domain of the sender",
+    **{fact.name: fact.words for fact in NAME_FACTS if fact.key},
     "recipient": "normalised address of one recipient",
-    "display_name": "the sender's display name, folded for comparison",
-    "thread": "digest of the Message-ID that a thread began with",
-    "campaign": "digest of the newest text without what senders vary",
-    "link_domain": "registrable domain that a message's links lead to first",
-    "attachment": "SHA-256 of a message's largest attachment",
     "message": "one message as it arrived",
 }
 
@@ -34,7 +29,7 @@ ENTITIES: tuple[Entity, ...] = tuple(
     )
     for name, description in _DESCRIPTIONS.items()
 )
-"""The tenant, `events.FACTS`, the recipient and the message: one join key each, all strings."""
+"""The tenant, `fact_specs.FACTS`, the recipient and the message: one join key each, all strings."""
 
 _TYPES: dict[str, FeastType] = {"int64": Int64, "float64": Float64, "string": String}
 _BY_NAME = {entity.name: entity for entity in ENTITIES}

@@ -13,7 +13,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
-from mailwarden.domain.mail.events import Event
+from mailwarden.domain.mail.events import TUPLES, Event
 from mailwarden.errors import DataError
 from mailwarden.stores.lake.delta import DeltaLog, Filters, Snapshot, bucket_of, day_column, folder_of, rows_of, within
 
@@ -24,12 +24,12 @@ _TYPES: dict[str, pa.DataType] = {
     "bool": pa.bool_(),
     "bool | None": pa.bool_(),
     "tuple[str, ...]": pa.list_(pa.string()),
+    "tuple[int, ...]": pa.list_(pa.int64()),
     "Kind": pa.string(),
     "Direction": pa.string(),
 }
 _TIMES = {"received_at_us": "received_at", "known_at_us": "known_at"}
 _FIELDS = tuple(field.name for field in fields(Event))
-_TUPLES = tuple(field.name for field in fields(Event) if field.type == "tuple[str, ...]")
 EVENT_SCHEMA: pa.Schema = pa.schema(
     [
         pa.field(_TIMES.get(field.name, field.name), _TIME if field.name in _TIMES else _TYPES[str(field.type)])
@@ -257,7 +257,7 @@ def table_to_events(rows: pa.Table) -> list[Event]:
         default = _DEFAULTS[name]
         if column.null_count and default is not None:
             values = [default if value is None else value for value in values]
-        columns.append([tuple(value) for value in values] if name in _TUPLES else values)
+        columns.append([tuple(value) for value in values] if name in TUPLES else values)
     return [Event(*row) for row in zip(*columns, strict=True)]
 
 

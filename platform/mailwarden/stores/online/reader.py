@@ -11,12 +11,13 @@ import structlog
 from numpy.typing import NDArray
 
 from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.aggregates.fact_specs import FACTS
 from mailwarden.domain.aggregates.finalise import finalise_joined
 from mailwarden.domain.aggregates.layout import layout_of
 from mailwarden.domain.aggregates.online.reads import NEVER, Asked, JoinedStates
 from mailwarden.domain.aggregates.recent import own_set
 from mailwarden.domain.aggregates.recipes import Recipes
-from mailwarden.domain.mail.events import FACTS, Event, members_of
+from mailwarden.domain.mail.events import Event, members_of
 from mailwarden.errors import ContractError
 from mailwarden.stores.online.client import Client, exchange, pack, round_trip, translated
 from mailwarden.stores.online.generations import VERSION

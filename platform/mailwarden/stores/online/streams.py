@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 import orjson
 
 from mailwarden.domain.aggregates.definitions import ActivityView
-from mailwarden.domain.mail.events import Event, keys_of
+from mailwarden.domain.mail.events import TUPLES, Event, keys_of
 from mailwarden.errors import StoreError
 from mailwarden.stores.online.client import Client, round_trip, translated
 from mailwarden.stores.online.keys import KeyTemplate, lease_key, marks_key, partition_of, stream_key
@@ -101,8 +101,6 @@ return 1
 """
 """Script: writes a mark under the lease. KEYS: marks, lease. ARGV: token, field, value."""
 
-_TUPLES = tuple(field.name for field in fields(Event) if field.type == "tuple[str, ...]")
-
 _FIELDS = tuple(field.name for field in fields(Event))
 
 _FILLED_FIELD = b"filled "
@@ -175,7 +173,7 @@ def decode_event(payload: bytes) -> Event:
         facts = orjson.loads(payload)
         # Entries outlive the process that wrote them: a fact that it lacked has its default, one we lack is left out.
         known = {name: facts[name] for name in _FIELDS if name in facts}
-        known |= {name: tuple(known[name]) for name in _TUPLES if name in known}
+        known |= {name: tuple(known[name]) for name in TUPLES if name in known}
         return Event(**known)
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as exc:
         raise StoreError(

@@ -11,9 +11,10 @@ from mailwarden.domain.aggregates.layout import Layout
 from mailwarden.domain.aggregates.offline.fold_rows import FoldRows
 from mailwarden.domain.aggregates.offline.names import Names
 from mailwarden.domain.aggregates.windows import NOTHING
+from mailwarden.domain.mail.events import Kind
 from mailwarden.stores.spark.fold_rows import (
     FLAGS_COLUMN,
-    MESSAGE_BIT,
+    KIND_BITS,
     SEQ,
     TIME,
     key_columns,
@@ -68,9 +69,9 @@ class _Facts:
     def __init__(self, layout: Layout, batch: pa.RecordBatch, request: NDArray[np.bool_]) -> None:
         self._layout, self._batch, self._request = layout, batch, request
         self._flags = batch.column(FLAGS_COLUMN).to_numpy()
-        message = (self._flags & MESSAGE_BIT) != 0
-        self._of_kind = {"message": message, "label": ~message & ~request}
-        self._counting: dict[tuple[str, int], NDArray[np.bool_]] = {}
+        # A request has no flags, so that it is of no kind.
+        self._of_kind = {kind: (self._flags & bit) != 0 for kind, bit in KIND_BITS.items()}
+        self._counting: dict[tuple[Kind, int], NDArray[np.bool_]] = {}
         self._names: dict[str, Names] = {}
 
     def fold_rows(self, key: NDArray[np.int64]) -> FoldRows:
@@ -104,7 +105,7 @@ class _Facts:
             tuple(self._named(of, self._counts(mask) | self._request) for _, of, mask in layout.recent_rules),
         )
 
-    def _counts(self, mask: int, on: str = "message") -> NDArray[np.bool_]:
+    def _counts(self, mask: int, on: Kind = "message") -> NDArray[np.bool_]:
         found = self._counting.get((on, mask))
         if found is None:
             found = self._counting[on, mask] = ((self._flags & mask) == mask) & self._of_kind[on]

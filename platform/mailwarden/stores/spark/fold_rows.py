@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
+from pyspark.sql.pandas.types import from_arrow_schema
 
 from mailwarden.domain.aggregates.definitions import (
-    FLAGS,
-    HOUR_FLAGS,
-    HOURS_A_BIN,
-    WEEKDAY_FLAGS,
     ActivityView,
     Distinct,
     Extreme,
@@ -21,44 +18,17 @@ from mailwarden.domain.aggregates.definitions import (
     Peak,
     Recent,
 )
-from mailwarden.domain.aggregates.windows import DAY_US, HOUR_US
+from mailwarden.domain.aggregates.fact_specs import FLAGS
+from mailwarden.domain.mail.events import KINDS, Kind
+from mailwarden.stores.lake.delta import PARTITIONS
+from mailwarden.stores.lake.event_log import EVENT_SCHEMA
+from mailwarden.stores.spark.fact_columns import flag_column, names_value, quantity_value
 
 TENANT, SEQ, TIME = "tenant", "seq", "time_us"
 _HASH = "_hash"
 
-EVENT_COLUMNS = T.StructType(
-    [
-        T.StructField("tenant", T.StringType()),
-        T.StructField("seq", T.LongType()),
-        T.StructField("kind", T.StringType()),
-        T.StructField("received_at", T.TimestampType()),
-        T.StructField("known_at", T.TimestampType()),
-        T.StructField("direction", T.StringType()),
-        T.StructField("sender", T.StringType()),
-        T.StructField("sender_domain", T.StringType()),
-        T.StructField("recipients", T.ArrayType(T.StringType())),
-        T.StructField("recipient_domains", T.ArrayType(T.StringType())),
-        T.StructField("size_bytes", T.LongType()),
-        T.StructField("url_count", T.LongType()),
-        T.StructField("attachment_count", T.LongType()),
-        T.StructField("has_link", T.BooleanType()),
-        T.StructField("has_attachment", T.BooleanType()),
-        T.StructField("authenticated", T.BooleanType()),
-        T.StructField("reply_to_differs", T.BooleanType()),
-        T.StructField("display_name", T.StringType()),
-        T.StructField("thread", T.StringType()),
-        T.StructField("campaign", T.StringType()),
-        T.StructField("link_domain", T.StringType()),
-        T.StructField("attachment", T.StringType()),
-        T.StructField("structure", T.StringType()),
-        T.StructField("reply", T.BooleanType()),
-        T.StructField("new_recipients", T.ArrayType(T.StringType())),
-        T.StructField("labelled_bad", T.LongType()),
-        T.StructField("labelled_attack", T.LongType()),
-        T.StructField("labelled_good", T.LongType()),
-    ]
-)
-"""What fold rows are made of, out of the event log's columns."""
+EVENT_COLUMNS = T.StructType([field for field in from_arrow_schema(EVENT_SCHEMA) if field.name not in PARTITIONS])
+"""The event log's columns, without those that only place a row in its files."""
 
 
 def read_events(spark: SparkSession, files: tuple[str, ...]) -> DataFrame:
@@ -69,19 +39,19 @@ def read_events(spark: SparkSession, files: tuple[str, ...]) -> DataFrame:
 
 
 FLAGS_COLUMN = "flags"
-"""Column of a fold row: its flags as bits (int64, as `views.flag_mask`), and `MESSAGE_BIT`."""
+"""Column of a fold row: its flags as bits (int64, as `fact_specs.flag_mask`), and one of `KIND_BITS`."""
 
-MESSAGE_BIT = 1 << len(FLAGS)
-"""Set where a fold row is of a message."""
+KIND_BITS: Mapping[Kind, int] = {kind: 1 << len(FLAGS) + place for place, kind in enumerate(KINDS)}
+"""Set where a fold row is of an event of the kind."""
 
 
 def quantity_column(name: str) -> str:
-    """Name of the column that holds a quantity of `views.QUANTITIES`."""
+    """Name of the column that holds a quantity of `fact_specs.QUANTITIES`."""
     return f"q_{name}"
 
 
 def names_column(fact: str) -> str:
-    """Name of the column that lists the names in a fact of `views.MEMBERS`; null and empty ones are nobody's."""
+    """Name of the column that lists the names in a fact of `fact_specs.MEMBERS`; null and empty ones are nobody's."""
     return f"n_{fact}"
 
 
@@ -170,69 +140,26 @@ def _emitted(events: DataFrame, view: ActivityView) -> list[_Emitted]:
     return [(both, (first, second), forward, is_new)]
 
 
-def _flags(forward: Column, first_contact: Column) -> dict[str, Column]:
-    direction, authenticated = F.col("direction"), F.col("authenticated")
-    # Integers from end to end, as in the domain: no session zone has a say in the hour, and no rounding.
-    time_us, day = "unix_micros(received_at)", f"pmod(unix_micros(received_at), {DAY_US})"
-    hour = F.expr(f"{day} div {HOURS_A_BIN * HOUR_US}")
-    weekday = F.expr(f"pmod(({time_us} - {day}) div {DAY_US} + 3, 7)")
-    return {
-        "forward": forward,
-        "reverse": ~forward,
-        "inbound": direction == "inbound",
-        "outbound": direction == "outbound",
-        "internal": direction == "internal",
-        "has_link": F.coalesce("has_link", F.lit(False)),
-        "has_attachment": F.coalesce("has_attachment", F.lit(False)),
-        "authenticated": F.coalesce(authenticated, F.lit(False)),
-        "unauthenticated": F.coalesce(~authenticated, F.lit(False)),
-        "reply_to_differs": F.coalesce("reply_to_differs", F.lit(False)),
-        "reply": F.coalesce("reply", F.lit(False)),
-        "first_contact": first_contact,
-        **{flag: hour == i for i, flag in enumerate(HOUR_FLAGS)},
-        **{flag: weekday == i for i, flag in enumerate(WEEKDAY_FLAGS)},
-    }
-
-
-def _quantity(name: str) -> Column:
-    match name:
-        case "recipient_count":
-            found = _size("recipients")
-        case "new_recipient_count":
-            found = _size("new_recipients")
-        case "authentication":
-            passed = F.col("authenticated")
-            found = F.when(passed.isNull(), 0).when(passed, 1).otherwise(-1)
-        case _:
-            found = F.coalesce(F.col(name), F.lit(0))
-    return found.cast("long")
-
-
-def _size(name: str) -> Column:
-    return F.when(F.col(name).isNull(), 0).otherwise(F.size(name))
-
-
 def _bits(view: ActivityView, flags: dict[str, Column]) -> Column:
-    """The flags that the view's aggregates ask for, as bits, and `MESSAGE_BIT`; the others are 0."""
+    """The flags that the view's aggregates ask for, as bits, and the kind's; the others are 0."""
     aggregates: tuple[Measure | Peak | Extreme | Distinct | Recent, ...] = (
         *view.measures, *view.peaks, *view.extremes, *view.distincts, *view.recents
     )  # fmt: skip
     wanted = {flag for aggregate in aggregates for flag in aggregate.where}
     bits = [F.when(flags[flag], F.lit(1 << FLAGS.index(flag))).otherwise(0) for flag in FLAGS if flag in wanted]
-    is_message = F.when(F.col("kind") == "message", F.lit(MESSAGE_BIT)).otherwise(0)
-    return reduce(Column.bitwiseOR, bits, is_message).cast("long")
+    bits += [F.when(F.col("kind") == kind, F.lit(bit)).otherwise(0) for kind, bit in KIND_BITS.items()]
+    return reduce(Column.bitwiseOR, bits).cast("long")
 
 
 def _finish(
     rows: DataFrame, view: ActivityView, keys: tuple[Column, ...], forward: Column, first_contact: Column
 ) -> DataFrame:
-    flags = _flags(forward, first_contact)
+    flags = {name: flag_column(name, forward, first_contact) for name in FLAGS}
     is_message = F.col("kind") == "message"
 
     def names(fact: str, filters: list[tuple[str, ...]]) -> Column:
-        of = F.col(fact) if fact in ("recipients", "recipient_domains") else F.array(fact)
         counts = [reduce(Column.__and__, [flags[name] for name in where], is_message) for where in filters]
-        return F.when(reduce(Column.__or__, counts), of)
+        return F.when(reduce(Column.__or__, counts), names_value(fact))
 
     return rows.select(
         F.col(TENANT),
@@ -240,6 +167,6 @@ def _finish(
         F.col(SEQ),
         F.unix_micros("received_at").alias(TIME),
         _bits(view, flags).alias(FLAGS_COLUMN),
-        *[_quantity(name).alias(quantity_column(name)) for name in _quantities(view)],
+        *[quantity_value(name).alias(quantity_column(name)) for name in _quantities(view)],
         *[names(fact, filters).alias(names_column(fact)) for fact, filters in _named(view).items()],
     )

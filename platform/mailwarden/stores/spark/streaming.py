@@ -17,12 +17,11 @@ import structlog
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
-from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.streaming import StreamingQuery
 
 from mailwarden.domain.mail.events import Event
 from mailwarden.errors import StoreError
-from mailwarden.stores.lake.event_log import EVENT_SCHEMA, EventLog, table_to_events
+from mailwarden.stores.lake.event_log import EventLog, table_to_events
 from mailwarden.stores.online.catch_up import REPAIR_LIMIT, CatchUp, Joining
 from mailwarden.stores.online.client import open_client
 from mailwarden.stores.online.generations import Catalog
@@ -31,6 +30,7 @@ from mailwarden.stores.online.streams import Routes, Streams
 from mailwarden.stores.online.watermark import Watermark
 from mailwarden.stores.online.writer import OnlineWriter
 from mailwarden.stores.spark.failures import translated
+from mailwarden.stores.spark.fold_rows import EVENT_COLUMNS
 from mailwarden.stores.spark.load import RedisSink, newest_events
 
 EVENTS_A_FOLD = 1_000
@@ -41,13 +41,9 @@ _ROUTED = T.StructField(_PARTITION, T.IntegerType(), False)
 
 log = structlog.get_logger(__name__)
 
-_OUTSIDE = ("day", "bucket")
-EVENT_ROWS = T.StructType([field for field in from_arrow_schema(EVENT_SCHEMA) if field.name not in _OUTSIDE])
-"""The event log's columns, without those that only place a row in its files."""
-
 _TIMES = {"received_at": "received_at_us", "known_at": "known_at_us"}
 _JSON = T.StructType(
-    [T.StructField(_TIMES[field.name], T.LongType()) if field.name in _TIMES else field for field in EVENT_ROWS]
+    [T.StructField(_TIMES[field.name], T.LongType()) if field.name in _TIMES else field for field in EVENT_COLUMNS]
 )
 
 
@@ -56,7 +52,7 @@ def parquet_events(spark: SparkSession, folder: Path, *, files_a_batch: int = 16
 
     Files must be added whole (written elsewhere, then moved in).
     """
-    return spark.readStream.schema(EVENT_ROWS).option("maxFilesPerTrigger", files_a_batch).parquet(str(folder))
+    return spark.readStream.schema(EVENT_COLUMNS).option("maxFilesPerTrigger", files_a_batch).parquet(str(folder))
 
 
 def kafka_events(spark: SparkSession, servers: str, topic: str, options: Mapping[str, str] | None = None) -> DataFrame:
@@ -83,7 +79,7 @@ def json_events(rows: DataFrame) -> DataFrame:
     return event.select(
         *[
             F.timestamp_micros(_TIMES[field.name]).alias(field.name) if field.name in _TIMES else F.col(field.name)
-            for field in EVENT_ROWS
+            for field in EVENT_COLUMNS
         ]
     )
 
@@ -116,7 +112,7 @@ class OnlineFold:
         return trigger.start()
 
     def fold(self, batch: DataFrame, batch_id: int) -> None:
-        """Fold one batch, whose rows are `EVENT_ROWS` in any order, then move the tenants' marks."""
+        """Fold one batch, whose rows are `EVENT_COLUMNS` in any order, then move the tenants' marks."""
         batch = batch.persist()
         try:
             with translated(f"folding batch {batch_id} of a stream"):
@@ -138,7 +134,7 @@ class OnlineFold:
                 folded = _everywhere(online.generations.marks.folded_everywhere())
                 rows = self._whole(batch, newest, folded)
                 done = (
-                    rows.mapInArrow(_routed(self.sink), T.StructType([*EVENT_ROWS, _ROUTED]))
+                    rows.mapInArrow(_routed(self.sink), T.StructType([*EVENT_COLUMNS, _ROUTED]))
                     .repartition(self.sink.partitions, _PARTITION)
                     .sortWithinPartitions(_PARTITION, "tenant", "seq")
                     .mapInArrow(_folded(self.sink, catalog), "keys long, repeated long")
@@ -188,9 +184,9 @@ class OnlineFold:
             return batch
         log.warning("a batch does not go on from what is folded; the event log fills in", tenants=len(missing))
         between = batch.sparkSession.createDataFrame(missing, "tenant string, _from long, _to long")
-        logged = batch.sparkSession.read.schema(EVENT_ROWS).parquet(*files)
+        logged = batch.sparkSession.read.schema(EVENT_COLUMNS).parquet(*files)
         filled = logged.join(F.broadcast(between), "tenant").where("seq > _from and seq <= _to")
-        return batch.unionByName(filled.select(*EVENT_ROWS.names)).dropDuplicates(["tenant", "seq"])
+        return batch.unionByName(filled.select(*EVENT_COLUMNS.names)).dropDuplicates(["tenant", "seq"])
 
 
 def _everywhere(marks: list[dict[str, Watermark]]) -> dict[str, int]:

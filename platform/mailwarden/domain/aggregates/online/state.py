@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mailwarden.domain.aggregates.definitions import event_bits, quantity_of, way_bits
+from mailwarden.domain.aggregates.fact_specs import event_bits, quantity_of, way_bits
 from mailwarden.domain.aggregates.finalise import NO_TIME
 from mailwarden.domain.aggregates.layout import Layout
 from mailwarden.domain.aggregates.online.packed_reads import HEADER
