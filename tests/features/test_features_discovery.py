@@ -76,7 +76,7 @@ def test_tells_the_type_of_a_feature_and_the_nearest_name_of_none() -> None:
     repository = discover()
     assert repository.dtype("sender_activity:messages_30d") == "int64"
     assert repository.dtype("sender_activity:days_known") == "float64"
-    assert repository.dtype("message_content:subject") == "string"
+    assert repository.dtype("content_text:subject") == "string"
     assert repository.by_name("relationship").name == "relationship"
     with pytest.raises(NotFound, match="'sender_activity:messages_30d'"):
         repository.dtype("sender_activity:message_30d")

@@ -41,7 +41,7 @@ CONTENT = ContentView(
 class Watching:
     """A detector whose score is a column's, 0 for null; it remembers what it was shown."""
 
-    features = ("sender_activity:received_30d", "relationship:known", "message_content:subject")
+    features = ("sender_activity:received_30d", "relationship:known", "content_text:subject")
 
     def __init__(self, column: str = "relationship:received_30d", bias: float = 0.0) -> None:
         self.column, self.bias = column, bias
@@ -95,7 +95,7 @@ def test_every_recipients_history_reaches_the_detectors(filled: Client, activity
     scored = scorer(filled, activity_views, detector).score(message, event, TenantPolicy())
     shown = detector.shown
     assert shown is not None and shown.n == 2
-    assert shown.text("message_content:subject") == ["hello", "hello"]
+    assert shown.text("content_text:subject") == ["hello", "hello"]
     assert shown.columns["message_content:urls"].tolist() == [1.0, 1.0]
     assert np.isnan(shown.columns["message_content:ratio"]).all()
     for view in activity_views:

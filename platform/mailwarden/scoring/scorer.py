@@ -24,7 +24,6 @@ from mailwarden.stores.accepted import LoggedContent, LoggedRow
 from mailwarden.stores.online.reader import OnlineReader, ReadRequest, VectorSet
 from mailwarden.stores.online.watermark import Watermark
 
-
 log = structlog.get_logger(__name__)
 
 
@@ -41,8 +40,8 @@ class Champions(Protocol):
 class Scored:
     """A decision with the vectors behind it.
 
-    rows: one a recipient, as logged for skew; content: what is logged once for all of them. watermark: how far the tenant's features had folded, None where
-    nothing was, or the store could not be read.
+    rows: one a recipient, as logged for skew. content: what is logged once for all of them. watermark: how far the
+    tenant's features had folded, None where nothing was, or the store could not be read.
     """
 
     decision: Decision
@@ -130,8 +129,8 @@ class Scorer:
     def _columns(self, content: ContentValues, vectors: VectorSet) -> Mapping[str, NDArray[Any]]:
         n = len(vectors.recipients)
         columns: dict[str, NDArray[Any]] = {}
-        for view in self._content.views:
-            row = zip(self._content_names[view.name], view.features, content.values[view.name], strict=True)
+        for one in self._content.views:
+            row = zip(self._content_names[one.name], one.features, content.values[one.name], strict=True)
             for name, feature, value in row:
                 if feature.dtype == "string":
                     column = np.empty(n, dtype=object)

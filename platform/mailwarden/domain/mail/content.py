@@ -111,7 +111,7 @@ class ContentSet:
             try:
                 found = view.compute(message, self._seen[view.name])
                 values[view.name] = tuple([_KINDS[f.dtype](found[f.name]) for f in view.features])
-                status[view.name] = message.status_of(view.reads)
+                status[view.name] = message.status_of(view.reads) if message.unread else Status.PRESENT
             except Exception as exc:
                 failed(view, exc)
                 values[view.name] = (None,) * len(view.features)
@@ -136,7 +136,7 @@ _INT64 = 2**63
 
 def _whole(value: Any) -> ContentValue:
     if value is None or (type(value) is int and -_INT64 <= value < _INT64):
-        return value  # type: ignore[no-any-return]
+        return value
     raise TypeError(f"{type(value).__name__} that is no int64")
 
 
