@@ -12,9 +12,10 @@ from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.mail.content import ContentFeature, ContentValue, ContentView, lists_for
 from mailwarden.domain.mail.events import FACTS
 from mailwarden.domain.mail.lists import NO_LISTS, Lists
-from mailwarden.domain.mail.message import Aspect, Authentication, Mailbox, Message
+from mailwarden.domain.mail.message import Aspect, Message
 from mailwarden.testing.check_activity import check_activity
 from mailwarden.testing.check_leaks import check_elsewhere, check_labels
+from mailwarden.testing.messages import empty_message
 from mailwarden.testing.problem import Problem
 
 __all__ = ["Problem", "check_names", "check_view", "empty_message"]
@@ -75,42 +76,6 @@ def check_names(views: Sequence[ActivityView | ContentView], services: Iterable[
                 words = "the name is that of a key or of a column beside the features; rename it"
                 problems.append(Problem(view.name, feature.name, words))
     return list(dict.fromkeys(problems))
-
-
-def empty_message() -> Message:
-    """A message with no header, no body, no time and no address: the least that a parser can make of any bytes."""
-    return Message(
-        headers=(),
-        sender=Mailbox("", "", ""),
-        to=(),
-        cc=(),
-        reply_to=(),
-        return_path=None,
-        recipients=(),
-        received_at_us=None,
-        time_source="none",
-        date_us=None,
-        message_id_header="",
-        in_reply_to=(),
-        references=(),
-        subject="",
-        new_text="",
-        quoted_text="",
-        html=False,
-        html_chars=0,
-        text_chars=0,
-        hidden_chars=0,
-        charsets=(),
-        part_types=(),
-        urls=(),
-        attachments=(),
-        hops=(),
-        authentication=Authentication(),
-        nested=(),
-        defects=(),
-        content_sha256="",
-        size=0,
-    )
 
 
 def _check_words(view: ActivityView | ContentView) -> Iterator[Problem]:
