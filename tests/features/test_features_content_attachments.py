@@ -14,12 +14,12 @@ from mailwarden_features.content_attachments.view import VIEW
 LISTS = load_lists()
 
 
-def facts(message: Message) -> Mapping[str, ContentValue]:
+def computed(message: Message) -> Mapping[str, ContentValue]:
     return VIEW.compute(message, LISTS)
 
 
 def value(name: str, **changes: Any) -> ContentValue:
-    return facts(message_of(**changes))[name]
+    return computed(message_of(**changes))[name]
 
 
 def attachment(filename: str, content_type: str, size: int = 100) -> Attachment:
@@ -33,7 +33,7 @@ def attachment(filename: str, content_type: str, size: int = 100) -> Attachment:
 def test_of_nothing_what_cannot_be_computed_is_null_and_what_was_looked_for_is_0(
     name: str, expected: ContentValue
 ) -> None:
-    assert facts(empty_message())[name] == expected
+    assert computed(empty_message())[name] == expected
 
 
 @pytest.mark.parametrize(

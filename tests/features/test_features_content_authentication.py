@@ -14,12 +14,12 @@ from mailwarden_features.content_authentication.view import VIEW
 LISTS = load_lists()
 
 
-def facts(message: Message) -> Mapping[str, ContentValue]:
+def computed(message: Message) -> Mapping[str, ContentValue]:
     return VIEW.compute(message, LISTS)
 
 
 def value(name: str, **changes: Any) -> ContentValue:
-    return facts(message_of(**changes))[name]
+    return computed(message_of(**changes))[name]
 
 
 @pytest.mark.parametrize(
@@ -29,12 +29,12 @@ def value(name: str, **changes: Any) -> ContentValue:
 def test_of_nothing_what_cannot_be_computed_is_null_and_what_was_looked_for_is_0(
     name: str, expected: ContentValue
 ) -> None:
-    assert facts(empty_message())[name] == expected
+    assert computed(empty_message())[name] == expected
 
 
 def test_authentication_keeps_none_error_and_silence_apart() -> None:
     for verdict, numbers in (("pass", (1, 0)), ("fail", (0, 1)), ("none", (0, 0)), ("temperror", (0, 0))):
-        facts = facts(message_of(authentication=Authentication(dmarc=verdict, dkim_aligned=False)))
+        facts = computed(message_of(authentication=Authentication(dmarc=verdict, dkim_aligned=False)))
         assert (facts["dmarc"], facts["dmarc_pass"], facts["dmarc_fail"]) == (verdict, *numbers)
         assert facts["dkim_aligned"] == 0
         assert (facts["spf"], facts["spf_pass"], facts["spf_fail"]) == (None, None, None)

@@ -15,12 +15,12 @@ from mailwarden_features.content_headers.view import VIEW
 LISTS = load_lists()
 
 
-def facts(message: Message) -> Mapping[str, ContentValue]:
+def computed(message: Message) -> Mapping[str, ContentValue]:
     return VIEW.compute(message, LISTS)
 
 
 def value(name: str, **changes: Any) -> ContentValue:
-    return facts(message_of(**changes))[name]
+    return computed(message_of(**changes))[name]
 
 
 RECEIVED_US = 1_709_640_000_000_000  # 2024-03-05 12:00 UTC
@@ -40,13 +40,13 @@ RECEIVED_US = 1_709_640_000_000_000  # 2024-03-05 12:00 UTC
 def test_of_nothing_what_cannot_be_computed_is_null_and_what_was_looked_for_is_0(
     name: str, expected: ContentValue
 ) -> None:
-    assert facts(empty_message())[name] == expected
+    assert computed(empty_message())[name] == expected
 
 
 def test_times_and_hops() -> None:
     hops = (Hop("mx.parts.example", "", "", "", RECEIVED_US), Hop("pc", "", "", "", RECEIVED_US - 2 * HOUR_US))
     times = {"received_at_us": RECEIVED_US, "date_us": RECEIVED_US + HOUR_US, "time_source": "received"}
-    facts = facts(message_of(hops=hops, **times))
+    facts = computed(message_of(hops=hops, **times))
     assert (facts["hop_count"], facts["hop_span_hours"], facts["date_skew_hours"]) == (2, 2.0, 1.0)
     assert (facts["hop_order_broken"], facts["helo_unqualified"]) == (0, 0)
     assert value("hop_order_broken", hops=hops[::-1]) == 1

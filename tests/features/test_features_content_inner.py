@@ -15,12 +15,12 @@ from mailwarden_features.content_inner.view import VIEW
 LISTS = load_lists()
 
 
-def facts(message: Message) -> Mapping[str, ContentValue]:
+def computed(message: Message) -> Mapping[str, ContentValue]:
     return VIEW.compute(message, LISTS)
 
 
 def value(name: str, **changes: Any) -> ContentValue:
-    return facts(message_of(**changes))[name]
+    return computed(message_of(**changes))[name]
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def value(name: str, **changes: Any) -> ContentValue:
 def test_of_nothing_what_cannot_be_computed_is_null_and_what_was_looked_for_is_0(
     name: str, expected: ContentValue
 ) -> None:
-    assert facts(empty_message())[name] == expected
+    assert computed(empty_message())[name] == expected
 
 
 def nested(text: str, links: int, files: int, *inside: Message) -> Message:
@@ -45,7 +45,7 @@ def nested(text: str, links: int, files: int, *inside: Message) -> Message:
 
 def test_what_is_inside_counts_however_deep_it_lies_and_the_message_itself_does_not() -> None:
     deepest = nested("deep", 3, 1)
-    found = facts(nested("outer", 7, 5, nested("first", 1, 0, deepest), nested("second", 0, 2)))
+    found = computed(nested("outer", 7, 5, nested("first", 1, 0, deepest), nested("second", 0, 2)))
     assert found["nested_count"] == 2
     assert (found["nested_url_count"], found["nested_attachment_count"]) == (4, 3)
     assert found["nested_text_len"] == len("first") + len("deep") + len("second") + 3 * len("> old")
@@ -53,4 +53,4 @@ def test_what_is_inside_counts_however_deep_it_lies_and_the_message_itself_does_
 
 def test_no_nest_is_read_without_end() -> None:
     flat = message_of(nested=(message_of(new_text="x"),) * 10_000)
-    assert (facts(flat)["nested_count"], facts(flat)["nested_text_len"]) == (10_000, MAX_NESTED)
+    assert (computed(flat)["nested_count"], computed(flat)["nested_text_len"]) == (10_000, MAX_NESTED)

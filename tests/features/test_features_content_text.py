@@ -16,12 +16,12 @@ from mailwarden_features.content_text.view import VIEW
 LISTS = load_lists()
 
 
-def facts(message: Message) -> Mapping[str, ContentValue]:
+def computed(message: Message) -> Mapping[str, ContentValue]:
     return VIEW.compute(message, LISTS)
 
 
 def value(name: str, **changes: Any) -> ContentValue:
-    return facts(message_of(**changes))[name]
+    return computed(message_of(**changes))[name]
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def value(name: str, **changes: Any) -> ContentValue:
 def test_of_nothing_what_cannot_be_computed_is_null_and_what_was_looked_for_is_0(
     name: str, expected: ContentValue
 ) -> None:
-    assert facts(empty_message())[name] == expected
+    assert computed(empty_message())[name] == expected
 
 
 @pytest.mark.parametrize(

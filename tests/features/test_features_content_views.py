@@ -20,7 +20,7 @@ RECEIVED_US = 1_709_640_000_000_000  # 2024-03-05 12:00 UTC
 CONTENT = content_set(discover().content, load_lists())
 
 
-def facts(message: Message) -> Mapping[str, ContentValue]:
+def computed(message: Message) -> Mapping[str, ContentValue]:
     """Every feature of every view by its own name; none may fail."""
 
     def fail(view: ContentView, exc: Exception) -> None:
@@ -47,7 +47,7 @@ def test_a_whole_message_from_its_bytes() -> None:
     mail["Date"] = "Tue, 5 Mar 2024 13:00:00 +0000"
     mail.set_content("Dear customer,\nplease see the new bank details: $ 1,200.\n")
     parsed = parse_message(bytes(mail), Envelope(RECEIVED_US, "ann@parts.example", ("lee@corp.example",)))
-    facts = facts(parsed)
+    facts = computed(parsed)
     wanted = {
         "subject": "RE: URGENT invoice 12!", "subject_is_reply": 1, "subject_digit_count": 2, "fake_thread": 1,
         "generic_greeting": 1, "money_count": 1, "html": 0, "date_skew_hours": 1.0, "message_id_domain_matches": 1,
@@ -62,7 +62,7 @@ def test_a_whole_message_from_its_bytes() -> None:
 def test_never_raises_and_always_answers_the_same(raw: bytes, subject: str, body: str) -> None:
     hostile = b"Subject: " + subject.encode("utf-8", "replace") + b"\n\n" + body.encode("utf-8", "replace") + raw
     for parsed in (parse_message(raw), parse_message(hostile), message_of(subject=subject, new_text=body)):
-        assert facts(parsed) == facts(parsed)
+        assert computed(parsed) == computed(parsed)
 
 
 @pytest.mark.parametrize(
@@ -76,5 +76,5 @@ def test_no_text_makes_it_slow(text: str) -> None:
     body = text[:1700]
     started = time.process_time()
     for part in (text, body):
-        facts(message_of(new_text=part, subject=text[:1000], urls=urls, html=True, recipients=("lee@corp.example",)))
+        computed(message_of(new_text=part, subject=text[:1000], urls=urls, html=True, recipients=("lee@corp.example",)))
     assert time.process_time() - started < 0.25
