@@ -177,7 +177,9 @@ def test_a_materialisation_takes_what_was_foretold(home: Path, redis: RedisServe
 
     def make(view: ActivityView) -> tuple[Cost, ViewReport, float]:
         cost = estimate(log, view, read_rates(settings), project=settings.project, beside=())
-        report = materialize(spark, settings, [view], discover().content, parse, only=[view.name])
+        report = materialize(
+            spark, settings, [view], content_set(discover().content, load_lists()), parse, only=[view.name]
+        )
         keep_rates(settings, report, [view], log)
         found = OnlineWriter(client, settings.project, (view,)).memory(view, sample=10_000)
         assert found is not None and found.keys == report.views[0].rows

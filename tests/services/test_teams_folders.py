@@ -142,7 +142,7 @@ def test_keys_that_cannot_be_are_refused_in_words(keys: tuple[str, ...], words: 
         ("bulk", {"keys": None}, ConfigError, "--keys"),
         ("bulk", {"keys": ("colour",)}, ConfigError, "no key"),
         ("bulk", {"keys": None, "like": "nothing"}, NotFound, "there are .*relationship"),
-        ("bulk", {"keys": None, "like": "message_content"}, ContractError, "content view"),
+        ("bulk", {"keys": ("sender",), "like": "content_links"}, ConfigError, "content view"),
     ],
 )
 def test_what_cannot_be_laid_out_leaves_nothing(

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from mailwarden.domain.detection.decision import Fusion, Thresholds, sigmoid
 from mailwarden.domain.detection.detector import Detector, FeatureTable, Signal
-from mailwarden.domain.mail.content import ContentSet
 from mailwarden.logs import FailureLog
 
 log = structlog.get_logger(__name__)
@@ -48,11 +47,6 @@ class Champion:
     def shares_score(self, name: str) -> bool:
         """Whether all recipients of a message get the same score from this detector."""
         return all(feature.partition(":")[0] in self.content_views for feature in self.detectors[name].features)
-
-    def changed_since(self, content: ContentSet) -> tuple[str, ...]:
-        """Content views whose values are made by another version, code or lists than those that it learned from."""
-        now = {view.name: (view.version, content.fingerprints[view.name]) for view in content.views}
-        return tuple(sorted(name for name, then in self.trained_on.items() if now.get(name) != then))
 
     def score(self, features: FeatureTable) -> Scores:
         """Scores of the rows of ONE message: (n_recipients,) each; content-only detectors run once.

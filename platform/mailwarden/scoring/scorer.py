@@ -117,7 +117,10 @@ class Scorer:
             detectors=scores.detectors,
             models={"bundle": champion.version, **champion.detector_versions},
             degraded=bool(flags),
-            flags=[*flags, *(f"{name} changed since training" for name in champion.changed_since(self._content))],
+            flags=[
+                *flags,
+                *(f"{name} changed since training" for name in self._content.changed_since(champion.trained_on)),
+            ],
         )
         return Scored(
             decision,

@@ -131,11 +131,10 @@ def _in_place(view: ActivityView | ContentView, what: str) -> Change:
         f"refused: its {what} changed and it is still version {view.version}, under which other values are kept. "
         f"Raise `version` to {view.version + 1}"
     )
-    if isinstance(view, ActivityView):
-        words += (
-            f", or undo the change and run `mailwarden features version {view.name}`: "
-            "then both are served until detectors have moved"
-        )
+    words += (
+        f", or undo the change and run `mailwarden features version {view.name}`: "
+        "then both are served until detectors have moved"
+    )
     return Change(view.name, "in place", f"{words}.", view)
 
 

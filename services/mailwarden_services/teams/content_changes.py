@@ -45,6 +45,4 @@ def content_for_training(settings: Settings, content: ContentSet) -> dict[str, l
 
 def changed_since_training(bundle: Bundle, content: ContentSet) -> tuple[str, ...]:
     """Content views that the bundle's detectors learned from and whose values are made otherwise now."""
-    now = {view.name: [view.version, content.fingerprints[view.name]] for view in content.views}
-    learned = bundle.record.get("content", {})
-    return tuple(sorted(name for name, then in learned.items() if now.get(name) != list(then)))
+    return content.changed_since(bundle.record.get("content", {}))

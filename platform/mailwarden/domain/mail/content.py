@@ -103,6 +103,14 @@ class ContentSet:
         found._seen = {view.name: self._seen[view.name] for view in found.views}
         return found
 
+    def changed_since(self, learned: Mapping[str, Sequence[int]]) -> tuple[str, ...]:
+        """Views that are gone, or made by another version, code or lists, since a model learned from them.
+
+        learned: by view, the version and fingerprint that its training set had.
+        """
+        now = {view.name: (view.version, self.fingerprints[view.name]) for view in self.views}
+        return tuple(sorted(name for name, then in learned.items() if now.get(name) != tuple(then)))
+
     def values_of(self, message: Message, failed: Failed) -> ContentValues:
         """The values of every view: the one way to them, for scoring, Spark and skew alike; raises nothing."""
         values: dict[str, tuple[ContentValue, ...]] = {}
