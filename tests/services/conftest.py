@@ -22,6 +22,7 @@ from pydantic import SecretStr
 from mailwarden.domain.aggregates.layout import layout_of
 from mailwarden.domain.aggregates.online.state import EntityState
 from mailwarden.domain.detection.detector import FeatureTable
+from mailwarden.domain.mail.content import ContentView
 from mailwarden.domain.mail.events import Event, keys_of
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.ingest.parse import parse_message
@@ -29,7 +30,9 @@ from mailwarden.settings import Settings
 from mailwarden.simulation.company import company
 from mailwarden.simulation.draft import SimulatedMessage
 from mailwarden.simulation.simulate import simulate
+from mailwarden.stores.content_code import content_set
 from mailwarden.stores.lake.event_log import table_to_events
+from mailwarden.stores.lists import load_lists
 from mailwarden.stores.online.client import open_client
 from mailwarden.stores.online.keys import KeyTemplate, state_field
 from mailwarden.stores.online.server import RedisServer

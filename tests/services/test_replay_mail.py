@@ -8,6 +8,8 @@ from typing import Any, cast
 
 import pytest
 
+from mailwarden.domain.mail.content import ContentView
+from mailwarden.domain.mail.lists import NO_LISTS
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import DataError, StoreError
 from mailwarden.ingest.index import LabelIndex

@@ -18,7 +18,9 @@ from mailwarden.domain.mail.events import Event, keys_of
 from mailwarden.materialize.job import MaterializeReport, ViewReport, materialize
 from mailwarden.materialize.states import How
 from mailwarden.settings import Settings
+from mailwarden.stores.content_code import content_set
 from mailwarden.stores.lake.event_log import EventLog
+from mailwarden.stores.lists import load_lists
 from mailwarden.stores.online.client import Client, open_client
 from mailwarden.stores.online.server import RedisServer
 from mailwarden.stores.online.writer import LoadReport, OnlineWriter

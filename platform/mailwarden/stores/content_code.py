@@ -42,8 +42,7 @@ def fingerprint_of(view: ContentView, lists: Lists) -> int:
     _add(digest, unicodedata.unidata_version)
     modules, packages = _closure((getattr(view.compute, "__module__", "") or "", PARSER))
     for name in modules:
-        # By its place, so that the same code under another view's name is the same code.
-        _add(digest, _within(name, view.name), _digest_of(name))
+        _add(digest, name, _digest_of(name))
     for package in packages:
         _add(digest, package, _version_of(package))
     return int.from_bytes(digest.digest(), "little")
@@ -51,10 +50,6 @@ def fingerprint_of(view: ContentView, lists: Lists) -> int:
 
 def _add(digest: hashlib.blake2b, *parts: object) -> None:
     digest.update(repr(parts).encode())
-
-
-def _within(module: str, view: str) -> str:
-    return module.replace(f".{view}.", "..")
 
 
 @lru_cache(maxsize=256)
