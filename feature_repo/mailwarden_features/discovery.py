@@ -25,18 +25,18 @@ _PACKAGE = "mailwarden_features"
 class FeatureRepository:
     """Every view that was found.
 
-    activity: behavioural views, in order of name. content: the one view computed from a message alone.
+    activity: behavioural views, in order of name. content: those computed from a message alone, in order of name.
     feature_views: Feast's object of each view, by name.
     """
 
     activity: tuple[ActivityView, ...]
-    content: ContentView
+    content: tuple[ContentView, ...]
     feature_views: Mapping[str, Any]
 
     @property
     def views(self) -> tuple[ActivityView | ContentView, ...]:
-        """All views, the content view first."""
-        return (self.content, *self.activity)
+        """All views, the content views first."""
+        return (*self.content, *self.activity)
 
     @cached_property
     def _by_full_name(self) -> dict[str, Feature | ContentFeature]:
@@ -84,12 +84,7 @@ def discover(root: Path = FOLDER, package: str = _PACKAGE) -> FeatureRepository:
             content.append(view)
         else:
             activity.append(view)
-    if len(content) != 1:
-        names = ", ".join(view.name for view in content) or "none"
-        raise ContractError(
-            f"{root} must hold one ContentView; it holds: {names}. Put features of a message alone into that one."
-        )
-    return FeatureRepository(tuple(activity), content[0], feature_views)
+    return FeatureRepository(tuple(activity), tuple(content), feature_views)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

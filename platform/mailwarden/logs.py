@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections import Counter
+from typing import Any
 
 import structlog
 
@@ -22,6 +24,40 @@ def configure(level: str = "INFO") -> None:
         logger_factory=_stderr_logger,
         cache_logger_on_first_use=False,
     )
+
+
+class FailureLog:
+    """Counts failures of code that teams own, and logs the 1st, 2nd, 4th, 8th, ... of each: no disk is filled by one
+    that fails on every message.
+
+    logger: of the module that calls the code. words: what is said of a failure. kind: what the code is ("detector").
+    """
+
+    def __init__(self, logger: Any, words: str, kind: str) -> None:
+        self._logger, self._words, self._kind = logger, words, kind
+        self.times: Counter[str] = Counter()
+
+    def add(self, name: str, exc: Exception | None, *, without: str = "", **more: str) -> None:
+        """Count a failure of `name`. exc: None where nothing was raised; `without` says then what was amiss."""
+        self.times[name] += 1
+        times = self.times[name]
+        if times & (times - 1) == 0:
+            # The exception's words may quote mail, so that only its kind and place are told.
+            self._logger.error(
+                self._words,
+                **{self._kind: name},
+                **more,
+                error=without if exc is None else type(exc).__name__,
+                at=None if exc is None else _place(exc),
+                times=times,
+            )
+
+
+def _place(exc: Exception) -> str:
+    trace = exc.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
 
 
 def _stderr_logger(*_: object) -> structlog.PrintLogger:

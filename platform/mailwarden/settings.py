@@ -57,6 +57,11 @@ class Settings(BaseSettings):
         return self.root / "lake" / "vectors"
 
     @property
+    def texts_path(self) -> Path:
+        """Delta table of texts that features saw."""
+        return self.root / "lake" / "texts"
+
+    @property
     def offline_path(self) -> Path:
         """Offline Parquet of feature views."""
         return self.root / "offline"

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.detection.detector import Detector
-from mailwarden.domain.mail.content import ContentView
+from mailwarden.domain.mail.content import ContentSet
 from mailwarden.domain.mail.message import Envelope, Message
 from mailwarden.errors import ConfigError, MailwardenError, NotFound
 from mailwarden.ingest.parse import parse_message
@@ -24,9 +24,12 @@ from mailwarden.settings import Settings
 from mailwarden.stores.accepted import decode_accepted
 from mailwarden.stores.bundle import Bundle
 from mailwarden.stores.contacts import Contacts
+from mailwarden.stores.content_code import content_set
 from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.lake.raw_mail import RawMail
+from mailwarden.stores.lake.texts import Texts
 from mailwarden.stores.lake.vector_log import VectorLog
+from mailwarden.stores.lists import load_lists
 from mailwarden.stores.online.client import Client, open_client
 from mailwarden.stores.online.partition_writer import PartitionWriters
 from mailwarden.stores.online.reader import OnlineReader
@@ -44,6 +47,7 @@ from mailwarden_services.feature_writer.status import READER_NAME, read_lag
 from mailwarden_services.feature_writer.writer import FeatureWriter
 from mailwarden_services.scoring_api.app import Service
 from mailwarden_services.scoring_api.intake import Intake
+from mailwarden_services.teams.content_changes import changed_since_training
 
 log = structlog.get_logger(__name__)
 
@@ -70,10 +74,10 @@ class Platform:
         """The behavioural views."""
         return self.features.activity
 
-    @property
-    def content(self) -> ContentView:
-        """The content view."""
-        return self.features.content
+    @cached_property
+    def content(self) -> ContentSet:
+        """The content views with their lists, ready to be computed."""
+        return content_set(self.features.content, load_lists())
 
     @cached_property
     def detectors(self) -> dict[str, type[Detector]]:
@@ -127,6 +131,11 @@ class Platform:
         return VectorLog(self.settings.vectors_path)
 
     @cached_property
+    def texts(self) -> Texts:
+        """Texts that features saw."""
+        return Texts(self.settings.texts_path)
+
+    @cached_property
     def redis(self) -> Client:
         """Client of the online store; raises ConfigError where no URL is set."""
         url = self.settings.redis_url.get_secret_value()
@@ -152,9 +161,11 @@ class Platform:
             events=self.events,
             raw=self.raw,
             vectors=self.vectors,
+            texts=self.texts,
             decisions=self.decisions,
             labels=self.labels,
             views=self.activity,
+            content=self.features.content,
         )
         writers = self.partition_writers()
         writer = FeatureWriter(
@@ -190,10 +201,19 @@ class Platform:
             detector_versions=dict(bundle.versions),
             fusion=bundle.fusion,
             thresholds=bundle.thresholds,
-            content_view=self.content.name,
+            content_views=frozenset(view.name for view in self.content.views),
             categoriser=bundle.categoriser,
             withheld=frozenset(bundle.record["options"]["ablate"]),
+            trained_on={name: (int(v), int(f)) for name, (v, f) in bundle.record.get("content", {}).items()},
         )
+
+    def content_changed(self) -> tuple[str, ...]:
+        """Content views that changed since the bundle that serves learned from them; none where none serves."""
+        record = self.registry.champion(BUNDLE)
+        if record is None:
+            return ()
+        bundle = Bundle.from_bytes(self.artefacts.get(record.artefact_uri, record.artefact_sha256))
+        return changed_since_training(bundle, self.content)
 
 
 def parse(raw: bytes, envelope: Envelope, trusted_authserv_ids: frozenset[str]) -> Message:

@@ -18,6 +18,7 @@ from mailwarden.domain.mail.message import Envelope, Message
 from mailwarden.errors import DataError, NotFound
 from mailwarden.materialize.job import MaterializeReport, materialize
 from mailwarden.monitoring.skew import measure_skew, read_vectors
+from mailwarden.monitoring.skew_content import measure_content_skew, read_raw
 from mailwarden.monitoring.skew_history import SkewHistory, run_of
 from mailwarden.monitoring.skew_report import SkewReport
 from mailwarden.stores.bundle import Bundle
@@ -31,6 +32,11 @@ from mailwarden.training.train import TrainingOptions, train
 from mailwarden_features.feature_services import feast_objects
 from mailwarden_services.bootstrap import Platform, parse
 from mailwarden_services.teams.changes import refuse_changed
+from mailwarden_services.teams.content_changes import (
+    changed_since_training,
+    content_for_training,
+    read_by,
+)
 from mailwarden_services.teams.cost import keep_rates
 
 Progress = Callable[[str], None]
@@ -61,13 +67,12 @@ class Loop:
         platform = self.platform
         if not afresh:
             refuse_changed(platform.activity, platform.settings)
-        trusted = {t.name: frozenset(t.trusted_authserv_ids) for t in platform.tenants.list()}
         report = materialize(
             self.spark,
             platform.settings,
             platform.activity,
             platform.content,
-            TenantParser(trusted),
+            self._parser(),
             lambda what, done, total: progress(f"{what} ({done} of {total})"),
             only=only,
             afresh=afresh,
@@ -105,6 +110,8 @@ class Loop:
             if not detectors or name in detectors or (champion is not None and name in champion[1].detectors)
         }
         settings = platform.settings
+        read = platform.content.only(read_by(chosen, platform.content))
+        trained_on = content_for_training(settings, read)
         store = open_feature_store(settings, feast_objects())
         settings.run_path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=settings.run_path, prefix="train-") as folder:
@@ -120,8 +127,10 @@ class Loop:
                 tenant_cutoffs_us=tenants_known_by_us or {},
             )
             found = prepare(store, rows, chosen, Path(folder), progress=progress)
+        # Whoever materialises at the same time must not have changed what the set was read from.
+        content_for_training(settings, read)
         options = TrainingOptions(seed=seed, ablate=tuple(without))
-        trained = train(found.rows, found.features, chosen, options, kept=kept, progress=progress)
+        trained = train(found.rows, found.features, chosen, options, kept=kept, content=trained_on, progress=progress)
         records = register(
             trained,
             platform.registry,
@@ -146,6 +155,7 @@ class Loop:
             "seed": seed,
             "kept": sorted(kept),
             "without_views": list(without),
+            "content": trained_on,
             "thresholds": list(trained.threshold_words),
             "held_out": {name: found.as_json() for name, found in trained.evaluations.items()},
         }
@@ -165,15 +175,22 @@ class Loop:
         log = platform.events.snapshot()
         events = read_events(self.spark, log.files)
         vectors = read_vectors(self.spark, logged)
-        report = measure_skew(events, vectors, platform.activity, platform.settings.run_path, progress)
+        scratch, parser = platform.settings.run_path, self._parser()
+        raw = read_raw(self.spark, platform.raw.snapshot())
+        content = measure_content_skew(raw, vectors, platform.content, parser, scratch, progress)
+        report = measure_skew(events, vectors, platform.activity, scratch, progress).with_content(content)
         run = run_of(report, at_us=time.time_ns() // 1_000, events=log.version, vectors=logged.version)
         skew_history(platform).append(run)
         return report
 
+    def _parser(self) -> TenantParser:
+        return TenantParser({t.name: frozenset(t.trusted_authserv_ids) for t in self.platform.tenants.list()})
+
     def _kept(self, names: Sequence[str], without: Sequence[str]) -> tuple[tuple[int, Bundle] | None, dict[str, bytes]]:
         """Where detectors are named, the champion (version, bundle) and those of its others that stay as they are.
 
-        One that is installed in another version since then does not stay: it is trained with the named ones.
+        One that is installed in another version since then does not stay, nor one that reads a content view which
+        changed: it is trained with the named ones.
         """
         platform = self.platform
         _check_detectors(platform.detectors, names)
@@ -182,10 +199,13 @@ class Loop:
             return None, {}
         bundle = Bundle.from_bytes(platform.artefacts.get(champion.artefact_uri, champion.artefact_sha256))
         versions = {name: kind.version for name, kind in platform.detectors.items()}
+        changed = set(changed_since_training(bundle, platform.content))
         kept = {
             name: content
             for name, content in bundle.detectors.items()
-            if name not in names and versions.get(name) == bundle.versions[name]
+            if name not in names
+            and versions.get(name) == bundle.versions[name]
+            and changed.isdisjoint(read_by({name: platform.detectors[name]}, platform.content))
         }
         withheld = bundle.record["options"]["ablate"]
         if kept and sorted(withheld) != sorted(without):
@@ -209,7 +229,7 @@ def _check_detectors(known: Mapping[str, type[Detector]], names: Sequence[str]) 
 
 
 def _check_views(platform: Platform, names: Sequence[str]) -> None:
-    known = {view.name for view in platform.activity} | {platform.content.name}
+    known = {view.name for view in platform.features.views}
     for name in names:
         if name not in known:
             raise NotFound(f"there is no view {name!r} to leave out; there are {', '.join(sorted(known))}")

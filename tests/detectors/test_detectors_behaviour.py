@@ -12,7 +12,7 @@ from mailwarden.errors import DataError
 from mailwarden_detectors.behaviour.columns import COLUMNS, words_of
 from mailwarden_detectors.behaviour.detector import Behaviour
 
-_SEEN, _LINKS = "sender_activity:messages_all", "message_content:url_count"
+_SEEN, _LINKS = "sender_activity:messages_all", "content_links:url_count"
 
 
 def _rows(n: int, seed: int) -> TrainingSet:
@@ -21,9 +21,9 @@ def _rows(n: int, seed: int) -> TrainingSet:
     columns: dict[str, NDArray[Any]] = {name: np.full(n, np.nan) for name in Behaviour.features}
     columns[_SEEN] = np.where(bad, np.nan, rng.integers(1, 50, n))
     columns[_LINKS] = np.where(bad, rng.integers(2, 9, n), rng.integers(0, 5, n)).astype(float)
-    columns["message_content:size_bytes"] = rng.integers(500, 50_000, n).astype(float)
+    columns["content_attachments:size_bytes"] = rng.integers(500, 50_000, n).astype(float)
     attack = rng.random(n) < 0.5
-    columns["message_content:attachment_count"] = (bad & attack).astype(float)
+    columns["content_attachments:attachment_count"] = (bad & attack).astype(float)
     labels = ["ham" if not b else ("MW" if a else "CP") for b, a in zip(bad, attack, strict=True)]
     return TrainingSet(FeatureTable(columns, n), bad, labels, np.ones(n), np.arange(n, dtype=np.int64))
 
@@ -71,7 +71,7 @@ def test_one_class_is_refused() -> None:
 
 def test_every_column_has_words_of_its_own() -> None:
     assert len({column.name for column in COLUMNS}) == len(COLUMNS) == len({column.words for column in COLUMNS})
-    assert words_of("message_content:html", 1.0) == "There is an HTML body: yes."
-    assert words_of("message_content:size_bytes", 12_345.0) == "Size of the raw message: 12,345."
+    assert words_of("content_attachments:html", 1.0) == "There is an HTML body: yes."
+    assert words_of("content_attachments:size_bytes", 12_345.0) == "Size of the raw message: 12,345."
     assert words_of("sender_activity:bad_rate", 0.25).endswith(": 0.25.")
     assert words_of("sender_activity:bad_rate", math.nan).endswith(": not known.")

@@ -36,13 +36,13 @@ def test_rules_are_well_formed() -> None:
 
 
 def test_a_sender_whose_history_is_unknown_is_not_called_new() -> None:
-    values = {"message_content:credential_terms": 3.0, "message_content:url_count": 1.0}
+    values = {"content_text:credential_terms": 3.0, "content_links:url_count": 1.0}
     detector = HeaderRules()
     assert detector.score(_table(values))[0] == 0.0
     assert detector.score(_table({**values, "sender_activity:history": 0.0}))[0] > 1.0
 
 
 def test_weights_add_up() -> None:
-    values = {"message_content:crypto_wallet": 1.0, "message_content:has_list_id": 1.0}
+    values = {"content_text:crypto_wallet": 1.0, "content_headers:has_list_id": 1.0}
     by_name = {rule.name: rule.weight for rule in RULES}
     assert HeaderRules().score(_table(values))[0] == pytest.approx(by_name["pay_by_wallet"] + by_name["list_mail"])

@@ -52,8 +52,8 @@ def _rows(n: int, seed: int) -> TrainingSet:
         labels.append(label)
     table = FeatureTable(
         {
-            "message_content:subject": np.array(subjects, dtype=object),
-            "message_content:new_text": np.array(texts, dtype=object),
+            "content_text:subject": np.array(subjects, dtype=object),
+            "content_text:new_text": np.array(texts, dtype=object),
         },
         n,
     )
@@ -85,8 +85,8 @@ def test_it_tells_categories_apart(fitted: MessageText) -> None:
 def test_reasons_quote_the_words_that_speak_loudest(fitted: MessageText) -> None:
     table = FeatureTable(
         {
-            "message_content:subject": np.array(["weekly report"], dtype=object),
-            "message_content:new_text": np.array(["thanks for the plan, verify your password now"], dtype=object),
+            "content_text:subject": np.array(["weekly report"], dtype=object),
+            "content_text:new_text": np.array(["thanks for the plan, verify your password now"], dtype=object),
         },
         1,
     )
@@ -139,8 +139,8 @@ def test_words_are_hashed_alike_wherever_they_stand_and_whatever_their_case() ->
 def test_odd_texts_have_a_score(fitted: MessageText, text: str) -> None:
     table = FeatureTable(
         {
-            "message_content:subject": np.array([text], dtype=object),
-            "message_content:new_text": np.array([text], dtype=object),
+            "content_text:subject": np.array([text], dtype=object),
+            "content_text:new_text": np.array([text], dtype=object),
         },
         1,
     )

@@ -25,10 +25,13 @@ from mailwarden.domain.aggregates.definitions import (
 )
 from mailwarden.domain.aggregates.windows import DAY_US, W_7D, W_30D, W_ALL, W_MATURED, Window
 from mailwarden.domain.mail.content import ContentFeature, ContentValue, ContentView
+from mailwarden.domain.mail.lists import NO_LISTS, Lists, lists_of
 from mailwarden.domain.mail.message import Envelope, Message
 from mailwarden.ingest.parse import parse_message
+from mailwarden.stores.lists import load_lists
 from mailwarden.testing.check_leaks import check_folder
-from mailwarden.testing.check_view import check_names, check_view, empty_message
+from mailwarden.testing.check_view import check_names, check_view
+from mailwarden.testing.messages import empty_message
 from mailwarden_detectors import discover as discover_detectors
 from mailwarden_features import discover
 from mailwarden_features.discovery import FOLDER
@@ -70,7 +73,7 @@ REPOSITORY = discover()
 
 @pytest.mark.parametrize("name", [view.name for view in REPOSITORY.views])
 def test_every_view_that_is_there_keeps_its_contract(name: str) -> None:
-    problems = check_view(REPOSITORY.by_name(name), MESSAGES) + check_folder(FOLDER / name)
+    problems = check_view(REPOSITORY.by_name(name), MESSAGES, load_lists()) + check_folder(FOLDER / name)
     assert [str(problem) for problem in problems] == []
 
 
@@ -194,11 +197,11 @@ def test_a_broken_view_is_told_so_in_words(view: ActivityView, words: str) -> No
 
 
 def content(value: ContentValue, dtype: str = "int64", null: str = "not computable: empty") -> ContentView:
-    def compute(message: Message) -> Mapping[str, ContentValue]:
+    def compute(message: Message, lists: Lists) -> Mapping[str, ContentValue]:
         return {"fact": value}
 
     feature = ContentFeature("fact", dtype, "A fact.", "0 or 1", null)  # type: ignore[arg-type]
-    return ContentView("made_up", 1, "team", "Made up.", (feature,), compute)
+    return ContentView("made_up", 1, "team", "Made up.", (feature,), compute, ("headers",), 1.0)
 
 
 def test_a_content_view_that_keeps_its_contract_has_no_problem() -> None:
@@ -217,6 +220,12 @@ def test_a_content_view_that_keeps_its_contract_has_no_problem() -> None:
         (content("\ud800", "string"), "surrogates"),
         (content(None, null="never: always a value"), "never"),
         (content(1, "bool"), "dtype"),
+        (content("x" * 65, "string"), "text=True"),
+        (replace(content(1), reads=()), "says not what it reads"),
+        (replace(content(1), reads=("pictures",)), "'pictures'"),  # type: ignore[arg-type]
+        (replace(content(1), cost_us=0.0), "cost_us"),
+        (replace(content(1), lists=("shorteners",)), "'shorteners', which is not there"),
+        (replace(content(1), features=(replace(content(1).features[0], text=True),)), "marked as text"),
     ],
 )
 def test_a_content_value_of_the_wrong_kind_is_told_so(view: ContentView, words: str) -> None:
@@ -226,23 +235,34 @@ def test_a_content_value_of_the_wrong_kind_is_told_so(view: ContentView, words: 
 def test_a_compute_that_raises_leaves_out_adds_or_changes_its_mind_is_told_so() -> None:
     calls: list[int] = []
 
-    def unsteady(message: Message) -> Mapping[str, ContentValue]:
+    def unsteady(message: Message, lists: Lists) -> Mapping[str, ContentValue]:
         calls.append(1)
         return {"fact": len(calls)}
 
-    def failing(message: Message) -> Mapping[str, ContentValue]:
+    def failing(message: Message, lists: Lists) -> Mapping[str, ContentValue]:
         raise ValueError("no")
 
     view = content(1)
     assert any("deterministic" in str(p) for p in check_view(replace(view, compute=unsteady)))
     assert any("raise" in str(p) for p in check_view(replace(view, compute=failing)))
-    assert any("leaves it out" in str(p) for p in check_view(replace(view, compute=lambda message: {})))
+    assert any("leaves it out" in str(p) for p in check_view(replace(view, compute=lambda message, lists: {})))
     assert any(
         "no feature declares it" in str(p)
-        for p in check_view(replace(view, compute=lambda message: {"fact": 1, "other": 2}))
+        for p in check_view(replace(view, compute=lambda message, lists: {"fact": 1, "other": 2}))
     )
 
 
 def test_the_empty_message_is_what_the_parser_makes_of_no_bytes() -> None:
     parsed = parse_message(b"")
     assert replace(parsed, defects=(), content_sha256="", part_types=(), charsets=()) == empty_message()
+
+
+def test_a_view_sees_no_list_that_it_does_not_name() -> None:
+    def compute(message: Message, lists: Lists) -> Mapping[str, ContentValue]:
+        return {"fact": int(lists.holds("shorteners", "bit.ly"))}
+
+    there = lists_of({"shorteners": ["bit.ly"], "free_mail": ["post.example"]})
+    view = replace(content(1), compute=compute)
+    assert any("name the list in `lists`" in str(p) for p in check_view(view, lists=there))
+    assert check_view(replace(view, lists=("shorteners",)), lists=there) == []
+    assert any("not there" in str(p) for p in check_view(replace(view, lists=("shorteners",)), lists=NO_LISTS))

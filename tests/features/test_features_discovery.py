@@ -11,10 +11,17 @@ import pytest
 import mailwarden_features
 from mailwarden.errors import ContractError, NotFound
 from mailwarden_features import discover
+from mailwarden_services.teams.folders import new_content_view
 
 PACKAGE = Path(mailwarden_features.__file__).parent
 EXPECTED = {
-    "message_content",
+    "content_attachments",
+    "content_authentication",
+    "content_headers",
+    "content_identity",
+    "content_inner",
+    "content_links",
+    "content_text",
     "sender_activity",
     "sender_domain_activity",
     "recipient_activity",
@@ -40,12 +47,12 @@ feature_view = feature_view_of(VIEW)
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A package of one name beside the installed one, with its content view and one activity view."""
+    """A package of one name beside the installed one, with a content view and one activity view."""
     package = "copied_features"
     root = tmp_path / package
     root.mkdir()
     (root / "__init__.py").write_text("")
-    for name in ("message_content", "relationship"):
+    for name in ("content_links", "relationship"):
         shutil.copytree(PACKAGE / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     sys.path.insert(0, str(tmp_path))
     importlib.invalidate_caches()
@@ -67,7 +74,8 @@ def add_view(root: Path, name: str, text: str) -> Path:
 def test_finds_every_view_in_its_folder() -> None:
     repository = discover()
     assert {view.name for view in repository.views} >= EXPECTED
-    assert repository.content.name == "message_content"
+    assert {view.name for view in repository.content} >= {name for name in EXPECTED if name.startswith("content_")}
+    assert [view.name for view in repository.views][: len(repository.content)] == [v.name for v in repository.content]
     assert set(repository.feature_views) == {view.name for view in repository.views}
     assert len(set(repository.feature_names())) == len(repository.feature_names())
 
@@ -76,7 +84,7 @@ def test_tells_the_type_of_a_feature_and_the_nearest_name_of_none() -> None:
     repository = discover()
     assert repository.dtype("sender_activity:messages_30d") == "int64"
     assert repository.dtype("sender_activity:days_known") == "float64"
-    assert repository.dtype("message_content:subject") == "string"
+    assert repository.dtype("content_text:subject") == "string"
     assert repository.by_name("relationship").name == "relationship"
     with pytest.raises(NotFound, match="'sender_activity:messages_30d'"):
         repository.dtype("sender_activity:message_30d")
@@ -123,8 +131,14 @@ def test_a_folder_that_lacks_a_file_is_an_error_and_not_skipped(copy: tuple[Path
         discover(root, package)
 
 
-def test_there_is_one_content_view(copy: tuple[Path, str]) -> None:
+def test_any_team_may_add_a_content_view_and_there_need_be_none(copy: tuple[Path, str]) -> None:
     root, package = copy
-    shutil.rmtree(root / "message_content")
-    with pytest.raises(ContractError, match="one ContentView"):
-        discover(root, package)
+    folder = new_content_view(root, "content_lines", owner="newcomers", package=package)
+    assert folder.name == "content_lines"
+    importlib.invalidate_caches()
+    found = discover(root, package)
+    assert [view.name for view in found.content] == ["content_lines", "content_links"]
+    assert found.feature("content_lines:line_count").unit == "lines"
+    for view in found.content:
+        shutil.rmtree(root / view.name)
+    assert discover(root, package).content == ()

@@ -69,7 +69,7 @@ def test_all_objects_are_handed_over_at_once() -> None:
 
 
 def test_an_unknown_feature_of_any_detector_stops_all() -> None:
-    broken = SimpleNamespace(features=("message_content:nothing_like_it",), description="", owner="")
+    broken = SimpleNamespace(features=("content_text:nothing_like_it",), description="", owner="")
     with pytest.raises(ContractError, match="broken"):
         services_of({"broken": broken}, VIEWS)  # type: ignore[dict-item]
 

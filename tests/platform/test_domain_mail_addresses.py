@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from mailwarden.domain.mail.addresses import (
     address_domain,
-    is_freemail,
     is_ip_literal,
     normalise_address,
     normalise_host,
@@ -77,8 +76,6 @@ def test_the_unicode_and_the_ascii_spelling_are_one_host() -> None:
 def test_parts_and_kinds() -> None:
     assert address_domain("ann@mail.example.com") == "mail.example.com"
     assert address_domain("") == ""
-    assert is_freemail("gmail.com")
-    assert not is_freemail("example.com")
     assert is_ip_literal("192.0.2.1")
     assert is_ip_literal("2001:db8::1")
     assert not is_ip_literal("abc")

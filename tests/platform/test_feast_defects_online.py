@@ -52,8 +52,9 @@ VIEWS = (
     ActivityView("pairs", 1, "tests", "by pair", ("sender", "recipient"), "pairs", MEASURES, (), (), FEATURES),
 )
 CONTENT = ContentView(
-    "words", 1, "tests", "of the text", (ContentFeature("n", "int64", "n", "words", "never"),), lambda message: {"n": 1}
-)
+    "words", 1, "tests", "of the text", (ContentFeature("n", "int64", "n", "words", "never"),),
+    lambda message, lists: {"n": 1}, ("text",), 1.0,
+)  # fmt: skip
 
 Stock = Callable[..., FeatureStore]
 

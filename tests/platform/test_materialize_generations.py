@@ -14,8 +14,9 @@ from pyspark.sql import SparkSession
 from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.aggregates.layout import layout_of
 from mailwarden.domain.aggregates.online.state import EntityState
-from mailwarden.domain.mail.content import ContentView
+from mailwarden.domain.mail.content import ContentSet
 from mailwarden.domain.mail.events import Event
+from mailwarden.domain.mail.lists import NO_LISTS
 from mailwarden.errors import DataError
 from mailwarden.materialize import MaterializeReport, materialize
 from mailwarden.materialize import states as states_module
@@ -40,7 +41,7 @@ class Home:
         self.writer = OnlineWriter(client, settings.project, [self.view], settings.streams)
 
     def materialize(self, *, patience: float = 120.0, **options: Any) -> MaterializeReport:
-        content = ContentView("nothing", 1, "o", "d", (), dict)
+        content = ContentSet((), NO_LISTS, {})
         return materialize(
             self.spark, self.settings, [self.view], content, dict, patience_seconds=patience, **options  # type: ignore[arg-type]
         )  # fmt: skip

@@ -3,7 +3,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,11 @@ from pydantic import SecretStr
 from pyspark.sql import SparkSession
 
 from mailwarden.domain.aggregates.definitions import ActivityView
-from mailwarden.domain.mail.content import ContentFeature, ContentView
+from mailwarden.domain.mail.content import ContentFeature, ContentSet, ContentView
 from mailwarden.domain.mail.events import message_identity
-from mailwarden.errors import ConfigError, ContractError, NotFound, StoreError
+from mailwarden.domain.mail.lists import NO_LISTS
+from mailwarden.domain.mail.message import Message
+from mailwarden.errors import ConfigError, NotFound, StoreError
 from mailwarden.materialize import materialize
 from mailwarden.settings import Settings
 from mailwarden.stores.feast.objects import ENTITIES, feature_view_of
@@ -25,6 +27,7 @@ from mailwarden.stores.online.client import Client
 from mailwarden.stores.online.generations import Generations
 from mailwarden.stores.online.keys import KeyTemplate, state_field
 from mailwarden.stores.spark.offline_table import OfflineTable, one_at_a_time
+from mailwarden.testing.messages import message_of
 
 DAY_US = 86_400_000_000
 
@@ -42,29 +45,45 @@ def online(client: Client, settings: Settings, view: ActivityView, keys: Iterabl
     return {key: client.hget(template.key(key[0], key[1:]), state_field(view, generation)) for key in keys}  # type: ignore[arg-type]
 
 
+def views_of(*views: ContentView, made_by: int = 1) -> ContentSet:
+    return ContentSet(views, NO_LISTS, {view.name: made_by for view in views})
+
+
 @pytest.fixture
-def content() -> ContentView:
-    # Nested, so that they travel to the workers by value.
-    def compute(message: Any) -> dict[str, Any]:
-        if message == (b"bad",):
-            return {"size": 1}
-        raw, tenant, envelope = message
-        if raw == b"wrong":
+def words() -> ContentView:
+    # Nested, so that it travels to the workers by value.
+    def compute(message: Message, lists: Any) -> dict[str, Any]:
+        if message.subject == "wrong":
             return {"size": "many", "rate": None, "text": ""}
-        return {"size": len(raw), "rate": float("nan"), "text": f"{tenant} {envelope.mail_from} {envelope.rcpt_to}"}
+        return {"size": message.size, "rate": float("nan"), "text": message.subject}
 
     features = (
         ContentFeature("size", "int64", "", "bytes", "never"),
         ContentFeature("rate", "float64", "", "", "never"),
-        ContentFeature("text", "string", "", "", "never"),
+        ContentFeature("text", "string", "", "", "never", text=True),
     )
-    return ContentView("words", 1, "o", "d", features, compute)
+    return ContentView("words", 1, "o", "d", features, compute, ("text",), 1.0)
+
+
+@pytest.fixture
+def length() -> ContentView:
+    def compute(message: Message, lists: Any) -> dict[str, Any]:
+        return {"length": len(message.subject)}
+
+    features = (ContentFeature("length", "int64", "", "characters", "never"),)
+    return ContentView("length", 1, "o", "d", features, compute, ("headers",), 1.0)
+
+
+@pytest.fixture
+def content(words: ContentView) -> ContentSet:
+    return views_of(words)
 
 
 @pytest.fixture
 def parser() -> Any:
-    def by_value(tenant: str, raw: bytes, envelope: Any) -> Any:
-        return (b"bad",) if raw == b"bad" else (raw, tenant, envelope)
+    def by_value(tenant: str, raw: bytes, envelope: Any) -> Message:
+        said = raw.decode() if raw == b"wrong" else f"{tenant} {envelope.mail_from} {envelope.rcpt_to}"
+        return message_of(subject=said, size=len(raw))
 
     return by_value
 
@@ -122,7 +141,7 @@ def test_everything_is_written_once_and_repeating_changes_nothing(
 
     again = materialize(spark, settings, views, content, parser)
     assert [(v.how, v.rows, v.computed, v.loaded, v.unchanged) for v in again.views] == [
-        ("incremental", 0, 0, 0, 0),
+        ("incremental", 17, 0, 0, 0),
         *[("unchanged", len(expected[view.name]), 0, 0, len(expected[view.name])) for view in views],
     ]
     assert table.manifest() == manifest
@@ -131,7 +150,7 @@ def test_everything_is_written_once_and_repeating_changes_nothing(
     more = [replace(e, seq=e.seq + 500, message_id=f"m{e.seq}") for e in events[:20]]
     EventLog(settings.events_path).append(more)
     third = materialize(spark, settings, views, content, parser)
-    assert third.views[0].rows == 3
+    assert (third.views[0].rows, third.views[0].computed) == (20, 3)
     for view, done in zip(views, third.views[1:], strict=True):
         after, touched = histories.states(view, [*events, *more]), histories.states(view, more)
         assert (done.how, done.rows, done.computed, done.loaded) == (
@@ -147,6 +166,16 @@ def test_everything_is_written_once_and_repeating_changes_nothing(
     assert all(Path(path).exists() for path in OfflineTable(settings.offline_path, "who", 1).files(states))
 
 
+def values(spark: SparkSession, settings: Settings, view: ContentView) -> dict[str, dict[str, Any]]:
+    """What the view's offline table holds, by message; no message twice."""
+    table = OfflineTable(settings.offline_path, view.name, view.version)
+    manifest = table.manifest()
+    assert manifest is not None
+    rows = [row.asDict() for row in spark.read.parquet(*table.files(manifest)).collect()]
+    assert len({row["message_id"] for row in rows}) == len(rows) == manifest.rows
+    return {row["message_id"]: row for row in rows}
+
+
 def test_a_crash_in_the_middle_leaves_what_was_there(
     spark: SparkSession, settings: Settings, content: Any, parser: Any
 ) -> None:
@@ -155,32 +184,78 @@ def test_a_crash_in_the_middle_leaves_what_was_there(
     table = OfflineTable(settings.offline_path, "words", 1)
     before = table.manifest()
     (table.path / "parts" / "orphan").mkdir()
-    rows = raw_rows(2, start=10)
-    broken = replace(rows[0], raw=b"bad", content_sha256=hashlib.sha256(b"bad").hexdigest(), message_id="b" * 32)
-    RawMail(settings.raw_path).append([broken, rows[1]])
-    with pytest.raises(ContractError, match=f"view words: compute left out rate on {'b' * 32}"):
-        materialize(spark, settings, [], content, parser)
+    RawMail(settings.raw_path).append(raw_rows(2, start=10))
+
+    def broken(tenant: str, raw: bytes, envelope: Any) -> Message:
+        raise ValueError("a parser that is broken")
+
+    with pytest.raises(StoreError, match="computing content views"):
+        materialize(spark, settings, [], content, broken)
     assert table.manifest() == before
+    assert [path.name for path in settings.offline_path.glob("scratch-*")] == []
 
-    def mended(tenant: str, raw: bytes, envelope: Any) -> Any:
-        return (raw, tenant, envelope)
-
-    report = materialize(spark, settings, [], content, mended)
-    assert report.views[0].rows == 2
+    report = materialize(spark, settings, [], content, parser)
+    assert report.views[0].computed == 2
     assert not (table.path / "parts" / "orphan").exists()
 
 
-def test_a_view_that_breaks_its_contract_is_named(
-    spark: SparkSession, settings: Settings, content: Any, parser: Any
+def test_a_view_that_fails_on_a_message_is_null_there_and_the_others_go_on(
+    spark: SparkSession, settings: Settings, words: ContentView, length: ContentView, parser: Any
 ) -> None:
-    row = replace(raw_rows(1)[0], raw=b"wrong", content_sha256=hashlib.sha256(b"wrong").hexdigest())
-    RawMail(settings.raw_path).append([row])
-    with pytest.raises(ContractError, match="feature size: not all values are int64"):
-        materialize(spark, settings, [], content, parser)
-    fine = replace(content, features=content.features[1:], compute=lambda message: {"rate": 1.0, "text": "x"})
-    assert materialize(spark, settings, [], fine, parser).views[0].rows == 1
-    with pytest.raises(ContractError, match="raise its version"):
-        materialize(spark, settings, [], content, parser)
+    bad = replace(raw_rows(1)[0], raw=b"wrong", content_sha256=hashlib.sha256(b"wrong").hexdigest(), message_id="b")
+    RawMail(settings.raw_path).append([bad, *raw_rows(2)])
+    materialize(spark, settings, [], views_of(words, length), parser)
+    found = values(spark, settings, words)
+    assert (found["b"]["size"], found["b"]["text"]) == (None, None)
+    assert [row["size"] for name, row in found.items() if name != "b"] == [6, 6]
+    assert values(spark, settings, length)["b"]["length"] == len("wrong")
+
+
+def test_other_code_or_lists_under_the_same_version_are_computed_anew_and_never_mixed(
+    spark: SparkSession, settings: Settings, words: ContentView, length: ContentView, parser: Any
+) -> None:
+    raw = RawMail(settings.raw_path)
+    rows = raw_rows(9)
+    raw.append(rows[:6])
+    assert materialize(spark, settings, [], views_of(words, length), parser).changed == ()
+    raw.append(rows[6:])
+    # The two eldest days are gone: their rows cannot be computed by other code.
+    raw.drop_before((datetime(2008, 1, 10, 21, 20, tzinfo=UTC) + timedelta(days=1)).date())
+    gone = sum(row.received_at_us < 1_200_000_000_000_000 + DAY_US // 5 * 1 for row in rows)
+
+    def otherwise(message: Message, lists: Any) -> dict[str, Any]:
+        return {"size": -message.size, "rate": 0.5, "text": ""}
+
+    changed = replace(words, compute=otherwise)
+    views = ContentSet((changed, length), NO_LISTS, {"words": 2, "length": 1})
+    report = materialize(spark, settings, [], views, parser)
+    by_view = {view.view: view for view in report.views}
+    assert (by_view["length"].computed, by_view["length"].changed) == (3, "")
+    found = values(spark, settings, changed)
+    assert {row["rate"] for row in found.values()} == {0.5} and {row["size"] for row in found.values()} == {-6}
+    held = values(spark, settings, length)
+    assert set(held) >= set(found) and len(held) == 9 and len(found) == 9 - gone - (len(held) - gone - len(found))
+    assert len(report.changed) == 1 and "words is made by other code" in report.changed[0]
+    assert "mailwarden train" in report.changed[0]
+    manifest = OfflineTable(settings.offline_path, "words", 1).manifest()
+    assert manifest is not None and manifest.fingerprint == 2
+
+    # Back among the others: both lack the same files from now on, and are computed together.
+    raw.append(raw_rows(2, start=20))
+    again = materialize(spark, settings, [], views, parser)
+    assert [(view.computed, view.changed) for view in again.views] == [(2, ""), (2, "")]
+
+
+def test_a_view_that_is_new_is_computed_for_all_mail_and_the_others_for_what_is_new(
+    spark: SparkSession, settings: Settings, words: ContentView, length: ContentView, parser: Any
+) -> None:
+    RawMail(settings.raw_path).append(raw_rows(5))
+    materialize(spark, settings, [], views_of(words), parser)
+    RawMail(settings.raw_path).append(raw_rows(2, start=30))
+    report = materialize(spark, settings, [], views_of(words, length), parser)
+    assert {view.view: (view.rows, view.computed) for view in report.views} == {"words": (7, 2), "length": (7, 7)}
+    only = materialize(spark, settings, [], views_of(words, replace(length, version=2)), parser, only=["length"])
+    assert [(view.view, view.computed) for view in only.views] == [("length", 7)]
 
 
 def test_one_writer_at_a_time_and_no_redis_are_said_in_words(

@@ -57,7 +57,7 @@ def champion(failing: Failing, categoriser: str = "") -> Champion:
             {"failing": 1.0, "sound": 1.0}, 0.5, {"failing": Calibration(2.0, -3.0), "sound": Calibration(1.0, 0.0)}
         ),
         thresholds=Thresholds(0.0, 1.0, 2.0),
-        content_view="message_content",
+        content_views=frozenset({"content_text"}),
         categoriser=categoriser,
     )
 

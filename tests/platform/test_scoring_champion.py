@@ -51,7 +51,7 @@ def champion(detectors: dict[str, Any], *, categoriser: str = "", withheld: froz
         detector_versions={name: 1 for name in detectors},
         fusion=Fusion({name: 1.0 for name in detectors}, 0.25, calibrations),
         thresholds=Thresholds(0.5, 0.8, 0.9),
-        content_view="message_content",
+        content_views=frozenset({"content_text"}),
         categoriser=categoriser,
         withheld=withheld,
     )
@@ -65,11 +65,11 @@ def table(**columns: Sequence[Any]) -> FeatureTable:
     return FeatureTable(made, len(next(iter(columns.values()))))
 
 
-THREE = {"message_content__words": ["a", "a", "a"], "relationship__score": [-2.0, 3.0, 1.0]}
+THREE = {"content_text__words": ["a", "a", "a"], "relationship__score": [-2.0, 3.0, 1.0]}
 
 
 def test_the_worst_recipient_decides() -> None:
-    text = Told(("message_content:words",), 1.0)
+    text = Told(("content_text:words",), 1.0)
     behaviour = Told(("relationship:score",), "relationship:score")
     scores = champion({"text": text, "behaviour": behaviour}).score(table(**THREE))
     assert scores.worst == 1
@@ -83,8 +83,8 @@ def test_the_worst_recipient_decides() -> None:
 
 
 def test_a_detector_of_content_alone_runs_once_for_all_recipients() -> None:
-    text = Told(("message_content:words",), 1.0)
-    behaviour = Told(("message_content:words", "relationship:score"), "relationship:score")
+    text = Told(("content_text:words",), 1.0)
+    behaviour = Told(("content_text:words", "relationship:score"), "relationship:score")
     served = champion({"text": text, "behaviour": behaviour})
     served.score(table(**THREE))
     assert [shown.n for shown in text.shown] == [1]
@@ -93,7 +93,7 @@ def test_a_detector_of_content_alone_runs_once_for_all_recipients() -> None:
 
 @pytest.mark.parametrize("nonsense", [math.nan, math.inf, -math.inf])
 def test_a_detector_without_a_finite_score_says_nothing_and_is_named(nonsense: float) -> None:
-    broken, text = Told(("relationship:score",), nonsense), Told(("message_content:words",), 2.0)
+    broken, text = Told(("relationship:score",), nonsense), Told(("content_text:words",), 2.0)
     served = champion({"broken": broken, "text": text}, slopes={"broken": 4.0})
     scores = served.score(table(**THREE))
     assert scores.broken == ("broken",)
@@ -111,7 +111,7 @@ def test_a_withheld_view_is_seen_by_nobody() -> None:
     told = Told(("relationship:score",), 1.0, [Signal("s", "because", 1.0)], "CP")
     other = Told(("sender_activity:score",), 1.0)
     served = champion({"told": told, "other": other}, categoriser="told",
-                      withheld=frozenset({"relationship", "message_content"}))  # fmt: skip
+                      withheld=frozenset({"relationship", "content_text"}))  # fmt: skip
     features = table(**THREE, sender_activity__score=[1.0, 2.0, 3.0])
     scores = served.score(features)
     served.reasons(features, scores)
@@ -119,7 +119,7 @@ def test_a_withheld_view_is_seen_by_nobody() -> None:
     for shown in told.shown:
         assert np.isnan(shown.columns["relationship:score"]).all()
         # Text is null as text, as it was in training.
-        assert shown.text("message_content:words") == [""] * shown.n
+        assert shown.text("content_text:words") == [""] * shown.n
     assert len(told.shown) == 3
     assert other.shown[0].columns["sender_activity:score"].tolist() == [1.0, 2.0, 3.0]
     assert features.columns["relationship:score"].tolist() == THREE["relationship__score"]
@@ -127,7 +127,7 @@ def test_a_withheld_view_is_seen_by_nobody() -> None:
 
 def test_reasons_are_of_the_worst_row_weighted_as_the_fusion_trusts_strongest_first() -> None:
     weak = Told(("relationship:score",), "relationship:score", [Signal("a", "first", 2.0), Signal("b", "second", -1.0)])
-    strong = Told(("message_content:words",), 0.0, [Signal("c", "third", 1.0), Signal("a", "again", 1.5)])
+    strong = Told(("content_text:words",), 0.0, [Signal("c", "third", 1.0), Signal("a", "again", 1.5)])
     served = champion({"weak": weak, "strong": strong}, slopes={"weak": 1.0, "strong": 4.0})
     features = table(**THREE)
     scores = served.score(features)

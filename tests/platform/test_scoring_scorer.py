@@ -10,16 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import structlog
 from numpy.typing import NDArray
 
 from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.aggregates.online.reads import NEVER
 from mailwarden.domain.detection.decision import Calibration, Fusion, TenantPolicy, Thresholds
 from mailwarden.domain.detection.detector import FeatureTable, Signal
-from mailwarden.domain.mail.content import ContentFeature, ContentView
+from mailwarden.domain.mail.content import ContentFeature, ContentSet, ContentView
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.facts import event_of
+from mailwarden.domain.mail.lists import NO_LISTS
 from mailwarden.domain.mail.message import Envelope, Message
+from mailwarden.domain.status import Status
 from mailwarden.ingest.parse import parse_message
 from mailwarden.scoring.champion import Champion
 from mailwarden.scoring.scorer import Scorer, nulls_as_none
@@ -30,18 +33,22 @@ from mailwarden.stores.online.writer import OnlineWriter
 Views = tuple[ActivityView, ...]
 Events = Callable[..., list[Event]]
 AT_US = 1_710_000_000_000_000
-CONTENT = ContentView(
-    "message_content", 1, "tests", "",
-    (ContentFeature("subject", "string", "", "", ""), ContentFeature("urls", "int64", "", "", ""),
-     ContentFeature("ratio", "float64", "", "", "null here")),
-    lambda message: {"subject": message.subject, "urls": len(message.urls), "ratio": None},
+WORDS = ContentView(
+    "content_text", 1, "tests", "", (ContentFeature("subject", "string", "", "", "", text=True),),
+    lambda message, lists: {"subject": message.subject}, ("headers", "text"), 1.0,
 )  # fmt: skip
+LINKS = ContentView(
+    "content_links", 3, "tests", "",
+    (ContentFeature("urls", "int64", "", "", ""), ContentFeature("ratio", "float64", "", "", "null here")),
+    lambda message, lists: {"urls": len(message.urls), "ratio": None}, ("links",), 1.0,
+)  # fmt: skip
+CONTENT = ContentSet((WORDS, LINKS), NO_LISTS, {"content_text": 11, "content_links": 12})
 
 
 class Watching:
     """A detector whose score is a column's, 0 for null; it remembers what it was shown."""
 
-    features = ("sender_activity:received_30d", "relationship:known", "message_content:subject")
+    features = ("sender_activity:received_30d", "relationship:known", "content_text:subject")
 
     def __init__(self, column: str = "relationship:received_30d", bias: float = 0.0) -> None:
         self.column, self.bias = column, bias
@@ -61,10 +68,11 @@ class Watching:
 class Serving:
     """A champion of one detector."""
 
-    def __init__(self, detector: Any) -> None:
+    def __init__(self, detector: Any, trained_on: dict[str, tuple[int, int]] | None = None) -> None:
         self.current = Champion(
             2, {"watching": detector}, {"watching": 4}, Fusion({"watching": 1.0}, 0.0, {"watching": Calibration(1, 0)}),
-            Thresholds(0.6, 0.9, 0.999), "message_content", "watching",
+            Thresholds(0.6, 0.9, 0.999), frozenset({"content_text", "content_links"}), "watching",
+            trained_on=trained_on or {},
         )  # fmt: skip
 
 
@@ -95,9 +103,9 @@ def test_every_recipients_history_reaches_the_detectors(filled: Client, activity
     scored = scorer(filled, activity_views, detector).score(message, event, TenantPolicy())
     shown = detector.shown
     assert shown is not None and shown.n == 2
-    assert shown.text("message_content:subject") == ["hello", "hello"]
-    assert shown.columns["message_content:urls"].tolist() == [1.0, 1.0]
-    assert np.isnan(shown.columns["message_content:ratio"]).all()
+    assert shown.text("content_text:subject") == ["hello", "hello"]
+    assert shown.columns["content_links:urls"].tolist() == [1.0, 1.0]
+    assert np.isnan(shown.columns["content_links:ratio"]).all()
     for view in activity_views:
         for index, feature in enumerate(view.features):
             column = shown.columns[f"{view.name}:{feature.name}"]
@@ -110,6 +118,50 @@ def test_every_recipients_history_reaches_the_detectors(filled: Client, activity
     assert scored.watermark is not None and scored.watermark.seq == 300
     assert scored.decision.models == {"bundle": 2, "watching": 4}
     assert (scored.decision.degraded, scored.decision.flags) == (False, [])
+
+
+def test_content_is_logged_once_a_message_with_what_it_was_made_by(filled: Client, activity_views: Views) -> None:
+    message, event = mail()
+    message = replace(message, unread=(("links", Status.OVER_BUDGET),))
+    scored = scorer(filled, activity_views, Watching()).score(message, event, TenantPolicy())
+    assert scored.content.values == {"content_text": ("hello",), "content_links": (1, None)}
+    assert scored.content.status == {"content_text": "present", "content_links": "over_budget"}
+    assert scored.content.version == {"content_text": 1, "content_links": 3}
+    assert scored.content.fingerprint == {"content_text": 11, "content_links": 12}
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [lambda message, lists: 1 // 0, lambda message, lists: {"urls": 1},
+     lambda message, lists: {"urls": 2.5, "ratio": 0.0},
+     lambda message, lists: {"urls": True, "ratio": 0.0}, lambda message, lists: {"urls": 2**63, "ratio": 0.0}],
+)  # fmt: skip
+def test_a_content_view_that_fails_is_null_and_damaged_and_the_others_go_on(
+    filled: Client, activity_views: Views, broken: Any
+) -> None:
+    detector = Watching()
+    message, event = mail()
+    reader = OnlineReader(filled, "mail", activity_views)
+    content = ContentSet((WORDS, replace(LINKS, compute=broken)), NO_LISTS, CONTENT.fingerprints)
+    judged = Scorer(Serving(detector), reader, activity_views, content)
+    with structlog.testing.capture_logs() as logged:
+        for _ in range(5):
+            scored = judged.score(message, event, TenantPolicy())
+    assert (scored.decision.degraded, scored.decision.flags) == (True, ["content_links could not be computed"])
+    assert scored.content.values == {"content_text": ("hello",), "content_links": (None, None)}
+    assert scored.content.status == {"content_text": "present", "content_links": "damaged"}
+    assert detector.shown is not None and np.isnan(detector.shown.columns["content_links:urls"]).all()
+    assert [line["times"] for line in logged] == [1, 2, 4] and {line["view"] for line in logged} == {"content_links"}
+
+
+def test_what_changed_since_training_is_flagged_and_degrades_nothing(filled: Client, activity_views: Views) -> None:
+    message, event = mail()
+    reader = OnlineReader(filled, "mail", activity_views)
+    learned = {"content_text": (1, 11), "content_links": (3, 99), "content_gone": (1, 1)}
+    judged = Scorer(Serving(Watching(), learned), reader, activity_views, CONTENT)
+    decision = judged.score(message, event, TenantPolicy()).decision
+    assert decision.flags == ["content_gone changed since training", "content_links changed since training"]
+    assert decision.degraded is False
 
 
 def test_a_delivered_message_needs_no_reasons(filled: Client, activity_views: Views) -> None:
@@ -166,7 +218,7 @@ def test_without_the_store_the_message_alone_decides_and_it_is_said(activity_vie
     assert scored.decision.flags == ["history unavailable: StoreUnavailable"]
     assert scored.watermark is None
     assert detector.shown is not None
-    assert detector.shown.columns["message_content:urls"].tolist() == [1.0, 1.0]
+    assert detector.shown.columns["content_links:urls"].tolist() == [1.0, 1.0]
     assert np.isnan(detector.shown.columns["relationship:received_30d"]).all()
     for row in scored.rows:
         assert set(row.status.values()) == {"unavailable"} and set(row.as_of_seq.values()) == {NEVER}

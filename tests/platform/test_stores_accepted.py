@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from mailwarden.domain.aggregates.online.reads import NEVER
 from mailwarden.domain.mail.events import LABELS, Direction, Event
 from mailwarden.errors import StoreError
-from mailwarden.stores.accepted import AcceptedLabel, AcceptedMessage, LoggedRow, decode_accepted, encode_accepted
+from mailwarden.stores.accepted import (
+    NO_CONTENT,
+    AcceptedLabel,
+    AcceptedMessage,
+    LoggedContent,
+    LoggedRow,
+    decode_accepted,
+    encode_accepted,
+)
 
 # A lone surrogate is no text: the parser lets none through.
 texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
@@ -53,6 +61,16 @@ rows = st.builds(
     status=st.dictionaries(texts, st.sampled_from(["present", "never_seen", "unavailable"]), max_size=3),
     version=st.dictionaries(texts, st.integers(1, 9), max_size=3),
 )
+contents = st.dictionaries(
+    texts,
+    st.tuples(
+        st.integers(1, 9),
+        st.integers(0, 2**48 - 1),
+        st.sampled_from(["present", "damaged", "deadline"]),
+        st.lists(numbers | texts | st.integers(-(2**63), 2**63 - 1), max_size=5),
+    ),
+    max_size=3,
+).map(lambda views: LoggedContent.from_json([[name, *said] for name, said in views.items()]))
 answers = st.dictionaries(
     texts, st.recursive(numbers | texts | flags, lambda inner: st.lists(inner, max_size=3)), max_size=5
 )
@@ -65,6 +83,7 @@ messages = st.builds(
     rows=st.lists(rows, max_size=3).map(tuple),
     answer=answers,
     idempotency_key=st.none() | texts,
+    content=contents,
 )
 labels = st.builds(AcceptedLabel, event=events("label"), source=st.sampled_from(["analyst", "user"]), given_by=texts)
 
@@ -111,3 +130,14 @@ def test_a_record_from_before_facts_were_added_reads_with_their_defaults(record:
     found = decode_accepted(struct.pack("<I", len(head)) + head + payload[4 + length :])
     empty = {name: Event.__dataclass_fields__[name].default for name in added}
     assert found.event == replace(record.event, **empty)
+
+
+@given(messages)
+def test_a_record_from_before_content_was_logged_reads_as_one_without(record: AcceptedMessage) -> None:
+    payload = encode_accepted(record)
+    (length,) = struct.unpack_from("<I", payload)
+    header = orjson.loads(payload[4 : 4 + length])
+    del header["content"]
+    head = orjson.dumps(header)
+    found = decode_accepted(struct.pack("<I", len(head)) + head + payload[4 + length :])
+    assert found == replace(record, content=NO_CONTENT)

@@ -27,7 +27,9 @@ CONTENT = ContentView(
     owner="tests",
     description="for tests",
     features=(ContentFeature("n", "int64", "n", "words", "never"), ContentFeature("s", "string", "s", "", "never")),
-    compute=lambda message: {"n": 1, "s": message.subject},
+    compute=lambda message, lists: {"n": 1, "s": message.subject},
+    reads=("text",),
+    cost_us=1.0,
 )
 
 

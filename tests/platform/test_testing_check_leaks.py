@@ -186,9 +186,10 @@ def test_names_are_one_things_alone() -> None:
 
 PLAIN = '''
 """A content view's function."""
+from mailwarden.domain.mail.lists import Lists
 from mailwarden.domain.mail.message import Message
 
-def compute(message: Message) -> dict[str, int]:
+def compute(message: Message, lists: Lists) -> dict[str, int]:
     return {"fact": len(message.subject)}
 '''
 
@@ -210,22 +211,23 @@ def content_of(folder: Path, name: str, source: str) -> ContentView:
     (package / "transform.py").write_text(source)
     importlib.invalidate_caches()
     compute = importlib.import_module(f"leaky_{name}.transform").compute
-    return ContentView("made_up", 1, "team", "F.", (ContentFeature("fact", "int64", "F.", "f", "none"),), compute)
+    features = (ContentFeature("fact", "int64", "F.", "f", "none"),)
+    return ContentView("made_up", 1, "team", "F.", features, compute, ("headers",), 1.0)
 
 
 LEAKS = {
-    "clock": "import time\nNOW = time.time()\ndef compute(message): return {'fact': int(NOW) // 86400}",
-    "day": "from datetime import date\ndef compute(message): return {'fact': date.today().toordinal()}",
-    "moment": "import datetime\ndef compute(message): return {'fact': datetime.datetime.now().year}",
-    "zone": "import time\ndef compute(message): return {'fact': time.localtime(0).tm_hour}",
-    "seed": "def compute(message): return {'fact': hash(message.subject) % 1000003}",
-    "order": "def compute(message): return {'fact': ''.join({'ab', 'cd', 'ef', 'gh', 'ij', 'kl'}).index('a')}",
-    "environment": "import os\ndef compute(message): return {'fact': len(os.environ)}",
-    "chance": "import random\nN = random.randrange(2**62)\ndef compute(message): return {'fact': N}",
-    "folder": "import os\ndef compute(message): return {'fact': len(os.getcwd())}",
+    "clock": "import time\nNOW = time.time()\ndef compute(message, lists): return {'fact': int(NOW) // 86400}",
+    "day": "from datetime import date\ndef compute(message, lists): return {'fact': date.today().toordinal()}",
+    "moment": "import datetime\ndef compute(message, lists): return {'fact': datetime.datetime.now().year}",
+    "zone": "import time\ndef compute(message, lists): return {'fact': time.localtime(0).tm_hour}",
+    "seed": "def compute(message, lists): return {'fact': hash(message.subject) % 1000003}",
+    "order": "def compute(message, lists): return {'fact': ''.join({'ab', 'cd', 'ef', 'gh', 'ij', 'kl'}).index('a')}",
+    "environment": "import os\ndef compute(message, lists): return {'fact': len(os.environ)}",
+    "chance": "import random\nN = random.randrange(2**62)\ndef compute(message, lists): return {'fact': N}",
+    "folder": "import os\ndef compute(message, lists): return {'fact': len(os.getcwd())}",
     "network": (
         "import socket\n"
-        "def compute(message):\n"
+        "def compute(message, lists):\n"
         "    try:\n"
         "        return {'fact': len(socket.getaddrinfo('localhost', 25)) and 1}\n"
         "    except OSError:\n"

@@ -44,9 +44,9 @@ def _mail(n: int, seed: int) -> tuple[LabelledRows, dict[str, FeatureTable]]:
     columns["sender_activity:history"] = np.where(bad, history, 1.0 - history)
     columns["relationship:days_known"] = np.where(columns["sender_activity:history"] > 0, rng.random(rows) * 90, np.nan)
     texts = [" ".join(rng.choice(_BAD_WORDS + _WORDS if flag else _WORDS, 12)) for flag in shown]
-    columns["message_content:subject"] = np.array(texts, dtype=object)
-    columns["message_content:new_text"] = columns["message_content:subject"]
-    columns["message_content:gift_card_terms"] = ((code == "BE") & bad).astype(float)
+    columns["content_text:subject"] = np.array(texts, dtype=object)
+    columns["content_text:new_text"] = columns["content_text:subject"]
+    columns["content_text:gift_card_terms"] = ((code == "BE") & bad).astype(float)
     first, order = labelled_rows(
         tenant=["acme"] * rows,
         message_id=[f"{number:032x}" for number in message],
@@ -213,7 +213,7 @@ def test_the_fingerprint_tells_any_change(mail: tuple[LabelledRows, dict[str, Fe
     seen = {rows.fingerprint(), rows.fingerprint([table])}
     seen.add(replace(rows, labels=("SP", *rows.labels[1:])).fingerprint([table]))
     other = dict(table.columns)
-    other["message_content:subject"] = np.array(["", *table.columns["message_content:subject"][1:]], dtype=object)
+    other["content_text:subject"] = np.array(["", *table.columns["content_text:subject"][1:]], dtype=object)
     seen.add(rows.fingerprint([FeatureTable(other, table.n)]))
     assert len(seen) == 4
     assert rows.fingerprint([table]) in seen

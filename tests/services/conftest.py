@@ -22,6 +22,7 @@ from pydantic import SecretStr
 from mailwarden.domain.aggregates.layout import layout_of
 from mailwarden.domain.aggregates.online.state import EntityState
 from mailwarden.domain.detection.detector import FeatureTable
+from mailwarden.domain.mail.content import ContentView
 from mailwarden.domain.mail.events import Event, keys_of
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.ingest.parse import parse_message
@@ -29,7 +30,9 @@ from mailwarden.settings import Settings
 from mailwarden.simulation.company import company
 from mailwarden.simulation.draft import SimulatedMessage
 from mailwarden.simulation.simulate import simulate
+from mailwarden.stores.content_code import content_set
 from mailwarden.stores.lake.event_log import table_to_events
+from mailwarden.stores.lists import load_lists
 from mailwarden.stores.online.client import open_client
 from mailwarden.stores.online.keys import KeyTemplate, state_field
 from mailwarden.stores.online.server import RedisServer
@@ -61,24 +64,27 @@ def simulated() -> list[SimulatedMessage]:
 @pytest.fixture(scope="session")
 def trained_bundle(simulated: list[SimulatedMessage]) -> Trained:
     """Detectors trained on what each message alone says, history withheld."""
-    content, detectors = discover_features().content, discover_detectors()
+    content, detectors = content_set(discover_features().content, load_lists()), discover_detectors()
     own = company(SEED)
-    text = {feature.name for feature in content.features if feature.dtype == "string"}
+
+    def fail(view: ContentView, exc: Exception) -> None:
+        raise exc
+
     found = [
-        content.compute(parse_message(m.raw, m.envelope, trusted_authserv_ids=frozenset({own.authserv_id})))
+        content.values_of(parse_message(m.raw, m.envelope, trusted_authserv_ids=frozenset({own.authserv_id})), fail)
         for m in simulated
     ]
     n = len(found)
     columns: dict[str, np.ndarray[Any, Any]] = {
         name: np.full(n, np.nan) for kind in detectors.values() for name in kind.features
     }
-    for feature in content.features:
-        values = [row[feature.name] for row in found]
-        if feature.name in text:
-            columns[f"{content.name}:{feature.name}"] = np.array([v or "" for v in values], dtype=object)
-        else:
-            columns[f"{content.name}:{feature.name}"] = np.array(
-                [np.nan if v is None else float(v) for v in values], dtype=np.float64
+    for view in content.views:
+        for index, feature in enumerate(view.features):
+            values = [row.values[view.name][index] for row in found]
+            columns[f"{view.name}:{feature.name}"] = (
+                np.array([v or "" for v in values], dtype=object)
+                if feature.dtype == "string"
+                else np.array([np.nan if v is None else float(v) for v in values], dtype=np.float64)
             )
     rows, order = labelled_rows(
         tenant=["acme"] * n,

@@ -8,6 +8,8 @@ from typing import Any, cast
 
 import pytest
 
+from mailwarden.domain.mail.content import ContentView
+from mailwarden.domain.mail.lists import NO_LISTS
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import DataError, StoreError
 from mailwarden.ingest.index import LabelIndex
@@ -80,12 +82,13 @@ def test_an_index_of_other_mail_is_refused(mail: Path, tmp_path: Path) -> None:
 
 def test_mail_that_only_bears_a_date_has_no_skew_in_history_nor_when_served(mail: Path, tmp_path: Path) -> None:
     spill = spill_of(mail, tmp_path)
-    read, content = spill.reader(), discover().content
+    read, content = spill.reader(), discover().by_name("content_headers")
+    assert isinstance(content, ContentView)
     found = next(m for m in spill.in_order() if m.path == "in/3.eml")
     raw, envelope = read(found).raw, read(found).envelope
     assert envelope.time_source == "date" and envelope.received_at_us == found.time_us
     for given in (envelope, Envelope(envelope.received_at_us)):
-        assert content.compute(parse_message(raw, given))["date_skew_hours"] is None
+        assert content.compute(parse_message(raw, given), NO_LISTS)["date_skew_hours"] is None
 
 
 class Api:

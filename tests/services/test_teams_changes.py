@@ -10,18 +10,23 @@ import pytest
 
 from mailwarden.domain.aggregates.definitions import ActivityView, Measure
 from mailwarden.domain.aggregates.layout import layout_of
-from mailwarden.errors import ContractError
+from mailwarden.domain.mail.content import ContentView
+from mailwarden.errors import ContractError, DataError
 from mailwarden.settings import Settings
+from mailwarden.stores.content_code import content_set
 from mailwarden.stores.feast.objects import feature_view_of
 from mailwarden.stores.feast.source import ContentDefinition, Definition
 from mailwarden.stores.feast.store import open_feature_store
+from mailwarden.stores.lists import load_lists
 from mailwarden.stores.spark.offline_table import Manifest, OfflineTable
 from mailwarden_features import discover
 from mailwarden_features.feature_services import feast_objects
 from mailwarden_services.teams.changes import applied, changes, refuse_changed
+from mailwarden_services.teams.content_changes import content_for_training
 from mailwarden_services.teams.plan import plan
 
 REPOSITORY = discover()
+CONTENT = content_set(REPOSITORY.content, load_lists())
 
 
 def view() -> ActivityView:
@@ -42,7 +47,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def kind_of(now: ActivityView, before: Mapping[str, Definition | None], settings: Settings) -> tuple[str, bool, str]:
-    (found,) = changes([now], before, settings)
+    (found,) = changes([now], before, settings, CONTENT)
     return found.kind, found.fills, found.words
 
 
@@ -56,7 +61,7 @@ def test_each_kind_of_change_is_told_apart(settings: Settings) -> None:
     kind, fills, words = kind_of(replace(now, features=now.features[1:]), known, settings)
     assert (kind, fills) == ("features", False) and now.features[0].name in words
     assert kind_of(now, {now.name: None}, settings)[:2] == ("words", False)
-    (_, removed) = changes([now], {now.name: now, "gone": now}, settings)
+    (_, removed) = changes([now], {now.name: now, "gone": now}, settings, CONTENT)
     assert (removed.name, removed.kind, removed.view) == ("gone", "removed", None)
 
 
@@ -82,14 +87,30 @@ def test_what_was_materialised_tells_it_too_where_nothing_was_applied(settings: 
 
 
 def test_a_content_view_that_gives_other_columns_under_the_same_version_is_refused(settings: Settings) -> None:
-    now = REPOSITORY.content
+    now = REPOSITORY.content[0]
     before: Mapping[str, Definition | None] = {now.name: ContentDefinition.of(now)}
-    assert changes([now], before, settings)[0].kind == "none"
-    (found,) = changes([replace(now, features=now.features[1:])], before, settings)
-    assert found.kind == "in place" and "features version" not in found.words
-    assert changes([replace(now, features=now.features[1:], version=now.version + 1)], before, settings)[0].kind == (
-        "version"
-    )
+    assert changes([now], before, settings, CONTENT)[0].kind == "none"
+    (found,) = changes([replace(now, features=now.features[1:])], before, settings, CONTENT)
+    assert found.kind == "in place" and f"features version {now.name}" in found.words
+    assert changes([replace(now, features=now.features[1:], version=now.version + 1)], before, settings, CONTENT)[
+        0
+    ].kind == ("version")
+
+
+def test_changed_code_under_the_same_version_is_said_and_not_refused(settings: Settings) -> None:
+    now = REPOSITORY.by_name("content_links")
+    assert isinstance(now, ContentView)
+    before: Mapping[str, Definition | None] = {now.name: ContentDefinition.of(now)}
+    table = OfflineTable(settings.offline_path, now.name, now.version)
+    (table.path / "parts").mkdir(parents=True)
+    table.publish(Manifest(now.name, now.version, CONTENT.fingerprints[now.name], 7, 1, (), ()))
+    assert changes([now], before, settings, CONTENT)[0].kind == "none"
+    content_for_training(settings, CONTENT)
+    table.publish(Manifest(now.name, now.version, 5, 7, 1, (), ()))
+    (found,) = changes([now], before, settings, CONTENT)
+    assert found.kind == "code" and "7 messages anew" in found.words and not found.fills
+    with pytest.raises(DataError, match="content_links were made by other code"):
+        content_for_training(settings, CONTENT)
 
 
 def test_the_registry_gives_back_what_was_applied_and_a_plan_changes_nothing(settings: Settings) -> None:

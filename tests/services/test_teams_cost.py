@@ -18,7 +18,9 @@ from mailwarden.domain.mail.events import Event, keys_of
 from mailwarden.materialize.job import MaterializeReport, ViewReport, materialize
 from mailwarden.materialize.states import How
 from mailwarden.settings import Settings
+from mailwarden.stores.content_code import content_set
 from mailwarden.stores.lake.event_log import EventLog
+from mailwarden.stores.lists import load_lists
 from mailwarden.stores.online.client import Client, open_client
 from mailwarden.stores.online.server import RedisServer
 from mailwarden.stores.online.writer import LoadReport, OnlineWriter
@@ -177,7 +179,9 @@ def test_a_materialisation_takes_what_was_foretold(home: Path, redis: RedisServe
 
     def make(view: ActivityView) -> tuple[Cost, ViewReport, float]:
         cost = estimate(log, view, read_rates(settings), project=settings.project, beside=())
-        report = materialize(spark, settings, [view], discover().content, parse, only=[view.name])
+        report = materialize(
+            spark, settings, [view], content_set(discover().content, load_lists()), parse, only=[view.name]
+        )
         keep_rates(settings, report, [view], log)
         found = OnlineWriter(client, settings.project, (view,)).memory(view, sample=10_000)
         assert found is not None and found.keys == report.views[0].rows

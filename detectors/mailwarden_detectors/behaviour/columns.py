@@ -17,7 +17,7 @@ _BY_NAME = {column.name: column for column in COLUMNS}
 def words_of(name: str, value: float) -> str:
     """A sentence on one value, NaN for null; raises KeyError on a feature that is not read.
 
-    >>> words_of("message_content:url_ip_host", 2.0)
+    >>> words_of("content_links:url_ip_host", 2.0)
     'Links to an IP address: 2.'
     >>> words_of("sender_activity:days_known", math.nan)
     'Days since the first message from the sender: not known.'

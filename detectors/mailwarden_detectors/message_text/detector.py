@@ -19,8 +19,8 @@ from mailwarden_detectors.message_text.model import (
     fit_linear,
 )
 
-_SUBJECT = "message_content:subject"
-_TEXT = "message_content:new_text"
+_SUBJECT = "content_text:subject"
+_TEXT = "content_text:new_text"
 
 _INVERSE_RIDGE = 1000.0
 _CATEGORY_INVERSE_RIDGE = 100.0
@@ -34,6 +34,7 @@ class MessageText(Detector):
     """Linear model over hashed 4-grams, words and pairs of words of the subject, and 4-grams of the newest text."""
 
     name: ClassVar[str] = "message_text"
+    version: ClassVar[int] = 2
     owner: ClassVar[str] = "content-detection"
     description: ClassVar[str] = "Judges the wording of the subject and the newest text."
     features: ClassVar[tuple[str, ...]] = (_SUBJECT, _TEXT)

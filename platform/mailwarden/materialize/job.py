@@ -11,9 +11,9 @@ import structlog
 from pyspark.sql import SparkSession
 
 from mailwarden.domain.aggregates.definitions import ActivityView
-from mailwarden.domain.mail.content import ContentView
+from mailwarden.domain.mail.content import ContentSet
 from mailwarden.errors import ConfigError, NotFound
-from mailwarden.materialize.content import materialize_content
+from mailwarden.materialize.content import ContentReport, materialize_content
 from mailwarden.materialize.states import How, materialize_states
 from mailwarden.settings import Settings
 from mailwarden.stores.lake.event_log import EventLog
@@ -39,9 +39,11 @@ _log = structlog.get_logger(__name__)
 class ViewReport:
     """What was done to one view.
 
-    how: `incremental` where only keys of new events were computed; of the content view always. rows: all keys, of the
-    content view all new messages. computed: those whose value this run computed. online: None for the content view.
-    seconds: of the offline and of the online part. memory: what the states take in Redis; None where none serves.
+    how: `incremental` where only keys of new events, of content views only new messages, were computed. rows: all
+    keys, of a content view all messages. computed: those whose value this run computed. online: None for content
+    views. seconds: of the offline and of the online part; content views are computed together and share alike.
+    memory: what the states take in Redis; None where none serves. changed: in words, that a content view is made by
+    other code or lists than before under the same version; "" where not.
     """
 
     view: str
@@ -52,6 +54,7 @@ class ViewReport:
     online: ViewLoad | None = None
     online_seconds: float = 0.0
     memory: MemoryUse | None = None
+    changed: str = ""
 
     @property
     def seconds(self) -> float:
@@ -91,8 +94,13 @@ class MaterializeReport:
 
     @property
     def rows(self) -> int:
-        """Rows that offline files hold of the views, of the content view those that are new."""
+        """Rows that offline files hold of the views."""
         return sum(view.rows for view in self.views)
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """Which content views are made by other code or lists than before, in words."""
+        return tuple(f"{view.view} {view.changed}" for view in self.views if view.changed)
 
     @property
     def waits(self) -> tuple[str, ...]:
@@ -104,7 +112,7 @@ def materialize(
     spark: SparkSession,
     settings: Settings,
     views: Sequence[ActivityView],
-    content: ContentView,
+    content: ContentSet,
     parse: Parse,
     progress: Progress | None = None,
     *,
@@ -115,29 +123,32 @@ def materialize(
     """Bring offline files and the online store up to what the event log and the raw mail hold now.
 
     parse: (tenant, raw, envelope) -> Message, as at ingest. only: names of the views to compute and load anew, each
-    as a generation of its own that takes over when it is whole; the others, and content, are left alone. afresh: the
-    same of all views. patience_seconds: how long writers may take to take a generation over before the report says
-    what is waited for instead. Safe to repeat, to cut off anywhere and to run while mail flows: content is only
-    computed for new messages, states only of keys with new events, and a key in Redis that has folded more is left
-    alone. Raises ConfigError without a Redis, NotFound on an unknown view, ContractError where a view breaks its
-    contract, DataError where rows were lost on the way, StoreError where another process materialises.
+    as a generation of its own that takes over when it is whole; of content views what they lack is computed; the
+    others are left alone. afresh: the same of all views with states. patience_seconds: how long writers may take to
+    take a generation over before the report says what is waited for instead. Safe to repeat, to cut off anywhere and
+    to run while mail flows: content is only computed for new messages, or anew where its code or lists changed, states
+    only of keys with new events, and a key in Redis that has folded more is left alone. Raises ConfigError without a
+    Redis, NotFound on an unknown view, ContractError where a view breaks its contract, DataError where rows were lost
+    on the way, StoreError where another process materialises.
     """
     start = time.perf_counter()
     url = settings.redis_url.get_secret_value()
     if not url:
         raise ConfigError("no Redis to load: set MAILWARDEN_REDIS_URL, or hand in settings of one that was started")
-    chosen = _chosen(views, only)
-    steps = _Steps(progress, (0 if only else 1) + 2 * len(chosen))
+    chosen = _chosen(views, content, only)
+    of_content = content.only(view.name for view in content.views if not only or view.name in only)
+    steps = _Steps(progress, bool(of_content.views) + 2 * len(chosen))
     reports: list[ViewReport] = []
     raw_version = -1
     with one_at_a_time(settings.offline_path), open_client(url, timeout_seconds=REDIS_SECONDS) as client:
-        if not only:
-            steps.begin(content.name)
+        if of_content.views:
+            steps.begin("content views")
             with _timed() as took:
-                raw_version, rows = materialize_content(
-                    spark, settings, content, parse, lambda chunks: steps.begin(content.name, chunks)
+                raw_version, found = materialize_content(
+                    spark, settings, of_content, parse, lambda chunks: steps.begin("content views", chunks)
                 )
-            reports.append(ViewReport(content.name, "incremental", rows, rows, took()))
+            share = took() / len(found)
+            reports += [_content_report(one, share) for one in found]
         log = EventLog(settings.events_path)
         snapshot = log.snapshot()
         newest = newest_events(read_events(spark, snapshot.files))
@@ -187,11 +198,25 @@ def materialize(
     return MaterializeReport(tuple(reports), snapshot.version, raw_version, len(newest), time.perf_counter() - start)
 
 
-def _chosen(views: Sequence[ActivityView], only: Sequence[str]) -> list[ActivityView]:
-    names = [view.name for view in views]
+def _content_report(found: ContentReport, seconds: float) -> ViewReport:
+    changed = ""
+    if found.anew:
+        changed = (
+            f"is made by other code, lists or parser than before under the same version: {found.computed:,} messages "
+            "were computed anew; run `mailwarden train`, since detectors learned from the former values"
+        )
+        if found.left_behind:
+            changed += f"; {found.left_behind:,} whose raw mail is gone were left behind"
+        _log.warning("content_view_changed", view=found.view, computed=found.computed, left_behind=found.left_behind)
+    how: How = "full" if found.anew else "incremental"
+    return ViewReport(found.view, how, found.rows, found.computed, seconds, changed=changed)
+
+
+def _chosen(views: Sequence[ActivityView], content: ContentSet, only: Sequence[str]) -> list[ActivityView]:
+    names = [*(view.name for view in content.views), *(view.name for view in views)]
     for name in only:
         if name not in names:
-            raise NotFound(f"there is no view {name!r} with states; there are {', '.join(names)}")
+            raise NotFound(f"there is no view {name!r}; there are {', '.join(names)}")
     return [view for view in views if not only or view.name in only]
 
 

@@ -17,6 +17,7 @@ from mailwarden.domain.aggregates.definitions import ActivityView, Feature, Meas
 from mailwarden.domain.aggregates.layout import layout_of
 from mailwarden.domain.aggregates.online.reads import NEVER
 from mailwarden.domain.aggregates.windows import NOTHING, Window
+from mailwarden.domain.status import Status
 from mailwarden.errors import ContractError, DataError
 from mailwarden.monitoring.skew_report import FeatureSkew, SkewReport, ViewSkew
 from mailwarden.stores.lake.delta import Snapshot
@@ -153,7 +154,7 @@ class _Comparison:
 
     @property
     def _is_reachable(self) -> Column:
-        return F.col(f"{self.view.name}__status") != "unavailable"
+        return F.col(f"{self.view.name}__status") != Status.UNAVAILABLE.value
 
     def _split(self, staged: DataFrame) -> dict[int, tuple[int, int, int]]:
         """By version, rows that can be compared, that were unavailable, and whose message is unknown."""
@@ -199,7 +200,7 @@ class _Comparison:
         last_seq, status = F.col(as_of_seq_column(self.view)), F.col(f"{self.view.name}__status")
         # A lagging writer's row says only that; what it had folded must still be what it says.
         same_kind = (status == F.col("truth_status")) | (
-            (status == "stale") & (F.col("truth_status") != "not_computable")
+            (status == Status.STALE.value) & (F.col("truth_status") != Status.NOT_COMPUTABLE.value)
         )
         wrong = {
             "status_mismatches": ~same_kind | ~last_seq.eqNullSafe(F.col("truth_seq")),
@@ -234,7 +235,7 @@ class _Comparison:
         seqs = [F.col("seq"), F.col(as_of_seq_column(self.view)).alias("as_of_seq"), F.col("truth_seq")]
         status = F.col(f"{self.view.name}__status")
         if self.view_line.status_mismatches:
-            wrong = ((status != F.col("truth_status")) & (status != "stale")) | (
+            wrong = ((status != F.col("truth_status")) & (status != Status.STALE.value)) | (
                 ~F.col(as_of_seq_column(self.view)).eqNullSafe(F.col("truth_seq"))
             )
             shown = self._joined.where(wrong).select(
@@ -290,8 +291,8 @@ def _status(view: ActivityView) -> Column:
         lacks = lacks | F.coalesce(_key(name) == "", F.lit(True))
     messages, labels = (F.coalesce(F.col(f"truth_{there}"), F.lit(0)) for there in _THERE)
     return (
-        F.when(lacks, "not_computable")
-        .when(F.col("truth_seq") == F.lit(NEVER), "never_seen")
-        .when((messages + labels) == 0, "none_in_window")
-        .otherwise("present")
+        F.when(lacks, Status.NOT_COMPUTABLE.value)
+        .when(F.col("truth_seq") == F.lit(NEVER), Status.NEVER_SEEN.value)
+        .when((messages + labels) == 0, Status.NONE_IN_WINDOW.value)
+        .otherwise(Status.PRESENT.value)
     )

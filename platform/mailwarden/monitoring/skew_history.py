@@ -15,7 +15,10 @@ from mailwarden.monitoring.skew_report import SkewReport
 
 @dataclass(frozen=True, slots=True)
 class ViewRun:
-    """A view's share of a run: values compared, and what of them was wrong or late; rows whose status was."""
+    """A view's share of a run: values compared, and what of them was wrong or late; rows whose status was.
+
+    changed, gone: as in `ViewSkew`.
+    """
 
     view: str
     rows: int
@@ -25,6 +28,8 @@ class ViewRun:
     status_mismatches: int
     stale: int
     behind: int
+    changed: int = 0
+    gone: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,8 @@ def run_of(report: SkewReport, *, at_us: int, events: int, vectors: int) -> Skew
                 line.status_mismatches,
                 sum(feature.stale for feature in features),
                 line.behind,
+                line.changed,
+                line.gone,
             )
         )
     return SkewRun(at_us, events, vectors, report.agrees, tuple(views))

@@ -33,7 +33,9 @@ class ViewSkew:
 
     rows: of the vector log, for any version of the view. compared: held against history; unavailable: logged without
     an online store; other_versions: by version, rows of versions that the view of today cannot recompute, 0 for rows
-    that do not say; unknown: rows whose message the event log does not hold. They add up to `rows`.
+    that do not say; unknown: rows whose message the event log does not hold; changed: rows of a content view that were
+    made by other code, lists or parser under the same version; gone: those whose raw mail is gone. They add up to
+    `rows`.
     statuses: of the compared rows, as logged. status_mismatches: rows whose kind of missing, or last seq, is not what
     history says. behind: rows whose state lacked an event that came before the message (freshness loss).
     """
@@ -47,6 +49,8 @@ class ViewSkew:
     statuses: Mapping[str, int]
     status_mismatches: int
     behind: int
+    changed: int = 0
+    gone: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,25 @@ class SkewReport:
         return max((line.unknown for line in self.views), default=0)
 
     @property
+    def changed(self) -> int:
+        """Rows of content views that were made by other code, lists or parser under the same version."""
+        return sum(line.changed for line in self.views)
+
+    @property
+    def gone(self) -> int:
+        """Rows of the vector log whose raw mail is gone, so that their content cannot be made again."""
+        return max((line.gone for line in self.views), default=0)
+
+    def with_content(self, content: SkewReport) -> SkewReport:
+        """This report and that of the content views over the same vectors, as one."""
+        return SkewReport(
+            self.vectors,
+            (*content.views, *self.views),
+            (*content.features, *self.features),
+            (*content.examples, *self.examples),
+        )
+
+    @property
     def agrees(self) -> bool:
         """Whether there was something to compare, and all of it is what history says."""
         return bool(self.compared_values) and not (self.mismatches or self.status_mismatches or self.unknown)
@@ -122,6 +145,8 @@ class SkewReport:
             "vectors": self.vectors,
             "unavailable": self.unavailable,
             "unknown": self.unknown,
+            "changed": self.changed,
+            "gone": self.gone,
             "compared_values": self.compared_values,
             "values_with_history": self.values_with_history,
             "mismatches": self.mismatches,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from mailwarden.domain.detection.decision import Fusion, Thresholds, sigmoid
 from mailwarden.domain.detection.detector import Detector, FeatureTable, Signal
+from mailwarden.logs import FailureLog
 
 log = structlog.get_logger(__name__)
 
@@ -26,8 +26,9 @@ class Champion:
     """A fitted set of detectors with how their scores combine.
 
     version: of the bundle in the registry. detector_versions: of each detector's model there.
-    content_view: name of the view of the message alone. categoriser: the detector that names the category, "" for none.
-    withheld: views that the detectors were trained without, and so must not see.
+    content_views: names of the views of the message alone. categoriser: the detector that names the category, "" for
+    none. withheld: views that the detectors were trained without, and so must not see. trained_on: by content view
+    that its detectors read, the version and fingerprint that gave its training set.
     """
 
     version: int
@@ -35,15 +36,17 @@ class Champion:
     detector_versions: Mapping[str, int]
     fusion: Fusion
     thresholds: Thresholds
-    content_view: str
+    content_views: frozenset[str]
     categoriser: str
     withheld: frozenset[str] = frozenset()
-    _failures: Counter[str] = field(default_factory=Counter, init=False, repr=False, compare=False)
+    trained_on: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    _failures: FailureLog = field(
+        default_factory=lambda: FailureLog(log, "a detector failed", "detector"), init=False, repr=False, compare=False
+    )
 
     def shares_score(self, name: str) -> bool:
         """Whether all recipients of a message get the same score from this detector."""
-        prefix = self.content_view + ":"
-        return all(feature.startswith(prefix) for feature in self.detectors[name].features)
+        return all(feature.partition(":")[0] in self.content_views for feature in self.detectors[name].features)
 
     def score(self, features: FeatureTable) -> Scores:
         """Scores of the rows of ONE message: (n_recipients,) each; content-only detectors run once.
@@ -114,19 +117,7 @@ class Champion:
         return score if score.shape == (features.n,) else np.full(features.n, np.nan)
 
     def _failed(self, name: str, what: str, exc: Exception | None) -> None:
-        self._failures[name] += 1
-        times = self._failures[name]
-        # The 1st, 2nd, 4th, 8th, ...: a detector that fails on every message must not fill the disk.
-        if times & (times - 1) == 0:
-            # The exception's words may quote mail, so that only its kind and place are told.
-            log.error(
-                "a detector failed",
-                detector=name,
-                doing=what,
-                error="no finite score a row" if exc is None else type(exc).__name__,
-                at=None if exc is None else _place(exc),
-                times=times,
-            )
+        self._failures.add(name, exc, without="no finite score a row", doing=what)
 
     def _visible(self, features: FeatureTable) -> FeatureTable:
         if not self.withheld:
@@ -150,13 +141,6 @@ class Scores:
     probability: float
     detectors: Mapping[str, float]
     broken: tuple[str, ...]
-
-
-def _place(exc: Exception) -> str:
-    trace = exc.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
 
 
 def _nulls(column: NDArray[Any]) -> NDArray[Any]:

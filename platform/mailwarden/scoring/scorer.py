@@ -7,19 +7,24 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.detection.decision import Decision, TenantPolicy, apply_policy
 from mailwarden.domain.detection.detector import FeatureTable, Signal
-from mailwarden.domain.mail.content import ContentView
+from mailwarden.domain.mail.content import ContentSet, ContentValues, ContentView, full_names
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.message import Message
+from mailwarden.domain.status import Status
 from mailwarden.errors import StoreError
+from mailwarden.logs import FailureLog
 from mailwarden.scoring.champion import Champion
-from mailwarden.stores.accepted import LoggedRow
+from mailwarden.stores.accepted import LoggedContent, LoggedRow
 from mailwarden.stores.online.reader import OnlineReader, ReadRequest, VectorSet
 from mailwarden.stores.online.watermark import Watermark
+
+log = structlog.get_logger(__name__)
 
 
 class Champions(Protocol):
@@ -35,12 +40,13 @@ class Champions(Protocol):
 class Scored:
     """A decision with the vectors behind it.
 
-    rows: one a recipient, as logged for skew. watermark: how far the tenant's features had folded, None where
-    nothing was, or the store could not be read.
+    rows: one a recipient, as logged for skew. content: what is logged once for all of them. watermark: how far the
+    tenant's features had folded, None where nothing was, or the store could not be read.
     """
 
     decision: Decision
     rows: tuple[LoggedRow, ...]
+    content: LoggedContent
     watermark: Watermark | None
 
 
@@ -48,21 +54,23 @@ class Scorer:
     """Joins content features of the message with online history and asks the champion."""
 
     def __init__(
-        self, champions: Champions, reader: OnlineReader, views: Sequence[ActivityView], content: ContentView
+        self, champions: Champions, reader: OnlineReader, views: Sequence[ActivityView], content: ContentSet
     ) -> None:
         self._champions = champions
         self._reader = reader
         self._views = tuple(views)
         self._content = content
         self._names = {view.name: [f"{view.name}:{f.name}" for f in view.features] for view in views}
-        self._text = {f.name for f in content.features if f.dtype == "string"}
+        self._content_names = {view.name: full_names(view) for view in content.views}
+        self._failures = FailureLog(log, "a content view failed", "view")
 
     def score(self, message: Message, event: Event, policy: TenantPolicy, *, due_seq: int = 0) -> Scored:
         """Score a message for all of its recipients; the worst of them decides.
 
         event: what will be accepted; its seq does not matter here. due_seq: the highest seq that the online store
-        should have folded by now, 0 for none. Where the online store cannot be read the
-        decision rests on the message alone and says so.
+        should have folded by now, 0 for none. Where the online store cannot be read the decision rests on the message
+        alone, where a content view fails on the others, and says so. A view that changed since the champion learned
+        from it is flagged and degrades nothing: all was read, and training again is for whoever runs the platform.
         """
         champion = self._champions.current
         flags: list[str] = []
@@ -72,7 +80,15 @@ class Scorer:
         except StoreError as exc:
             (vectors,) = self._reader.unavailable([request])
             flags.append(f"history unavailable: {type(exc).__name__}")
-        features = FeatureTable(self._columns(message, vectors), len(vectors.recipients))
+        failed: list[str] = []
+
+        def note(view: ContentView, exc: Exception) -> None:
+            failed.append(view.name)
+            self._failures.add(view.name, exc)
+
+        content = self._content.values_of(message, note)
+        flags += [f"{name} could not be computed" for name in failed]
+        features = FeatureTable(self._columns(content, vectors), len(vectors.recipients))
         scores = champion.score(features)
         flags += [f"detector {name} gave no score" for name in scores.broken]
         action = champion.thresholds.within(policy.false_positive_budget).action(scores.logit)
@@ -90,7 +106,7 @@ class Scorer:
             category = champion.category(features, scores)
         if override is not None:
             signals.insert(0, override)
-        if any("stale" in status for status in vectors.status.values()):
+        if any(Status.STALE in status for status in vectors.status.values()):
             flags.append("history is stale: the feature writer lags")
         decision = Decision(
             score=scores.probability,
@@ -101,21 +117,30 @@ class Scorer:
             detectors=scores.detectors,
             models={"bundle": champion.version, **champion.detector_versions},
             degraded=bool(flags),
-            flags=flags,
+            flags=[
+                *flags,
+                *(f"{name} changed since training" for name in self._content.changed_since(champion.trained_on)),
+            ],
         )
-        return Scored(decision, logged_rows(vectors, self._views), vectors.watermark)
+        return Scored(
+            decision,
+            logged_rows(vectors, self._views),
+            LoggedContent.of(self._content, content),
+            vectors.watermark,
+        )
 
-    def _columns(self, message: Message, vectors: VectorSet) -> Mapping[str, NDArray[Any]]:
+    def _columns(self, content: ContentValues, vectors: VectorSet) -> Mapping[str, NDArray[Any]]:
         n = len(vectors.recipients)
         columns: dict[str, NDArray[Any]] = {}
-        prefix = self._content.name + ":"
-        for name, value in self._content.compute(message).items():
-            if name in self._text:
-                column = np.empty(n, dtype=object)
-                column[:] = value
-            else:
-                column = np.full(n, np.nan if value is None else float(value), dtype=np.float64)
-            columns[prefix + name] = column
+        for one in self._content.views:
+            row = zip(self._content_names[one.name], one.features, content.values[one.name], strict=True)
+            for name, feature, value in row:
+                if feature.dtype == "string":
+                    column = np.empty(n, dtype=object)
+                    column[:] = value
+                else:
+                    column = np.full(n, np.nan if value is None else float(value), dtype=np.float64)
+                columns[name] = column
         for view in self._views:
             values = vectors.values[view.name]
             for index, full_name in enumerate(self._names[view.name]):

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import orjson
 
+from mailwarden.domain.mail.content import ContentSet, ContentValue, ContentValues
 from mailwarden.domain.mail.events import TUPLES, Event
 from mailwarden.errors import StoreError
 
@@ -29,10 +30,52 @@ class LoggedRow:
 
 
 @dataclass(frozen=True, slots=True)
+class LoggedContent:
+    """What the content views gave of a message, once for all its recipients; each by view.
+
+    values: in feature order, None for null. status: as computed. version: of the view. fingerprint: of the code and
+    lists that computed it.
+    """
+
+    values: Mapping[str, Sequence[ContentValue]]
+    status: Mapping[str, str]
+    version: Mapping[str, int]
+    fingerprint: Mapping[str, int]
+
+    @classmethod
+    def of(cls, computed_by: ContentSet, found: ContentValues) -> LoggedContent:
+        """What is logged of values that a set of views computed."""
+        version = {view.name: view.version for view in computed_by.views}
+        fingerprint = {view.name: computed_by.fingerprints[view.name] for view in computed_by.views}
+        return cls(found.values, found.status, version, fingerprint)
+
+    def to_json(self) -> list[list[Any]]:
+        """A row a view, as plain JSON values."""
+        return [
+            [name, self.version[name], self.fingerprint[name], self.status[name], values]
+            for name, values in self.values.items()
+        ]
+
+    @classmethod
+    def from_json(cls, rows: Sequence[Sequence[Any]]) -> LoggedContent:
+        """What `to_json` wrote."""
+        return cls(
+            values={row[0]: row[4] for row in rows},
+            status={row[0]: row[3] for row in rows},
+            version={row[0]: row[1] for row in rows},
+            fingerprint={row[0]: row[2] for row in rows},
+        )
+
+
+NO_CONTENT = LoggedContent({}, {}, {}, {})
+"""Of a message that was accepted before content was logged."""
+
+
+@dataclass(frozen=True, slots=True)
 class AcceptedMessage:
     """A scored message: its event, raw bytes and envelope, logged vectors and answer.
 
-    answer: what the API answered (plain JSON). idempotency_key: the caller's, None without one.
+    answer: what the API answered (plain JSON). idempotency_key: the caller's, None without one. content: of all rows.
     """
 
     event: Event
@@ -42,6 +85,7 @@ class AcceptedMessage:
     rows: tuple[LoggedRow, ...]
     answer: Mapping[str, Any]
     idempotency_key: str | None
+    content: LoggedContent = NO_CONTENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +115,7 @@ def encode_accepted(record: Accepted) -> bytes:
             "rows": [[row.recipient, row.values, row.as_of_seq, row.status, row.version] for row in record.rows],
             "answer": record.answer,
             "idempotency_key": record.idempotency_key,
+            "content": record.content.to_json(),
         }
         raw = record.raw
     head = orjson.dumps(header, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -95,8 +140,9 @@ def decode_accepted(payload: bytes) -> Accepted:
             tuple(LoggedRow(*row) for row in header["rows"]),
             header["answer"],
             header["idempotency_key"],
+            LoggedContent.from_json(header.get("content", ())),
         )
-    except (struct.error, orjson.JSONDecodeError, KeyError, TypeError) as exc:
+    except (struct.error, orjson.JSONDecodeError, LookupError, TypeError) as exc:
         raise StoreError(
             "a spool record is not one that this version wrote; drain the spool with the version that wrote it"
         ) from exc

@@ -22,6 +22,7 @@ from mailwarden.domain.aggregates.definitions import (
     aggregate_names,
 )
 from mailwarden.domain.mail.content import ContentView
+from mailwarden.domain.mail.lists import Lists
 from mailwarden.domain.mail.message import Message
 from mailwarden.testing.problem import Problem
 
@@ -101,16 +102,16 @@ def check_folder(folder: Path) -> list[Problem]:
     return problems
 
 
-def check_elsewhere(view: ContentView, messages: Sequence[Message]) -> list[Problem]:
+def check_elsewhere(view: ContentView, messages: Sequence[Message], lists: Lists) -> list[Problem]:
     """Features that differ when computed at another time, in another zone, under another hash seed and environment.
 
-    A function that was made inside of another one cannot be taken there, and is passed over.
+    lists: what the view sees. A function that was made inside of another one cannot be taken there, and is passed over.
     """
     compute = view.compute
     module, name = getattr(compute, "__module__", ""), getattr(compute, "__qualname__", "<")
     if "<" in name or not module:
         return []
-    here = [dict(compute(message)) for message in messages]
+    here = [dict(compute(message, lists)) for message in messages]
     with tempfile.TemporaryDirectory() as folder:
         # Of another length too: a value may be made of no more than that.
         place = Path(folder) / "elsewhere"
@@ -119,7 +120,7 @@ def check_elsewhere(view: ContentView, messages: Sequence[Message]) -> list[Prob
         place.mkdir()
         done = subprocess.run(
             [sys.executable, "-P", "-m", _ELSEWHERE],
-            input=pickle.dumps((module, name, tuple(messages))),
+            input=pickle.dumps((module, name, tuple(messages), lists)),
             capture_output=True,
             cwd=place,
             timeout=_SECONDS,

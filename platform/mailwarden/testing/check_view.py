@@ -6,13 +6,16 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import get_args
 
 from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.aggregates.fact_specs import FACTS
-from mailwarden.domain.mail.content import ContentFeature, ContentValue, ContentView
-from mailwarden.domain.mail.message import Authentication, Mailbox, Message
+from mailwarden.domain.mail.content import ContentFeature, ContentValue, ContentView, lists_for
+from mailwarden.domain.mail.lists import NO_LISTS, Lists
+from mailwarden.domain.mail.message import Aspect, Message
 from mailwarden.testing.check_activity import check_activity
 from mailwarden.testing.check_leaks import check_elsewhere, check_labels
+from mailwarden.testing.messages import empty_message
 from mailwarden.testing.problem import Problem
 
 __all__ = ["Problem", "check_names", "check_view", "empty_message"]
@@ -21,24 +24,31 @@ _SNAKE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _ENTITIES = ("tenant", *FACTS, "recipient", "message")
 _TYPES = {"int64": int, "float64": float, "string": str}
 _INT64 = 2**63
+_LONGEST_WORD = 64
+"""Longest string that passes for a word of a closed set."""
+_LISTS = ("free_mail", "disposable", "shorteners", "free_hosts", "brands", "popular")
 _COLUMNS = ("message_id", "event_timestamp", "seq", "label", "weight", "as_of_seq", "status")
 """Names that stand beside features in training sets and in the log of vectors."""
 
 
-def check_view(view: ActivityView | ContentView, messages: Sequence[Message] = ()) -> list[Problem]:
+def check_view(
+    view: ActivityView | ContentView, messages: Sequence[Message] = (), lists: Lists = NO_LISTS
+) -> list[Problem]:
     """Everything in which a view breaks its contract; empty where it keeps it. Raises nothing.
 
-    messages: what a content view is computed on, besides a message that has nothing at all.
+    messages: what a content view is computed on, besides a message that has nothing at all. lists: those that there
+    are, of which it sees the ones that it names.
     """
     problems = [*_check_words(view)]
     if isinstance(view, ActivityView):
         problems += check_activity(view)
         problems += check_labels(view)
     else:
-        chosen = (empty_message(), *messages)
-        computed = [problem for message in chosen for problem in _check_compute(view, message)]
+        chosen, seen = (empty_message(), *messages), lists_for(view, lists)
+        problems += _check_declared(view, lists)
+        computed = [problem for message in chosen for problem in _check_compute(view, message, seen)]
         # One that raises or changes its mind here says nothing more elsewhere.
-        problems += computed or check_elsewhere(view, chosen)
+        problems += computed or check_elsewhere(view, chosen, seen)
     return list(dict.fromkeys(problems))
 
 
@@ -68,42 +78,6 @@ def check_names(views: Sequence[ActivityView | ContentView], services: Iterable[
     return list(dict.fromkeys(problems))
 
 
-def empty_message() -> Message:
-    """A message with no header, no body, no time and no address: the least that a parser can make of any bytes."""
-    return Message(
-        headers=(),
-        sender=Mailbox("", "", ""),
-        to=(),
-        cc=(),
-        reply_to=(),
-        return_path=None,
-        recipients=(),
-        received_at_us=None,
-        time_source="none",
-        date_us=None,
-        message_id_header="",
-        in_reply_to=(),
-        references=(),
-        subject="",
-        new_text="",
-        quoted_text="",
-        html=False,
-        html_chars=0,
-        text_chars=0,
-        hidden_chars=0,
-        charsets=(),
-        part_types=(),
-        urls=(),
-        attachments=(),
-        hops=(),
-        authentication=Authentication(),
-        nested=(),
-        defects=(),
-        content_sha256="",
-        size=0,
-    )
-
-
 def _check_words(view: ActivityView | ContentView) -> Iterator[Problem]:
     if not _SNAKE.fullmatch(view.name):
         yield Problem(view.name, "", "its name is not snake_case; name it as its folder, like sender_activity")
@@ -128,12 +102,32 @@ def _check_words(view: ActivityView | ContentView) -> Iterator[Problem]:
             yield Problem(view.name, feature.name, "the meaning of null is not said; say when it is null, or never")
 
 
-def _check_compute(view: ContentView, message: Message) -> Iterator[Problem]:
+def _check_declared(view: ContentView, lists: Lists) -> Iterator[Problem]:
+    aspects = get_args(Aspect)
+    if not view.reads:
+        yield Problem(view.name, "", f"it says not what it reads; say some of {', '.join(aspects)} in `reads`")
+    for aspect in view.reads:
+        if aspect not in aspects:
+            yield Problem(view.name, "", f"it reads {aspect!r}, which is none of {', '.join(aspects)}")
+    if not 0 < view.cost_us < 1e6:
+        yield Problem(view.name, "", "its cost_us is no number of microseconds; say what a usual message takes")
+    known = {*lists.names, *(["popular"] if lists.ranks else []), *(["brands"] if lists.brands else [])}
+    for name in view.lists:
+        if name not in known:
+            words = f"it names the list {name!r}, which is not there; there are {', '.join(sorted(known)) or 'none'}"
+            yield Problem(view.name, "", words)
+    for feature in view.features:
+        if feature.text and feature.dtype != "string":
+            yield Problem(view.name, feature.name, f"it is marked as text and is {feature.dtype}; leave `text` out")
+
+
+def _check_compute(view: ContentView, message: Message, lists: Lists) -> Iterator[Problem]:
     which = message.content_sha256[:12] or "empty"
     try:
-        values, again = view.compute(message), view.compute(message)
+        values, again = view.compute(message, lists), view.compute(message, lists)
     except Exception as error:
-        yield Problem(view.name, "", f"compute raised {error!r} on message {which}; it must never raise")
+        mend = "; name the list in `lists`" if isinstance(error, KeyError) and error.args[0] in _LISTS else ""
+        yield Problem(view.name, "", f"compute raised {error!r} on message {which}; it must never raise{mend}")
         return
     if list(values.items()) != list(again.items()):
         yield Problem(view.name, "", f"compute gave two answers for message {which}; it must be deterministic")
@@ -165,6 +159,9 @@ def _check_value(view: ContentView, feature: ContentFeature, value: ContentValue
         yield Problem(view.name, feature.name, f"it is {value} on message {which}; give None where it has no value")
     elif isinstance(value, int) and not -_INT64 <= value < _INT64:
         yield Problem(view.name, feature.name, f"it does not fit int64 on message {which}")
+    elif isinstance(value, str) and not feature.text and len(value) > _LONGEST_WORD:
+        words = f"it has {len(value)} characters on message {which}; mark what people wrote with text=True"
+        yield Problem(view.name, feature.name, words)
     elif isinstance(value, str) and not _is_utf8(value):
         yield Problem(view.name, feature.name, f"it holds lone surrogates on message {which}; no store can keep them")
 

@@ -19,8 +19,8 @@ LATER_SECONDS = 400 * 86_400 + 40_380
 
 
 def main() -> None:
-    """Read (module, name of the function, messages) from stdin; write a value or the words of an error for each."""
-    module, name, messages = pickle.load(sys.stdin.buffer)
+    """Read (module, name of the function, messages, lists) from stdin; write a value or an error's words for each."""
+    module, name, messages, lists = pickle.load(sys.stdin.buffer)
     answer = sys.stdout.buffer
     # What the function prints must not be taken for its answer.
     sys.stdout = sys.stderr
@@ -29,12 +29,12 @@ def main() -> None:
     compute: Any = importlib.import_module(module)
     for part in name.split("."):
         compute = getattr(compute, part)
-    pickle.dump([_call(compute, message) for message in messages], answer)
+    pickle.dump([_call(compute, message, lists) for message in messages], answer)
 
 
-def _call(compute: Callable[[Any], Any], message: Any) -> tuple[Any, str]:
+def _call(compute: Callable[[Any, Any], Any], message: Any, lists: Any) -> tuple[Any, str]:
     try:
-        return dict(compute(message)), ""
+        return dict(compute(message, lists)), ""
     except Exception as error:
         return None, repr(error)
 

@@ -72,5 +72,5 @@ def _model_id(tenant: str | None, name: str, digest: str, created_us: int) -> st
 
 
 def _bundle_parameters(trained: Trained) -> Mapping[str, Any]:
-    shown = ("options", "split", "messages", "rows", "kept", "thresholds", "categories_right")
+    shown = ("options", "split", "messages", "rows", "kept", "content", "thresholds", "categories_right")
     return {key: trained.bundle.record[key] for key in shown}

@@ -23,6 +23,7 @@ from mailwarden.training.thresholds import Budgets, choose_thresholds, shares_re
 Progress = Callable[[str], None]
 
 _NONE_KEPT: Mapping[str, bytes] = MappingProxyType({})
+_NO_CONTENT: Mapping[str, Sequence[int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +64,15 @@ def train(
     options: TrainingOptions,
     *,
     kept: Mapping[str, bytes] = _NONE_KEPT,
+    content: Mapping[str, Sequence[int]] = _NO_CONTENT,
     progress: Progress = lambda stage: None,
 ) -> Trained:
     """Fit detectors to the earlier mail, fuse them and set thresholds on the later; the same input, the same bytes.
 
     features: each detector's table, its rows those of `rows`. kept: those of `detectors` that go into the bundle as
     they are, bytes of theirs. They too are fitted to the earlier mail, but only to be calibrated: what they learned
-    may reach into the later mail, where their scores would flatter them. Raises DataError where the labels do not
+    may reach into the later mail, where their scores would flatter them. content: by content view, the version and
+    fingerprint that its values were made by, for the record. Raises DataError where the labels do not
     suffice or all detectors are kept, ContractError where a detector's table is absent or of another length.
     """
     if kept and not set(detectors) - set(kept):
@@ -109,6 +112,7 @@ def train(
         "messages": rows.n_messages,
         "rows": rows.n,
         "kept": sorted(kept),
+        "content": {name: list(made_by) for name, made_by in sorted(content.items())},
         "split": asdict(split),
         "thresholds": list(chosen.words),
         "held_out_good_reached": list(shares_reached(judged.fused[~judged.bad], chosen.thresholds)),

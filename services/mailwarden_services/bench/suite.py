@@ -10,7 +10,15 @@ from rich.console import RenderableType
 
 from mailwarden.errors import NotFound
 from mailwarden.settings import Settings
-from mailwarden_services.bench import freshness, growth, historical_join, online_read, redis_load, through_http
+from mailwarden_services.bench import (
+    content_cost,
+    freshness,
+    growth,
+    historical_join,
+    online_read,
+    redis_load,
+    through_http,
+)
 from mailwarden_services.bench.growth_report import growth_grid
 from mailwarden_services.replay.summary import Grid, figure, rich_table
 
@@ -100,6 +108,24 @@ def _join(found: Mapping[str, Any]) -> Grid:
     return Grid(title, ("join", "rows out", "seconds", "to ours"), rows, note)
 
 
+def _content(found: Mapping[str, Any]) -> Grid:
+    views = found["views"]
+    rows = [
+        (
+            name,
+            f"{each['declared_us']:g}",
+            figure(each["measured_us"], 1),
+            f"{each['measured_us'] / each['declared_us']:.2f}x",
+        )
+        for name, each in views.items()
+    ]
+    declared, measured = (sum(each[of] for each in views.values()) for of in ("declared_us", "measured_us"))
+    rows.append(("all content views", f"{declared:g}", figure(measured, 1), f"{measured / declared:.2f}x"))
+    rows.append(("the parser", "", figure(found["reading_us"], 1), ""))
+    title = f"Content: CPU microseconds a message, {found['messages']:,} simulated messages"
+    return Grid(title, ("what", "declared", "measured", "to declared"), tuple(rows), "The quickest of the rounds.")
+
+
 def _load(found: Mapping[str, Any]) -> Grid:
     ours = found["ours"]["rows_per_second"]
     rows = tuple(
@@ -153,6 +179,7 @@ def growth_of(sizes: Sequence[int]) -> Part:
 PARTS: Mapping[str, Part] = {
     "online": Part(lambda settings, say: online_read.measure(), _online),
     "join": Part(lambda settings, say: historical_join.measure(settings, say=say), _join),
+    "content": Part(lambda settings, say: content_cost.measure(), _content),
     "load": Part(lambda settings, say: redis_load.measure(settings, say=say), _load),
     "http": Part(lambda settings, say: through_http.measure(settings, say=say), _http),
     "freshness": Part(lambda settings, say: freshness.measure(settings, say=say), _freshness),

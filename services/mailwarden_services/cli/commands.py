@@ -180,6 +180,8 @@ def materialize(
             f"{found.seconds:.1f}",
         )
     out.print(table)
+    for words in report.changed:
+        out.print(f"[yellow]{words}[/]", highlight=False, soft_wrap=True)
     if report.waits:
         raise StoreError("not everything serves yet: " + "; ".join(report.waits))
 
@@ -314,11 +316,18 @@ def status(
                 "decisions": platform.decisions.count(tenant.name),
                 "labels": platform.labels.count(tenant.name),
             }
+    found["content_changed_since_training"] = list(platform.content_changed())
     if as_json:
         out.print_json(data=found)
         return
     out.print(f"home {found['home']}: {found['events']:,} events; {found['spool_bytes_not_logged']} bytes in the spool")
     out.print("no model serves; run `mailwarden train`" if champion is None else f"bundle {champion.version} serves")
+    if found["content_changed_since_training"]:
+        out.print(
+            f"[yellow]{', '.join(found['content_changed_since_training'])} changed since the bundle was trained; run "
+            "`mailwarden materialize`, then `mailwarden train`[/]",
+            soft_wrap=True,
+        )
     table = Table("tenant", "last seq", "online seq", "decisions", "labels")
     for name, row in found["tenants"].items():
         table.add_row(name, *(str(row[key]) for key in ("last_seq", "online_seq", "decisions", "labels")))

@@ -63,6 +63,7 @@ def listing() -> None:
     """
     from mailwarden.domain.aggregates.definitions import ActivityView
     from mailwarden.domain.aggregates.layout import layout_of
+    from mailwarden.domain.mail.content import ContentView
     from mailwarden.testing.state_size import largest_state
     from mailwarden_detectors import discover as discover_detectors
     from mailwarden_features import discover
@@ -71,7 +72,9 @@ def listing() -> None:
     readers = readers_of(discover_detectors())
     table = Table("view", "version", "owner", "keys", "features", "hops", "bytes a key, at most", "read by")
     for view in discover().views:
-        keys, hops, size = "message", "", "not online"
+        keys, hops, size = "message", "", ""
+        if isinstance(view, ContentView):
+            size = f"not online; {view.cost_us:g} us a message"
         if isinstance(view, ActivityView):
             keys, hops = ", ".join(("tenant", *view.keys)), str(len(layout_of(view).levels))
             most = largest_state(layout_of(view))
@@ -89,6 +92,7 @@ def show(name: Name) -> None:
         mailwarden features show sender_activity
     """
     from mailwarden.domain.aggregates.definitions import ActivityView, Feature
+    from mailwarden.domain.mail.content import ContentView
     from mailwarden_detectors import discover as discover_detectors
     from mailwarden_features import discover
     from mailwarden_services.teams.readers import readers_of
@@ -98,6 +102,9 @@ def show(name: Name) -> None:
     keys = ", ".join(("tenant", *view.keys)) if isinstance(view, ActivityView) else "tenant, message"
     out.print(f"{view.name} version {view.version}, of {view.owner}: {view.description}", highlight=False)
     out.print(f"keys {keys}", highlight=False)
+    if isinstance(view, ContentView):
+        lists = f"; lists: {', '.join(view.lists)}" if view.lists else ""
+        out.print(f"reads {', '.join(view.reads)}{lists}; {view.cost_us:g} us a message, as declared", highlight=False)
     table = Table("feature", "type", "unit", "windows (hop)", "null", "what it tells", "read by")
     for feature in view.features:
         windows = feature.windows if isinstance(feature, Feature) else ()
@@ -114,6 +121,7 @@ def new(
     ] = None,
     like: Annotated[str | None, typer.Option(help="A view whose aggregates and features it begins with.")] = None,
     owner: Annotated[str | None, typer.Option(help="The team that answers for it; by default your login name.")] = None,
+    content: Annotated[bool, typer.Option("--content", help="A view of the message alone, without history.")] = False,
 ) -> None:
     """Lay out the folder of a new view, which keeps its contract as it stands.
 
@@ -124,9 +132,17 @@ def new(
 
         mailwarden features new sender_bulk --keys sender --owner bulk-mail
         mailwarden features new campaign_pace --like sender_activity --keys campaign
+        mailwarden features new content_lines --content --owner bulk-mail
     """
     from mailwarden_features.discovery import FOLDER
-    from mailwarden_services.teams.folders import new_view
+    from mailwarden_services.teams.folders import new_content_view, new_view
+
+    if content and (keys is not None or like is not None):
+        raise ConfigError("a content view has the message as its key: leave --keys and --like out")
+    if content:
+        folder = new_content_view(FOLDER, name, owner=owner or getpass.getuser())
+        _tell_and_check(folder.name, f"{folder} laid out")
+        return
 
     chosen = (
         None if keys is None else tuple(key.strip() for key in keys.split(",") if key.strip() not in ("", "tenant"))
@@ -300,12 +316,18 @@ def _tell_and_check(name: str, words: str) -> None:
 
 def _problems(view: ActivityView | ContentView) -> list[Problem]:
     from mailwarden.domain.mail.content import ContentView
+    from mailwarden.stores.lists import load_lists
     from mailwarden.testing.check_leaks import check_folder
     from mailwarden.testing.check_view import check_view
+    from mailwarden.testing.content_cost import check_cost
     from mailwarden_features.discovery import FOLDER
 
-    messages = _messages() if isinstance(view, ContentView) else ()
-    return [*check_view(view, messages), *check_folder(FOLDER / view.name)]
+    if not isinstance(view, ContentView):
+        return [*check_view(view), *check_folder(FOLDER / view.name)]
+    messages, lists = _messages(), load_lists()
+    found = check_view(view, messages, lists)
+    # One that breaks its contract may not run at all.
+    return [*found, *check_folder(FOLDER / view.name), *(() if found else check_cost(view, messages, lists))]
 
 
 def _messages() -> Sequence[Message]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from mailwarden.domain.status import Status
 from mailwarden.settings import Settings
 from mailwarden_services.cli.progress import out, stages
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from mailwarden.monitoring.skew_history import SkewRun
     from mailwarden.monitoring.skew_report import SkewReport
 
-_STATUSES = ("present", "none_in_window", "never_seen", "not_computable", "stale")
+_STATUSES = tuple(status for status in Status if status is not Status.UNAVAILABLE)
 
 
 def skew(
@@ -45,7 +46,7 @@ def skew(
         if not runs:
             out.print("no run is kept yet; `mailwarden skew` makes one")
         return
-    with stages("recomputing logged vectors", len(platform.activity)) as begins:
+    with stages("recomputing logged vectors", len(platform.activity) + 1) as begins:
         report = Loop(platform).skew(begins)
     out.print(view_table(report))
     out.print(feature_table(report))
@@ -57,6 +58,14 @@ def skew(
     for line in report.views:
         if line.other_versions:
             out.print(f"{sum(line.other_versions.values()):,} rows of other versions of {line.view} were not compared")
+        if line.changed:
+            out.print(
+                f"[yellow]{line.view} is made by other code, lists or parser than {line.changed:,} rows were logged "
+                "by, under the same version: they were not compared; `mailwarden materialize` and `mailwarden train` "
+                "bring values and models to the new ones[/]"
+            )
+    if report.gone:
+        out.print(f"{report.gone:,} rows are of messages whose raw mail is gone: their content was not compared")
     if report.unknown:
         out.print(f"[red]{report.unknown:,} logged vectors are of messages that the event log does not hold[/]")
     if not report.agrees:
@@ -67,14 +76,23 @@ def skew(
 def view_table(report: SkewReport) -> Table:
     """Rows of each view by their kind of missing, and how many of those are not what history says."""
     table = Table(
-        "view", "rows", "compared", *(status.replace("_", " ") for status in _STATUSES), "unavailable",
-        "status mismatches", "behind",
+        "view", "rows", "compared", *(status.replace("_", " ") for status in _shown(report)), "unavailable",
+        "status mismatches", "behind", "changed", "raw mail gone",
     )  # fmt: skip
     for line in report.views:
-        kinds = (line.statuses.get(status, 0) for status in _STATUSES)
-        counts = (line.rows, line.compared, *kinds, line.unavailable, line.status_mismatches, line.behind)
+        kinds = (line.statuses.get(status, 0) for status in _shown(report))
+        counts = (
+            line.rows, line.compared, *kinds, line.unavailable, line.status_mismatches, line.behind, line.changed,
+            line.gone,
+        )  # fmt: skip
         table.add_row(line.view, *(f"{count:,}" for count in counts))
     return table
+
+
+def _shown(report: SkewReport) -> list[Status]:
+    """The kinds of missing that occur, in order."""
+    there = {status for line in report.views for status in line.statuses}
+    return [status for status in _STATUSES if status in there]
 
 
 def feature_table(report: SkewReport) -> Table:

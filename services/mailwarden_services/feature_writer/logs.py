@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Event as Flag
-from typing import Any
 
 import orjson
-import pyarrow as pa
 import structlog
 
 from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.mail.content import ContentView
 from mailwarden.domain.mail.events import Event
 from mailwarden.errors import DataError, NotFound, StoreError
 from mailwarden.labelling.feedback import label_record
 from mailwarden.stores.accepted import Accepted, AcceptedLabel, AcceptedMessage
 from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.lake.raw_mail import RawMail, RawRow
+from mailwarden.stores.lake.texts import Texts
 from mailwarden.stores.lake.vector_log import VectorLog
 from mailwarden.stores.spool_reader import SpoolReader, retire
 from mailwarden.stores.sql import DecisionRecord, Decisions, Labels
+from mailwarden_services.feature_writer.logged_tables import text_table, vector_table
 from mailwarden_services.feature_writer.rejected import set_aside
 from mailwarden_services.feature_writer.status import READER_NAME
 
@@ -39,7 +39,7 @@ _RECORD_BYTES = 12_000
 
 
 class Logs:
-    """Where accepted records end up for good: event log, raw mail, vector log, decisions and labels.
+    """Where accepted records end up for good: event log, raw mail, vector log, texts, decisions and labels.
 
     Each append is idempotent, so that a batch cut off in the middle can be handed over again.
     """
@@ -50,13 +50,15 @@ class Logs:
         events: EventLog,
         raw: RawMail,
         vectors: VectorLog,
+        texts: Texts,
         decisions: Decisions,
         labels: Labels,
         views: Sequence[ActivityView],
+        content: Sequence[ContentView],
     ) -> None:
-        self._events, self._raw, self._vectors = events, raw, vectors
+        self._events, self._raw, self._vectors, self._texts = events, raw, vectors, texts
         self._decisions, self._labels = decisions, labels
-        self._views = tuple(views)
+        self._views, self._content = tuple(views), tuple(content)
 
     @property
     def events(self) -> EventLog:
@@ -74,10 +76,12 @@ class Logs:
             self._raw.append([raw_row(record) for record in messages])
         self._events.append([record.event for _, record in records], batch_id=batch)
         # A batch cut off in the middle may come again with other bounds: rows that are there are left out.
-        logged = self._vectors.last_batch(READER_NAME)
-        fresh = [r for position, r in records if position > logged and isinstance(r, AcceptedMessage) and r.rows]
+        fresh = _after(self._vectors.last_batch(READER_NAME), records)
         if fresh:
-            self._vectors.append(vector_table(fresh, self._views), batch_id=batch)
+            self._vectors.append(vector_table(fresh, self._views, self._content), batch_id=batch)
+        fresh = _after(self._texts.last_batch(READER_NAME), records)
+        if fresh:
+            self._texts.append(text_table(fresh, self._content), batch_id=batch)
         self._decisions.append_many([decision_record(record) for record in messages])
         self._labels.append_many(
             [label_record(record.event, source=record.source, given_by=record.given_by) for record in labels]
@@ -122,42 +126,9 @@ def decision_record(record: AcceptedMessage) -> DecisionRecord:
     )
 
 
-def vector_table(messages: Sequence[AcceptedMessage], views: Sequence[ActivityView]) -> pa.Table:
-    """The logged vectors as the vector log's table: one row a recipient of each message."""
-    columns: dict[str, list[Any]] = defaultdict(list)
-    for record in messages:
-        event = record.event
-        for row in record.rows:
-            columns["tenant"].append(event.tenant)
-            columns["seq"].append(event.seq)
-            columns["message_id"].append(event.message_id)
-            columns["recipient"].append(row.recipient)
-            columns["sender"].append(event.sender)
-            columns["sender_domain"].append(event.sender_domain)
-            columns["received_at"].append(event.received_at_us)
-            columns["decision_id"].append(record.answer["decision_id"])
-            for view in views:
-                columns[f"{view.name}__as_of_seq"].append(row.as_of_seq[view.name])
-                columns[f"{view.name}__status"].append(row.status[view.name])
-                columns[f"{view.name}__version"].append(row.version[view.name])
-                for feature, value in zip(view.features, row.values[view.name], strict=True):
-                    columns[f"{view.name}__{feature.name}"].append(value)
-    return pa.table({name: pa.array(values, type=_type_of(name)) for name, values in columns.items()})
-
-
-_TYPES = {
-    "seq": pa.int64(),
-    "received_at": pa.timestamp("us", tz="UTC"),
-}
-_STRINGS = ("tenant", "message_id", "recipient", "sender", "sender_domain", "decision_id")
-
-
-def _type_of(name: str) -> pa.DataType:
-    if name in _TYPES:
-        return _TYPES[name]
-    if name in _STRINGS or name.endswith("__status"):
-        return pa.string()
-    return pa.int64() if name.endswith(("__as_of_seq", "__version")) else pa.float64()
+def _after(position: int, records: Sequence[tuple[int, Accepted]]) -> list[AcceptedMessage]:
+    """Scored messages behind a spool position."""
+    return [record for at, record in records if at > position and isinstance(record, AcceptedMessage) and record.rows]
 
 
 class LogBatches:

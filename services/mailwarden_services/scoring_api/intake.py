@@ -232,7 +232,14 @@ class Intake:
         answer = answer_of(scored, event, message, decision_id="d" + event.message_id, age_seconds=age_seconds)
         envelope = received.envelope
         record = AcceptedMessage(
-            event, received.raw, envelope.mail_from, envelope.rcpt_to, scored.rows, answer, idempotency_key
+            event,
+            received.raw,
+            envelope.mail_from,
+            envelope.rcpt_to,
+            scored.rows,
+            answer,
+            idempotency_key,
+            scored.content,
         )
         on_disk = self._append(encode_accepted(record))
         recent = Recent(event, answer, idempotency_key, on_disk)

@@ -8,15 +8,17 @@ from typing import Any, Literal
 
 from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.aggregates.layout import layout_of
-from mailwarden.domain.mail.content import ContentView
+from mailwarden.domain.mail.content import ContentSet, ContentView
 from mailwarden.errors import ContractError
 from mailwarden.settings import Settings
 from mailwarden.stores.feast.source import ContentDefinition, Definition, definition_of
-from mailwarden.stores.spark.offline_table import OfflineTable
+from mailwarden.stores.spark.offline_table import Manifest, OfflineTable
+from mailwarden_services.teams.content_changes import made_by_others
 
-Kind = Literal["new", "version", "in place", "features", "words", "none", "removed"]
-"""in place: other states under the same version, which is refused. version: the same view under a higher one.
-features: other features over the same states. words: other words alone."""
+Kind = Literal["new", "version", "in place", "code", "features", "words", "none", "removed"]
+"""in place: other states under the same version, which is refused. version: the same view under a higher one. code: a
+content view whose code, lists or parser changed, which `materialize` computes anew. features: other features over the
+same states. words: other words alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +51,17 @@ def applied(store: Any) -> dict[str, Definition | None]:
 
 
 def changes(
-    views: Sequence[ActivityView | ContentView], before: Mapping[str, Definition | None], settings: Settings
+    views: Sequence[ActivityView | ContentView],
+    before: Mapping[str, Definition | None],
+    settings: Settings,
+    content: ContentSet,
 ) -> list[Change]:
-    """What becomes of every view that is there or was applied, those without any change too."""
-    found = [_change(view, before, settings) for view in views]
+    """What becomes of every view that is there or was applied, those without any change too.
+
+    content: the content views with the fingerprints that they have now.
+    """
+    made_otherwise = made_by_others(settings, content)
+    found = [_of_code(_change(view, before, settings), made_otherwise) for view in views]
     names = {view.name for view in views}
     for name in before:
         if name not in names:
@@ -72,6 +81,19 @@ def refuse_changed(views: Sequence[ActivityView], settings: Settings) -> None:
                 f"view {found.name} is {found.words} Where nothing reads it yet, `mailwarden materialize --afresh` "
                 "computes it anew under this version."
             )
+
+
+def _of_code(found: Change, made_otherwise: Mapping[str, Manifest]) -> Change:
+    """The change, or that of a content view's code where nothing else is to be said of it."""
+    manifest = made_otherwise.get(found.name)
+    if manifest is None or found.kind not in ("none", "words"):
+        return found
+    words = (
+        f"its code, lists or parser changed under version {manifest.version}: `mailwarden materialize` computes "
+        f"{manifest.rows:,} messages anew, and detectors that read it want `mailwarden train`; raise the version, or "
+        "run `mailwarden features version`, where the meaning of a feature changed"
+    )
+    return Change(found.name, "code", words, found.view)
 
 
 def _change(view: ActivityView | ContentView, before: Mapping[str, Definition | None], settings: Settings) -> Change:
@@ -109,11 +131,10 @@ def _in_place(view: ActivityView | ContentView, what: str) -> Change:
         f"refused: its {what} changed and it is still version {view.version}, under which other values are kept. "
         f"Raise `version` to {view.version + 1}"
     )
-    if isinstance(view, ActivityView):
-        words += (
-            f", or undo the change and run `mailwarden features version {view.name}`: "
-            "then both are served until detectors have moved"
-        )
+    words += (
+        f", or undo the change and run `mailwarden features version {view.name}`: "
+        "then both are served until detectors have moved"
+    )
     return Change(view.name, "in place", f"{words}.", view)
 
 

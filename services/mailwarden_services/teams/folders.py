@@ -70,6 +70,45 @@ feature_view = feature_view_of(VIEW)
 '''
 
 
+_CONTENT_TRANSFORM = '''"""Facts of a message alone, for {name}."""
+
+from __future__ import annotations
+
+from mailwarden.domain.mail.content import ContentValue
+from mailwarden.domain.mail.lists import Lists
+from mailwarden.domain.mail.message import Message
+
+
+def compute(message: Message, lists: Lists) -> dict[str, ContentValue]:
+    """The values of one message, null where a part is absent; pure, bounded, never raising."""
+    return {{
+        "line_count": message.new_text.count("\\n") + 1 if message.new_text else None,
+    }}
+'''
+
+_CONTENT_VIEW = '''"""{name}: what a message alone says of its lines."""
+
+from __future__ import annotations
+
+from mailwarden.domain.mail.content import ContentView, count
+from mailwarden.stores.feast.objects import feature_view_of
+from {package}.{name}.transform import compute
+
+VIEW = ContentView(
+    name="{name}",
+    version=1,
+    owner={owner},
+    description="What a message alone says of its lines.",
+    features=(count("line_count", "Lines of the newest text.", "lines", "not computable: no newest text"),),
+    compute=compute,
+    reads=("text",),
+    cost_us=5,
+)
+
+feature_view = feature_view_of(VIEW)
+'''
+
+
 def emission_of(keys: tuple[str, ...]) -> str:
     """The emission that fills these keys (without the tenant); raises ConfigError where none does."""
     unknown = [key for key in keys if key not in (*FACTS, "recipient")]
@@ -117,6 +156,20 @@ def new_view(
         ),
         "__init__.py": "",
     }  # fmt: skip
+    folder.mkdir()
+    for file, text in texts.items():
+        (folder / file).write_text(text, encoding="utf-8")
+    return folder
+
+
+def new_content_view(root: Path, name: str, *, owner: str, package: str = PACKAGE) -> Path:
+    """Lay out the folder of a content view and return it; raises ConfigError on a name that cannot be."""
+    folder = _free(root, name)
+    texts = {
+        "transform.py": _CONTENT_TRANSFORM.format(name=name),
+        "view.py": _CONTENT_VIEW.format(name=name, package=package, owner=_quoted(owner)),
+        "__init__.py": "",
+    }
     folder.mkdir()
     for file, text in texts.items():
         (folder / file).write_text(text, encoding="utf-8")
@@ -175,10 +228,10 @@ def _call(path: Path) -> ast.Call:
         value = node.value if isinstance(node, (ast.Assign, ast.AnnAssign)) else None
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         named = any(isinstance(target, ast.Name) and target.id == "VIEW" for target in targets)
-        if named and isinstance(value, ast.Call) and getattr(value.func, "id", "") == "ActivityView":
+        if named and isinstance(value, ast.Call) and getattr(value.func, "id", "") in ("ActivityView", "ContentView"):
             return value
     raise ContractError(
-        f"{path} does not say `VIEW = ActivityView(...)`; a content view cannot be copied, and another one only by hand"
+        f"{path} does not say `VIEW = ActivityView(...)` or `VIEW = ContentView(...)`; copy the folder by hand"
     )
 
 
@@ -186,6 +239,9 @@ def _argument(call: ast.Call, name: str, path: Path) -> ast.expr:
     for keyword in call.keywords:
         if keyword.arg == name:
             return keyword.value
+    kind = getattr(call.func, "id", "")
+    if kind == "ContentView" and name in ("keys", "emission"):
+        raise ConfigError(f"{path} is a content view: its key is the message, so that --keys says nothing to it")
     raise ContractError(f"{path}: VIEW does not give `{name}=` by name; write it so, or copy the folder by hand")
 
 

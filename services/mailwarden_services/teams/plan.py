@@ -11,9 +11,11 @@ from feast.repo_contents import RepoContents
 
 from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.settings import Settings
+from mailwarden.stores.content_code import content_set
 from mailwarden.stores.feast.objects import ENTITIES
 from mailwarden.stores.feast.store import open_feature_store
 from mailwarden.stores.lake.event_log import EventLog
+from mailwarden.stores.lists import load_lists
 from mailwarden_features.discovery import FeatureRepository
 from mailwarden_features.feature_services import feast_objects
 from mailwarden_services.teams.changes import Change, applied, changes
@@ -69,7 +71,7 @@ def plan(
         feature_services=[item for item in objects if isinstance(item, FeatureService)],
         permissions=[],
     )
-    found = changes(repository.views, applied(store), settings)
+    found = changes(repository.views, applied(store), settings, content_set(repository.content, load_lists()))
     registry = _COLOURS.sub("", store.plan(contents)[0].to_string()).strip()
     rates, log = read_rates(settings), EventLog(settings.events_path)
     kept = [view for view in repository.activity if not any(c.name == view.name and c.fills for c in found)]

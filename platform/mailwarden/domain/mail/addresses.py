@@ -10,27 +10,6 @@ import tldextract
 MAX_ADDRESS = 320
 """Longest address that is read as one: 64 for the local part, @, 255 for the domain (RFC 5321)."""
 
-FREEMAIL_DOMAINS = frozenset((
-    "126.com", "139.com", "163.com", "21cn.com", "aim.com", "aol.com", "att.net", "bellsouth.net", "bluewin.ch",
-    "btinternet.com", "charter.net", "comcast.net", "cox.net", "daum.net", "duck.com", "earthlink.net", "email.com",
-    "excite.com", "fastmail.com", "fastmail.fm", "foxmail.com", "free.fr", "freenet.de", "gmail.com", "gmx.at",
-    "gmx.ch", "gmx.com", "gmx.de", "gmx.fr", "gmx.net", "googlemail.com", "hanmail.net", "hey.com", "hotmail.be",
-    "hotmail.co.jp", "hotmail.co.uk", "hotmail.com", "hotmail.de", "hotmail.es", "hotmail.fr", "hotmail.it",
-    "hushmail.com", "icloud.com", "inbox.com", "inbox.lv", "inbox.ru", "juno.com", "laposte.net", "libero.it",
-    "list.ru", "live.ca", "live.co.uk", "live.com", "live.de", "live.fr", "live.it", "live.nl", "lycos.com",
-    "mac.com", "mail.com", "mail.ru", "me.com", "msn.com", "naver.com", "netscape.net", "netzero.net",
-    "ntlworld.com", "o2.pl", "onet.pl", "op.pl", "orange.fr", "outlook.com", "outlook.de", "outlook.es",
-    "outlook.fr", "outlook.it", "pm.me", "proton.me", "protonmail.ch", "protonmail.com", "qq.com", "rambler.ru",
-    "rediffmail.com", "rocketmail.com", "rogers.com", "sbcglobal.net", "seznam.cz", "sfr.fr", "shaw.ca", "sina.com",
-    "sky.com", "sohu.com", "sympatico.ca", "t-online.de", "talktalk.net", "terra.com.br", "tiscali.it", "tuta.com",
-    "tutanota.com", "tutanota.de", "uol.com.br", "ukr.net", "verizon.net", "virgilio.it", "virginmedia.com",
-    "wanadoo.fr", "web.de", "wp.pl", "ya.ru", "yahoo.ca", "yahoo.co.id", "yahoo.co.in", "yahoo.co.jp", "yahoo.co.uk",
-    "yahoo.com", "yahoo.com.ar", "yahoo.com.au", "yahoo.com.br", "yahoo.com.cn", "yahoo.com.hk", "yahoo.com.mx",
-    "yahoo.com.sg", "yahoo.com.tw", "yahoo.de", "yahoo.es", "yahoo.fr", "yahoo.in", "yahoo.it", "yandex.com",
-    "yandex.ru", "yeah.net", "ymail.com", "ziggo.nl", "zoho.com",
-))  # fmt: skip
-"""Domains where anyone may open a mailbox, so that the domain says nothing of who writes."""
-
 # Bundled snapshot only: a look-up in a message's path must not wait for a network, nor differ by machine.
 _SUFFIXES = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
 
@@ -134,8 +113,3 @@ def registrable_domain(host: str) -> str:
     if not found.domain:
         found = _SUFFIXES.extract_str(name)
     return f"{found.domain}.{found.suffix}" if found.domain else ""
-
-
-def is_freemail(domain: str) -> bool:
-    """Whether anyone may open a mailbox at this registrable domain (a modest built-in list)."""
-    return domain in FREEMAIL_DOMAINS

@@ -2,26 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from mailwarden.errors import NotFound
 
 
 @dataclass(frozen=True, slots=True)
 class Lists:
-    """Named lists of one version; what `stores.lists` loads.
+    """Named lists, each of one version; what `stores.lists` loads.
 
-    names: by list ("free_mail", "shorteners", ...) its entries, normalised as domains are. ranks: registrable domains
-    by popularity, 1 the most popular. fingerprint: digest of every list's content; part of that of each view that
-    looks something up.
+    names: by list ("free_mail", "disposable", "shorteners", "free_hosts") its host names, normalised as hosts are.
+    ranks: registrable domains by popularity, 1 the most popular (list "popular"). fingerprint: digest of every list's
+    version and content; part of that of each view that looks something up. brands: by name, in the form that
+    `brand_name` gives, the registrable domains that are the brand's own (list "brands"). fingerprints: by list its
+    own digest.
     """
 
     names: Mapping[str, frozenset[str]]
     ranks: Mapping[str, int]
     fingerprint: str
+    brands: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
 
-    def holds(self, name: str, entry: str) -> bool:
-        """Whether a list holds an entry, as given; raises KeyError on an unknown list."""
-        return entry in self.names[name]
+    def holds(self, name: str, host: str) -> bool:
+        """Whether a list holds a normalised host name, or one that it lies under; raises KeyError on an unknown list.
+
+        >>> lists = lists_of({"free_hosts": ["github.io", "docs.google.com"]})
+        >>> [lists.holds("free_hosts", host) for host in ("shop.github.io", "docs.google.com", "google.com")]
+        [True, True, False]
+        """
+        entries = self.names[name]
+        while host:
+            if host in entries:
+                return True
+            host = host.partition(".")[2]
+        return False
+
+    def fingerprint_of(self, names: Iterable[str]) -> str:
+        """Digest of the lists of these names, whatever their order; raises NotFound on a name that no list has."""
+        wanted = sorted(set(names))
+        if missing := [name for name in wanted if name not in self.fingerprints]:
+            known = ", ".join(sorted(self.fingerprints)) or "none"
+            raise NotFound(f"no list is named {missing[0]!r}; there are: {known}")
+        return _digest([f"{name} {self.fingerprints[name]}" for name in wanted])
+
+
+def brand_name(name: str) -> str:
+    """The one form of a brand's name: without regard to case, one space between words.
+
+    >>> brand_name("  Deutsche  POST ")
+    'deutsche post'
+    """
+    return " ".join(name.casefold().split())
+
+
+def lists_of(
+    names: Mapping[str, Iterable[str]],
+    ranks: Mapping[str, int] | None = None,
+    brands: Mapping[str, Iterable[str]] | None = None,
+    versions: Mapping[str, str] | None = None,
+) -> Lists:
+    """Lists with their fingerprints, from entries in normal form. versions: by list; part of its fingerprint."""
+    versions = versions or {}
+    sets = {name: frozenset(entries) for name, entries in names.items()}
+    rows = {name: sorted(entries) for name, entries in sets.items()}
+    owned = {}
+    if brands is not None:
+        owned = {brand: frozenset(domains) for brand, domains in brands.items()}
+        rows["brands"] = [f"{brand}: {' '.join(sorted(domains))}" for brand, domains in sorted(owned.items())]
+    if ranks is not None:
+        rows["popular"] = [f"{rank} {domain}" for domain, rank in sorted(ranks.items())]
+    prints = {name: _digest([versions.get(name, ""), *entries]) for name, entries in rows.items()}
+    whole = _digest([f"{name} {digest}" for name, digest in sorted(prints.items())])
+    return Lists(sets, dict(ranks or {}), whole, owned, prints)
+
+
+def _digest(lines: Iterable[str]) -> str:
+    return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
 
 
 NO_LISTS = Lists({}, {}, "")

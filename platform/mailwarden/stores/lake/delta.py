@@ -101,6 +101,12 @@ class DeltaLog:
             schema = pa.schema(table.schema().to_arrow())
             return Snapshot(table.version(), str(self.path), tuple(sorted(files_of(table))), schema)
 
+    def last_batch(self, application: str) -> int:
+        """The greatest batch number that an application has committed, -1 where it has none."""
+        table = self.current()
+        committed = None if table is None else table.transaction_version(application)
+        return -1 if committed is None else committed
+
     def append(
         self,
         build: Callable[[DeltaTable], pa.Table | pa.RecordBatchReader | None],

@@ -34,9 +34,11 @@ _DERIVED = ("day", "bucket")
 class VectorLog:
     """The table of logged vectors at `path`: one row a message and recipient.
 
-    Beside `VECTOR_KEYS`, for each activity view `<view>__as_of_seq` int64, `<view>__status` string,
-    `<view>__version` int64 (of the view as it was read) and `<view>__<feature>`
-    float64 or int64. A column that a later row brings is null in the rows before it.
+    Beside `VECTOR_KEYS`, for each view `<view>__status` string, `<view>__version` int64 (of the view as it was read)
+    and `<view>__<feature>`: float64 of activity views, the feature's own type of content views, whose texts are not
+    here but in `stores.lake.texts`. Activity views have `<view>__as_of_seq` int64 too, content views
+    `<view>__fingerprint` int64; what they say is alike in all rows of a message. A column that a later row brings is
+    null in the rows before it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,9 +48,7 @@ class VectorLog:
 
     def last_batch(self, application: str) -> int:
         """The greatest batch number that an application has committed, -1 where it has none."""
-        table = self._delta.current()
-        committed = None if table is None else table.transaction_version(application)
-        return -1 if committed is None else committed
+        return self._delta.last_batch(application)
 
     def append(self, rows: pa.Table, *, batch_id: tuple[str, int] | None = None) -> int:
         """Add rows in one commit and return how many; `day` and `bucket` are worked out here.

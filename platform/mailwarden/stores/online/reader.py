@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
 
 import numpy as np
 import structlog
@@ -18,6 +17,7 @@ from mailwarden.domain.aggregates.online.reads import NEVER, Asked, JoinedStates
 from mailwarden.domain.aggregates.recent import own_set
 from mailwarden.domain.aggregates.recipes import Recipes
 from mailwarden.domain.mail.events import Event, members_of
+from mailwarden.domain.status import Status
 from mailwarden.errors import ContractError
 from mailwarden.stores.online.client import Client, exchange, pack, round_trip, translated
 from mailwarden.stores.online.generations import VERSION
@@ -37,13 +37,7 @@ from mailwarden.stores.online.watermark import FOLDED, Marks, Watermark
 
 _log = structlog.get_logger(__name__)
 
-Status = Literal["present", "none_in_window", "never_seen", "not_computable", "stale", "unavailable"]
-"""present: folded state was read. none_in_window: it was, and its newest event is older than every bounded window of
-the view's features (`packed_reads.NONE_IN_WINDOW`). never_seen: the key has no event. not_computable: the message
-names no such key. stale: the key's writer had not folded up to `due_seq`. unavailable: the store, or this view's state
-in it, could not be read."""
-
-_READ: tuple[Status, ...] = ("never_seen", "none_in_window", "present")
+_READ = (Status.NEVER_SEEN, Status.NONE_IN_WINDOW, Status.PRESENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +58,8 @@ class VectorSet:
 
     recipients: ("",) where there is none. values: by view (n_recipients, n_features) float64 in the view's feature
     order, NaN for null. as_of_seq: by view (n_recipients,) int64, the last seq that the key's state had folded,
-    `NEVER` where there is no state. status: by view, one a row. watermark: how far the partitions of these keys had
+    `NEVER` where there is no state. status: by view, one a row; unavailable also where this view's state could not be
+    read. watermark: how far the partitions of these keys had
     folded the tenant, the least of them, read in the same round trip; None where one has folded nothing, or the
     store is unavailable.
     """
@@ -203,7 +198,7 @@ class OnlineReader:
                     recipients,
                     {name: np.full((n, len(features)), np.nan) for name, features in self.feature_names.items()},
                     {name: np.full(n, NEVER, dtype=np.int64) for name in self.feature_names},
-                    {name: cast(tuple[Status, ...], ("unavailable",) * n) for name in self.feature_names},
+                    {name: (Status.UNAVAILABLE,) * n for name in self.feature_names},
                     None,
                 )
             )
@@ -321,10 +316,10 @@ class OnlineReader:
                 for n, row in enumerate(of_message, start):
                     place = row[view.template]
                     if place < 0 or plan.places[index] is None or (n, index) in reads.problems:
-                        found.append("not_computable" if place < 0 else "unavailable")
+                        found.append(Status.NOT_COMPUTABLE if place < 0 else Status.UNAVAILABLE)
                         values[n, view.columns] = np.nan
                     elif late and states[place][1] in late:
-                        found.append("stale")
+                        found.append(Status.STALE)
                     else:
                         found.append(_READ[kinds[n][index]])
                 by_view[view.name] = values[start:stop, view.columns]

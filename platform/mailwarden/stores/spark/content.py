@@ -1,4 +1,4 @@
-"""The content view over raw mail: the one compute function, by Arrow batches."""
+"""Content views over raw mail: the one way to their values, by Arrow batches, each message parsed once."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
+import structlog
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from mailwarden.domain.mail.content import ContentFeature, ContentView
+from mailwarden.domain.mail.content import ContentFeature, ContentSet
 from mailwarden.domain.mail.message import Envelope, Message
-from mailwarden.errors import ContractError
+from mailwarden.logs import FailureLog
 
 Parse = Callable[[str, bytes, Envelope], Message]
 """Tenant, raw bytes and envelope to the same Message as at ingest; a module-level function, or one that pickles."""
@@ -42,12 +43,28 @@ def content_schema(features: Sequence[ContentFeature]) -> T.StructType:
     return T.StructType(fields)
 
 
-def content(raw: DataFrame, view: ContentView, parse: Parse) -> DataFrame:
-    """Content values of raw messages, lazily, a row a message: `content_schema`, and `day`, the UTC date of receipt.
+def column_of(view: str, name: str) -> str:
+    """Column of a view's feature, or of its `status`, in what `content` gives and in the vector log."""
+    return f"{view}__{name}"
 
-    raw: columns `RAW_COLUMNS`.
+
+def content(raw: DataFrame, views: ContentSet, parse: Parse) -> DataFrame:
+    """Content values of raw messages, lazily, a row a message.
+
+    raw: columns `RAW_COLUMNS`. Columns: tenant, message_id, event_timestamp, for each view `<view>__<feature>` and
+    `<view>__status`, and `day`, the UTC date of receipt. A view whose function fails on a message is null there, with
+    status damaged, as at scoring.
     """
-    schema = T.StructType([*content_schema(view.features), T.StructField("at_us", T.LongType())])
+    keys = content_schema(())
+    fields = [
+        field
+        for view in views.views
+        for field in (
+            *(T.StructField(column_of(view.name, f.name), _SPARK_TYPES[f.dtype]) for f in view.features),
+            T.StructField(column_of(view.name, "status"), T.StringType()),
+        )
+    ]
+    schema = T.StructType([*keys, *fields, T.StructField("at_us", T.LongType())])
     narrow = raw.select(
         "tenant",
         "message_id",
@@ -57,33 +74,35 @@ def content(raw: DataFrame, view: ContentView, parse: Parse) -> DataFrame:
         "time_source",
         "raw",
     )
-    values = narrow.mapInArrow(_compute(view, parse), schema)
+    values = narrow.mapInArrow(_compute(views, parse), schema)
     day = F.date_from_unix_date(F.floor(F.col("at_us") / F.lit(86_400_000_000)).cast("int"))
     return values.withColumn("day", day).drop("at_us")
 
 
-def _compute(view: ContentView, parse: Parse) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+def _compute(views: ContentSet, parse: Parse) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def compute(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        failures = FailureLog(structlog.get_logger(__name__), "a content view failed", "view")
         for batch in batches:
-            columns: list[list[Any]] = [[] for _ in view.features]
-            for tenant, message_id, at_us, mail_from, rcpt_to, time_source, raw in _rows(batch):
+            rows: dict[str, list[Sequence[Any]]] = {view.name: [] for view in views.views}
+            statuses: dict[str, list[str]] = {view.name: [] for view in views.views}
+            for tenant, _, at_us, mail_from, rcpt_to, time_source, raw in _rows(batch):
                 envelope = Envelope(at_us, mail_from, tuple(rcpt_to or ()), time_source)
-                values = view.compute(parse(tenant, raw, envelope))
-                for column, feature in zip(columns, view.features, strict=True):
-                    if feature.name not in values:
-                        raise ContractError(f"view {view.name}: compute left out {feature.name} on {message_id}")
-                    column.append(values[feature.name])
+                found = views.values_of(parse(tenant, raw, envelope), lambda view, exc: failures.add(view.name, exc))
+                for name, values in found.values.items():
+                    rows[name].append(values)
+                    statuses[name].append(found.status[name].value)
             at = batch.column("at_us")
-            yield pa.RecordBatch.from_arrays(
-                [
-                    batch.column("tenant"),
-                    batch.column("message_id"),
-                    at.cast(pa.timestamp("us", tz="UTC")),
-                    *[_column(view, f, column) for f, column in zip(view.features, columns, strict=True)],
-                    at,
-                ],
-                names=["tenant", "message_id", "event_timestamp", *[f.name for f in view.features], "at_us"],
-            )
+            columns = {
+                "tenant": batch.column("tenant"),
+                "message_id": batch.column("message_id"),
+                "event_timestamp": at.cast(pa.timestamp("us", tz="UTC")),
+            }
+            for view in views.views:
+                for index, feature in enumerate(view.features):
+                    column = [row[index] for row in rows[view.name]]
+                    columns[column_of(view.name, feature.name)] = pa.array(column, _ARROW_TYPES[feature.dtype])
+                columns[column_of(view.name, "status")] = pa.array(statuses[view.name], pa.string())
+            yield pa.RecordBatch.from_pydict({**columns, "at_us": at})
 
     return compute
 
@@ -92,12 +111,3 @@ def _rows(batch: pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
     # Row by row, since a batch of raw mail as Python objects would hold it twice.
     for index in range(batch.num_rows):
         yield tuple(column[index].as_py() for column in batch.columns)
-
-
-def _column(view: ContentView, feature: ContentFeature, values: list[Any]) -> pa.Array:
-    try:
-        if feature.dtype == "int64":
-            values = [None if value is None else int(value) for value in values]
-        return pa.array(values, _ARROW_TYPES[feature.dtype], from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError) as exc:
-        raise ContractError(f"view {view.name}, feature {feature.name}: not all values are {feature.dtype}") from exc

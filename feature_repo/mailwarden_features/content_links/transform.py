@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from mailwarden.domain.mail.addresses import is_ip_literal, normalise_host, registrable_domain
 from mailwarden.domain.mail.content import ContentValue
+from mailwarden.domain.mail.lists import Lists
 from mailwarden.domain.mail.message import Message, Url
 
 MAX_URLS = 60
@@ -23,26 +24,6 @@ _NULLABLE = (
     "url_executable",
 )  # fmt: skip
 
-_SHORTENERS = frozenset(
-    """
-    bit.ly tinyurl.com t.co goo.gl ow.ly is.gd buff.ly rebrand.ly cutt.ly rb.gy t.ly shorturl.at tiny.cc bl.ink
-    lnkd.in s.id v.gd qr.ae trib.al snip.ly soo.gd clck.ru u.to x.co tr.im cli.gs j.mp youtu.be wp.me dlvr.it
-    amzn.to fb.me adf.ly surl.li urlz.fr bitly.com shorte.st hyperurl.co short.io qrco.de me-qr.com linktr.ee
-    """.split()  # noqa: SIM905
-)
-_FREE_HOSTS = frozenset(
-    """
-    github.io gitlab.io web.app firebaseapp.com netlify.app vercel.app pages.dev workers.dev r2.dev herokuapp.com
-    onrender.com glitch.me repl.co replit.app blogspot.com wordpress.com weebly.com wixsite.com wixstudio.io
-    godaddysites.com square.site webflow.io framer.app notion.site canva.site carrd.co strikingly.com mystrikingly.com
-    jimdosite.com site123.me 000webhostapp.com infinityfreeapp.com azurewebsites.net web.core.windows.net
-    blob.core.windows.net cloudapp.net amazonaws.com s3.amazonaws.com amplifyapp.com appspot.com storage.googleapis.com
-    sites.google.com docs.google.com forms.gle drive.google.com translate.goog 1drv.ms sharepoint.com my.canva.site
-    dropbox.com dropboxusercontent.com wetransfer.com we.tl mega.nz mediafire.com ipfs.io dweb.link ngrok.io
-    ngrok-free.app trycloudflare.com typeform.com jotform.com surveymonkey.com forms.office.com formstack.com
-    geocities.com tripod.com angelfire.com freewebs.com fortunecity.com narod.ru by.ru nm.ru hut.ru livejournal.com
-    """.split()  # noqa: SIM905
-)
 _EXECUTABLE_PATH = re.compile(
     r"\.(?:exe|scr|pif|com|bat|cmd|msi|jar|js|jse|vbs|vbe|wsf|hta|lnk|iso|img|apk|ps1)\Z", re.IGNORECASE
 )
@@ -56,7 +37,7 @@ _AUTHORITY = re.compile(r"[a-z]{3,5}:[/\\]{2}([^/\\?#]*)", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+_-]{12,400}")
 
 
-def url_facts(message: Message) -> dict[str, ContentValue]:
+def compute(message: Message, lists: Lists) -> dict[str, ContentValue]:
     """Counts over different links, at most `MAX_URLS` of them, and the worst of each measure."""
     links = message.urls
     if not links:
@@ -75,8 +56,8 @@ def url_facts(message: Message) -> dict[str, ContentValue]:
         "url_text_differs": sum(_text_differs(link) for link in read),
         "url_ip_host": sum(is_ip_literal(link.host) for link in different),
         "url_punycode": sum("xn--" in link.host or not link.host.isascii() for link in different),
-        "url_shortener": sum(link.domain in _SHORTENERS for link in different),
-        "url_free_host": sum(_on_free_host(link) for link in different),
+        "url_shortener": sum(lists.holds("shorteners", link.domain) for link in different),
+        "url_free_host": sum(lists.holds("free_hosts", link.host) for link in different),
         "url_open_redirect": sum(_redirects_elsewhere(link) for link in different),
         "url_has_recipient": int(any(_names(link.url, addresses) for link in different)) if addresses else None,
         "url_userinfo": sum("@" in authority for authority in authorities),
@@ -106,17 +87,6 @@ def _text_differs(link: Url) -> bool:
         return False
     domain = registrable_domain(normalise_host(shown[1]))
     return bool(domain) and domain != link.domain
-
-
-def _on_free_host(link: Url) -> bool:
-    if link.host in _FREE_HOSTS or link.domain in _FREE_HOSTS:
-        return True
-    parent = link.host.partition(".")[2]
-    while "." in parent:
-        if parent in _FREE_HOSTS:
-            return True
-        parent = parent.partition(".")[2]
-    return False
 
 
 def _redirects_elsewhere(link: Url) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 from mailwarden.domain.mail.content import ContentValue
+from mailwarden.domain.mail.lists import Lists
 from mailwarden.domain.mail.message import Message
-from mailwarden_features.message_content.checksums import has_iban, has_wallet
-from mailwarden_features.message_content.lexicon import count_intents, words_of
+from mailwarden_features.content_text.checksums import has_iban, has_wallet
+from mailwarden_features.content_text.lexicon import count_intents, words_of
 
 MAX_TEXT = 6_000
 """Characters of the newest text that are kept and read."""
@@ -41,6 +42,11 @@ _GENERIC_GREETING = re.compile(
     r"webmail|owner|winner|colleague|beloved|damen)",
     re.IGNORECASE,
 )
+
+
+def compute(message: Message, lists: Lists) -> dict[str, ContentValue]:
+    """The values of one message, null where a part is absent; pure, bounded, never raising."""
+    return subject_facts(message, message.header("subject") is not None) | text_facts(message)
 
 
 def subject_facts(message: Message, present: bool) -> dict[str, ContentValue]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from mailwarden.domain.mail.content import ContentValue
+from mailwarden.domain.mail.lists import Lists
 from mailwarden.domain.mail.message import Attachment, Message
 
 _NULLABLE = (
@@ -62,7 +63,7 @@ _SHORT_TEXT = 50
 MAX_ATTACHMENTS = 200
 
 
-def part_facts(message: Message) -> dict[str, ContentValue]:
+def compute(message: Message, lists: Lists) -> dict[str, ContentValue]:
     """How the message is built, its defects and its attachments."""
     types = message.part_types
     images = sum(kind.startswith("image/") for kind in types)
@@ -72,7 +73,6 @@ def part_facts(message: Message) -> dict[str, ContentValue]:
         "size_bytes": message.size,
         "part_count": len(types),
         "image_count": images,
-        "nested_count": len(message.nested),
         "defect_count": len({defect.code for defect in message.defects} - _OF_TIME),
         "html": int(message.html),
         "html_without_text": int(not message.text_chars) if message.html else None,
