@@ -78,6 +78,8 @@ def discover(root: Path = FOLDER, package: str = _PACKAGE) -> FeatureRepository:
     for folder in sorted(root.iterdir()):
         if not folder.is_dir() or folder.name.startswith((".", "_")):
             continue
+        if all(inside.name == "__pycache__" for inside in folder.iterdir()):
+            continue  # what version control leaves of a view that was removed
         view, feature_view = _read(folder, package)
         feature_views[view.name] = feature_view
         if isinstance(view, ContentView):

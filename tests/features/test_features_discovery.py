@@ -142,3 +142,9 @@ def test_any_team_may_add_a_content_view_and_there_need_be_none(copy: tuple[Path
     for view in found.content:
         shutil.rmtree(root / view.name)
     assert discover(root, package).content == ()
+
+
+def test_what_is_left_of_a_removed_view_is_passed_over(copy: tuple[Path, str]) -> None:
+    root, package = copy
+    (root / "gone_view" / "__pycache__").mkdir(parents=True)
+    assert "gone_view" not in discover(root, package).feature_views
