@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 import struct
 from collections import defaultdict
@@ -64,16 +65,18 @@ def guarded(monkeypatch: pytest.MonkeyPatch) -> Callable[[JoinedStates, Asked], 
     """A read by the same source that is compiled, run as Python, over words that are guarded."""
 
     def read(states: JoinedStates, asked: Asked) -> JoinedReads:
+        compiled = packed_reads._read_packed.py_func  # type: ignore[attr-defined]
+
         def call(words: Any, *rest: Any) -> Any:
             mine = words.view(Guarded)
             mine.low = 1
             with np.errstate(over="ignore"):
-                return packed_reads.read_packed.py_func(mine, *rest)  # type: ignore[attr-defined]
+                return compiled(mine, *rest)
 
         with monkeypatch.context() as patch:
-            for name in ("_what_is_there", "_none", "_at", "closest_packed", "likeness_of"):
+            for name in ("_read_state", "_what_is_there", "_none", "_at", "closest_packed", "likeness_of"):
                 patch.setattr(packed_reads, name, getattr(packed_reads, name).py_func)
-            patch.setattr("mailwarden.domain.aggregates.online.reads.read_packed", call)
+            patch.setattr(packed_reads, "_read_packed", call)
             return states.read([asked])
 
     return read
@@ -144,3 +147,8 @@ def test_a_damaged_state_among_others_leaves_them_as_they_are() -> None:
             assert layouts[index].view.name in read.problems[0, index]
             assert np.array_equal(np.delete(read.last_seq[0], index), np.delete(whole.last_seq[0], index))
             assert np.array_equal(read.slots[1], whole.slots[0]) and read.found[1].max() <= PRESENT
+
+
+def test_arrays_are_handed_over_in_the_order_of_their_names() -> None:
+    names = [*packed_reads.PackedStates._fields, *packed_reads.Tables._fields, *packed_reads.Found._fields]
+    assert list(inspect.signature(packed_reads._read_packed).parameters) == names

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,12 +42,31 @@ _ENTRY = 3
 """Words of a recent set before its members: time, seq, how many members."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tables:
-    """How states of several views are taken apart, their slots, times and matches side by side.
+class PackedStates(NamedTuple):
+    """What is read: n rows, each with one state for every view and with the sets of the message that asks.
 
-    views, levels, edges, sums, wanted (the matches): int64, a row each; see the columns above. empty: what stands
-    where a key has no state, and where a window begins after its last bucket. facts: those whose own sets are matched.
+    words: int64, all states one after another. places: (n, n_views, 2) int64, first word and number of words of each
+    state: the first one negative where there is none, the number negative where the bytes are no whole words.
+    at_us: (n,) int64, microseconds UTC. own: int64, the hashes of the messages' own sets, ascending in each.
+    own_bounds: (n_messages, n_facts + 1) int64, where in `own` the set of each fact begins, and the last one ends.
+    own_of: (n,) int64, the message that a row is of, a row of `own_bounds`.
+    """
+
+    words: Ints
+    places: Ints
+    at_us: Ints
+    own: Ints
+    own_bounds: Ints
+    own_of: Ints
+
+
+class Tables(NamedTuple):
+    """How states of several views are taken apart, their slots, times and matches side by side; a row each, int64.
+
+    views: (n_views, 15), see the columns from `_FINGERPRINT` on. levels: (n_levels, 4), from `_COLUMNS` on.
+    edges: (n_edges, 3) edges of windows, from `_HOP` on. sums: (n_slots, 5) slots, from `_TOTAL` on. wanted:
+    (n_matches, 4) matches, from `_RECENT` on. empty: what stands where a key has no state, and where a window begins
+    after its last bucket: words that views and levels point to.
     """
 
     views: Ints
@@ -57,14 +75,11 @@ class Tables:
     sums: Ints
     wanted: Ints
     empty: Ints
-    facts: tuple[str, ...]
-    n_times: int
 
     @classmethod
-    def of(cls, layouts: Sequence[Layout]) -> Self:
-        """Of the layouts of the views, in their order."""
+    def of(cls, layouts: Sequence[Layout], facts: Sequence[str]) -> Self:
+        """Of the layouts of the views, in their order. facts: `matched_facts` of them."""
         views, levels, edges, sums, wanted, empty = (list[Sequence[int]]() for _ in range(6))
-        facts = sorted({layout.view.recents[recent].of for layout in layouts for recent, _ in layout.matches})
         n_empty = n_times = 0
 
         def stands_for_none(values: Ints) -> int:
@@ -104,9 +119,47 @@ class Tables:
             _table(sums, 5),
             _table(wanted, 4),
             np.array([value for values in empty for value in values], dtype=np.int64),
-            tuple(facts),
-            n_times,
         )
+
+
+class Found(NamedTuple):
+    """What is written, a row for each of `PackedStates`.
+
+    slots: (n, n_slots) int64 window sums. times: (n, n_times) int64, `NOTHING` for none. matches: (n, n_matches)
+    float64, 0..1, NaN for none. last_seq: (n, n_views) int64, the last seq folded, `NOTHING` where there is no state.
+    found: (n, n_views) int64 of `NEVER_SEEN` to `DAMAGED`.
+    """
+
+    slots: Ints
+    times: Ints
+    matches: NDArray[np.float64]
+    last_seq: Ints
+    found: Ints
+
+    @classmethod
+    def to_be_read(cls, n: int, tables: Tables, n_times: int) -> Self:
+        """Arrays of the right shapes for n rows, with nothing in them yet."""
+        n_views = len(tables.views)
+        return cls(
+            np.empty((n, len(tables.sums)), dtype=np.int64),
+            np.empty((n, n_times), dtype=np.int64),
+            np.empty((n, len(tables.wanted)), dtype=np.float64),
+            np.empty((n, n_views), dtype=np.int64),
+            np.empty((n, n_views), dtype=np.int64),
+        )
+
+
+def matched_facts(layouts: Sequence[Layout]) -> tuple[str, ...]:
+    """The facts whose own sets are matched by some view: the order in which `PackedStates.own` holds them."""
+    return tuple(sorted({layout.view.recents[recent].of for layout in layouts for recent, _ in layout.matches}))
+
+
+def read_packed(states: PackedStates, tables: Tables, found: Found) -> int:
+    """Read all rows of states into `found`; returns how many states could not be read."""
+    # Numba looks at the type of an array in a tuple at each call, and takes a microsecond for it; at one that is an
+    # argument of its own it has looked before.
+    unreadable: int = _read_packed(*states, *tables, *found)
+    return unreadable
 
 
 def _table(rows: Sequence[Sequence[int]], columns: int) -> Ints:
@@ -114,80 +167,73 @@ def _table(rows: Sequence[Sequence[int]], columns: int) -> Ints:
 
 
 @compiled
-def read_packed(
-    words: Ints,
-    places: Ints,
-    at_us: Ints,
-    own: Ints,
-    own_bounds: Ints,
-    own_of: Ints,
-    views: Ints,
-    levels: Ints,
-    edges: Ints,
-    sums: Ints,
-    wanted: Ints,
-    empty: Ints,
-    slots: Ints,
-    times: Ints,
-    matches: NDArray[np.float64],
-    last_seq: Ints,
-    found: Ints,
-) -> int:
-    """Read n rows of states; returns how many states could not be read.
-
-    words: all states one after another. places: (n, n_views, 2) first word and number of words of each, the first
-    one negative where there is no state. at_us: (n,). own: own sets, ascending; own_bounds: (m, n_facts + 1) where
-    those of a message begin and end; own_of: (n,) whose they are. Then the `Tables`. Written are slots (n, n_slots),
-    times (n, n_times), matches (n, n_matches), last_seq (n, n_views) and found (n, n_views), which see above.
-    """
+def _read_packed(
+    words: Ints, places: Ints, at_us: Ints, own: Ints, own_bounds: Ints, own_of: Ints,
+    views: Ints, levels: Ints, edges: Ints, sums: Ints, wanted: Ints, empty: Ints,
+    slots: Ints, times: Ints, matches: NDArray[np.float64], last_seq: Ints, found: Ints,
+) -> int:  # fmt: skip
+    """The fields of `PackedStates`, of `Tables` and of `Found`, in their order."""
+    states = PackedStates(words, places, at_us, own, own_bounds, own_of)
+    tables = Tables(views, levels, edges, sums, wanted, empty)
+    into = Found(slots, times, matches, last_seq, found)
     rows = np.empty(len(edges), dtype=np.int64)
     unreadable = 0
     for i in range(len(at_us)):
         for v in range(len(views)):
-            view, start, size = views[v], places[i, v, 0], places[i, v, 1]
-            kind = NEVER_SEEN if start < 0 else _what_is_there(words, start, size, view, levels)
-            if kind != PRESENT:
-                unreadable += kind != NEVER_SEEN
-                _none(view, sums, edges, empty, slots[i], times[i], matches[i])
-                last_seq[i, v] = NOTHING
-                found[i, v] = kind
+            start, size = places[i, v, 0], places[i, v, 1]
+            kind = NEVER_SEEN if start < 0 else _what_is_there(words, start, size, views[v], levels)
+            if kind == PRESENT:
+                _read_state(states, tables, into, i, v, rows)
                 continue
-            newest_us = words[start + 2]
-            at = _effective_time(at_us[i], newest_us)
-            n_levels = view[_LEVEL_END] - view[_LEVEL]
-            totals = start + HEADER + n_levels + view[_RECENTS]
-            position = totals + view[_TOTALS] + view[_TIMES] + view[_HELD]
-            for level in range(n_levels):
-                n = words[start + HEADER + level]
-                columns, first_edge, end_edge = levels[view[_LEVEL] + level, :3]
-                for edge in range(first_edge, end_edge):
-                    bucket = (at - edges[edge, _AGE]) // edges[edge, _HOP]
-                    row = np.searchsorted(words[position : position + n], bucket)
-                    rows[edge] = position + n + row * columns if row < n else NO_EDGE
-                position += n * (1 + columns)
-            for slot in range(view[_SLOT], view[_SLOT_END]):
-                total, lower, column, upper, upper_column = sums[slot]
-                value = words[totals + total] if lower == NO_EDGE else _at(words, rows, lower, column, edges, empty)
-                if upper != NO_EDGE:
-                    value -= _at(words, rows, upper, upper_column, edges, empty)
-                slots[i, slot] = value
-            for time in range(view[_TIMES]):
-                times[i, view[_FIRST_TIME] + time] = words[totals + view[_TOTALS] + time]
-            lengths = words[start + HEADER + n_levels : totals]
-            for match in range(view[_MATCH], view[_MATCH_END]):
-                recent, fact, length_us, hop_us = wanted[match]
-                since = NOTHING if length_us == NOTHING else (at - length_us) // hop_us * hop_us
-                first = position + lengths[:recent].sum()
-                mine = own[own_bounds[own_of[i], fact] : own_bounds[own_of[i], fact + 1]]
-                matches[i, match] = closest_packed(mine, words[first : first + lengths[recent]], since)
-            last_seq[i, v] = words[start + 1]
-            if last_seq[i, v] == NOTHING:
-                found[i, v] = NEVER_SEEN
-            elif newest_us < (at_us[i] - view[_REACH_US]) // view[_REACH_HOP_US] * view[_REACH_HOP_US]:
-                found[i, v] = NONE_IN_WINDOW
-            else:
-                found[i, v] = PRESENT
+            unreadable += kind != NEVER_SEEN
+            _none(tables, views[v], slots[i], times[i], matches[i])
+            last_seq[i, v] = NOTHING
+            found[i, v] = kind
     return unreadable
+
+
+@compiled
+def _read_state(states: PackedStates, tables: Tables, into: Found, i: int, v: int, rows: Ints) -> None:
+    """One state, whose lengths were checked. rows: (n_edges,) int64 to write into, the row that each edge comes to."""
+    words, view, start = states.words, tables.views[v], states.places[i, v, 0]
+    edges, empty, at_us = tables.edges, tables.empty, states.at_us[i]
+    newest_us = words[start + 2]
+    at = _effective_time(at_us, newest_us)
+    n_levels = view[_LEVEL_END] - view[_LEVEL]
+    totals = start + HEADER + n_levels + view[_RECENTS]
+    position = totals + view[_TOTALS] + view[_TIMES] + view[_HELD]
+    for level in range(n_levels):
+        n = words[start + HEADER + level]
+        columns, first_edge, end_edge = tables.levels[view[_LEVEL] + level, :3]
+        for edge in range(first_edge, end_edge):
+            bucket = (at - edges[edge, _AGE]) // edges[edge, _HOP]
+            row = np.searchsorted(words[position : position + n], bucket)
+            rows[edge] = position + n + row * columns if row < n else NO_EDGE
+        position += n * (1 + columns)
+    for slot in range(view[_SLOT], view[_SLOT_END]):
+        total, lower, column, upper, upper_column = tables.sums[slot]
+        value = words[totals + total] if lower == NO_EDGE else _at(words, rows, lower, column, edges, empty)
+        if upper != NO_EDGE:
+            value -= _at(words, rows, upper, upper_column, edges, empty)
+        into.slots[i, slot] = value
+    for time in range(view[_TIMES]):
+        into.times[i, view[_FIRST_TIME] + time] = words[totals + view[_TOTALS] + time]
+    lengths = words[start + HEADER + n_levels : totals]
+    bounds = states.own_bounds[states.own_of[i]]
+    for match in range(view[_MATCH], view[_MATCH_END]):
+        recent, fact, length_us, hop_us = tables.wanted[match]
+        since = NOTHING if length_us == NOTHING else (at - length_us) // hop_us * hop_us
+        first = position + lengths[:recent].sum()
+        mine = states.own[bounds[fact] : bounds[fact + 1]]
+        into.matches[i, match] = closest_packed(mine, words[first : first + lengths[recent]], since)
+    last_seq = words[start + 1]
+    into.last_seq[i, v] = last_seq
+    if last_seq == NOTHING:
+        into.found[i, v] = NEVER_SEEN
+    elif newest_us < (at_us - view[_REACH_US]) // view[_REACH_HOP_US] * view[_REACH_HOP_US]:
+        into.found[i, v] = NONE_IN_WINDOW
+    else:
+        into.found[i, v] = PRESENT
 
 
 @compiled
@@ -222,10 +268,9 @@ def _what_is_there(words: Ints, start: int, size: int, view: Ints, levels: Ints)
 
 
 @compiled
-def _none(
-    view: Ints, sums: Ints, edges: Ints, empty: Ints, slots: Ints, times: Ints, matches: NDArray[np.float64]
-) -> None:
+def _none(tables: Tables, view: Ints, slots: Ints, times: Ints, matches: NDArray[np.float64]) -> None:
     """One row of a view as it is for a key without a state."""
+    sums, edges, empty = tables.sums, tables.edges, tables.empty
     for slot in range(view[_SLOT], view[_SLOT_END]):
         total, lower, column, upper, upper_column = sums[slot]
         slots[slot] = empty[view[_EMPTY_TOTALS] + total if lower == NO_EDGE else edges[lower, _EMPTY] + column]

@@ -10,7 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mailwarden.domain.aggregates.layout import Layout
-from mailwarden.domain.aggregates.online.packed_reads import DAMAGED, HEADER, PRESENT, Tables, read_packed
+from mailwarden.domain.aggregates.online.packed_reads import (
+    DAMAGED,
+    HEADER,
+    PRESENT,
+    Found,
+    PackedStates,
+    Tables,
+    matched_facts,
+    read_packed,
+)
 from mailwarden.domain.aggregates.recent import Members
 from mailwarden.domain.aggregates.windows import NOTHING
 from mailwarden.errors import DataError
@@ -102,11 +111,12 @@ class JoinedStates:
 
     def __init__(self, layouts: Sequence[Layout]) -> None:
         self._layouts = tuple(layouts)
-        self._tables = Tables.of(layouts)
+        self._facts = matched_facts(layouts)
+        self._tables = Tables.of(layouts, self._facts)
+        self._n_times = sum(layout.n_times for layout in layouts)
 
     def read(self, asked: Iterable[Asked]) -> JoinedReads:
         """Window sums of the rows, in their order."""
-        tables = self._tables
         # A word before the first state: there may be none at all, which NumPy would not take for an array.
         parts, size = [b"\0" * _WORD], 1
         places: list[tuple[int, int]] = []
@@ -115,7 +125,7 @@ class JoinedStates:
         own_bounds: list[int] = []
         own_of: list[int] = []
         for index, (at, sets, rows) in enumerate(asked):
-            for fact in tables.facts:
+            for fact in self._facts:
                 own_bounds.append(len(own))
                 own += sets.get(fact, ())
             own_bounds.append(len(own))
@@ -137,30 +147,17 @@ class JoinedStates:
                             size += length
                     places.append(place)
         n, n_views = len(at_us), len(self._layouts)
-        read = JoinedReads(
-            np.empty((n, len(tables.sums)), dtype=np.int64),
-            np.empty((n, tables.n_times), dtype=np.int64),
-            np.empty((n, len(tables.wanted)), dtype=np.float64),
-            np.empty((n, n_views), dtype=np.int64),
-            np.empty((n, n_views), dtype=np.int64),
-            {},
+        packed = PackedStates(
+            words=np.frombuffer(b"".join(parts), dtype=np.int64),
+            places=np.array(places, dtype=np.int64).reshape(n, n_views, 2),
+            at_us=np.array(at_us, dtype=np.int64),
+            own=np.array(own, dtype=np.int64),
+            own_bounds=np.array(own_bounds, dtype=np.int64).reshape(-1, len(self._facts) + 1),
+            own_of=np.array(own_of, dtype=np.int64),
         )
-        unreadable = read_packed(
-            np.frombuffer(b"".join(parts), dtype=np.int64),
-            np.array(places, dtype=np.int64).reshape(n, n_views, 2),
-            np.array(at_us, dtype=np.int64),
-            np.array(own, dtype=np.int64),
-            np.array(own_bounds, dtype=np.int64).reshape(-1, len(tables.facts) + 1),
-            np.array(own_of, dtype=np.int64),
-            tables.views,
-            tables.levels,
-            tables.edges,
-            tables.sums,
-            tables.wanted,
-            tables.empty,
-            *read[:5],
-        )
-        return read._replace(problems=self._problems(read.found)) if unreadable else read
+        found = Found.to_be_read(n, self._tables, self._n_times)
+        unreadable = read_packed(packed, self._tables, found)
+        return JoinedReads(*found, problems=self._problems(found.found) if unreadable else {})
 
     def _problems(self, found: NDArray[np.int64]) -> dict[tuple[int, int], str]:
         problems = {}
