@@ -19,7 +19,6 @@ from mailwarden.domain.aggregates.definitions import (
     Ratio,
     Surge,
     Unusual,
-    aggregate_names,
 )
 from mailwarden.domain.mail.content import ContentView
 from mailwarden.domain.mail.lists import Lists
@@ -68,7 +67,7 @@ def check_labels(view: ActivityView) -> Iterator[Problem]:
     for feature in view.features:
         if not isinstance(feature.expression, (Ratio, Surge, Unusual, Decayed)):
             continue
-        read = sorted(of_labels.intersection(aggregate_names(feature.expression)))
+        read = sorted(of_labels.intersection(feature.expression.aggregates))
         if not read:
             continue
         if not isinstance(feature.expression, Ratio):

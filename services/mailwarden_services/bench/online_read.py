@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mailwarden.domain.aggregates.definitions import ActivityView, aggregate_names
+from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.aggregates.layout import layout_of
 from mailwarden.domain.mail.events import Event
 from mailwarden.stores.online.client import Client, open_client, round_trip
@@ -85,7 +85,7 @@ def _count(views: Sequence[ActivityView]) -> int:
 
 def _without_distincts(view: ActivityView) -> ActivityView:
     names = {distinct.name for distinct in view.distincts}
-    features = tuple(f for f in view.features if not names & set(aggregate_names(f.expression)))
+    features = tuple(f for f in view.features if not names & set(f.expression.aggregates))
     return replace(view, distincts=(), features=features)
 
 

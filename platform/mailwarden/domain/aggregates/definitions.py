@@ -2,11 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal
 
+# Views are written with what this module names, so that a team needs to know of one place.
+from mailwarden.domain.aggregates.expressions import (
+    Age as Age,
+)
+from mailwarden.domain.aggregates.expressions import (
+    Decayed as Decayed,
+)
+from mailwarden.domain.aggregates.expressions import (
+    Expression as Expression,
+)
+from mailwarden.domain.aggregates.expressions import (
+    Held as Held,
+)
+from mailwarden.domain.aggregates.expressions import (
+    History as History,
+)
+from mailwarden.domain.aggregates.expressions import (
+    Match as Match,
+)
+from mailwarden.domain.aggregates.expressions import (
+    Ratio as Ratio,
+)
+from mailwarden.domain.aggregates.expressions import (
+    Surge as Surge,
+)
+from mailwarden.domain.aggregates.expressions import (
+    Total as Total,
+)
+from mailwarden.domain.aggregates.expressions import (
+    Unusual as Unusual,
+)
 from mailwarden.domain.aggregates.fact_specs import Period, profile_flags
-from mailwarden.domain.aggregates.windows import W_ALL, Window
+from mailwarden.domain.aggregates.windows import Window
 from mailwarden.domain.mail.events import Emission, Kind
 
 
@@ -72,101 +103,10 @@ class Recent:
     where: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Total:
-    """A measure, a distinct count or a peak over a window.
+Aggregate = Measure | Peak | Extreme | Distinct | Recent
 
-    0 where seen before but nothing in the window; of a peak null.
-    """
-
-    aggregate: str
-    window: Window
-
-
-@dataclass(frozen=True, slots=True)
-class Ratio:
-    """(numerator + prior[0]) / (denominator + prior[0] + prior[1]) over a window; null where that divides by 0.
-
-    A share where both count, a mean where the numerator sums a quantity over the rows that the denominator counts.
-    """
-
-    numerator: str
-    denominator: str
-    window: Window
-    prior: tuple[float, float] = (0.0, 0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Surge:
-    """A measure's rate in a window against the key's own before it: (n - expected) / sqrt(expected + 1).
-
-    expected: what a window of that length would hold at the rate of the rest of the baseline, or of the key's life
-    where that is shorter. since: a first extreme that says when it began. Null while less than one window of life
-    lies before the window.
-    """
-
-    measure: str
-    window: Window
-    baseline: Window
-    since: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unusual:
-    """Distance of the read's hour or weekday (UTC) from the key's profile: 1 - (n_bin + 1) / (n + bins).
-
-    profile: name that `profile_of` was given. Near 0 where the key always writes then, near 1 where it never does;
-    null where the window holds nothing.
-    """
-
-    profile: str
-    by: Period
-    window: Window
-
-
-@dataclass(frozen=True, slots=True)
-class Decayed:
-    """A measure with older rows counting less: rings between windows, each weighing 2 ** -(its middle / half life).
-
-    windows: ascending in length, none without a lower edge. 0 where they hold nothing.
-    """
-
-    measure: str
-    half_life_us: int
-    windows: tuple[Window, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Age:
-    """Days from an extreme to the time of the read, never negative; null where there was no such event."""
-
-    extreme: str
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """The quantity that the row of an extreme had; null where there was no such event."""
-
-    extreme: str
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """Best overlap (Jaccard) of the message's own set with the recent ones that were last used within a window.
-
-    Null where the message has no such set, or no set is recent enough. 1 says that just this set was used.
-    """
-
-    recent: str
-    window: Window = W_ALL
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """1.0 where the key was seen before, 0.0 where never: tells null-for-never from null-for-nothing-counted."""
-
-
-Expression = Total | Ratio | Surge | Unusual | Decayed | Age | Held | Match | History
+FORWARD_ONLY: tuple[Emission, ...] = ("recipients", "facts")
+"""Emissions that reach a key in one way alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,20 +125,12 @@ class Feature:
     @property
     def dtype(self) -> Literal["int64", "float64"]:
         """Type of the value: counts and kept quantities are integers, everything else is a float."""
-        return "int64" if isinstance(self.expression, (Total, Held, History)) else "float64"
+        return self.expression.dtype
 
     @property
     def windows(self) -> tuple[Window, ...]:
         """The windows that the value looks back over, the longest last; empty where it has none."""
-        match self.expression:
-            case Total(_, window) | Ratio(_, _, window, _) | Unusual(_, _, window) | Match(_, window):
-                return (window,)
-            case Surge(_, window, baseline, _):
-                return window, baseline
-            case Decayed(_, _, windows):
-                return windows
-            case _:
-                return ()
+        return self.expression.look_back
 
 
 @dataclass(frozen=True)
@@ -222,18 +154,18 @@ class ActivityView:
     peaks: tuple[Peak, ...] = ()
     recents: tuple[Recent, ...] = ()
 
+    @property
+    def aggregates(self) -> tuple[Aggregate, ...]:
+        """All aggregates, kind by kind."""
+        return (*self.measures, *self.peaks, *self.extremes, *self.distincts, *self.recents)
+
+    def sees_all_rows(self, where: tuple[str, ...], window: Window | None = None) -> bool:
+        """Whether a filter lets every row of a key pass, and the window, where there is one, holds all time."""
+        trivial = {"forward"} if self.emission in FORWARD_ONLY else set()
+        unbounded = window is None or (window.length_us is None and not window.until_us)
+        return unbounded and set(where) <= trivial
+
 
 def profile_of(name: str, by: Period, where: tuple[str, ...] = ()) -> tuple[Measure, ...]:
     """The measures of a profile: how many message rows fell into each bin of the day or of the week."""
     return tuple(Measure(f"{name}_{flag}", where=(*where, flag)) for flag in profile_flags(by))
-
-
-def aggregate_names(expression: Expression) -> tuple[str, ...]:
-    """The names of the aggregates that an expression reads, profiles spelt out."""
-    if isinstance(expression, Unusual):
-        return tuple(f"{expression.profile}_{flag}" for flag in profile_flags(expression.by))
-    return tuple(
-        value
-        for field in fields(expression)
-        if isinstance(value := getattr(expression, field.name), str) and field.name != "by"
-    )

@@ -12,18 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mailwarden.compiled import compiled
+from mailwarden.domain.aggregates.expressions import KINDS, ONE, RINGS, WIDTHS
 from mailwarden.domain.aggregates.fact_specs import hour_bin, weekday_bin
 from mailwarden.domain.aggregates.layout import Layout
-from mailwarden.domain.aggregates.recipes import KINDS, ONE, RINGS, WIDTHS, Recipes
+from mailwarden.domain.aggregates.recipes import Recipes
 from mailwarden.domain.aggregates.windows import DAY_US, NOTHING
 
 NO_TIME = NOTHING
 """Stands in state for "no such event"; far outside of the times that a message may carry."""
 
 _DAYS = 1.0 / DAY_US
-_RATIO, _PEAK, _SURGE, _HOUR, _WEEKDAY, _DECAYED, _AGE, _HELD, _MATCH, _HISTORY = range(len(KINDS))
+_RATIO, _PEAK, _SURGE, _HOUR, _WEEKDAY, _DECAYED, _AGE, _HELD, _MATCH, _HISTORY = (
+    KINDS.index(kind)
+    for kind in ("ratio", "peak", "surge", "hour", "weekday", "decayed", "age", "held", "match", "history")
+)
 _hour_bin, _weekday_bin = compiled(hour_bin), compiled(weekday_bin)
-_HOUR_BINS, _WEEKDAY_BINS = WIDTHS["hour"][0], WIDTHS["weekday"][0]
+_HOUR_BINS, _WEEKDAY_BINS = WIDTHS["hour"].slots, WIDTHS["weekday"].slots
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

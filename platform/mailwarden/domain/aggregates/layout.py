@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,25 +13,17 @@ from numpy.typing import NDArray
 
 from mailwarden.domain.aggregates.definitions import (
     ActivityView,
-    Age,
-    Decayed,
     Distinct,
     Extreme,
     Feature,
-    Held,
-    Match,
     Measure,
     Peak,
-    Ratio,
     Recent,
-    Surge,
-    Total,
-    Unusual,
-    aggregate_names,
 )
+from mailwarden.domain.aggregates.expressions import Need
 from mailwarden.domain.aggregates.fact_specs import FLAGS, MEMBERS, QUANTITIES, flag_mask
 from mailwarden.domain.aggregates.recent import MOST_KEPT
-from mailwarden.domain.aggregates.recipes import ONE, RINGS, IndexArray, Ingredients, Kind, Recipes
+from mailwarden.domain.aggregates.recipes import IndexArray, Recipes
 from mailwarden.domain.aggregates.windows import LATENESS_US, NOTHING, Window
 from mailwarden.errors import ContractError
 
@@ -107,6 +100,8 @@ class Layout:
         self.empty_totals[self.n_measures : self.first_distinct] = NOTHING
         self.empty_rows = tuple(_empty_row(level) for level in self.levels)
         self._build_slots()
+        self.matches: tuple[tuple[int, Window], ...] = ()
+        """Each match: index of the recent set, and the window of its last use."""
         self._build_recipes()
         windows = [window for feature in view.features for window in feature.windows]
         bounded = [(window.length_us, window.hop_us) for window in windows if window.length_us is not None]
@@ -121,52 +116,66 @@ class Layout:
     def _aggregate(self, name: str) -> int:
         known = (*self.measure_names, *self.peak_names, *self.distinct_names)
         if name not in known:
-            raise ContractError(f"view {self.view.name}: no aggregate {name!r}; it has {', '.join(known)}")
+            raise ContractError(f"no aggregate {name!r}; it has {', '.join(known)}")
         return known.index(name)
 
-    def _measure(self, feature: Feature, name: str) -> int:
-        index = self._aggregate(name)
-        if index >= self.n_measures:
+    def _total(self, need: Need) -> int:
+        index = self._aggregate(need.aggregate)
+        if need.of == "measure" and index >= self.n_measures:
+            raise ContractError(f"{need.aggregate!r} is no measure; use one of {', '.join(self.measure_names)}")
+        if need.of == "count" and self.n_measures <= index < self.first_distinct:
             raise ContractError(
-                f"view {self.view.name}, feature {feature.name}: {name!r} is no measure; "
-                f"use one of {', '.join(self.measure_names)}"
+                f"{need.aggregate!r} is a peak, which no ratio can count; use a measure or a distinct count"
             )
         return index
 
-    def _extreme(self, feature: Feature, name: str) -> int:
-        if name not in self.extreme_names:
-            raise ContractError(
-                f"view {self.view.name}, feature {feature.name}: no extreme {name!r}; "
-                f"it has {', '.join(self.extreme_names)}"
-            )
-        return self.extreme_names.index(name)
+    @contextmanager
+    def _speaking_of(self, feature: Feature) -> Iterator[None]:
+        try:
+            yield
+        except ContractError as exc:
+            raise ContractError(f"view {self.view.name}, feature {feature.name}: {exc}") from exc
 
     def _needs(self) -> list[tuple[int, Window]]:
         needs: dict[tuple[int, Window], None] = {}
         for feature in self.view.features:
-            match feature.expression:
-                case Total(aggregate, window):
-                    needs[self._aggregate(aggregate), window] = None
-                case Ratio(numerator, denominator, window, _):
-                    for name in (numerator, denominator):
-                        if name in self.peak_names:
-                            raise ContractError(
-                                f"view {self.view.name}, feature {feature.name}: {name!r} is a peak, which no ratio "
-                                "can count; use a measure or a distinct count"
-                            )
-                        needs[self._aggregate(name), window] = None
-                case Surge(measure, window, baseline, _):
-                    needs[self._measure(feature, measure), window] = None
-                    needs[self._measure(feature, measure), baseline] = None
-                case Unusual(_, _, window):
-                    for name in aggregate_names(feature.expression):
-                        needs[self._measure(feature, name), window] = None
-                case Decayed(measure, _, windows):
-                    for window in windows:
-                        needs[self._measure(feature, measure), window] = None
-                case _:
-                    pass
+            with self._speaking_of(feature):
+                needs |= {(self._total(need), need.window): None for need in feature.expression.needs}
         return list(needs)
+
+    # -- where an expression finds what it asks for, see `expressions.Places` ------------------------------------
+
+    def slot(self, aggregate: str, window: Window) -> int:
+        """The window sum of an aggregate, a place in `slots`."""
+        return self._position[self._aggregate(aggregate), window]
+
+    def extreme(self, name: str) -> int:
+        """The time of an extreme, a place in times."""
+        if name not in self.extreme_names:
+            raise ContractError(f"no extreme {name!r}; it has {', '.join(self.extreme_names)}")
+        return self.extreme_names.index(name)
+
+    def held_value(self, name: str) -> int:
+        """The quantity that an extreme keeps, a place in times."""
+        at = self.extreme(name)
+        if at not in self.held:
+            raise ContractError(f"extreme {name!r} keeps no value; say of which quantity")
+        return len(self.extreme_names) + self.held.index(at)
+
+    def match(self, recent: str, window: Window) -> int:
+        """The match of a recent set used in a window, a place in `matches`."""
+        if recent not in self.recent_names:
+            raise ContractError(f"no recent set {recent!r}; it has {', '.join(self.recent_names)}")
+        wanted = self.recent_names.index(recent), window
+        if wanted not in self.matches:
+            self.matches = (*self.matches, wanted)
+        return self.matches.index(wanted)
+
+    def peak_sign(self, aggregate: str) -> float | None:
+        """What a peak's sum is to be taken times, since all are kept as largest values; None where it is no peak."""
+        if aggregate not in self.peak_names:
+            return None
+        return -1.0 if self.view.peaks[self.peak_names.index(aggregate)].kind == "min" else 1.0
 
     def _build_levels(self) -> None:
         columns: dict[int, set[int]] = {}
@@ -237,78 +246,11 @@ class Layout:
 
     def _build_recipes(self) -> None:
         self.feature_names = tuple(feature.name for feature in self.view.features)
-        matches: dict[tuple[int, Window], int] = {}
-        found = [self._recipe(feature, matches) for feature in self.view.features]
-        self.matches = tuple(matches)
-        """Each match: index of the recent set, and the window of its last use."""
-        self.recipes = Recipes.of(
-            found,
-            n_slots=len(self.slots),
-            n_times=self.n_times,
-            n_matches=len(matches),
-        )
-
-    def _recipe(self, feature: Feature, matches: dict[tuple[int, Window], int]) -> tuple[Kind, Ingredients]:
-        def slot(aggregate: str, window: Window) -> int:
-            return self._position[self._aggregate(aggregate), window]
-
-        match feature.expression:
-            case Total(aggregate, window):
-                at = slot(aggregate, window)
-                if self.is_peak[at]:
-                    sign = -1.0 if self.view.peaks[self.peak_names.index(aggregate)].kind == "min" else 1.0
-                    return "peak", Ingredients((at,), (), (sign,))
-                return "ratio", Ingredients((at, ONE), (), (0.0, 0.0))
-            case Ratio(numerator, denominator, window, (good, bad)):
-                slots = slot(numerator, window), slot(denominator, window)
-                return "ratio", Ingredients(slots, (), (good, good + bad))
-            case Surge(measure, window, baseline, since):
-                lengths = window.length_us, baseline.length_us
-                if lengths[0] is None or lengths[1] is None or lengths[0] >= lengths[1]:
-                    raise ContractError(
-                        f"view {self.view.name}, feature {feature.name}: a surge needs a window and a longer baseline"
-                    )
-                slots = slot(measure, window), slot(measure, baseline)
-                times = (self._extreme(feature, since),)
-                return "surge", Ingredients(slots, times, (float(lengths[0]), float(lengths[1])))
-            case Unusual(_, by, window):
-                bins = tuple(slot(name, window) for name in aggregate_names(feature.expression))
-                return by, Ingredients(bins)
-            case Decayed(measure, half_life_us, windows):
-                return "decayed", self._rings(feature, measure, half_life_us, windows)
-            case Age(extreme):
-                return "age", Ingredients((), (self._extreme(feature, extreme),))
-            case Held(extreme):
-                at = self._extreme(feature, extreme)
-                if at not in self.held:
-                    raise ContractError(
-                        f"view {self.view.name}, feature {feature.name}: extreme {extreme!r} keeps no value; "
-                        "say of which quantity"
-                    )
-                return "held", Ingredients((), (at, len(self.extreme_names) + self.held.index(at)))
-            case Match(recent, window):
-                if recent not in self.recent_names:
-                    raise ContractError(
-                        f"view {self.view.name}, feature {feature.name}: no recent set {recent!r}; "
-                        f"it has {', '.join(self.recent_names)}"
-                    )
-                wanted = self.recent_names.index(recent), window
-                return "match", Ingredients((), (matches.setdefault(wanted, len(matches)),))
-            case _:
-                return "history", Ingredients()
-
-    def _rings(self, feature: Feature, measure: str, half_life_us: int, windows: tuple[Window, ...]) -> Ingredients:
-        lengths = [window.length_us or 0 for window in windows]
-        if not 0 < len(windows) <= RINGS or half_life_us <= 0 or lengths != sorted({*lengths} - {0}):
-            raise ContractError(
-                f"view {self.view.name}, feature {feature.name}: a decayed count needs a half life and 1 to {RINGS} "
-                "windows, from the shortest to the longest"
-            )
-        slots = [self._position[self._aggregate(measure), window] for window in windows]
-        middles = [(a + b) / 2 for a, b in zip([0, *lengths], lengths, strict=False)]
-        weights = [2.0 ** -(middle / half_life_us) for middle in middles]
-        missing = RINGS - len(slots)
-        return Ingredients((*slots, *[slots[-1]] * missing), (), (*weights, *[0.0] * missing))
+        found = []
+        for feature in self.view.features:
+            with self._speaking_of(feature):
+                found.append(feature.expression.recipe(self))
+        self.recipes = Recipes.of(found, n_slots=len(self.slots), n_times=self.n_times, n_matches=len(self.matches))
 
 
 def _empty_row(level: Level) -> NDArray[np.int64]:

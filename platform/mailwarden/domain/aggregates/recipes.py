@@ -2,52 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mailwarden.domain.aggregates.expressions import KINDS, ONE, WIDTHS, Ingredients
+
 IndexArray = NDArray[np.intp]
 
-Kind = Literal["ratio", "peak", "surge", "hour", "weekday", "decayed", "age", "held", "match", "history"]
-
-KINDS: tuple[Kind, ...] = (
-    "ratio", "peak", "surge", "hour", "weekday", "decayed", "age", "held", "match", "history"
-)  # fmt: skip
-"""A kind's place here is its number in `Recipes.kinds`."""
-
-RINGS = 4
-"""Windows that a decayed count may have."""
-
-WIDTHS: Mapping[Kind, tuple[int, int, int]] = {
-    "ratio": (2, 0, 2),
-    "peak": (1, 0, 1),
-    "surge": (2, 1, 2),
-    "hour": (8, 0, 0),
-    "weekday": (7, 0, 0),
-    "decayed": (RINGS, 0, RINGS),
-    "age": (0, 1, 0),
-    "held": (0, 2, 0),
-    "match": (0, 1, 0),
-    "history": (0, 0, 0),
-}
-"""For each kind, how many slots, times (of a match: matches) and constants a feature takes."""
-
-ONE = -1
-"""The slot that always holds 1, so that a plain total is a ratio over it."""
-
 _SLOTS, _TIMES, _CONSTANTS = (max(width[i] for width in WIDTHS.values()) for i in range(3))
-
-
-@dataclass(frozen=True, slots=True)
-class Ingredients:
-    """What one feature is made of; lengths as `WIDTHS` says."""
-
-    slots: tuple[int, ...] = ()
-    times: tuple[int, ...] = ()
-    constants: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +36,7 @@ class Recipes:
     views: NDArray[np.int64]
 
     @classmethod
-    def of(cls, found: Iterable[tuple[Kind, Ingredients]], *, n_slots: int, n_times: int, n_matches: int) -> Self:
+    def of(cls, found: Iterable[tuple[str, Ingredients]], *, n_slots: int, n_times: int, n_matches: int) -> Self:
         """One view's, from each feature's kind and ingredients."""
         recipes = list(found)
         m = len(recipes)

@@ -11,24 +11,8 @@ from feast import FeatureView, RepoConfig, ValueType
 from feast.data_source import DataSource
 from feast.protos.feast.core.DataSource_pb2 import DataSource as DataSourceProto
 
-from mailwarden.domain.aggregates.definitions import (
-    ActivityView,
-    Age,
-    Decayed,
-    Distinct,
-    Extreme,
-    Feature,
-    Held,
-    History,
-    Match,
-    Measure,
-    Peak,
-    Ratio,
-    Recent,
-    Surge,
-    Total,
-    Unusual,
-)
+from mailwarden.domain.aggregates.definitions import ActivityView, Distinct, Extreme, Feature, Measure, Peak, Recent
+from mailwarden.domain.aggregates.expressions import EXPRESSIONS
 from mailwarden.domain.aggregates.windows import Window
 from mailwarden.domain.mail.content import ContentFeature, ContentView
 from mailwarden.errors import ContractError
@@ -36,7 +20,7 @@ from mailwarden.errors import ContractError
 TIMESTAMP_FIELD = "event_timestamp"
 
 _CLASS = "mailwarden.stores.feast.source.ViewSource"
-_EXPRESSIONS = {kind.__name__: kind for kind in (Total, Ratio, Surge, Unusual, Decayed, Age, Held, Match, History)}
+_EXPRESSIONS = {kind.__name__: kind for kind in EXPRESSIONS}
 _AGGREGATES = {"measures": Measure, "extremes": Extreme, "distincts": Distinct, "peaks": Peak, "recents": Recent}
 
 

@@ -1,8 +1,20 @@
 """Window sums as of many moments at once: the offline read, exact and without a loop over a key's history.
 
-A window sum at a request is a two-dimensional dominance sum: events earlier in the order, in a bucket at or after the
-window's edge (`dominance`). Distinct counts and recent sets, which cannot be taken apart as sums can, are read by going
-through each key in order (`name_reads`, and `sequential_reads` for sets that only sketches can hold).
+Rows of a batch (`FoldRows`) are events and requests of many keys, by (key, seq, requests first): so what a request may
+see is what stands before it among the rows of its key. Steps of `_answer`, each for all requests of the batch:
+
+1. What came before: whether there was any event, the last seq, and the newest time, from which follows the effective
+   time that each window is looked through at (`windows.effective_time`).
+2. Extremes (`_times`): the running earliest or latest counting row of the key.
+3. Measures and peaks (`_sum`): a window sum is a two-dimensional dominance sum: events earlier in the order, in a
+   bucket at or after the window's edge (`dominance`); of a window with an upper edge, one less the other.
+4. Recent sets (`_match`) and distinct counts (`_count`), which cannot be taken apart as sums can: by going through
+   each key in order, compiled, over names as numbers (`name_reads`). Counts too large for an exact list are taken
+   again from sketches, key by key (`sequential_reads`), as a state would say them.
+5. Where the first key began in an earlier batch, its state from there is added (`_add_carried`).
+
+Invariants: one answer a request, in the order of the rows. No row sees one at or after it. What is carried from batch
+to batch is one key's state, so that memory does not grow with history; and cutting a key anywhere changes no value.
 """
 
 from __future__ import annotations
@@ -45,7 +57,7 @@ class AsOf:
         self._carried: EntityState | None = None
 
     def process(self, rows: FoldRows, *, continues: bool = False) -> Reads:
-        """Answer the requests of a batch.
+        """Answer the requests of a batch, and carry the state of its last key.
 
         continues: the first key is the last key of the batch before.
         """

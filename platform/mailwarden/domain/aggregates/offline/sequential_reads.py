@@ -1,8 +1,30 @@
-"""Distinct counts of one key as of many moments: what its state would say, without keeping it.
+"""Distinct counts of one key as of many moments: what its state would say at each, without keeping that state.
 
-A state adds each event to the sketch of every bucket before it. Reads of one key in order of seq look through few
-edges, which move on slowly; so here an event goes into its own bucket's sketch and into the sketches of the edges
-looked through last, and these are put together anew when an edge moves.
+A packed state answers "how many different names since bucket b" by a sketch of every bucket that holds all names from
+there on, and so each event is added to many sketches. Here the reads are known to come in order of seq, and each asks
+for few windows, whose lower edges stay for many reads in the same bucket. What is kept instead:
+
+- `_totals`: for each distinct count, the names of all time.
+- `_tiles`: for each level and bucket, the names of the events in that bucket alone.
+- `_looked`: for each slot (one window of one count), the edge that it was last read at, and the names since then.
+- `_carried`: the state before the first event here, where rows of the key came in an earlier batch.
+
+Steps:
+
+1. `add` puts an event's names into the totals, into the tile of its bucket at each level, and into each `_looked`
+   whose edge lies at or before that bucket.
+2. `count` takes the slot's edge for the time of the read. Where `_looked` stands at that edge, it answers from there.
+3. Otherwise the names since the new edge are put together once (`_since`): the carried state's sketch from that edge
+   on, united with the tiles from there on; tiles that no read can reach any more are dropped on the way. It becomes
+   the slot's `_looked`.
+
+Invariants:
+
+- `_looked[j]` at an edge equals the union of the carried sketch and of all tiles from that edge on, at any time: so a
+  late event, whose bucket lies behind others, counts as it would in a state.
+- A sketch's estimate depends on the set of names alone, and not on their order or on how unions were nested: the
+  count equals that of `EntityState` to the last bit.
+- An event is added to as many sketches as there are levels and slots, and never to as many as there are buckets.
 """
 
 from __future__ import annotations

@@ -1,4 +1,12 @@
-"""States of many keys at once, from all their events."""
+"""States of many keys at once, from all their events: what `EntityState.fold` would come to, event by event.
+
+Steps, each for all keys of the batch: totals by reduction over each key's rows; extremes (`_set_times`); for each level
+the rows that a state still keeps are sorted by (key, bucket) into *tiles*, summed within each, and accumulated from the
+newest bucket back, which makes suffix rows of them; the same for sketches, of which each suffix begins as a copy of the
+next later one (`_suffix_sketches`); recent sets by the last use of each (`_keep_sets`).
+
+Invariant: the bytes of each state are those that folding its events one by one gives, in whatever order they came.
+"""
 
 from __future__ import annotations
 
