@@ -5,40 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-# Views are written with what this module names, so that a team needs to know of one place.
+from mailwarden.domain.aggregates.expression import Expression
 from mailwarden.domain.aggregates.expressions import (
-    Age as Age,
-)
-from mailwarden.domain.aggregates.expressions import (
-    Decayed as Decayed,
-)
-from mailwarden.domain.aggregates.expressions import (
-    Expression as Expression,
-)
-from mailwarden.domain.aggregates.expressions import (
-    Held as Held,
-)
-from mailwarden.domain.aggregates.expressions import (
-    History as History,
-)
-from mailwarden.domain.aggregates.expressions import (
-    Match as Match,
-)
-from mailwarden.domain.aggregates.expressions import (
-    Ratio as Ratio,
-)
-from mailwarden.domain.aggregates.expressions import (
-    Surge as Surge,
-)
-from mailwarden.domain.aggregates.expressions import (
-    Total as Total,
-)
-from mailwarden.domain.aggregates.expressions import (
-    Unusual as Unusual,
+    Age,
+    Decayed,
+    Held,
+    History,
+    Match,
+    Ratio,
+    Surge,
+    Total,
+    Unusual,
 )
 from mailwarden.domain.aggregates.fact_specs import Period, profile_flags
 from mailwarden.domain.aggregates.windows import Window
 from mailwarden.domain.mail.events import Emission, Kind
+
+# Views are written with what this module names, so that a team needs to know of one place.
+__all__ = [
+    "FORWARD_ONLY", "ActivityView", "Age", "Aggregate", "Decayed", "Distinct", "Expression", "Extreme", "Feature",
+    "Held", "History", "Match", "Measure", "Peak", "Ratio", "Recent", "Surge", "Total", "Unusual", "profile_of",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

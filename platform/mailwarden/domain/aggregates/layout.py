@@ -20,7 +20,7 @@ from mailwarden.domain.aggregates.definitions import (
     Peak,
     Recent,
 )
-from mailwarden.domain.aggregates.expressions import Need
+from mailwarden.domain.aggregates.expression import Need
 from mailwarden.domain.aggregates.fact_specs import FLAGS, MEMBERS, QUANTITIES, flag_mask
 from mailwarden.domain.aggregates.recent import MOST_KEPT
 from mailwarden.domain.aggregates.recipes import IndexArray, Recipes
@@ -143,7 +143,7 @@ class Layout:
                 needs |= {(self._total(need), need.window): None for need in feature.expression.needs}
         return list(needs)
 
-    # -- where an expression finds what it asks for, see `expressions.Places` ------------------------------------
+    # -- where an expression finds what it asks for, see `expression.Places` ------------------------------------
 
     def slot(self, aggregate: str, window: Window) -> int:
         """The window sum of an aggregate, a place in `slots`."""

@@ -9,7 +9,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mailwarden.domain.aggregates.expressions import KINDS, ONE, WIDTHS, Ingredients
+from mailwarden.domain.aggregates.expression import Ingredients
+from mailwarden.domain.aggregates.expressions import KINDS, ONE, WIDTHS
 
 IndexArray = NDArray[np.intp]
 

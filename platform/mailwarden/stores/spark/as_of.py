@@ -30,7 +30,7 @@ ROW_ID = "row_id"
 
 
 def own_column(fact: str) -> str:
-    """Name of the request column (array of strings) with the message's own names in a fact of `views.MEMBERS`."""
+    """Name of the request column (array of strings) with the message's own names in a fact of `fact_specs.MEMBERS`."""
     return f"own__{fact}"
 
 
