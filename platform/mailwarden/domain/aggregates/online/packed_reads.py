@@ -156,8 +156,8 @@ def matched_facts(layouts: Sequence[Layout]) -> tuple[str, ...]:
 
 def read_packed(states: PackedStates, tables: Tables, found: Found) -> int:
     """Read all rows of states into `found`; returns how many states could not be read."""
-    # Numba looks at the type of an array in a tuple at each call, and takes a microsecond for it; at one that is an
-    # argument of its own it has looked before.
+    # Numba looks at the type of an array in a tuple at each call, and takes a microsecond for it; and compiled code
+    # counts references to each of them wherever the tuple goes. So they are handed over one by one, never by hand.
     unreadable: int = _read_packed(*states, *tables, *found)
     return unreadable
 
@@ -173,67 +173,54 @@ def _read_packed(
     slots: Ints, times: Ints, matches: NDArray[np.float64], last_seq: Ints, found: Ints,
 ) -> int:  # fmt: skip
     """The fields of `PackedStates`, of `Tables` and of `Found`, in their order."""
-    states = PackedStates(words, places, at_us, own, own_bounds, own_of)
-    tables = Tables(views, levels, edges, sums, wanted, empty)
-    into = Found(slots, times, matches, last_seq, found)
     rows = np.empty(len(edges), dtype=np.int64)
     unreadable = 0
     for i in range(len(at_us)):
         for v in range(len(views)):
-            start, size = places[i, v, 0], places[i, v, 1]
-            kind = NEVER_SEEN if start < 0 else _what_is_there(words, start, size, views[v], levels)
-            if kind == PRESENT:
-                _read_state(states, tables, into, i, v, rows)
+            view, start, size = views[v], places[i, v, 0], places[i, v, 1]
+            kind = NEVER_SEEN if start < 0 else _what_is_there(words, start, size, view, levels)
+            if kind != PRESENT:
+                unreadable += kind != NEVER_SEEN
+                _none(view, sums, edges, empty, slots[i], times[i], matches[i])
+                last_seq[i, v] = NOTHING
+                found[i, v] = kind
                 continue
-            unreadable += kind != NEVER_SEEN
-            _none(tables, views[v], slots[i], times[i], matches[i])
-            last_seq[i, v] = NOTHING
-            found[i, v] = kind
+            newest_us = words[start + 2]
+            at = _effective_time(at_us[i], newest_us)
+            n_levels = view[_LEVEL_END] - view[_LEVEL]
+            totals = start + HEADER + n_levels + view[_RECENTS]
+            position = totals + view[_TOTALS] + view[_TIMES] + view[_HELD]
+            for level in range(n_levels):
+                n = words[start + HEADER + level]
+                columns, first_edge, end_edge = levels[view[_LEVEL] + level, :3]
+                for edge in range(first_edge, end_edge):
+                    bucket = (at - edges[edge, _AGE]) // edges[edge, _HOP]
+                    row = np.searchsorted(words[position : position + n], bucket)
+                    rows[edge] = position + n + row * columns if row < n else NO_EDGE
+                position += n * (1 + columns)
+            for slot in range(view[_SLOT], view[_SLOT_END]):
+                total, lower, column, upper, upper_column = sums[slot]
+                value = words[totals + total] if lower == NO_EDGE else _at(words, rows, lower, column, edges, empty)
+                if upper != NO_EDGE:
+                    value -= _at(words, rows, upper, upper_column, edges, empty)
+                slots[i, slot] = value
+            for time in range(view[_TIMES]):
+                times[i, view[_FIRST_TIME] + time] = words[totals + view[_TOTALS] + time]
+            lengths = words[start + HEADER + n_levels : totals]
+            for match in range(view[_MATCH], view[_MATCH_END]):
+                recent, fact, length_us, hop_us = wanted[match]
+                since = NOTHING if length_us == NOTHING else (at - length_us) // hop_us * hop_us
+                first = position + lengths[:recent].sum()
+                mine = own[own_bounds[own_of[i], fact] : own_bounds[own_of[i], fact + 1]]
+                matches[i, match] = closest_packed(mine, words[first : first + lengths[recent]], since)
+            last_seq[i, v] = words[start + 1]
+            if last_seq[i, v] == NOTHING:
+                found[i, v] = NEVER_SEEN
+            elif newest_us < (at_us[i] - view[_REACH_US]) // view[_REACH_HOP_US] * view[_REACH_HOP_US]:
+                found[i, v] = NONE_IN_WINDOW
+            else:
+                found[i, v] = PRESENT
     return unreadable
-
-
-@compiled
-def _read_state(states: PackedStates, tables: Tables, into: Found, i: int, v: int, rows: Ints) -> None:
-    """One state, whose lengths were checked. rows: (n_edges,) int64 to write into, the row that each edge comes to."""
-    words, view, start = states.words, tables.views[v], states.places[i, v, 0]
-    edges, empty, at_us = tables.edges, tables.empty, states.at_us[i]
-    newest_us = words[start + 2]
-    at = _effective_time(at_us, newest_us)
-    n_levels = view[_LEVEL_END] - view[_LEVEL]
-    totals = start + HEADER + n_levels + view[_RECENTS]
-    position = totals + view[_TOTALS] + view[_TIMES] + view[_HELD]
-    for level in range(n_levels):
-        n = words[start + HEADER + level]
-        columns, first_edge, end_edge = tables.levels[view[_LEVEL] + level, :3]
-        for edge in range(first_edge, end_edge):
-            bucket = (at - edges[edge, _AGE]) // edges[edge, _HOP]
-            row = np.searchsorted(words[position : position + n], bucket)
-            rows[edge] = position + n + row * columns if row < n else NO_EDGE
-        position += n * (1 + columns)
-    for slot in range(view[_SLOT], view[_SLOT_END]):
-        total, lower, column, upper, upper_column = tables.sums[slot]
-        value = words[totals + total] if lower == NO_EDGE else _at(words, rows, lower, column, edges, empty)
-        if upper != NO_EDGE:
-            value -= _at(words, rows, upper, upper_column, edges, empty)
-        into.slots[i, slot] = value
-    for time in range(view[_TIMES]):
-        into.times[i, view[_FIRST_TIME] + time] = words[totals + view[_TOTALS] + time]
-    lengths = words[start + HEADER + n_levels : totals]
-    bounds = states.own_bounds[states.own_of[i]]
-    for match in range(view[_MATCH], view[_MATCH_END]):
-        recent, fact, length_us, hop_us = tables.wanted[match]
-        since = NOTHING if length_us == NOTHING else (at - length_us) // hop_us * hop_us
-        first = position + lengths[:recent].sum()
-        mine = states.own[bounds[fact] : bounds[fact + 1]]
-        into.matches[i, match] = closest_packed(mine, words[first : first + lengths[recent]], since)
-    last_seq = words[start + 1]
-    into.last_seq[i, v] = last_seq
-    if last_seq == NOTHING:
-        into.found[i, v] = NEVER_SEEN
-    elif newest_us < (at_us - view[_REACH_US]) // view[_REACH_HOP_US] * view[_REACH_HOP_US]:
-        into.found[i, v] = NONE_IN_WINDOW
-    else:
-        into.found[i, v] = PRESENT
 
 
 @compiled
@@ -268,9 +255,10 @@ def _what_is_there(words: Ints, start: int, size: int, view: Ints, levels: Ints)
 
 
 @compiled
-def _none(tables: Tables, view: Ints, slots: Ints, times: Ints, matches: NDArray[np.float64]) -> None:
+def _none(
+    view: Ints, sums: Ints, edges: Ints, empty: Ints, slots: Ints, times: Ints, matches: NDArray[np.float64]
+) -> None:
     """One row of a view as it is for a key without a state."""
-    sums, edges, empty = tables.sums, tables.edges, tables.empty
     for slot in range(view[_SLOT], view[_SLOT_END]):
         total, lower, column, upper, upper_column = sums[slot]
         slots[slot] = empty[view[_EMPTY_TOTALS] + total if lower == NO_EDGE else edges[lower, _EMPTY] + column]
