@@ -1,0 +1,1 @@
+"""Mail read in processes of their own, which end where one message takes them too long."""

@@ -1,0 +1,159 @@
+"""Processes that read mail: what takes too long is ended, and nobody waits for another tenant's flood.
+
+The work here is `eval`, so that a test says in words what the child does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from mailwarden_services.reading.child import LARGE_FRAME, Child, Died, TookTooLong
+from mailwarden_services.reading.lanes import Lane, Lanes
+
+SPIN = "sum(1 for _ in iter(int, 1))"
+SLEEP = "__import__('time').sleep(600)"
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(test, 120))
+
+
+@asynccontextmanager
+async def child(cpu_seconds: float = 30.0, wall_seconds: float = 90.0) -> AsyncIterator[Child]:
+    one = Child(eval, cpu_seconds=cpu_seconds, wall_seconds=wall_seconds)
+    try:
+        yield one
+    finally:
+        one.stop()
+
+
+def test_an_answer_of_any_size_comes_back_and_so_does_an_error() -> None:
+    async def test() -> None:
+        async with child() as one:
+            assert await one.ask("6 * 7") == 42
+            assert len(await one.ask("b'x' * 5_000_000")) == 5_000_000
+            assert await one.ask(f"len({'x' * (4 * LARGE_FRAME)!r})") == 4 * LARGE_FRAME
+            pid = await one.ask("__import__('os').getpid()")
+            with pytest.raises(ZeroDivisionError):
+                await one.ask("1 / 0")
+            assert await one.ask("__import__('os').getpid()") == pid != os.getpid()
+            assert one.ended == 0
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    ("work", "limits", "error"),
+    [
+        (SPIN, {"cpu_seconds": 0.3}, TookTooLong),
+        (SLEEP, {"wall_seconds": 0.5}, TookTooLong),
+        ("__import__('os')._exit(3)", {}, Died),
+        ("__import__('os').kill(__import__('os').getpid(), 9)", {}, Died),
+    ],
+)
+def test_what_takes_too_long_or_dies_is_told_and_the_next_is_read(
+    work: str, limits: dict[str, float], error: type[Exception]
+) -> None:
+    async def test() -> None:
+        async with child(**limits) as one:
+            before = await one.ask("__import__('os').getpid()")
+            with pytest.raises(error):
+                await one.ask(work)
+            assert await one.ask("__import__('os').getpid()") != before
+            assert one.ended == 1
+
+    run(test())
+
+
+def test_a_machine_that_is_slow_cuts_nothing_off() -> None:
+    """A process that hardly computes is not over its CPU time, however long it takes by the clock."""
+
+    async def test() -> None:
+        async with child(cpu_seconds=0.2) as one:
+            assert await one.ask("__import__('time').sleep(1.0)") is None
+            assert one.ended == 0
+
+    run(test())
+
+
+def test_a_caller_that_goes_away_leaves_a_lane_that_works() -> None:
+    async def test() -> None:
+        lanes = Lanes(eval, cpu_seconds=30.0, wall_seconds=90.0, lanes=(Lane(None, 1, 0),))
+        try:
+            first = asyncio.create_task(lanes.ask(SLEEP, tenant="a", size=1))
+            second = asyncio.create_task(lanes.ask("2", tenant="a", size=1))
+            third = asyncio.create_task(lanes.ask("3", tenant="a", size=1))
+            await asyncio.sleep(0.1)
+            second.cancel()
+            first.cancel()
+            assert await third == 3
+            assert await lanes.ask("4", tenant="b", size=1) == 4
+        finally:
+            lanes.stop()
+
+    run(test())
+
+
+def test_tenants_take_turns_and_short_mail_never_waits_for_long() -> None:
+    async def test() -> None:
+        lanes = Lanes(eval, cpu_seconds=30.0, wall_seconds=90.0, lanes=(Lane(10, 1, 0), Lane(None, 1, 5)))
+        order: list[str] = []
+
+        async def ask(work: str, tenant: str, size: int) -> None:
+            await lanes.ask(work, tenant=tenant, size=size)
+            order.append(tenant)
+
+        try:
+            long = asyncio.create_task(ask(SLEEP, "large", 11))
+            flood = [asyncio.create_task(ask("__import__('time').sleep(0.05)", "flood", 10)) for _ in range(8)]
+            await asyncio.sleep(0)
+            other = asyncio.create_task(ask("0", "other", 10))
+            await asyncio.gather(*flood, other)
+            assert order.index("other") <= 2 and order.count("flood") == 8 and not long.done()
+            long.cancel()
+            await asyncio.gather(long, return_exceptions=True)
+        finally:
+            lanes.stop()
+
+    run(test())
+
+
+def test_a_child_that_hangs_ends_with_its_parent() -> None:
+    program = (
+        "import asyncio\n"
+        "from mailwarden_services.reading.child import Child\n"
+        "async def main():\n"
+        "    one = Child(eval, cpu_seconds=600.0, wall_seconds=600.0)\n"
+        "    print(await one.ask(\"__import__('os').getpid()\"), flush=True)\n"
+        f"    await one.ask({SPIN!r})\n"
+        "if __name__ == '__main__':\n"
+        "    asyncio.run(main())\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    try:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+    finally:
+        parent.kill()
+        parent.wait()
+    deadline = time.monotonic() + 60
+    while _runs(pid):
+        assert time.monotonic() < deadline, "the child outlives its parent"
+        time.sleep(0.02)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
