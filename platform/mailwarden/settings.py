@@ -17,7 +17,8 @@ class Settings(BaseSettings):
     Sentinels watch (redis+sentinel://host:26379,host:26379/service/0) or a cluster (redis+cluster://host:6379,...):
     see `stores.online.client.open_client`. database_url: SQLAlchemy URL; empty is SQLite under `home`.
     feast_registry_url: the same of Feast's registry. streams: partitions of the entity keys in Redis, each with a
-    stream and a writer of its own; an online store keeps the number that it was begun with.
+    stream and a writer of its own; an online store keeps the number that it was begun with. reading_seconds: CPU time
+    after which the process that reads a message is ended.
     """
 
     model_config = SettingsConfigDict(env_prefix="MAILWARDEN_", extra="forbid", frozen=True)
@@ -34,6 +35,7 @@ class Settings(BaseSettings):
     redis_timeout_seconds: float = 0.25
     max_message_bytes: int = 26_214_400
     stale_after_seconds: float = 60.0
+    reading_seconds: float = Field(default=1.0, gt=0.0)
     spool_fsync: bool = True
 
     @cached_property

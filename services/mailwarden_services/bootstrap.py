@@ -45,6 +45,7 @@ from mailwarden_features import discover as discover_features
 from mailwarden_services.feature_writer.logs import Logs
 from mailwarden_services.feature_writer.status import READER_NAME, read_lag
 from mailwarden_services.feature_writer.writer import FeatureWriter
+from mailwarden_services.reading.read import ReadInProcesses
 from mailwarden_services.scoring_api.app import Service
 from mailwarden_services.scoring_api.intake import Intake
 from mailwarden_services.teams.content_changes import changed_since_training
@@ -261,8 +262,10 @@ def scoring_service(platform: Platform) -> Service:
 
     champions = ServingChampion(platform.champion, version)
     scorer = Scorer(champions, platform.online_reader, platform.activity, platform.content)
+    mail = ReadInProcesses(platform.content, cpu_seconds=settings.reading_seconds)
     intake = Intake(
         scorer=scorer,
+        mail=mail,
         append=lambda payload: asyncio.ensure_future(spool.append_async(payload)),
         decisions=platform.decisions,
         labels=platform.labels,
@@ -275,6 +278,7 @@ def scoring_service(platform: Platform) -> Service:
     async def lifespan() -> AsyncIterator[None]:
         restore(intake, settings)
         await asyncio.to_thread(intake.learn, [tenant.name for tenant in platform.tenants.list()])
+        await asyncio.to_thread(mail.start)
         with contextlib.suppress(NotFound):
             _ = champions.current
         # What is loaded by now stays: the collector need not walk through it while mail waits.
@@ -287,6 +291,7 @@ def scoring_service(platform: Platform) -> Service:
             follower.cancel()
             spool.close()
             contacts.close()
+            mail.stop()
 
     return Service(
         intake=intake,

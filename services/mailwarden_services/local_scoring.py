@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from mailwarden.errors import DataError
-from mailwarden.ingest.receive import receive
 from mailwarden.ingest.sources import open_source
 from mailwarden.scoring.scorer import Scorer
 from mailwarden.stores.online.watermark import Watermark
 from mailwarden.stores.sql import Tenant
 from mailwarden_services.bootstrap import Platform, ServingChampion
+from mailwarden_services.reading.read import Reader
 from mailwarden_services.scoring_api.answers import answer_of, policy_of, site_of
 
 
@@ -27,13 +27,13 @@ def score_file(platform: Platform, tenant: Tenant, file: Path, scorer: Scorer | 
     if len(messages) != 1:
         raise DataError(f"{file} holds {len(messages)} messages; give one message a file, or use `mailwarden replay`")
     found = messages[0]
-    received = receive(found.raw, found.envelope, site_of(tenant))
-    message, event = received.message, received.event
-    if message.received_at_us is None:
+    reading = Reader(platform.content).whole(found.raw, found.envelope, site_of(tenant))
+    event = reading.event
+    if reading.received_at_us is None:
         raise DataError(f"{file} bears no time: no Received, no Date; give it one, as the mail system would")
-    scored = (scorer or local_scorer(platform)).score(message, event, policy_of(tenant))
+    scored = (scorer or local_scorer(platform)).score(reading.content, event, policy_of(tenant), failed=reading.failed)
     age_seconds = _age_seconds(platform, scored.watermark, tenant)
-    return answer_of(scored, event, message, decision_id=None, age_seconds=age_seconds)
+    return answer_of(scored, event, reading, decision_id=None, age_seconds=age_seconds)
 
 
 def _age_seconds(platform: Platform, watermark: Watermark | None, tenant: Tenant) -> float | None:

@@ -40,7 +40,12 @@ def receive(raw: bytes, envelope: Envelope, site: Site) -> Received:
     """
     raw, envelope = unwrapped(raw, envelope)
     message = parse_message(raw, envelope, trusted_authserv_ids=site.trusted_authserv_ids)
-    event = event_of(
+    return Received(raw, envelope, message, event_for(message, envelope, site))
+
+
+def event_for(message: Message, envelope: Envelope, site: Site) -> Event:
+    """The event of a message as it came to a tenant, with seq 0; received_at_us 0 where nothing gives a time."""
+    return event_of(
         message,
         tenant=site.tenant,
         own_domains=site.own_domains,
@@ -49,7 +54,6 @@ def receive(raw: bytes, envelope: Envelope, site: Site) -> Received:
         mail_from=envelope.mail_from,
         rcpt_to=envelope.rcpt_to,
     )
-    return Received(raw, envelope, message, event)
 
 
 def unwrapped(raw: bytes, envelope: Envelope) -> tuple[bytes, Envelope]:

@@ -7,24 +7,19 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import structlog
 from numpy.typing import NDArray
 
 from mailwarden.domain.aggregates.definitions import ActivityView
-from mailwarden.domain.detection.decision import Decision, TenantPolicy, apply_policy
+from mailwarden.domain.detection.decision import Decision, TenantPolicy, apply_policy, at_least, not_read_in_full
 from mailwarden.domain.detection.detector import FeatureTable, Signal
-from mailwarden.domain.mail.content import ContentSet, ContentValues, ContentView, full_names
+from mailwarden.domain.mail.content import ContentSet, ContentValues, full_names
 from mailwarden.domain.mail.events import Event
-from mailwarden.domain.mail.message import Message
 from mailwarden.domain.status import Status
 from mailwarden.errors import StoreError
-from mailwarden.logs import FailureLog
 from mailwarden.scoring.champion import Champion
 from mailwarden.stores.accepted import LoggedContent, LoggedRow
 from mailwarden.stores.online.reader import OnlineReader, ReadRequest, VectorSet
 from mailwarden.stores.online.watermark import Watermark
-
-log = structlog.get_logger(__name__)
 
 
 class Champions(Protocol):
@@ -62,12 +57,20 @@ class Scorer:
         self._content = content
         self._names = {view.name: [f"{view.name}:{f.name}" for f in view.features] for view in views}
         self._content_names = {view.name: full_names(view) for view in content.views}
-        self._failures = FailureLog(log, "a content view failed", "view")
 
-    def score(self, message: Message, event: Event, policy: TenantPolicy, *, due_seq: int = 0) -> Scored:
+    def score(
+        self,
+        content: ContentValues,
+        event: Event,
+        policy: TenantPolicy,
+        *,
+        failed: Sequence[str] = (),
+        due_seq: int = 0,
+    ) -> Scored:
         """Score a message for all of its recipients; the worst of them decides.
 
-        event: what will be accepted; its seq does not matter here. due_seq: the highest seq that the online store
+        content: what the content views say of it; failed: those whose functions raised. event: what will be accepted;
+        its seq does not matter here. due_seq: the highest seq that the online store
         should have folded by now, 0 for none. Where the online store cannot be read the decision rests on the message
         alone, where a content view fails on the others, and says so. A view that changed since the champion learned
         from it is flagged and degrades nothing: all was read, and training again is for whoever runs the platform.
@@ -80,20 +83,16 @@ class Scorer:
         except StoreError as exc:
             (vectors,) = self._reader.unavailable([request])
             flags.append(f"history unavailable: {type(exc).__name__}")
-        failed: list[str] = []
-
-        def note(view: ContentView, exc: Exception) -> None:
-            failed.append(view.name)
-            self._failures.add(view.name, exc)
-
-        content = self._content.values_of(message, note)
         flags += [f"{name} could not be computed" for name in failed]
         features = FeatureTable(self._columns(content, vectors), len(vectors.recipients))
         scores = champion.score(features)
         flags += [f"detector {name} gave no score" for name in scores.broken]
-        action = champion.thresholds.within(policy.false_positive_budget).action(scores.logit)
+        suspected = champion.thresholds.within(policy.false_positive_budget).action(scores.logit)
+        # A view that fails is ours to mend, and no fault of the message.
+        statuses = [status for name, status in content.status.items() if name not in failed]
+        least, unread = not_read_in_full(statuses, policy)
         action, override = apply_policy(
-            action,
+            at_least(suspected, least),
             policy,
             sender=event.sender,
             sender_domain=event.sender_domain,
@@ -102,8 +101,11 @@ class Scorer:
         signals: list[Signal] = []
         category = None
         if action != "deliver":
-            signals = champion.reasons(features, scores)
-            category = champion.category(features, scores)
+            if suspected != "deliver" or override is not None:
+                signals = champion.reasons(features, scores)
+                category = champion.category(features, scores)
+            if unread is not None:
+                signals.append(unread)
         if override is not None:
             signals.insert(0, override)
         if any(Status.STALE in status for status in vectors.status.values()):

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from mailwarden.domain.detection.decision import Action
 from mailwarden.settings import Settings
 from mailwarden_services.cli.options import DomainsOption, TrustOption, now_us
 from mailwarden_services.cli.progress import out
@@ -77,6 +78,10 @@ def policy(
     budget: Annotated[
         float | None, typer.Option(help="Share of good mail that may be held back, as 0.001.", show_default=False)
     ] = None,
+    unread: Annotated[
+        Action | None,
+        typer.Option(help="The least to do with a message that could not be read in full.", show_default=False),
+    ] = None,
 ) -> None:
     """Show a tenant's policy, after changing what the options say.
 
@@ -87,6 +92,7 @@ def policy(
         mailwarden tenant policy acme
         mailwarden tenant policy acme --allow partner.example --block mallory@bad.example
         mailwarden tenant policy acme --remove partner.example
+        mailwarden tenant policy acme --unread quarantine
     """
     from mailwarden.stores.sql.tenants import checked_policy
     from mailwarden_services.bootstrap import Platform
@@ -98,18 +104,21 @@ def policy(
     dropped = set(checked_policy({"allow_senders": remove})["allow_senders"])
     if allowed & blocked:
         raise typer.BadParameter(f"{sorted(allowed & blocked)[0]} cannot be both allowed and blocked")
-    if allowed or blocked or dropped or budget is not None:
+    if allowed or blocked or dropped or budget is not None or unread is not None:
         found = found.copy()
         found["allow_senders"] = sorted(({*found.get("allow_senders", ())} - blocked - dropped) | allowed)
         found["block_senders"] = sorted(({*found.get("block_senders", ())} - allowed - dropped) | blocked)
         if budget is not None:
             found["false_positive_budget"] = budget
+        if unread is not None:
+            found["unread"] = unread
         found = tenants.update(name, policy=found).policy
     table = Table("policy", "value")
     table.add_row("allowed senders", ", ".join(found.get("allow_senders", ())))
     table.add_row("blocked senders", ", ".join(found.get("block_senders", ())))
     share = found.get("false_positive_budget")
     table.add_row("false-positive budget", "the platform's" if share is None else f"{share:g}")
+    table.add_row("not read in full", f"at least {found.get('unread', 'banner')}")
     out.print(table, highlight=False)
 
 

@@ -103,9 +103,11 @@ class Child:
         except (EOFError, OSError, TookTooLong, Died, asyncio.CancelledError) as exc:
             loop.remove_reader(pipe.fileno())
             self.ended += 1
+            self._kill()
+            # A thread that still sends finds nobody at the other end; only then is the pipe let go of.
+            with contextlib.suppress(OSError):
+                await asyncio.shield(sending)
             self.stop()
-            with contextlib.suppress(OSError, asyncio.CancelledError):
-                await sending
             if isinstance(exc, (EOFError, OSError)):
                 raise Died("a process that reads mail ended in the middle of a message") from exc
             raise
@@ -116,13 +118,17 @@ class Child:
 
     def stop(self) -> None:
         """End the process, whatever it does."""
+        self._kill()
+        if self._pipe is not None:
+            self._pipe.close()
+        self._pipe = None
+
+    def _kill(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.join()
             self._process.close()
-        if self._pipe is not None:
-            self._pipe.close()
-        self._process = self._pipe = None
+        self._process = None
 
 
 def _settle(future: asyncio.Future[None]) -> None:

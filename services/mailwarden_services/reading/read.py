@@ -71,6 +71,7 @@ class Reader:
 
     def __init__(self, content: ContentSet) -> None:
         self._content = content
+        self._failures = FailureLog(_log, "a content view failed", "view")
 
     def __call__(self, asked: tuple[How, bytes, Envelope, Site]) -> Reading:
         """Read a message as far as is asked."""
@@ -100,7 +101,7 @@ class Reader:
 
         def note(view: ContentView, exc: Exception) -> None:
             failed.append(view.name)
-            _failures.add(view.name, exc)
+            self._failures.add(view.name, exc)
 
         content = self._content.values_of(message, note)
         return Reading(
@@ -164,6 +165,3 @@ class ReadInProcesses:
     def ended(self) -> int:
         """How many processes ended, or were ended, in the middle of a message."""
         return self._lanes.ended
-
-
-_failures = FailureLog(_log, "a content view failed", "view")

@@ -9,10 +9,10 @@ import orjson
 
 from mailwarden.domain.detection.decision import Decision, TenantPolicy
 from mailwarden.domain.mail.events import Event
-from mailwarden.domain.mail.message import Message
 from mailwarden.ingest.receive import Site
 from mailwarden.scoring.scorer import Scored
 from mailwarden.stores.sql import Tenant
+from mailwarden_services.reading.read import Reading
 
 
 def site_of(tenant: Tenant) -> Site:
@@ -26,6 +26,7 @@ def policy_of(tenant: Tenant) -> TenantPolicy:
         frozenset(tenant.policy.get("allow_senders", ())),
         frozenset(tenant.policy.get("block_senders", ())),
         tenant.policy.get("false_positive_budget"),
+        tenant.policy.get("unread", "banner"),
     )
 
 
@@ -36,7 +37,7 @@ def load_answer(response: str) -> Mapping[str, Any]:
 
 
 def answer_of(
-    scored: Scored, event: Event, message: Message, *, decision_id: str | None, age_seconds: float | None
+    scored: Scored, event: Event, reading: Reading, *, decision_id: str | None, age_seconds: float | None
 ) -> dict[str, Any]:
     """What the API answers for a message: plain JSON.
 
@@ -65,7 +66,7 @@ def answer_of(
         "degraded": decision.degraded,
         "flags": list(decision.flags),
         "direction": event.direction,
-        "time_source": message.time_source,
-        "defects": len(message.defects),
+        "time_source": reading.time_source,
+        "defects": reading.defects,
         "repeated": False,
     }

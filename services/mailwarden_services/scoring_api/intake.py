@@ -17,13 +17,13 @@ from mailwarden.domain.mail.facts import label_event_of
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import DataError, NotFound, StoreError
 from mailwarden.ingest.dates import is_believable
-from mailwarden.ingest.receive import Received, receive
 from mailwarden.scoring.scorer import Scorer
 from mailwarden.stores.accepted import Accepted, AcceptedLabel, AcceptedMessage, encode_accepted
 from mailwarden.stores.contacts import Contacts
 from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.online.watermark import Watermark
 from mailwarden.stores.sql import Decisions, Labels, Tenant
+from mailwarden_services.reading.read import MailReader
 from mailwarden_services.scoring_api.answers import answer_of, load_answer, policy_of, site_of
 from mailwarden_services.scoring_api.problems import no_model, not_a_message
 
@@ -112,6 +112,7 @@ class Intake:
         self,
         *,
         scorer: Scorer,
+        mail: MailReader,
         append: Callable[[bytes], asyncio.Future[int]],
         decisions: Decisions,
         labels: Labels,
@@ -120,6 +121,7 @@ class Intake:
         stale_after_seconds: float,
     ) -> None:
         self._scorer = scorer
+        self._mail = mail
         self._append = append
         self._decisions = decisions
         self._labels = labels
@@ -191,18 +193,18 @@ class Intake:
         observe: False leaves no trace: nothing is logged and no later feature knows of the message.
         Raises Problem where the bytes are no message, DataError where an idempotency key is used for another one.
         """
-        received = receive(raw, envelope, site_of(tenant))
-        message, event = received.message, received.event
-        if not message.headers:
+        reading = await self._mail.read(raw, envelope, site_of(tenant))
+        event = reading.event
+        if not reading.has_headers:
             raise not_a_message("No header was found in the body; send a whole RFC 5322 message, headers first.")
-        if message.received_at_us is None:
+        if reading.received_at_us is None:
             raise not_a_message(
                 "The message bears no time and none was given; send `received_at` (RFC 3339) with the envelope."
             )
         self._prepare_tenant(tenant.name)
         flags: list[str] = []
         if observe:
-            self._check_time(received)
+            self._check_time(event)
             known = await self._known(event, idempotency_key, flags)
             if known is not None:
                 return {**known, "repeated": True}
@@ -211,7 +213,13 @@ class Intake:
                 observe = False
                 flags.append("ingested before: not counted again")
         try:
-            scored = self._scorer.score(message, event, policy_of(tenant), due_seq=self._due.seq(tenant.name))
+            scored = self._scorer.score(
+                reading.content,
+                event,
+                policy_of(tenant),
+                failed=reading.failed,
+                due_seq=self._due.seq(tenant.name),
+            )
         except NotFound as exc:
             raise no_model() from exc
         age_seconds = self._age_seconds(tenant.name, scored.watermark)
@@ -228,12 +236,12 @@ class Intake:
                 ),
             )
         if not observe:
-            return answer_of(scored, event, message, decision_id=None, age_seconds=age_seconds)
-        answer = answer_of(scored, event, message, decision_id="d" + event.message_id, age_seconds=age_seconds)
-        envelope = received.envelope
+            return answer_of(scored, event, reading, decision_id=None, age_seconds=age_seconds)
+        answer = answer_of(scored, event, reading, decision_id="d" + event.message_id, age_seconds=age_seconds)
+        envelope = reading.envelope
         record = AcceptedMessage(
             event,
-            received.raw,
+            raw[reading.raw_from :],
             envelope.mail_from,
             envelope.rcpt_to,
             scored.rows,
@@ -256,12 +264,11 @@ class Intake:
         recent.on_disk = None
         return answer
 
-    def _check_time(self, received: Received) -> None:
+    def _check_time(self, event: Event) -> None:
         """Raise Problem where a sender could have put the message at a time of its own choosing.
 
         A time far ahead would make all later mail of its keys look older than their windows.
         """
-        event = received.event
         if event.time_source == "envelope":
             return
         if event.time_source == "date":

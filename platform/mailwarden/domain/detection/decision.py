@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mailwarden.domain.detection.detector import Signal
+from mailwarden.domain.status import Status, worst
 
 Action = Literal["deliver", "banner", "junk", "quarantine"]
 ACTIONS: tuple[Action, ...] = ("deliver", "banner", "junk", "quarantine")
@@ -106,12 +107,14 @@ class TenantPolicy:
 
     allow_senders, block_senders: addresses or registrable domains. An allowed sender is trusted only where the
     message is authenticated; forging it must not open the door. false_positive_budget: share of good mail, 0..1,
-    that may be held back (junk or quarantine); None for the one that the models were trained with.
+    that may be held back (junk or quarantine); None for the one that the models were trained with. unread: the least
+    that is done with a message that was not read in full; "deliver" for nothing.
     """
 
     allow_senders: frozenset[str] = frozenset()
     block_senders: frozenset[str] = frozenset()
     false_positive_budget: float | None = None
+    unread: Action = "banner"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,28 @@ class Decision:
     models: Mapping[str, int]
     degraded: bool = False
     flags: Sequence[str] = ()
+
+
+UNREAD = frozenset({Status.DAMAGED, Status.OVER_BUDGET, Status.DEADLINE})
+"""What a content view's status says where a message was not read in full."""
+
+
+def at_least(action: Action, least: Action) -> Action:
+    """The stronger of two actions."""
+    return max(action, least, key=ACTIONS.index)
+
+
+def not_read_in_full(statuses: Iterable[Status], policy: TenantPolicy) -> tuple[Action, Signal | None]:
+    """The least to do with a message whose content views have these statuses, with why; deliver where all was read."""
+    lacks = [status for status in statuses if status in UNREAD]
+    if not lacks:
+        return "deliver", None
+    why = {
+        Status.DAMAGED: "a part of it is damaged",
+        Status.OVER_BUDGET: "it is larger, or more involved, than what is read",
+        Status.DEADLINE: "reading it took too long",
+    }[worst(lacks)]
+    return policy.unread, Signal("not_read_in_full", f"The message could not be read in full: {why}.", 0.0)
 
 
 def apply_policy(

@@ -14,6 +14,7 @@ from typing import TypedDict, cast
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from mailwarden.domain.detection.decision import ACTIONS, Action
 from mailwarden.errors import DataError, NotFound
 from mailwarden.stores.sql.engine import reading, writing
 from mailwarden.stores.sql.tables import api_keys, tenants
@@ -27,11 +28,13 @@ class TenantPolicy(TypedDict, total=False):
 
     allow_senders, block_senders: normalised addresses or domains.
     false_positive_budget: share of benign mail that may be held back, between 0 and 1, both excluded.
+    unread: the least that is done with a message that could not be read in full; banner where it is not set.
     """
 
     allow_senders: list[str]
     block_senders: list[str]
     false_positive_budget: float
+    unread: Action
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +203,10 @@ def checked_policy(policy: TenantPolicy) -> TenantPolicy:
         if isinstance(budget, bool) or not isinstance(budget, int | float) or not 0 < budget < 1:
             raise DataError(f"Tenant policy: false_positive_budget is {budget!r}; write a share of 1, as 0.001.")
         checked["false_positive_budget"] = float(budget)
+    if "unread" in policy:
+        if policy["unread"] not in ACTIONS:
+            raise DataError(f"Tenant policy: unread is {policy['unread']!r}; use one of {', '.join(ACTIONS)}.")
+        checked["unread"] = policy["unread"]
     return checked
 
 
