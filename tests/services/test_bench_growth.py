@@ -20,7 +20,7 @@ from mailwarden.settings import Settings
 from mailwarden.stores.lake.event_log import EVENT_SCHEMA, table_to_events
 from mailwarden_services.bench import growth
 from mailwarden_services.bench.growth_report import draw_growth, growth_grid
-from mailwarden_services.bench.processes import cpu_seconds, resident_bytes, tree, watched
+from mailwarden_services.processes import cpu_seconds, resident_bytes, tree, watched
 
 MAKE = """
 import sys

@@ -35,11 +35,17 @@ def short_home(model_home: Any) -> Iterator[Settings]:
 
 
 def started_by(pid: int) -> list[int]:
-    found = []
+    """Every process below one, however far."""
+    parents: dict[int, list[int]] = {}
     for folder in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError):
-            if int((folder / "stat").read_text().rpartition(")")[2].split()[1]) == pid:
-                found.append(int(folder.name))
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            parents.setdefault(parent, []).append(int(folder.name))
+    found, left = [], [pid]
+    while left:
+        below = parents.get(left.pop(), [])
+        found += below
+        left += below
     return found
 
 
@@ -48,6 +54,13 @@ def alive(pid: int) -> bool:
         return (Path(f"/proc/{pid}") / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def wait_ended(pids: list[int]) -> None:
+    deadline = time.monotonic() + 60
+    while any(alive(pid) for pid in pids):
+        assert time.monotonic() < deadline, "processes outlive the one that they were started by"
+        time.sleep(0.05)
 
 
 def test_a_mail_flow_over_a_socket_end_to_end_and_everything_ends_with_it(
@@ -74,10 +87,11 @@ def test_a_mail_flow_over_a_socket_end_to_end_and_everything_ends_with_it(
         assert "mailwarden_decisions_total" in service.metrics()
         status, problem = service.call("POST", "/v1/score", b"", {"Authorization": "Bearer none"})
         assert status == 401 and problem["status"] == 401
-        assert len(below) == 1 and service.process.cpu_seconds() > 0
+        # The feature writer, and those that read mail with the server that they are forked off.
+        assert len(below) >= 2 and service.process.cpu_seconds() > 0
         assert (settings.run_path / "api.sock").exists()
         pid = service.process.pid
-    assert not any(alive(p) for p in [pid, *below])
+    wait_ended([pid, *below])
     events = sorted(table_to_events(Platform(home).events.scan().read_all()), key=lambda e: e.seq)
     assert [e.seq for e in events] == list(range(1, 14))
     assert Platform(home).decisions.count("acme") == 12
@@ -89,7 +103,7 @@ def test_serve_starts_its_own_redis_and_stops_it_on_sigterm(
 ) -> None:
     with live_service_of_its_own(short_home, model_home.keys["acme"]) as (process, call):
         below = started_by(process.pid)
-        assert len(below) == 2
+        assert len(below) >= 3
         assert (short_home.run_path / "redis" / "redis.sock").exists()
         assert call(simulated[0])["degraded"] is False
         with with_redis(short_home) as named:
@@ -97,7 +111,7 @@ def test_serve_starts_its_own_redis_and_stops_it_on_sigterm(
             wait_until(lambda: reader.watermark("acme") is not None, process, seconds=30, what="folding")
         process._process.send_signal(signal.SIGTERM)
         assert process._process.wait(30) == 0
-        assert not any(alive(pid) for pid in below)
+        wait_ended(below)
     assert Platform(short_home).events.last_seq("acme") == 1
     # A second serving over the same home knows what the first one folded.
     with live_service_of_its_own(short_home, model_home.keys["acme"]) as (process, call):

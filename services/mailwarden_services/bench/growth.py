@@ -23,7 +23,7 @@ from mailwarden.stores.spark.session import spark_session
 from mailwarden.stores.spark.states import states
 from mailwarden_features import discover
 from mailwarden_services.bench.made_history import HOT_DOMAIN, write_history
-from mailwarden_services.bench.processes import tree, watched
+from mailwarden_services.processes import tree, watched
 
 SIZES = (1_000_000, 10_000_000, 50_000_000)
 VIEW = "sender_domain_activity"

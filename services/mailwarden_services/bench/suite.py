@@ -149,11 +149,20 @@ def _http(found: Mapping[str, Any]) -> Grid:
             figure(load["p50_ms"], 1),
             figure(load["p99_ms"], 1),
             figure(load["cpu_ms"]["api"], 2),
+            figure(load["cpu_ms"]["reading"], 2),
             figure(load["cpu_ms"]["writer"], 2),
         )
         for words, load in (("flat out", found["flat_out"]), ("half of that", found["half_load"]))
     )
-    heading = ("load", "messages/s", "p50 ms", "p99 ms", "API CPU ms/message", "writer CPU ms/message")
+    heading = (
+        "load",
+        "messages/s",
+        "p50 ms",
+        "p99 ms",
+        "API CPU ms/message",
+        "reading CPU ms/message",
+        "writer CPU ms/message",
+    )
     return Grid("Through HTTP, simulated mail", heading, rows, found["note"])
 
 

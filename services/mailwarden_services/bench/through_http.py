@@ -45,7 +45,7 @@ def measure(settings: Settings, *, seconds: float = 15.0, say: Say = lambda _: N
 
     A service in a home, with a Redis and on a socket of its own, over models trained on simulated mail. The load
     comes from another process on the same machine and counts into its cores. flat_out: closed loop of `CONNECTIONS`
-    connections. half_load: open loop, latency from when a request was due. cpu_ms: of API and feature writer a
+    connections. half_load: open loop, latency from when a request was due. cpu_ms: of API, reading processes and feature writer a
     message; the writer's includes what it did after the load ended, for the same messages.
     settings: all but home and Redis are taken from it.
     """
@@ -160,22 +160,9 @@ def _loaded(service: LiveService, task: LoadTask) -> LoadResult:
 
 @contextmanager
 def _cpu(service: LiveService) -> Iterator[dict[str, float]]:
-    """CPU seconds that the API and its child processes (the feature writer) use inside the block, by name."""
-    used: dict[str, float] = {}
-    pids = {"api": [service.process.pid], "writer": _children(service.process.pid)}
-    before = {name: sum(map(cpu_seconds, group)) for name, group in pids.items()}
-    yield used
-    used.update({name: sum(map(cpu_seconds, group)) - before[name] for name, group in pids.items()})
-
-
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def cpu_seconds(pid: int) -> float:
-    """CPU time of a process so far, user and system (proc(5))."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """CPU seconds that the parts of a `serve` use inside the block, by name."""
+    with parts_cpu(service.process.pid) as used:
+        yield used
 
 
 def _figures(result: LoadResult, cpu: dict[str, float]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from mailwarden.settings import Settings
 from mailwarden_services.bootstrap import Platform
 from mailwarden_services.embedded import with_redis
 from mailwarden_services.loop import Loop
+from mailwarden_services.processes import parts_cpu
 from mailwarden_services.replay.live import LiveService, live_service
 from mailwarden_services.replay.spill import Spill, Spilled, files_in
 from mailwarden_services.replay.stream import PendingLabel, RefusedMessage, ScoredMessage, Stream
@@ -256,12 +257,11 @@ class Experiment:
             service.wait_model(self._retrain(platform, loop, outcome, time_us))
             paused += time.perf_counter() - started
 
-        cpu = service.process.cpu_seconds()
         started = time.perf_counter()
-        with self._ticker("scoring over HTTP", len(rest)) as tick:
+        with parts_cpu(service.process.pid) as cpu, self._ticker("scoring over HTTP", len(rest)) as tick:
             outcome.scored = stream.run(rest, outcome.spill.reader(), before=before, progress=tick)
         outcome.seconds["stream"] = time.perf_counter() - started - paused
-        outcome.cpu_seconds["api"] = service.process.cpu_seconds() - cpu
+        outcome.cpu_seconds.update(cpu)
         outcome.labels_given = stream.labels_given
         outcome.refused = stream.refused
         self._say("waiting for the logs")

@@ -27,10 +27,33 @@ def tree(pid: int) -> list[int]:
     return found
 
 
+def parts_of(pid: int) -> dict[str, list[int]]:
+    """The processes of a `serve`, by what they do: "api" itself, "writer" for features, "reading" for mail."""
+    parts: dict[str, list[int]] = {"api": [pid], "writer": [], "reading": []}
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        command = Path(f"/proc/{child}/cmdline").read_bytes()
+        parts["writer" if b"feature_writer" in command else "reading"] += tree(int(child))
+    return parts
+
+
 def cpu_seconds(pid: int) -> float:
     """CPU time of a process and its tree so far, with that of processes which ended and were waited for."""
+    return _own_seconds(tree(pid))
+
+
+@contextmanager
+def parts_cpu(pid: int) -> Iterator[dict[str, float]]:
+    """CPU seconds that each of `parts_of` uses inside the block, filled in at its end."""
+    used: dict[str, float] = {}
+    before = {name: _own_seconds(pids) for name, pids in parts_of(pid).items()}
+    yield used
+    used.update({name: _own_seconds(pids) - before[name] for name, pids in parts_of(pid).items()})
+
+
+def _own_seconds(pids: list[int]) -> float:
+    """Of these processes themselves, and of those that they waited for."""
     ticks = 0
-    for each in tree(pid):
+    for each in pids:
         try:
             words = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
         except (FileNotFoundError, ProcessLookupError):
