@@ -27,6 +27,7 @@ from mailwarden_services.bench.load import OPEN_CONNECTIONS, LoadResult, LoadTas
 from mailwarden_services.bootstrap import Platform
 from mailwarden_services.embedded import with_redis
 from mailwarden_services.loop import Loop
+from mailwarden_services.processes import parts_cpu
 from mailwarden_services.replay.live import LiveService, live_service
 
 SEED = 7
@@ -45,8 +46,8 @@ def measure(settings: Settings, *, seconds: float = 15.0, say: Say = lambda _: N
 
     A service in a home, with a Redis and on a socket of its own, over models trained on simulated mail. The load
     comes from another process on the same machine and counts into its cores. flat_out: closed loop of `CONNECTIONS`
-    connections. half_load: open loop, latency from when a request was due. cpu_ms: of API, reading processes and feature writer a
-    message; the writer's includes what it did after the load ended, for the same messages.
+    connections. half_load: open loop, latency from when a request was due. cpu_ms: of API, reading processes and
+    feature writer a message; the writer's includes what it did after the load ended, for the same messages.
     settings: all but home and Redis are taken from it.
     """
     with trained_home(settings, say) as home, live_service(home.settings, home.key, home.settings.run_path) as service:
@@ -56,13 +57,13 @@ def measure(settings: Settings, *, seconds: float = 15.0, say: Say = lambda _: N
         sent = 1 + warm.messages + warm.failed + CONNECTIONS
         say(f"flat out for {seconds:.0f} s")
         flat_task = replace(task, seconds=seconds, start=sent)
-        with _cpu(service) as flat_cpu:
+        with parts_cpu(service.process.pid) as flat_cpu:
             flat = _loaded(service, flat_task)
         sent += flat.messages + flat.failed + CONNECTIONS
         rate = flat.messages_per_second / 2
         say(f"half of that, {rate:.0f} messages/s, for {seconds:.0f} s")
         half_task = replace(task, seconds=seconds, connections=OPEN_CONNECTIONS, rate=rate, start=sent, seed=SEED)
-        with _cpu(service) as half_cpu:
+        with parts_cpu(service.process.pid) as half_cpu:
             half = _loaded(service, half_task)
     return {
         "messages_trained_on": home.trained_on,
@@ -156,13 +157,6 @@ def _loaded(service: LiveService, task: LoadTask) -> LoadResult:
         except StoreUnavailable:
             if time.monotonic() > deadline:
                 raise
-
-
-@contextmanager
-def _cpu(service: LiveService) -> Iterator[dict[str, float]]:
-    """CPU seconds that the parts of a `serve` use inside the block, by name."""
-    with parts_cpu(service.process.pid) as used:
-        yield used
 
 
 def _figures(result: LoadResult, cpu: dict[str, float]) -> dict[str, Any]:
