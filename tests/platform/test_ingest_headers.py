@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 import pytest
 
 from mailwarden.domain.mail.message import Envelope, Message
-from mailwarden.ingest.parse import parse_message, split_mbox_from
+from mailwarden.ingest.mbox import split_mbox_from
+from mailwarden.ingest.parse import parse_message
 
 
 def codes(message: Message) -> set[str]:

@@ -74,19 +74,29 @@ _HTML_START = re.compile(
     rb"<(?:!doctype\s+html|html|head|body|script|meta|title|table|iframe|form|div|style|center|p|a|h1|br)\b",
     re.IGNORECASE,
 )
-_SCRIPTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
-    (re.compile(rb"\A<\?php", re.IGNORECASE), "text/x-php"),
-    (re.compile(rb"<(?:job|package)\b[^>]{0,200}>\s*<(?:script|job)", re.IGNORECASE), "application/x-ms-wsf"),
-    (re.compile(rb"<hta:application", re.IGNORECASE), "application/hta"),
-    (re.compile(rb"\A\s*@?echo off|^[ \t]*(?:start|cmd) /[bc]\b", re.IGNORECASE | re.MULTILINE), "application/x-bat"),
-    (re.compile(rb"\bnew\s+ActiveXObject\b|\bWScript\.(?:CreateObject|Shell)\s*\([^)]{0,80}\)\s*;"
-                rb"|\A\s*(?:var|let|const|function)\s+[\w$]+\s*[=(]|\beval\s*\(\s*function", re.IGNORECASE),
+# Each with a word of it in lower case, without which it is not searched for.
+_SCRIPTS: tuple[tuple[tuple[bytes, ...], re.Pattern[bytes], str], ...] = (
+    ((b"<?php",), re.compile(rb"\A<\?php", re.IGNORECASE), "text/x-php"),
+    ((b"<job", b"<package"), re.compile(rb"<(?:job|package)\b[^<>]{0,200}>\s{0,200}+<(?:script|job)", re.IGNORECASE),
+     "application/x-ms-wsf"),
+    ((b"<hta:application",), re.compile(rb"<hta:application", re.IGNORECASE), "application/hta"),
+    ((b"echo off", b" /b", b" /c"),
+     re.compile(rb"\A\s*@?echo off|^[ \t]*(?:start|cmd) /[bc]\b", re.IGNORECASE | re.MULTILINE), "application/x-bat"),
+    ((b"activexobject", b"wscript.", b"var", b"let", b"const", b"function"),
+     re.compile(rb"\bnew\s{1,200}+ActiveXObject\b|\bWScript\.(?:CreateObject|Shell)\s{0,200}+\([^)]{0,80}\)\s{0,200}+;"
+                rb"|\A\s*(?:var|let|const|function)\s+[\w$]+\s*[=(]|\beval\s{0,200}+\(\s{0,200}+function", re.IGNORECASE),
      "text/javascript"),
-    (re.compile(rb"^[ \t]*(?:Dim[ \t]+\w+|On Error Resume Next|Set[ \t]+\w+[ \t]*=[ \t]*CreateObject[ \t]*\()",
+    ((b"dim", b"on error resume next", b"createobject"),
+     re.compile(rb"^[ \t]*(?:Dim[ \t]+\w+|On Error Resume Next|Set[ \t]+\w+[ \t]*=[ \t]*CreateObject[ \t]*\()",
                 re.IGNORECASE | re.MULTILINE), "text/vbscript"),
-    (re.compile(rb"\bpowershell(?:\.exe)?\s+-|\bInvoke-(?:Expression|WebRequest)\b|\bNew-Object\s+Net\.WebClient",
+    ((b"powershell", b"invoke-", b"net.webclient"),
+     re.compile(rb"\bpowershell(?:\.exe)?\s+-|\bInvoke-(?:Expression|WebRequest)\b|\bNew-Object\s+Net\.WebClient",
                 re.IGNORECASE), "text/x-powershell"),
 )  # fmt: skip
+_MAX_NAME = 1_000
+"""Bytes that are read of a name in an archive, which may claim what the next one claims too."""
+SNIFFED_BYTES = 8_192
+"""Bytes of a file without a binary mark that tell what kind of text it is."""
 _BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
@@ -169,7 +179,7 @@ def _zip_names(data: bytes, most: int = 500) -> Iterator[bytes]:
             if data[position : position + 4] != b"PK\1\2" or position + 46 > len(data):
                 return
             name, extra, comment = struct.unpack_from("<HHH", data, position + 28)
-            yield data[position + 46 : position + 46 + name]
+            yield data[position + 46 : position + 46 + min(name, _MAX_NAME)]
             position += 46 + name + extra + comment
         return
     position = data.find(b"PK\3\4")
@@ -177,7 +187,7 @@ def _zip_names(data: bytes, most: int = 500) -> Iterator[bytes]:
         if position < 0 or position + 30 > len(data):
             return
         (name,) = struct.unpack_from("<H", data, position + 26)
-        yield data[position + 30 : position + 30 + name]
+        yield data[position + 30 : position + 30 + min(name, _MAX_NAME)]
         position = data.find(b"PK\3\4", position + 30)
 
 
@@ -193,9 +203,9 @@ def _text_type(data: bytes) -> str:
         if data.startswith(bom):
             data = data[len(bom) :]
             if bom != b"\xef\xbb\xbf":
-                data = data[:8192].replace(b"\0", b"")
+                data = data[:SNIFFED_BYTES].replace(b"\0", b"")
             break
-    head = data[:8192]
+    head = data[:SNIFFED_BYTES]
     if _CONTROL.search(head) is not None:
         return OCTETS
     start = head.lstrip()
@@ -210,8 +220,9 @@ def _text_type(data: bytes) -> str:
         return "application/pgp-encrypted" if upper.startswith(b"-----BEGIN PGP") else "application/x-pem-file"
     if upper.startswith(b"[INTERNETSHORTCUT]"):
         return "application/x-mswinurl"
-    for pattern, name in _SCRIPTS:
-        if pattern.search(start) is not None:
+    lower = start.lower()
+    for words, pattern, name in _SCRIPTS:
+        if any(word in lower for word in words) and pattern.search(start) is not None:
             # A web page that scripts is a web page; what runs outside a browser is a program.
             if name == "text/javascript" and start[:1] == b"<":
                 continue
@@ -227,6 +238,6 @@ def _xml_type(start: bytes) -> str | None:
     lower = start[:2048].lower()
     if lower.startswith(b"<svg") or (lower.startswith((b"<?xml", b"<!doctype svg", b"<!--")) and b"<svg" in lower):
         return "image/svg+xml"
-    if _HTML_START.match(start) or (lower.startswith((b"<!--", b"<?xml")) and _HTML_START.search(start[:8192])):
+    if _HTML_START.match(start) or (lower.startswith((b"<!--", b"<?xml")) and _HTML_START.search(start)):
         return "text/html"
     return "text/xml" if lower.startswith(b"<?xml") else None

@@ -6,25 +6,25 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
-from mailwarden.domain.mail.message import Attachment, Message
-from mailwarden.ingest.attachments import binary_type, detect_type
+from mailwarden.domain.mail.message import Aspect, Attachment, Message
+from mailwarden.ingest.attachments import OCTETS, SNIFFED_BYTES, binary_type, detect_type
+from mailwarden.ingest.budget import LINKED_CHARS, QUOTED_CHARS, SNIFFED, TEXT_BYTES
 from mailwarden.ingest.charsets import decode
-from mailwarden.ingest.defects import DefectLog
 from mailwarden.ingest.html_text import read_html
 from mailwarden.ingest.mime import Leaf, Tree
 from mailwarden.ingest.quotes import split_quotes
+from mailwarden.ingest.reading import Reading
 from mailwarden.ingest.transfer import undo_transfer
 from mailwarden.ingest.urls import UrlList, plain_urls
 
 MAX_TEXT = 100_000
 """Characters kept of the newest and of the quoted text."""
-MAX_READ = 400_000
-"""Characters of a text that are searched for quotes."""
-MAX_LINKED = 2_000_000
-"""Characters of a plain text that are searched for links."""
 
-_META_CHARSET = re.compile(rb"<meta\b[^>]{0,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE)
+_META_CHARSET = re.compile(
+    rb"<meta\b[^<>]{0,200}?charset\s{0,40}+=\s{0,40}+[\"']?+\s{0,40}+([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE
+)
 _WORD = re.compile(r"\w")
 
 
@@ -52,7 +52,7 @@ class _Text:
 
 
 def read_bodies(
-    tree: Tree, parse_nested: Callable[[bytes, int], Message | None], urls: UrlList, defects: DefectLog
+    tree: Tree, parse_nested: Callable[[bytes, int], Message | None], urls: UrlList, reading: Reading
 ) -> Bodies:
     """Decode every leaf: what a reader sees as text becomes text, all else an attachment.
 
@@ -61,25 +61,49 @@ def read_bodies(
     bodies = Bodies()
     texts: list[_Text] = []
     for leaf in tree.leaves:
-        data = undo_transfer(leaf.data, leaf.transfer_encoding, defects, leaf.index)
-        if leaf.content_type in ("message/rfc822", "message/global"):
-            inner = parse_nested(data, leaf.index)
-            if inner is not None:
-                bodies.nested.append(inner)
-            bodies.attachments.append(_attachment(leaf, data, "message/rfc822", nested=True))
-        elif _is_body(leaf, texts, data, defects):
-            texts.append(_read_text(leaf, data, bodies, urls, defects))
-        elif data or leaf.filename or not leaf.content_type.startswith("multipart/"):
-            bodies.attachments.append(_attachment(leaf, data, detect_type(data)))
+        reading.attempt(
+            _aspect_of(leaf), partial(_read_leaf, leaf, bodies, texts, parse_nested, urls, reading), None, leaf.index
+        )
     _choose(texts, bodies)
     if len(bodies.new_text) > MAX_TEXT or len(bodies.quoted_text) > MAX_TEXT:
-        defects.add("text_too_long", f"more than {MAX_TEXT} characters")
+        reading.defect("text_too_long", f"more than {MAX_TEXT} characters")
         bodies.new_text = bodies.new_text[:MAX_TEXT]
         bodies.quoted_text = bodies.quoted_text[:MAX_TEXT]
     return bodies
 
 
-def _is_body(leaf: Leaf, texts: list[_Text], data: bytes, defects: DefectLog) -> bool:
+def _aspect_of(leaf: Leaf) -> Aspect:
+    if leaf.content_type.startswith("message/"):
+        return "inner"
+    return "text" if leaf.content_type.startswith("text/") else "attachments"
+
+
+def _read_leaf(
+    leaf: Leaf,
+    bodies: Bodies,
+    texts: list[_Text],
+    parse_nested: Callable[[bytes, int], Message | None],
+    urls: UrlList,
+    reading: Reading,
+) -> None:
+    data = undo_transfer(leaf.data, leaf.transfer_encoding, reading, leaf.index)
+    if leaf.content_type in ("message/rfc822", "message/global"):
+        inner = parse_nested(data, leaf.index)
+        if inner is not None:
+            bodies.nested.append(inner)
+        bodies.attachments.append(_attachment(leaf, data, "message/rfc822", nested=True))
+    elif _is_body(leaf, texts, data, reading):
+        texts.append(_read_text(leaf, data, bodies, urls, reading))
+    elif data or leaf.filename or not leaf.content_type.startswith("multipart/"):
+        bodies.attachments.append(_attachment(leaf, data, _type_of(data, leaf.index, reading)))
+
+
+def _type_of(data: bytes, part: int, reading: Reading) -> str:
+    wanted = min(len(data), SNIFFED_BYTES)
+    return detect_type(data) if reading.take(SNIFFED, wanted, part) == wanted else OCTETS
+
+
+def _is_body(leaf: Leaf, texts: list[_Text], data: bytes, reading: Reading) -> bool:
     broken_multipart = leaf.content_type.startswith("multipart/")
     if leaf.content_type not in ("text/plain", "text/html") and not broken_multipart:
         return False
@@ -91,7 +115,7 @@ def _is_body(leaf: Leaf, texts: list[_Text], data: bytes, defects: DefectLog) ->
         if not first or leaf.disposition == "inline":
             return False
     if binary_type(data) is not None:
-        defects.add("text_is_binary", leaf.content_type, leaf.index)
+        reading.defect("text_is_binary", leaf.content_type, leaf.index)
         return False
     return True
 
@@ -107,7 +131,7 @@ def _attachment(leaf: Leaf, data: bytes, content_type: str, nested: bool = False
     )
 
 
-def _read_text(leaf: Leaf, data: bytes, bodies: Bodies, urls: UrlList, defects: DefectLog) -> _Text:
+def _read_text(leaf: Leaf, data: bytes, bodies: Bodies, urls: UrlList, reading: Reading) -> _Text:
     label = leaf.parameters.get("charset", "").strip().strip("'\"").lower()[:60]
     is_html = leaf.content_type == "text/html"
     if is_html and not label:
@@ -115,22 +139,23 @@ def _read_text(leaf: Leaf, data: bytes, bodies: Bodies, urls: UrlList, defects: 
         label = named[1].decode("ascii").lower() if named else ""
     if label and label not in bodies.charsets:
         bodies.charsets.append(label)
-    text = decode(data, label, defects, leaf.index).removeprefix("\ufeff")
+    kept = data[: reading.take(TEXT_BYTES, len(data), leaf.index)]
+    text = decode(kept, label, reading, leaf.index).removeprefix("\ufeff")
     if is_html:
         bodies.html = True
         bodies.html_chars += len(text)
-        seen = read_html(text, defects, leaf.index)
+        seen = read_html(text, reading, leaf.index)
         bodies.hidden_chars += seen.hidden_chars
         for url, label_text in seen.links:
             urls.add(url, label_text, "html", leaf.index)
-        new, quoted = split_quotes(seen.new[:MAX_READ])
+        new, quoted = split_quotes(seen.new[: reading.take(QUOTED_CHARS, len(seen.new), leaf.index)])
         return _Text(new, "\n".join(t for t in (quoted, seen.quoted) if t), True, leaf.alternatives)
     bodies.text_chars += len(text)
-    for url in plain_urls(text[:MAX_LINKED]):
+    for url in plain_urls(text[: reading.take(LINKED_CHARS, len(text), leaf.index)]):
         urls.add(url, "", "text", leaf.index)
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    new, quoted = split_quotes(text[:MAX_READ])
+    new, quoted = split_quotes(text[: reading.take(QUOTED_CHARS, len(text), leaf.index)])
     return _Text(new, quoted, False, leaf.alternatives)
 
 

@@ -7,7 +7,7 @@ import encodings.aliases
 import re
 from functools import lru_cache
 
-from mailwarden.ingest.defects import DefectLog
+from mailwarden.ingest.reading import Reading
 
 # WHATWG Encoding: what is labelled with the left is in practice written in the right.
 _SUPERSETS = {
@@ -45,6 +45,7 @@ _TEXT_CODECS = frozenset(encodings.aliases.aliases.values()) - {
     "base64_codec", "bz2_codec", "hex_codec", "quopri_codec", "rot_13", "uu_codec", "zlib_codec", "mbcs", "oem",
     "punycode", "idna", "undefined", "unicode_escape", "raw_unicode_escape",
 }  # fmt: skip
+_PIECE = 16_384
 _NOT_WORD = re.compile(r"[^a-z0-9]+")
 
 
@@ -83,7 +84,7 @@ def clean(text: str) -> str:
     return text
 
 
-def decode(data: bytes, label: str, defects: DefectLog, part: int = 0) -> str:
+def decode(data: bytes, label: str, reading: Reading, part: int = 0) -> str:
     """Text of `data` as its charset label says; where that cannot be, the likeliest reading and a defect.
 
     label: "" where none was given.
@@ -91,20 +92,20 @@ def decode(data: bytes, label: str, defects: DefectLog, part: int = 0) -> str:
     if data.isascii():
         codec = codec_for(label) if label else "utf-8"
         if label and codec is None:
-            defects.add("charset_unknown", label, part)
+            reading.defect("charset_unknown", label, part)
         # Seven-bit bytes read the same everywhere but in the escaping and the wide encodings.
         if codec is None or not codec.startswith(("utf_7", "iso2022", "hz", "utf_16", "utf_32", "cp037", "cp5")):
             return clean(data.decode("ascii"))
     else:
         codec = codec_for(label) if label else None
         if codec is None:
-            defects.add("charset_unknown" if label else "charset_missing", label, part)
+            reading.defect("charset_unknown" if label else "charset_missing", label, part)
     if codec is not None:
         try:
             return clean(data.decode(codec))
         except (UnicodeError, ValueError):
             if codec != "cp1252":
-                defects.add("charset_mismatch", label, part)
+                reading.defect("charset_mismatch", label, part)
     return clean(_guess(data, codec))
 
 
@@ -114,15 +115,29 @@ def _guess(data: bytes, codec: str | None) -> str:
     except UnicodeDecodeError:
         pass
     # A codec that fits but for a few bytes tells more than a reading that is wrong throughout.
-    if codec is not None and codec not in ("utf-8", "utf_8"):
-        text = data.decode(codec, "replace")
-        if text.count("\ufffd") * 20 <= len(text):
-            return text
-    elif codec is not None:
-        text = data.decode("utf-8", "replace")
-        if text.count("\ufffd") * 100 <= len(text):
+    if codec is not None:
+        text = _nearly(data, codec, 100 if codec in ("utf-8", "utf_8") else 20)
+        if text is not None:
             return text
     try:
         return data.decode("cp1252")
     except UnicodeDecodeError:
         return data.decode("latin-1")
+
+
+def _nearly(data: bytes, codec: str, one_in: int) -> str | None:
+    """The text where at most one character in `one_in` cannot be read, else None.
+
+    By pieces, and given up once there are too many: replacing costs a thousand times what reading does.
+    """
+    decoder = codecs.getincrementaldecoder(codec)("replace")
+    pieces: list[str] = []
+    bad = 0
+    for start in range(0, len(data), _PIECE):
+        pieces.append(decoder.decode(data[start : start + _PIECE], start + _PIECE >= len(data)))
+        bad += pieces[-1].count("\ufffd")
+        # No text has more characters than bytes.
+        if bad * one_in > len(data):
+            return None
+    text = "".join(pieces)
+    return text if bad * one_in <= len(text) else None

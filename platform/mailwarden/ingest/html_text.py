@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from html import unescape
 from urllib.parse import urljoin
 
-from mailwarden.ingest.defects import DefectLog
+from mailwarden.ingest.budget import HTML_CHARS, LINKS_READ, TAGS
+from mailwarden.ingest.entities import undo_entities
+from mailwarden.ingest.open_elements import BLOCK, CELL, OpenElements
 from mailwarden.ingest.quotes import has_attribution
-from mailwarden.ingest.urls import MAX_URLS, plain_urls
+from mailwarden.ingest.reading import Reading
+from mailwarden.ingest.urls import plain_urls
 
-MAX_HTML = 1_000_000
 MAX_OPEN = 256
-MAX_TAGS = 50_000
+"""Elements that are open at once; those inside are read as if they stood beside."""
+_ATTRIBUTION_TAIL = 5_000
 
 _ATTRIBUTES = r"((?:[^>=]++|=\s*+(?:\"[^\"]*+(?:\"|\Z)|'[^']*+(?:'|\Z))?+)*+)"
 _MARKUP = re.compile(
@@ -29,10 +31,11 @@ _MARKUP = re.compile(
 )
 # The look-behind keeps a search from beginning anew at every letter of a long word.
 _ATTRIBUTE = re.compile(r"""(?<![^\s"'>/=])([^\s"'>/=]++)\s*+=\s*(?:"([^"]*+)"?|'([^']*+)'?|([^\s>"']+))""")
+# Possessive throughout: no two of the runs can give a character to each other.
 _HIDES = re.compile(
-    r"display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse)|mso-hide\s*:\s*all"
-    r"|font-size\s*:\s*(?:0+(?:\.[01]\d*)?|\.[01]\d*|1(?:\.0+)?(?=\s*p[xt]))\s*(?:px|pt|em|rem|%)?\s*(?:!|;|$)"
-    r"|(?<![a-z-])opacity\s*:\s*0*(?:\.0+)?\s*(?:!|;|$)",
+    r"display\s*+:\s*+none|visibility\s*+:\s*+(?:hidden|collapse)|mso-hide\s*+:\s*+all"
+    r"|font-size\s*+:\s*+(?:0++(?:\.[01]\d*+)?+|\.[01]\d*+|1(?:\.0++)?+(?=\s*+p[xt]))\s*+(?:px|pt|em|rem|%)?+\s*+(?:!|;|$)"
+    r"|(?<![a-z-])opacity\s*+:\s*+0*+(?:\.0++)?+\s*+(?:!|;|$)",
     re.IGNORECASE,
 )
 _MAY_HIDE = re.compile(r"display|visib|font-size|hid|opacity", re.IGNORECASE)
@@ -45,15 +48,6 @@ _COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)", re.DOTALL)
 _VOID = frozenset((
     "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr",
 ))  # fmt: skip
-_BLOCK = frozenset((
-    "address", "article", "aside", "blockquote", "body", "center", "dd", "details", "dialog", "dir", "div", "dl",
-    "dt", "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "head", "header",
-    "hgroup", "html", "legend", "li", "listing", "main", "menu", "nav", "ol", "optgroup", "option", "p", "plaintext",
-    "pre", "section", "select", "summary", "table", "tbody", "tfoot", "thead", "tr", "ul",
-))  # fmt: skip
-_CELL = frozenset(("td", "th", "caption"))
-# Elements that an end tag of an inline element does not reach across (HTML standard, "special").
-_SPECIAL = _BLOCK | _CELL | {"button", "applet", "marquee", "object", "template"}
 _CLOSES_SAME = frozenset(("li", "dd", "dt", "option", "p"))
 # NUL is gone from decoded text, and so is free to mark where lines break.
 _BREAK = "\0"
@@ -71,25 +65,21 @@ class HtmlText:
     links: list[tuple[str, str]] = field(default_factory=list)
 
 
-def read_html(source: str, defects: DefectLog, part: int = 0) -> HtmlText:
-    """Read the text of an HTML body; markup beyond `MAX_HTML` characters is not read, and a defect."""
-    if len(source) > MAX_HTML:
-        defects.add("html_too_long", f"{len(source)} characters", part)
-        source = source[:MAX_HTML]
-    return _Reader(defects, part).read(source)
+def read_html(source: str, reading: Reading, part: int = 0) -> HtmlText:
+    """Read the text of an HTML body; markup beyond the budget of the whole message is not read."""
+    return _Reader(reading, part).read(source[: reading.take(HTML_CHARS, len(source), part)])
 
 
 class _Reader:
-    def __init__(self, defects: DefectLog, part: int) -> None:
-        self.defects = defects
+    def __init__(self, reading: Reading, part: int) -> None:
+        self.reading = reading
         self.part = part
         self.new: list[str] = []
         self.quoted: list[str] = []
         self.out = self.new
         self.hidden_chars = 0
         self.links: list[tuple[str, str]] = []
-        self.open: list[str] = []
-        self.counts: dict[str, int] = {}
+        self.open = OpenElements()
         self.hidden_at = 0
         self.quoted_at = 0
         self.rest_quoted = False
@@ -98,14 +88,14 @@ class _Reader:
         self.link_text: list[str] = []
 
     def read(self, source: str) -> HtmlText:
-        end = 0
-        for number, markup in enumerate(_MARKUP.finditer(source)):
+        end = number = 0
+        most = self.reading.budget.left(TAGS)
+        for number, markup in enumerate(_MARKUP.finditer(source), 1):
             start = markup.start()
             if start > end:
                 self._text(source[end:start])
             end = markup.end()
-            if number >= MAX_TAGS:
-                self.defects.add("too_many_tags", f"more than {MAX_TAGS}", self.part)
+            if number > most:
                 break
             name = markup[5]
             if name is not None:
@@ -117,23 +107,24 @@ class _Reader:
         else:
             if end < len(source):
                 self._text(source[end:])
+        self.reading.take(TAGS, number, self.part)
         if source and not source.endswith(">") and end == len(source) and source.rfind(">") < source.rfind("<"):
-            self.defects.add("html_tag_not_ended", "", self.part)
+            self.reading.defect("html_tag_not_ended", "", self.part)
         self._finish_link()
         return HtmlText(_tidy(self.new), _tidy(self.quoted), self.hidden_chars, self.links)
 
     def _text(self, chunk: str) -> None:
         if "&" in chunk:
-            chunk = unescape(chunk)
+            chunk = undo_entities(chunk, self.reading, self.part)
         if self.hidden_at:
             self.hidden_chars += len("".join(chunk.split()))
             return
-        if self.counts.get("pre"):
+        if self.open.counts.get("pre"):
             chunk = chunk.replace("\n", _BREAK)
         self.out.append(chunk)
         if self.link_href is not None:
             self.link_text.append(chunk)
-        elif "://" in chunk or "www." in chunk:
+        elif ("://" in chunk or "www." in chunk) and len(self.links) <= LINKS_READ.most:
             self.links.extend((url, "") for url in plain_urls(chunk.replace(_BREAK, " ")))
 
     def _start_tag(self, name: str, attributes: str) -> None:
@@ -145,38 +136,36 @@ class _Reader:
             elif name == "img" and self.link_href is not None:
                 self._image_text(attributes)
             elif name == "base" and not self.base:
-                self.base = _attribute(attributes, "href")
+                self.base = self._attribute(attributes, "href")
             elif name == "area":
-                self._link(_attribute(attributes, "href"), "")
+                self._link(self._attribute(attributes, "href"), "")
             return
-        counts = self.counts
-        if name in _BLOCK:
+        if name in BLOCK:
             self.out.append(_BREAK)
             # A paragraph ends where the next block begins, whether or not it says so.
-            if counts.get("p"):
+            if self.open.counts.get("p"):
                 self._close("p")
-            if name in _CLOSES_SAME and self.open and self.open[-1] == name:
+            if name in _CLOSES_SAME and self.open.innermost() == name:
                 self._close(name)
-        elif name in _CELL:
+        elif name in CELL:
             self.out.append(" ")
         if len(self.open) < MAX_OPEN:
-            self.open.append(name)
-            counts[name] = counts.get(name, 0) + 1
+            self.open.push(name)
         else:
-            self.defects.add("html_too_deep", f"more than {MAX_OPEN}", self.part)
+            self.reading.defect("html_too_deep", f"more than {MAX_OPEN}", self.part)
         if name == "a":
             self._finish_link()
-            href = _attribute(attributes, "href")
+            href = self._attribute(attributes, "href")
             if href:
                 self.link_href, self.link_text = href, []
         elif name == "form":
-            self._link(_attribute(attributes, "action"), "")
+            self._link(self._attribute(attributes, "action"), "")
         if attributes:
             self._flags(name, attributes)
 
     def _flags(self, name: str, attributes: str) -> None:
         depth = len(self.open)
-        if not self.hidden_at and _MAY_HIDE.search(attributes) is not None and _is_hidden(attributes):
+        if not self.hidden_at and _MAY_HIDE.search(attributes) is not None and self._is_hidden(attributes):
             self.hidden_at = depth
         if not self.quoted_at and (
             (name == "blockquote" and (_CITED.search(attributes) is not None or self._attributed()))
@@ -189,34 +178,26 @@ class _Reader:
             self.out = self.quoted
 
     def _attributed(self) -> bool:
-        return has_attribution(_tidy(self.new[-20:]))
+        # Of the last pieces no more than an attribution may span: they may be as long as the message.
+        return has_attribution(_tidy([piece[-_ATTRIBUTION_TAIL:] for piece in self.new[-20:]]))
 
     def _end_tag(self, name: str) -> None:
         if name == "a":
             self._finish_link()
-        if name in _BLOCK:
+        if name in BLOCK:
             self.out.append(_BREAK)
-        elif name in _CELL:
+        elif name in CELL:
             self.out.append(" ")
         elif name == "br":
             self.out.append(_BREAK)
-        if self.counts.get(name):
+        if self.open.counts.get(name):
             self._close(name)
 
     def _close(self, name: str) -> None:
         """Close the innermost element of that name, and with it all that was left open inside."""
-        stack = self.open
-        at = len(stack) - 1
-        reaches_all = name in _SPECIAL
-        while at >= 0 and stack[at] != name:
-            if (not reaches_all and stack[at] in _SPECIAL) or (stack[at] == "table" and name != "table"):
-                return
-            at -= 1
-        if at < 0:
+        at = self.open.close(name)
+        if at is None:
             return
-        for gone in stack[at:]:
-            self.counts[gone] -= 1
-        del stack[at:]
         if self.hidden_at > at:
             self.hidden_at = 0
         if self.quoted_at > at:
@@ -224,12 +205,12 @@ class _Reader:
             self.out = self.quoted if self.rest_quoted else self.new
 
     def _link(self, href: str, text: str) -> None:
-        if href and len(self.links) <= MAX_URLS:
+        if href and len(self.links) <= LINKS_READ.most:
             if self.base and ":" not in href[:12]:
                 try:
                     href = urljoin(self.base[:2_000], href[:4_000])
                 except ValueError:
-                    self.defects.add("html_base_unreadable", "", self.part)
+                    self.reading.defect("html_base_unreadable", "", self.part)
             self.links.append((href, text))
 
     def _finish_link(self) -> None:
@@ -238,26 +219,24 @@ class _Reader:
             self.link_href = None
 
     def _image_text(self, attributes: str) -> None:
-        alt = _attribute(attributes, "alt")
+        alt = self._attribute(attributes, "alt")
         if alt:
             self.link_text.append(f" {alt} ")
 
+    def _is_hidden(self, attributes: str) -> bool:
+        style = self._attribute(attributes, "style")
+        if "/*" in style:
+            style = _COMMENT.sub("", style)
+        if style and _HIDES.search(style) is not None:
+            return True
+        return _HIDDEN_ATTRIBUTE.search(_ATTRIBUTE.sub(" ", attributes)) is not None
 
-def _is_hidden(attributes: str) -> bool:
-    style = _attribute(attributes, "style")
-    if "/*" in style:
-        style = _COMMENT.sub("", style)
-    if style and _HIDES.search(style) is not None:
-        return True
-    return _HIDDEN_ATTRIBUTE.search(_ATTRIBUTE.sub(" ", attributes)) is not None
-
-
-def _attribute(attributes: str, wanted: str) -> str:
-    for match in _ATTRIBUTE.finditer(attributes):
-        if match[1].lower() == wanted:
-            value = match[2] if match[2] is not None else match[3] if match[3] is not None else match[4]
-            return unescape(value).strip() if "&" in value else value.strip()
-    return ""
+    def _attribute(self, attributes: str, wanted: str) -> str:
+        for match in _ATTRIBUTE.finditer(attributes):
+            if match[1].lower() == wanted:
+                value = match[2] if match[2] is not None else match[3] if match[3] is not None else match[4]
+                return undo_entities(value, self.reading, self.part).strip() if "&" in value else value.strip()
+        return ""
 
 
 def _tidy(pieces: list[str]) -> str:

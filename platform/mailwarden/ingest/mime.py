@@ -5,21 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from mailwarden.ingest.defects import DefectLog
+from mailwarden.ingest.budget import NEAR_DELIMITERS, PARTS, SCANNED
 from mailwarden.ingest.headers import HeaderBlock, decode_words, read_headers, read_parameters
+from mailwarden.ingest.reading import Reading
 
-MAX_PARTS = 1_000
+MAX_BOUNDARY = 1_000
 MAX_DEPTH = 30
+"""Multiparts inside each other; what is deeper stays one part."""
 
 _TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,100}/[a-z0-9!#$&^_.+-]{1,100}")
-_REST_OF_LINE = re.compile(rb"(--)?[ \t\r]*(?:\n|\Z)")
-
-
-@dataclass(slots=True)
-class PartBudget:
-    """How many parts a message, those nested in it included, may still have."""
-
-    left: int = MAX_PARTS
+# Blanks are matched once, and few of them: a line of a thousand is no delimiter.
+_REST_OF_LINE = re.compile(rb"(--)?[ \t\r]{0,998}+(?:\n|\Z)")
 
 
 @dataclass(slots=True)
@@ -45,31 +41,28 @@ class Tree:
     leaves: list[Leaf] = field(default_factory=list)
 
 
-def walk_parts(raw: bytes, headers: HeaderBlock, budget: PartBudget, defects: DefectLog) -> Tree:
-    """Find every part below the message whose own headers are given (RFC 2046)."""
-    tree = Tree()
-    _Walk(raw, budget, defects, tree).part(headers, len(raw), "text/plain", (), 0)
-    return tree
+def walk_parts(raw: bytes, headers: HeaderBlock, reading: Reading, tree: Tree) -> None:
+    """Add every part of the message whose own headers are given to the tree (RFC 2046)."""
+    _Walk(raw, reading, tree).part(headers, len(raw), "text/plain", (), 0)
 
 
 @dataclass(slots=True)
 class _Walk:
     raw: bytes
-    budget: PartBudget
-    defects: DefectLog
+    reading: Reading
     tree: Tree
 
     def part(self, headers: HeaderBlock, end: int, default: str, alternatives: tuple[int, ...], depth: int) -> None:
         index = len(self.tree.types)
-        self.budget.left -= 1
+        self.reading.budget.take(PARTS)
         content_type, parameters = self._content_type(headers, default, index)
         self.tree.types.append(content_type)
         if content_type.startswith("multipart/"):
-            boundary = parameters.get("boundary", "").rstrip()
+            boundary = parameters.get("boundary", "").rstrip()[:MAX_BOUNDARY]
             if depth >= MAX_DEPTH:
-                self.defects.add("multipart_too_deep", f"more than {MAX_DEPTH}", index)
+                self.reading.cut("attachments", "multipart_too_deep", f"more than {MAX_DEPTH}", index)
             elif not boundary:
-                self.defects.add("multipart_without_boundary", "", index)
+                self.reading.defect("multipart_without_boundary", "", index)
             else:
                 spans = self._split(headers.body, end, boundary.encode("utf-8", "replace"), index)
                 if spans:
@@ -84,47 +77,53 @@ class _Walk:
         if parent == "multipart/alternative":
             alternatives = (*alternatives, index)
         for start, stop in spans:
-            if self.budget.left <= 0:
-                self.defects.add("too_many_parts", f"more than {MAX_PARTS}")
+            if not self.reading.budget.left(PARTS):
+                self.reading.over(PARTS)
                 return
-            headers = read_headers(self.raw, start, stop, self.defects, len(self.tree.types))
+            headers = read_headers(self.raw, start, stop, self.reading, len(self.tree.types))
             self.part(headers, stop, default, alternatives, depth + 1)
 
     def _split(self, start: int, end: int, boundary: bytes, index: int) -> list[tuple[int, int]]:
         raw = self.raw
-        delimiter = b"--" + boundary
+        delimiter = b"\n--" + boundary
         spans: list[tuple[int, int]] = []
         opened = -1
         closed = False
-        at = raw.find(delimiter, start, end)
+        most = self.reading.budget.left(PARTS)
+        stop = start + self.reading.budget.left(SCANNED)
+        # A delimiter begins a line: one that begins the body has no newline of the body's own before it.
+        at = start - 1 if raw.startswith(delimiter[1:], start, end) else raw.find(delimiter, start, min(end, stop))
         while at >= 0:
             after = at + len(delimiter)
-            if at == start or raw[at - 1] == 10:
-                rest = _REST_OF_LINE.match(raw, after, end)
-                if rest is not None:
-                    if opened >= 0:
-                        spans.append((opened, _before_newline(raw, opened, at)))
-                    if rest[1]:
-                        closed = True
-                        break
-                    opened = after = rest.end()
-                    if len(spans) >= self.budget.left:
-                        break
-            at = raw.find(delimiter, after, end)
+            rest = _REST_OF_LINE.match(raw, after, end)
+            if rest is not None:
+                if opened >= 0:
+                    spans.append((opened, _before_newline(raw, opened, at + 1)))
+                if rest[1]:
+                    closed = True
+                    break
+                opened = after = rest.end()
+                if len(spans) >= most:
+                    break
+            elif not self.reading.take(NEAR_DELIMITERS, 1, index):
+                break
+            # The newline that ends this delimiter may begin the next.
+            at = raw.find(delimiter, max(at + 1, after - 1), min(end, stop))
+        self.reading.take(SCANNED, (end if at < 0 else min(at, end)) - start, index)
         if not closed:
             if opened >= 0:
                 spans.append((opened, end))
-            self.defects.add("boundary_not_closed" if spans else "boundary_not_found", "", index)
+            self.reading.defect("boundary_not_closed" if spans else "boundary_not_found", "", index)
         return spans
 
     def _content_type(self, headers: HeaderBlock, default: str, index: int) -> tuple[str, dict[str, str]]:
         value = headers.first("content-type")
         if value is None or not value.strip():
             return default, {}
-        content_type, parameters = read_parameters(value, self.defects, index)
+        content_type, parameters = read_parameters(value, self.reading, index)
         if _TYPE.fullmatch(content_type):
             return content_type, parameters
-        self.defects.add("content_type_unreadable", "", index)
+        self.reading.defect("content_type_unreadable", "", index)
         # "text" alone and the like are taken for plain text, as RFC 2045 section 5.2 has it.
         squeezed = "".join(content_type.split())
         return (squeezed if _TYPE.fullmatch(squeezed) else "text/plain"), parameters
@@ -141,8 +140,8 @@ class _Walk:
         disposition, more = "", dict[str, str]()
         value = headers.first("content-disposition")
         if value:
-            disposition, more = read_parameters(value, self.defects, index)
-        filename = decode_words(more.get("filename") or parameters.get("name") or "", self.defects, index)
+            disposition, more = read_parameters(value, self.reading, index)
+        filename = decode_words(more.get("filename") or parameters.get("name") or "", self.reading, index)
         encoding = (headers.first("content-transfer-encoding") or "").partition("(")[0].partition(";")[0]
         self.tree.leaves.append(
             Leaf(

@@ -11,24 +11,23 @@ _MARK = re.compile(
 )
 _QUOTED_LINE = re.compile(r"[ \t\xa0]{0,8}(?:[A-Za-z]{1,3})?>|[ \t\xa0]{0,8}\| ")
 _SEPARATOR = re.compile(
-    r"[ \t\xa0]*(?:-{2,40}[ \t\xa0]*(?:original (?:message|appointment)|forwarded (?:message|by)\b.{0,200}|"
+    r"[ \t\xa0]*+(?:-{2,40}+[ \t\xa0]*+(?:original (?:message|appointment)|forwarded (?:message|by)\b.{0,200}+|"
     r"reply (?:message|separator)|urspr(?:ü|ue|u)ngliche (?:nachricht|e-?mail)|weitergeleitete nachricht|"
     r"message d'origine|message (?:original|transféré)|mensaje original|messaggio originale|"
-    r"oorspronkelijk bericht|mensagem original|ursprungligt meddelande)[ \t\xa0]*-*"
-    r"|begin forwarded message:?)[ \t\xa0]*",
+    r"oorspronkelijk bericht|mensagem original|ursprungligt meddelande)[ \t\xa0]*+-*+"
+    r"|begin forwarded message:?)[ \t\xa0]*+",
     re.IGNORECASE,
 )
-_RULE = re.compile(r"[ \t\xa0]*_{10,200}[ \t\xa0]*")
+_RULE = re.compile(r"[ \t\xa0]*+_{10,200}+[ \t\xa0]*+")
 _BLOCK_FROM = re.compile(r"[ \t\xa0]{0,8}\*?(?:From|Von|De|Da|Van|Från)[ \t\xa0]*:\*?[ \t\xa0]*\S", re.IGNORECASE)
 _BLOCK_NEXT = re.compile(
     r"[ \t\xa0]{0,8}\*?(?:Sent|Date|To|Subject|Cc|Gesendet|Datum|An|Betreff|Envoyé|Date|À|Objet|Enviado|Fecha|"
     r"Para|Asunto|Inviato|Data|A|Oggetto|Verzonden|Aan|Onderwerp|Skickat|Till)[ \t\xa0]*:",
     re.IGNORECASE,
 )
-_SAYS = re.compile(
-    r"\b(?:wrote|writes|said|schrieb|écrit|écrivait|escribió|scritto|schreef|escreveu|skrev)\b"
-    r".{0,80}?[:：][ \t\xa0]*$"
-)
+_SAYS = re.compile(r"\b(?:wrote|writes|said|schrieb|écrit|écrivait|escribió|scritto|schreef|escreveu|skrev)\b")
+_SAYS_WITHIN = 80
+_BLANKS = " \t\xa0"
 _WHO_SAYS = re.compile(r"[ \t\xa0]{0,8}(?:On|Am|Le|El|Il|Op|Em|Den|In|At)\b|[^\d@<>]*[\d@<>]")
 _ATTRIBUTION_START = re.compile(r"[ \t\xa0]{0,8}(?:On|Am|Le|El|Il|Op|Em|Den)[ \t\xa0].{6,300}")
 
@@ -53,6 +52,10 @@ def split_quotes(text: str) -> tuple[str, str]:
     number = 0
     while number < len(lines):
         line = lines[number]
+        if not line or line.isspace():
+            new.append(line)
+            number += 1
+            continue
         if _QUOTED_LINE.match(line):
             quoted.append(line)
             number += 1
@@ -92,11 +95,11 @@ def _opens_rest(lines: list[str], number: int) -> bool:
 def _attribution_lines(lines: list[str], number: int) -> int:
     """How many lines from here are an attribution, 0 where none begins."""
     line = lines[number]
-    if not line.strip() or len(line) > 600:
+    if len(line) > 600:
         return 0
     if _is_attribution(line):
         return 1
-    if line.rstrip()[-1:] in (":", "：") and _SAYS.search(line) and _next_is_quoted(lines, number + 1):
+    if _says_at(line) is not None and _next_is_quoted(lines, number + 1):
         return 1  # "Ann Lee wrote:" says nothing by itself, and all before ">" lines
     if _ATTRIBUTION_START.match(line):
         for more in (2, 3):
@@ -107,10 +110,19 @@ def _attribution_lines(lines: list[str], number: int) -> int:
 
 
 def _is_attribution(line: str) -> bool:
-    if line.rstrip()[-1:] not in (":", "："):
-        return False
-    says = _SAYS.search(line)
-    return says is not None and _WHO_SAYS.match(line, 0, says.start()) is not None
+    says = _says_at(line)
+    return says is not None and _WHO_SAYS.match(line, 0, says) is not None
+
+
+def _says_at(line: str) -> int | None:
+    """Where a verb of saying stands, at most 80 characters before the colon that ends the line."""
+    colon = len(line.rstrip(_BLANKS)) - 1
+    if colon < 0 or line[colon] not in ":：":
+        return None
+    for verb in _SAYS.finditer(line, max(0, colon - _SAYS_WITHIN - 12), colon):
+        if colon - verb.end() <= _SAYS_WITHIN:
+            return verb.start()
+    return None
 
 
 def _next_is_quoted(lines: list[str], number: int) -> bool:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.facts import event_of
 from mailwarden.domain.mail.message import Envelope, Message
-from mailwarden.ingest.parse import parse_message, split_mbox_from
+from mailwarden.ingest.mbox import split_mbox_from
+from mailwarden.ingest.parse import parse_message
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
-from mailwarden.domain.mail.addresses import normalise_address, normalise_host
 from mailwarden.domain.mail.message import Hop
+from mailwarden.ingest.budget import HOPS
 from mailwarden.ingest.dates import is_believable, read_date
-from mailwarden.ingest.defects import DefectLog
+from mailwarden.ingest.hosts import read_address, read_host
+from mailwarden.ingest.reading import Reading
 
 MAX_HOPS = 100
 MAX_TEXT = 2_000
+"""Characters of one Received value."""
+
+_UNREADABLE = Hop("", "", "", "", None)
 
 _FROM = re.compile(r"\s*from\s+([^\s;()]+)", re.IGNORECASE)
 _BY = re.compile(r"(?:^|[\s)])by\s+([^\s;()]+)", re.IGNORECASE)
@@ -18,14 +23,15 @@ _FOR = re.compile(r"[\s)]for\s+<?([^\s<>;()]+@[^\s<>;()]+)>?", re.IGNORECASE)
 _IP = re.compile(r"\[(?:IPv6:)?([0-9a-fA-F:.]{2,45})\]|[(\s]((?:\d{1,3}\.){3}\d{1,3})(?=[)\s])")
 
 
-def read_hops(values: list[str], defects: DefectLog) -> tuple[Hop, ...]:
+def read_hops(values: list[str], reading: Reading) -> tuple[Hop, ...]:
     """The hops of Received header values, topmost first."""
     if len(values) > MAX_HOPS:
-        defects.add("too_many_hops", f"{len(values)}")
-    return tuple(read_hop(value, defects) for value in values[:MAX_HOPS])
+        reading.cut("headers", "too_many_hops", f"{len(values)}")
+    most = reading.take(HOPS, min(len(values), MAX_HOPS))
+    return tuple(reading.attempt("headers", partial(read_hop, value, reading), _UNREADABLE) for value in values[:most])
 
 
-def read_hop(value: str, defects: DefectLog) -> Hop:
+def read_hop(value: str, reading: Reading) -> Hop:
     """One Received value; what it does not say is "" or None."""
     text = value[:MAX_TEXT]
     clauses, _, date = text.rpartition(";")
@@ -33,9 +39,9 @@ def read_hop(value: str, defects: DefectLog) -> Hop:
         clauses, date = text, ""
     received_at_us = read_date(date.strip()) if date else None
     if received_at_us is None:
-        defects.add("received_date_unreadable")
+        reading.defect("received_date_unreadable")
     elif not is_believable(received_at_us):
-        defects.add("received_date_absurd")
+        reading.defect("received_date_absurd")
         received_at_us = None
     sent_from = _FROM.match(clauses)
     by = _BY.search(clauses)
@@ -44,9 +50,9 @@ def read_hop(value: str, defects: DefectLog) -> Hop:
     whom = _FOR.search(clauses, by.end() if by else 0)
     ip = _IP.search(before, sent_from.end() if sent_from else 0) or _IP.search(before)
     return Hop(
-        from_host=normalise_host(sent_from[1].strip("[]")) if sent_from else "",
+        from_host=read_host(sent_from[1].strip("[]"), reading, "headers") if sent_from else "",
         from_ip=(ip[1] or ip[2]).lower() if ip else "",
-        by_host=normalise_host(by[1]) if by else "",
-        for_address=normalise_address(whom[1]) if whom else "",
+        by_host=read_host(by[1], reading, "headers") if by else "",
+        for_address=read_address(whom[1], reading) if whom else "",
         received_at_us=received_at_us,
     )

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import binascii
+import io
 import re
 
-from mailwarden.ingest.defects import DefectLog
+from mailwarden.ingest.budget import UU_LINES
+from mailwarden.ingest.reading import Reading
 
-_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_NOT_BASE64 = bytes(set(range(256)) - set(_BASE64))
 _UU_BEGIN = re.compile(rb"^begin [0-7]{3,4} [^\n]*\n", re.MULTILINE)
 _IDENTITY = frozenset({"", "7bit", "8bit", "binary", "7-bit", "8-bit", "none", "7bits", "8bits"})
 
 
-def undo_transfer(data: bytes, encoding: str, defects: DefectLog, part: int) -> bytes:
+def undo_transfer(data: bytes, encoding: str, reading: Reading, part: int) -> bytes:
     """The bytes of a part as they were before their transfer encoding; as they stand where it is unknown."""
     if encoding in _IDENTITY:
         return data
@@ -20,45 +23,52 @@ def undo_transfer(data: bytes, encoding: str, defects: DefectLog, part: int) -> 
         # The soft break's own blank is what keeps "= \n" from being read as text.
         return binascii.a2b_qp(data)
     if encoding == "base64":
-        return _undo_base64(data, defects, part)
+        return _undo_base64(data, reading, part)
     if encoding in ("x-uuencode", "uuencode", "x-uue", "uue"):
-        return _undo_uu(data, defects, part)
-    defects.add("transfer_encoding_unknown", encoding[:40], part)
+        return _undo_uu(data, reading, part)
+    reading.defect("transfer_encoding_unknown", encoding[:40], part)
     return data
 
 
-def _undo_base64(data: bytes, defects: DefectLog, part: int) -> bytes:
+def _undo_base64(data: bytes, reading: Reading, part: int) -> bytes:
     try:
         decoded = binascii.a2b_base64(data)
     except binascii.Error:
-        defects.add("base64_broken", "", part)
-        kept = _NOT_BASE64.sub(b"", data)
+        reading.defect("base64_broken", "", part)
+        kept = data.translate(None, _NOT_BASE64)
         if len(kept) % 4 == 1:
             kept = kept[:-1]
         return binascii.a2b_base64(kept + b"=" * (-len(kept) % 4))
     if not decoded and data.strip():
-        defects.add("base64_broken", "", part)
+        reading.defect("base64_broken", "", part)
     return decoded
 
 
-def _undo_uu(data: bytes, defects: DefectLog, part: int) -> bytes:
+def _undo_uu(data: bytes, reading: Reading, part: int) -> bytes:
     begin = _UU_BEGIN.search(data)
     if begin is None:
-        defects.add("uuencode_broken", "", part)
+        reading.defect("uuencode_broken", "", part)
         return data
     out: list[bytes] = []
-    for line in data[begin.end() :].split(b"\n"):
-        line = line.rstrip(b"\r")
+    lines = io.BytesIO(data)
+    lines.seek(begin.end())
+    left = reading.budget.left(UU_LINES)
+    for number, line in enumerate(lines):
+        if number >= left:
+            reading.over(UU_LINES, part)
+            break
+        line = line.rstrip(b"\r\n")
         if line == b"end" or not line:
             break
         try:
             out.append(binascii.a2b_uu(line))
         except binascii.Error:
-            defects.add("uuencode_broken", "", part)
+            reading.defect("uuencode_broken", "", part)
             # A line padded wrongly still holds the bytes that its first character counts.
             wanted = (((line[0] - 32) & 63) * 4 + 5) // 3
             try:
                 out.append(binascii.a2b_uu(line[:wanted]))
             except binascii.Error:
                 break
+    reading.budget.take(UU_LINES, len(out))
     return b"".join(out)

@@ -7,14 +7,16 @@ import socket
 from typing import Literal
 from urllib.parse import unquote
 
-from mailwarden.domain.mail.addresses import is_ip_literal, normalise_host, registrable_domain
+from mailwarden.domain.mail.addresses import is_ip_literal, registrable_domain
 from mailwarden.domain.mail.message import Url
+from mailwarden.ingest.budget import LINKS, LINKS_READ
 from mailwarden.ingest.charsets import clean
-from mailwarden.ingest.defects import DefectLog
+from mailwarden.ingest.hosts import read_host
+from mailwarden.ingest.reading import Reading
 
-MAX_URLS = 1_000
 MAX_URL = 4_000
 MAX_URL_TEXT = 500
+"""Characters that are kept of a link, and of the text that a reader sees of it."""
 
 _START = re.compile(r"(?:(?:https?|ftp)://|(?<![\w@./-])www\.(?=\w))[^\s<>\"\x00-\x1f]{1,4000}", re.IGNORECASE)
 _TRAILING = ".,;:!?'`*_~|\\]}"
@@ -33,7 +35,7 @@ def plain_urls(text: str) -> list[str]:
     found: list[str] = []
     for match in _START.finditer(text):
         found.append(_trim(match[0]))
-        if len(found) > MAX_URLS:
+        if len(found) > LINKS_READ.most:
             break
     return found
 
@@ -48,7 +50,7 @@ def _trim(url: str) -> str:
     return url[:end]
 
 
-def read_url(url: str, text: str, origin: Literal["html", "text"]) -> Url | None:
+def read_url(url: str, text: str, origin: Literal["html", "text"], reading: Reading, part: int = 0) -> Url | None:
     """The link with its host and registrable domain; None where it leads to no host (mailto:, #, relative)."""
     url = clean(url.strip(_EDGES).translate(_STRIPPED_BY_BROWSERS))[:MAX_URL]
     rest = url
@@ -60,7 +62,7 @@ def read_url(url: str, text: str, origin: Literal["html", "text"]) -> Url | None
     elif not url.startswith(("//", "\\\\", "/\\", "\\/")) and url[:4].lower() != "www.":
         return None
     authority = _AUTHORITY.match(rest)
-    host = _read_host(authority[1] if authority else "")
+    host = _read_host(authority[1] if authority else "", reading, part)
     if not host:
         return None
     return Url(
@@ -72,38 +74,43 @@ def read_url(url: str, text: str, origin: Literal["html", "text"]) -> Url | None
     )
 
 
-def _read_host(authority: str) -> str:
+def _read_host(authority: str, reading: Reading, part: int) -> str:
     host = authority.rpartition("@")[2]
     if host.startswith("["):
         return host.partition("]")[0].lstrip("[").lower()[:100]
     host = host.partition(":")[0]
     if "%" in host:
         host = unquote(host)
-    host = normalise_host(clean(host))
+    host = read_host(clean(host), reading, "links", part)
     if host and host[0].isdigit() and _NUMERIC.fullmatch(host):
         try:
             # Browsers read 0x7f.1 and 2130706433 as addresses, and so must we.
             return socket.inet_ntoa(socket.inet_aton(host))
-        except OSError:
+        except (OSError, ValueError):
             return host
     return host if not any(c.isspace() for c in host) else ""
 
 
 class UrlList:
-    """Gathers links in reading order: each (url, text, origin) once, bounded."""
+    """Gathers links in reading order: each (url, text, origin) once, within the budget of the whole message."""
 
-    def __init__(self, defects: DefectLog) -> None:
+    def __init__(self, reading: Reading) -> None:
         self._urls: dict[tuple[str, str, str], Url] = {}
-        self._defects = defects
+        self._written: set[tuple[str, str, str]] = set()
+        self._reading = reading
 
     def add(self, url: str, text: str, origin: Literal["html", "text"], part: int) -> None:
         """Keep a link, if it leads anywhere."""
-        if len(self._urls) >= MAX_URLS:
-            self._defects.add("too_many_urls", f"more than {MAX_URLS}", part)
+        written = (url, text, origin)
+        if written in self._written or not self._reading.take(LINKS_READ, 1, part):
             return
-        read = read_url(url, text, origin)
-        if read is not None:
-            self._urls.setdefault((read.url, read.text, origin), read)
+        self._written.add(written)
+        read = self._reading.attempt("links", lambda: read_url(url, text, origin, self._reading, part), None, part)
+        if read is None:
+            return
+        key = (read.url, read.text, origin)
+        if key not in self._urls and self._reading.take(LINKS, 1, part):
+            self._urls[key] = read
 
     def read(self) -> tuple[Url, ...]:
         """The links so far."""
