@@ -19,7 +19,7 @@ _SHORT_BODY = (75, 1_750)
 _UPPER = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LETTERS = _UPPER + _UPPER.lower()
 _DIGITS = b"0123456789"
-_REPLY = re.compile(r"\s*(?:re|aw|sv|antw|rv|res|ref|odp|vs|回复|答复)\s*(?:\[\d{1,3}\])?\s*[:：]", re.IGNORECASE)
+_REPLY = re.compile(r"\s*(?:re|aw|sv|antw|rv|res|ref|odp|vs|回复|答复)\s*+(?:\[\d{1,3}\])?\s*+[:：]", re.IGNORECASE)
 _FORWARD = re.compile(r"\s*(?:fwd?|wg|tr|rv|enc|i|vl|doorst|转发)\s*[:：]", re.IGNORECASE)
 _QUOTED_BLOCK = re.compile(
     r"^[ \t>]{0,20}(?:-{2,20} ?(?:original message|forwarded message)|(?:from|von|de|da|van): \S.{0,200}"
