@@ -45,7 +45,7 @@ _TEXT_CODECS = frozenset(encodings.aliases.aliases.values()) - {
     "base64_codec", "bz2_codec", "hex_codec", "quopri_codec", "rot_13", "uu_codec", "zlib_codec", "mbcs", "oem",
     "punycode", "idna", "undefined", "unicode_escape", "raw_unicode_escape",
 }  # fmt: skip
-_PIECE = 16_384
+_PIECE = 1_024
 _NOT_WORD = re.compile(r"[^a-z0-9]+")
 
 
@@ -130,6 +130,8 @@ def _nearly(data: bytes, codec: str, one_in: int) -> str | None:
 
     By pieces, and given up once there are too many: replacing costs a thousand times what reading does.
     """
+    if codec in ("utf_16", "utf_32") and data[:2] not in (b"\xff\xfe", b"\xfe\xff", b"\0\0"):
+        codec += "_le"  # reading by pieces asks for a byte order mark, reading at once does not
     decoder = codecs.getincrementaldecoder(codec)("replace")
     pieces: list[str] = []
     bad = 0

@@ -12,15 +12,14 @@ from mailwarden.ingest.dates import read_mbox_date, read_zone
 from mailwarden.ingest.headers import read_headers
 from mailwarden.ingest.reading import Reading
 
-_MAX_LINE = 2_000
-_MAX_LINES = 100
 
 # A line of text may begin with "From " and not have been quoted: only one that ends in a time and year separates.
 _TIME = re.compile(rb"\d:\d{2}")
 _YEAR = re.compile(rb"\d{4}")
 _QUOTED = re.compile(rb">+From ")
 # "From : a@b.example" is a header, written as RFC 822 still allowed.
-_MBOX_LINE = re.compile(rb">?From (?![ \t]*:)[^\n]*\n")
+_MBOX_LINE = re.compile(rb">?From (?![ \t]*:)[^\n]{0,2000}+\n")
+_MBOX_LINES = re.compile(rb"(?:>?From (?![ \t]*:)[^\n]{0,2000}+\n)++")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +69,15 @@ def split_mbox_from(raw: bytes) -> tuple[MboxFrom | None, bytes]:
     Where several stand there, as in mail that was put away twice, the first speaks and all are taken off.
     The line's time has no zone and is the receiving host's own, so it is read in the top Received's zone.
     """
-    line = _MBOX_LINE.match(raw, 0, _MAX_LINE)
-    if line is None:
+    lines = _MBOX_LINES.match(raw)
+    if lines is None:
         return None, raw
-    end = line.end()
-    for _ in range(_MAX_LINES):
-        further = _MBOX_LINE.match(raw, end, end + _MAX_LINE)
-        if further is None:
-            break
-        end = further.end()
+    line = _MBOX_LINE.match(raw)
+    end = lines.end()
     rest = raw[end:]
     fields = read_headers(rest, 0, len(rest), Reading(Budget())).first("received")
     zone = read_zone(fields.rpartition(";")[2].strip()) if fields else 0
-    text = line[0].decode("latin-1")
+    text = line[0].decode("latin-1") if line else ""
     words = text.split(None, 2)
     address = normalise_address(words[1]) if len(words) > 1 and len(words[1]) <= MAX_ADDRESS else ""
     return MboxFrom(address, read_mbox_date(text, zone)), rest
