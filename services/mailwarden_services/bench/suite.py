@@ -16,6 +16,7 @@ from mailwarden_services.bench import (
     growth,
     historical_join,
     online_read,
+    reading,
     redis_load,
     through_http,
 )
@@ -176,6 +177,21 @@ def _freshness(found: Mapping[str, Any]) -> Grid:
     return Grid(title, ("time", "p50 ms", "p99 ms"), rows, note)
 
 
+def _reading(found: Mapping[str, Any]) -> Grid:
+    costs = found["cpu_ms"]
+    rows = tuple(
+        (words, _ms(value), f"{value / costs['stdlib']:.2f}x")
+        for words, value in (
+            ("the standard library's parser, parts decoded", costs["stdlib"]),
+            ("parse", costs["parse"]),
+            ("content features", costs["content"]),
+            ("parse and content features", found["sum_cpu_ms"]),
+        )
+    )
+    title = f"Reading {found['messages']:,} messages of {found['mail']}"
+    return Grid(title, ("step", "CPU ms a message", "to stdlib"), rows, "The best of the rounds, which took turns.")
+
+
 def _ms(value: float) -> str:
     return figure(value, 3)
 
@@ -186,6 +202,7 @@ def growth_of(sizes: Sequence[int]) -> Part:
 
 
 PARTS: Mapping[str, Part] = {
+    "reading": Part(lambda settings, say: reading.measure(say=say), _reading),
     "online": Part(lambda settings, say: online_read.measure(), _online),
     "join": Part(lambda settings, say: historical_join.measure(settings, say=say), _join),
     "content": Part(lambda settings, say: content_cost.measure(), _content),
