@@ -19,6 +19,7 @@ from mailwarden.testing.hostile.patterns import attack_pattern, patterns_of
 
 TRIES = 12
 
+
 def modules() -> Iterator[ModuleType]:
     for package in (mailwarden.domain.mail, mailwarden.ingest, mailwarden_features):
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
@@ -37,7 +38,13 @@ def test_a_pattern_is_linear(name: str) -> None:
 
 @pytest.mark.parametrize(
     "pattern",
-    [r"a+a+b", r"\s*([^\s;=]+)[\s,]+(?=[\w*-]+\s*=)", r"([a-z]+)\s*\.\s*([a-z_-]+)\s*=", r"font-size:0\s*(?:px)?\s*;", r"a*a*$"],
+    [
+        r"a+a+b",
+        r"\s*([^\s;=]+)[\s,]+(?=[\w*-]+\s*=)",
+        r"([a-z]+)\s*\.\s*([a-z_-]+)\s*=",
+        r"font-size:0\s*(?:px)?\s*;",
+        r"a*a*$",
+    ],
 )
 def test_one_that_is_not_is_found(pattern: str) -> None:
     compiled: re.Pattern[Any] = re.compile(pattern)

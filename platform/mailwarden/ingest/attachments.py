@@ -84,7 +84,8 @@ _SCRIPTS: tuple[tuple[tuple[bytes, ...], re.Pattern[bytes], str], ...] = (
      re.compile(rb"\A\s*@?echo off|^[ \t]*(?:start|cmd) /[bc]\b", re.IGNORECASE | re.MULTILINE), "application/x-bat"),
     ((b"activexobject", b"wscript.", b"var", b"let", b"const", b"function"),
      re.compile(rb"\bnew\s{1,200}+ActiveXObject\b|\bWScript\.(?:CreateObject|Shell)\s{0,200}+\([^)]{0,80}\)\s{0,200}+;"
-                rb"|\A\s*(?:var|let|const|function)\s+[\w$]+\s*[=(]|\beval\s{0,200}+\(\s{0,200}+function", re.IGNORECASE),
+                rb"|\A\s*(?:var|let|const|function)\s+[\w$]+\s*[=(]|\beval\s{0,200}+\(\s{0,200}+function",
+                re.IGNORECASE),
      "text/javascript"),
     ((b"dim", b"on error resume next", b"createobject"),
      re.compile(rb"^[ \t]*(?:Dim[ \t]+\w+|On Error Resume Next|Set[ \t]+\w+[ \t]*=[ \t]*CreateObject[ \t]*\()",

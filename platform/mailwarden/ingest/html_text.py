@@ -166,8 +166,7 @@ class _Reader:
         if not self.hidden_at and _may_hide(lower) and self._is_hidden(attributes):
             self.hidden_at = depth
         if not self.quoted_at and (
-            (name == "blockquote" and (_CITED.search(attributes) is not None or self._attributed()))
-            or _quotes(lower)
+            (name == "blockquote" and (_CITED.search(attributes) is not None or self._attributed())) or _quotes(lower)
         ):
             self.quoted_at = depth
             self.out = self.quoted

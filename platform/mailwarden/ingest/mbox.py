@@ -12,7 +12,6 @@ from mailwarden.ingest.dates import read_mbox_date, read_zone
 from mailwarden.ingest.headers import read_headers
 from mailwarden.ingest.reading import Reading
 
-
 # A line of text may begin with "From " and not have been quoted: only one that ends in a time and year separates.
 _TIME = re.compile(rb"\d:\d{2}")
 _YEAR = re.compile(rb"\d{4}")

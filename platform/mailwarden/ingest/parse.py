@@ -92,6 +92,7 @@ def _nested(raw: bytes, part: int, reading: Reading, depth: int) -> Message | No
         return None
     if not reading.budget.left(PARTS):
         reading.over(PARTS, part)
+        reading.unread("inner", Status.OVER_BUDGET)
         return None
     if not reading.take(MESSAGES, 1, part):
         return None

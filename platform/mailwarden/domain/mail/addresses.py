@@ -17,9 +17,7 @@ _PLAIN_ADDRESS = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~.-]{1,128}@[a-z0-9](?:[a-
 _UNREADABLE = re.compile(r"[\s\x00-\x1f\x7f<>,;()\"]")
 _LABEL_EDGE = re.compile("[\u3002\uff0e\uff61]")
 # The look-ahead and the look-behind hold the run to a dot or colon and a last digit without ever going back in it.
-_IP_LITERAL = re.compile(
-    r"\[?(?=[0-9a-f]*+[:.])[0-9a-f.:]++(?<=[0-9])\]?|\[[0-9a-f:.]++\]|[0-9a-f]*+:[0-9a-f:.]*+"
-)
+_IP_LITERAL = re.compile(r"\[?(?=[0-9a-f]*+[:.])[0-9a-f.:]++(?<=[0-9])\]?|\[[0-9a-f:.]++\]|[0-9a-f]*+:[0-9a-f:.]*+")
 
 
 @lru_cache(maxsize=65_536)

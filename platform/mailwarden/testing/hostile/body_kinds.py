@@ -21,29 +21,41 @@ BODY_KINDS: dict[str, Kind] = {
     "scripts": html(b"<script>", b"<script></scriptx", b"<style></style>", b"<title>a</title", b"</script"),
     "raw texts": html(b"<textarea>", b"<xmp></", b"<iframe></iframe ", b"<noembed><title>"),
     "attributes": html(b"a ", b"a=b ", b'a="b" ', b"a = ", b"=", b"'", b'a="', before=b"<body><a hidden ", after=b">x"),
-    "attributes in tags": html(b'<p a="b" c=\'d\' e>', b"<p style>", b"<a href=>", b'<p "">', b"<p = = =>"),
+    "attributes in tags": html(b"<p a=\"b\" c='d' e>", b"<p style>", b"<a href=>", b'<p "">', b"<p = = =>"),
     "attributes of blanks": html(b" ", b"\t\n", before=b"<body><p a=", after=b">x"),
     "styles of zeros": html(b"0", b"0 ", b" ", b".0", before=b'<p style="font-size:', after=b'x">a'),
-    "styles of blanks": html(b'<p style="font-size:0' + b" " * 900 + b'x">', b'<p style="opacity:' + b" " * 900 + b'x">'),
+    "styles of blanks": html(
+        b'<p style="font-size:0' + b" " * 900 + b'x">', b'<p style="opacity:' + b" " * 900 + b'x">'
+    ),
     "styles of one long blank": html(b" ", b"\n", before=b'<p style="opacity:', after=b'x">a'),
     "styles repeated": html(b'<p style="display:none">a</p>', b"<i style=font-size:1px>a", b"<b hidden>a</b>"),
-    "styles of words": html(b"display:", b"font-size:", b"opacity :", b"mso-hide: ", before=b'<p style="', after=b'">a'),
+    "styles of words": html(
+        b"display:", b"font-size:", b"opacity :", b"mso-hide: ", before=b'<p style="', after=b'">a'
+    ),
     "styles of comments": html(b"/*", b"/**/", b"*/", before=b'<p style="display:', after=b'none">a'),
     "hidden texts": html(b"<b hidden>a b c</b>", b"<p style=display:none>" + b"a " * 40 + b"</p>"),
     "entities": html(b"&amp;", b"&", b"&#65;", b"&#x41", b"&#", b"&a", b"&&"),
     "entities of digits": html(b"9", before=b"<body>&#", after=b";"),
     "entities of 4,301 digits": html(b"&#" + b"9" * 4_301 + b";", b"&#" + b"0" * 4_301 + b";", b"&#x" + b"f" * 4_301),
     "entities of words": html(b"&" + b"a" * 32, b"&notit;", b"&aa", b"&ampampampampampampampampampampampa"),
-    "entities in links": html(b'<a href="http://a.example/&#' + b"9" * 4_301 + b'">x</a>', b"<a href=&amp;&#x41;>b</a>"),
+    "entities in links": html(
+        b'<a href="http://a.example/&#' + b"9" * 4_301 + b'">x</a>', b"<a href=&amp;&#x41;>b</a>"
+    ),
     "entities in meta": html(b'<meta content="&#' + b"9" * 4_301 + b'" charset=utf-8>'),
     "entities in text": text(b"&#" + b"9" * 4_301 + b";", b"&amp;"),
     "blockquotes": html(b"<blockquote x>", b"<blockquote type=cite>a</blockquote>", b"<div class=gmail_quote>"),
-    "blockquotes after long text": html(b"<p>" + b"a " * 25_000 + b"<blockquote x>" * 10, b"a " * 2_000 + b"<blockquote a>"),
+    "blockquotes after long text": html(
+        b"<p>" + b"a " * 25_000 + b"<blockquote x>" * 10, b"a " * 2_000 + b"<blockquote a>"
+    ),
     "texts of markup": html(b"a ", b"\n", b"a\n", b" ", "é ".encode()),
     "preformatted": html(b"\n", b"a\n", before=b"<pre>"),
     "links": html(b"<a href=http://a%d.example/>b</a>", b"<a href=//a.example>http://b.example</a>"),
-    "links relative": html(b"<a href=../../%d>a</a>", b"<a href=?a>a</a>", before=b"<base href=http://a.example/" + b"b/" * 900 + b">"),
-    "links relative and long": html(b"<a href=" + b"../" * 1_200 + b">a</a>", before=b"<base href=http://a.example/" + b"b/" * 900 + b">"),
+    "links relative": html(
+        b"<a href=../../%d>a</a>", b"<a href=?a>a</a>", before=b"<base href=http://a.example/" + b"b/" * 900 + b">"
+    ),
+    "links relative and long": html(
+        b"<a href=" + b"../" * 1_200 + b">a</a>", before=b"<base href=http://a.example/" + b"b/" * 900 + b">"
+    ),
     "links long": html(b'<a href="http://a.example/' + b"a" * 3_900 + b'">b</a>', b'<a href="' + b" " * 3_000 + b'">'),
     "links with long text": html(b"a.example ", b"b", before=b"<a href=http://a.example>"),
     "links that show others": html(b"<a href=http://a.example>" + b"a-" * 60 + b".b.c.example/x</a>"),
@@ -53,23 +65,33 @@ BODY_KINDS: dict[str, Kind] = {
     "urls with brackets": text(b"http://a.example/" + b")" * 3_900 + b" ", b"http://" + b"(" * 3_000 + b"a "),
     "urls of blanks": text(b"http:// ", b"://", b"www. "),
     "hosts of digits": text(b"http://" + b"9" * 250 + b"/ ", b"http://%d/ ", b"http://0x%d.1.1/ ", b"http://1.%d/ "),
-    "hosts of dots": text(b"http://" + _DOTS + b"%d/ ", b"http://" + _DOTS + b"%dx/ ", b"http://." + b"." * 200 + b"%d "),
+    "hosts of dots": text(
+        b"http://" + _DOTS + b"%d/ ", b"http://" + _DOTS + b"%dx/ ", b"http://." + b"." * 200 + b"%d "
+    ),
     "hosts of colons": text(b"http://[" + b"1:" * 50 + b"%d]/ ", b"http://a:" + b"1" * 200 + b"%d/ "),
     "hosts international": text(
-        b"http://" + _UMLAUTS * 60 + b"%d.example/ ", b"http://" + (_UMLAUTS + b".") * 60 + b"%d/ ",
-        b"http://xn--" + b"a" * 50 + b"%d.example/ ", b"http://" + "ß".encode() * 59 + b"%d ",
+        b"http://" + _UMLAUTS * 60 + b"%d.example/ ",
+        b"http://" + (_UMLAUTS + b".") * 60 + b"%d/ ",
+        b"http://xn--" + b"a" * 50 + b"%d.example/ ",
+        b"http://" + "ß".encode() * 59 + b"%d ",
     ),
     "hosts of many labels": text(b"http://" + b"a." * 120 + b"%d/ ", b"http://" + b"a-" * 120 + b"%d/ "),
     "hosts with per cents": text(b"http://" + b"%%61" * 60 + b"%d/ ", b"http://" + b"%%" * 200 + b"%d/ "),
     "hosts with names": text(b"http://a@" * 50 + b"b%d/ ", b"http://a:b@c%d/ "),
     "urls within urls": text(b"http://a%d.example/?u=http://b.example/" + b"&u=//" * 300 + b" "),
-    "urls of base64": text(b"http://a%d.example/?" + b"YWJjZEBlLmV4YW1wbGU" * 100 + b" ", b"http://a%d.example/" + b"A" * 1_900 + b" "),
+    "urls of base64": text(
+        b"http://a%d.example/?" + b"YWJjZEBlLmV4YW1wbGU" * 100 + b" ", b"http://a%d.example/" + b"A" * 1_900 + b" "
+    ),
     "quotes": text(b">\n", b"> a\n", b"| a\n", b"  >", b">>>> "),
     "quotes and attributions": text(b"On 1 Jan, A wrote:\n> a\n", b"On 1 wrote:\n", b"A wrote:\n> b\n"),
-    "attributions": text(b"On " + b"wrote " * 90 + b":\nfoo\n", b"On " + b"wrote: " * 80 + b"\n", b"On a wrote" + b": " * 250 + b"\n"),
+    "attributions": text(
+        b"On " + b"wrote " * 90 + b":\nfoo\n", b"On " + b"wrote: " * 80 + b"\n", b"On a wrote" + b": " * 250 + b"\n"
+    ),
     "attributions with blanks": text(b"On a wrote:" + b" " * 480 + b"x:\n", b"wrote" + b" " * 590 + b":\n"),
     "attributions of lines": text(b"On \n", b"On " + b"a" * 290 + b"\n", b"On 1 wrote\n"),
-    "separators": text(b"--forwarded by" + b" " * 280 + b"x\n", b"-- original message" + b" " * 270 + b"x\n", b"--\n", b"__\n"),
+    "separators": text(
+        b"--forwarded by" + b" " * 280 + b"x\n", b"-- original message" + b" " * 270 + b"x\n", b"--\n", b"__\n"
+    ),
     "separators of dashes": text(b"-" * 299 + b"\n", b"--original message" + b"-" * 270 + b"x\n", b"_" * 199 + b"x\n"),
     "header blocks": text(b"From: x\n", b"From: a\nSent: b\n", b"*From:\n", b"Sent" + b" " * 5_000 + b"\nFrom: x\n"),
     "lines of one sign": text(b"\n", b"a\n", b"-\n", b"F\n", b" \n", before=b"> a\n"),
@@ -94,12 +116,17 @@ BODY_KINDS: dict[str, Kind] = {
     "html in parts, links in all": parts(b"Content-Type: text/html\n", b"<a href=http://%d.example>a</a>&amp;", 1_000),
     "html deep in messages": nested(html(b"<a href=http://a%d.example>", b"<b><i>&amp;"), 3),
     "many things at once": together(
-        html(b"<b>&aa"), text(b"http://1.%d/ "), parts(b"Content-Type: text/html\n", b"<p style=opacity:0>", 300),
+        html(b"<b>&aa"),
+        text(b"http://1.%d/ "),
+        parts(b"Content-Type: text/html\n", b"<p style=opacity:0>", 300),
         HEADER_KINDS["address international"],
     ),
     "many headers at once": headers_of(
-        (HEADER_KINDS[name] for name in ("addresses", "encoded words", "received", "references", "address international")),
+        (
+            HEADER_KINDS[name]
+            for name in ("addresses", "encoded words", "received", "references", "address international")
+        ),
         b"Content-Type: text/html\n\n",
     ),
-}  # fmt: skip
+}
 """Name to kind."""

@@ -43,7 +43,9 @@ HEADER_KINDS: dict[str, Kind] = {
     "parameters of digits": fields(_TYPE, b"9", before=b"text/plain; a*", after=b"*=x"),
     "semicolon lost": fields(_TYPE, b",", b", ", b"a,", b" ,", b"-", before=b"text/plain", after=b"x =y"),
     "semicolon lost in words": fields(_TYPE, b"a ", b"a,b ", b"\t", before=b"text/plain a", after=b"!=y"),
-    "disposition": fields(b"Content-Disposition", b"; filename=a", b'; filename*=utf-8\'\'%%41"', b"%%", before=b"inline"),
+    "disposition": fields(
+        b"Content-Disposition", b"; filename=a", b"; filename*=utf-8''%%41\"", b"%%", before=b"inline"
+    ),
     "transfer encoding": fields(b"Content-Transfer-Encoding", b"(", b";", b"x"),
     "encoded words": fields(b"Subject", b"=?utf-8?q?a?= ", b"=?utf-8?b?gICA?=", b"=?x%d?q?a?= ", b"=?utf-7?q?+?= "),
     "encoded words broken": fields(b"Subject", b"=?", b"=?a?q?", b"?=", b"=?a?b?=", b"?= =?", b"=?" + b"a" * 80),
@@ -60,9 +62,13 @@ HEADER_KINDS: dict[str, Kind] = {
     "received dates": fields(b"Received", b"9", b"9 ", b"9:", b"Jan ", b"+", each=190, before=b"from a by b; "),
     "received comments": fields(b"Received", b"(", b")", b"()", each=1_990, before=b"from a "),
     "authentication letters": fields(b"Authentication-Results", b"a", b"a-", b"A_", before=b"mx.example; spf=pass "),
-    "authentication dots": fields(b"Authentication-Results", b"a .", b"a.b ", b"a . ", before=b"mx.example; dkim=pass "),
+    "authentication dots": fields(
+        b"Authentication-Results", b"a .", b"a.b ", b"a . ", before=b"mx.example; dkim=pass "
+    ),
     "authentication pieces": fields(b"Authentication-Results", b"(", b'"', b";", b'"a"', b"a;", b"()"),
-    "authentication methods": fields(b"Authentication-Results", b"; dkim=pass header.d=a%d.example", before=b"mx.example"),
+    "authentication methods": fields(
+        b"Authentication-Results", b"; dkim=pass header.d=a%d.example", before=b"mx.example"
+    ),
     "authentication blanks": fields(b"Authentication-Results", b" ", before=b"mx.example; spf", after=b"x"),
     "date digits": field(b"Date", b"9", b"9 ", b"9:", b"-9", b"\xd9\xa1"),
     "date words": field(b"Date", b"Mon, ", b"Jan ", b"(", b"+0000 ", b"1 Jan 99999"),
@@ -71,5 +77,5 @@ HEADER_KINDS: dict[str, Kind] = {
     "return path": fields(b"Return-Path", b"<", b"<a@b>", b"\xc3\xbc@\xc3\xbc"),
     "mailer": fields(b"X-Mailer", b"(", b"(a)", b"1.", b"()("),
     "list headers": fields(b"List-Unsubscribe", b"<http://a.example/%d>,", b"<"),
-}  # fmt: skip
+}
 """Name to kind."""

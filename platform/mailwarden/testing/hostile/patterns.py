@@ -52,9 +52,7 @@ def patterns_of(module: ModuleType) -> Iterator[Kept]:
         yield from within(name, value, bool(uses) and uses <= {"match", "fullmatch"})
 
 
-def attack_pattern(
-    pattern: re.Pattern[Any], chance: Random, tries: int = 60, *, anchored: bool = False
-) -> Slow | None:
+def attack_pattern(pattern: re.Pattern[Any], chance: Random, tries: int = 60, *, anchored: bool = False) -> Slow | None:
     """The first pumped text whose search grows faster than its length, None where none of `tries` does.
 
     anchored: it is matched where a text begins, and not searched for from every place.
@@ -73,9 +71,7 @@ def attack_pattern(
     return None
 
 
-def _measured(
-    pattern: re.Pattern[Any], before: str, pumped: str, after: str, anchored: bool
-) -> Slow | None:
+def _measured(pattern: re.Pattern[Any], before: str, pumped: str, after: str, anchored: bool) -> Slow | None:
     seconds: list[float] = []
     for length in _LENGTHS:
         text = before + pumped * (length // len(pumped)) + after
@@ -156,4 +152,4 @@ def _holds(item: Any, char: str) -> bool:
         return ord(char) == value
     if kind is op.RANGE:
         return bool(value[0] <= ord(char) <= value[1])
-    return char in _OF_CATEGORY.get(value, "")
+    return char in str(_OF_CATEGORY.get(value, ""))

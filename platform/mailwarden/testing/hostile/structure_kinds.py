@@ -64,7 +64,9 @@ STRUCTURE_KINDS: dict[str, Kind] = {
     "parts of files": parts(b"Content-Type: application/zip\n", b"PK\3\4" + bytes(30), 1_000),
     "parts of scripts": parts(b"Content-Type: application/x\n", b"<job", 1_000),
     "parts of script words": parts(
-        b"Content-Type: application/x\n", b" ", 1_000,
+        b"Content-Type: application/x\n",
+        b" ",
+        1_000,
         before=b"new activexobject wscript.shell eval( powershell <hta: cmd /c echo off set dim <job>",
     ),
     "parts of messages": parts(_INNER, b"<b>a</b>", 1_000, before=FIRST + _HTML + b"\n"),
@@ -83,7 +85,9 @@ STRUCTURE_KINDS: dict[str, Kind] = {
     "multiparts with prefixes": _chain(_LEVEL, 60, b"--" + b"a" * 60 + b"x\n"),
     "delimiters": body(b'multipart/mixed; boundary="a"', b"--a\n", b"--a\r\n", b"--a \n"),
     "delimiters with tails": body(b'multipart/mixed; boundary="a"', b"\n--a" + b" " * 1_000 + b"x", b"--a", b"\n--ax"),
-    "delimiters with blanks": body(b'multipart/mixed; boundary="a"', b" ", b"\t", b"\r", before=b"--a\n\n--a", after=b"x"),
+    "delimiters with blanks": body(
+        b'multipart/mixed; boundary="a"', b" ", b"\t", b"\r", before=b"--a\n\n--a", after=b"x"
+    ),
     "boundary long": body(b'multipart/mixed; boundary="' + b"a" * 30_000 + b'"', b"--" + b"a" * 30_001 + b"\n"),
     "boundary of newlines": body(b"multipart/mixed; boundary*=''" + b"%0A--" * 500, b"\n--", b"\n----"),
     "messages deep": lambda size, chance: (FIRST + _INNER + b"\n") * max(1, size // (len(FIRST) + 31)),
@@ -96,15 +100,21 @@ STRUCTURE_KINDS: dict[str, Kind] = {
     "base64 junk": encoded(b"base64", b"A", b"=", b"A=", b"!", b"A!", b"\n"),
     "base64 junk as text": body(b"text/plain", b"A!", b"=A", headers=b"Content-Transfer-Encoding: base64\n"),
     "quoted-printable junk": encoded(b"quoted-printable", b"=", b"= ", b"=\r", b"=\n", b"=4", b" \n"),
-    "quoted-printable as html": body(b"text/html", b"=3Cb=3E", headers=b"Content-Transfer-Encoding: quoted-printable\n"),
+    "quoted-printable as html": body(
+        b"text/html", b"=3Cb=3E", headers=b"Content-Transfer-Encoding: quoted-printable\n"
+    ),
     "uuencode junk": body(
-        b"application/x", b"#86)C\n", b"!\n", b"`\n", b"\n ", b"M\n", before=b"begin 644 a\n",
+        b"application/x",
+        b"#86)C\n",
+        b"!\n",
+        b"`\n",
+        b"\n ",
+        b"M\n",
+        before=b"begin 644 a\n",
         headers=b"Content-Transfer-Encoding: x-uuencode\n",
     ),
     "uuencode begins": encoded(b"uuencode", b"begin 644 a", b"begin 644 \n", b"\nbegin "),
-    "yenc junk": body(
-        b"text/plain", b"=yend size=1\n", b"\xf0\xf1=}", before=b"=ybegin line=128 size=9 name=a\n"
-    ),
+    "yenc junk": body(b"text/plain", b"=yend size=1\n", b"\xf0\xf1=}", before=b"=ybegin line=128 size=9 name=a\n"),
     "charset single byte": body(b"text/plain; charset=windows-1253", b"\xff\xaa\xd2"),
     "charset utf-16": body(b"text/plain; charset=utf-16", b"\x00\xd8", b"\xff", b"\x00\xdcA"),
     "charset utf-32": body(b"text/plain; charset=utf-32-be", b"\xff\xff\xff\xff", b"\0"),
@@ -121,7 +131,9 @@ STRUCTURE_KINDS: dict[str, Kind] = {
     "archive of long names": attached(_zip_names),
     "archives of long names": attached(_zip_names, 100),
     "archive of ends": attached(_file(b"PK\3\4", b"PK\5\6", b"PK\1\2", b"PK\3\4")),
-    "files of compound storage": attached(_file(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"W\0o\0", b"_\0_\0", b"B\0o\0o\0")),
+    "files of compound storage": attached(
+        _file(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"W\0o\0", b"_\0_\0", b"B\0o\0o\0")
+    ),
     "files of markup": attached(_file(b"<", b"<job", b"<!--", b"<package ", b"<?xml"), 900, b"a.html"),
     "files of scripts": attached(_file(b"", b"WScript.Shell(", b"eval ", b"new ", b"\nDim ", b"Set a="), 900, b"a.js"),
     "files of blanks": attached(_file(b"<job>", b" ", b"\n\t"), 900, b"a.wsf"),
@@ -129,5 +141,5 @@ STRUCTURE_KINDS: dict[str, Kind] = {
     "files without content": lambda size, chance: in_multipart(
         run(b'--=b\nContent-Disposition: attachment; filename="%d.exe"\n\n', size)
     ),
-}  # fmt: skip
+}
 """Name to kind."""
