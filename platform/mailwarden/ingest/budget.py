@@ -11,40 +11,43 @@ from mailwarden.domain.mail.message import Aspect
 class Limit:
     """How much of one thing a whole message may hold, those inside it included.
 
-    most: how many are read. what: the unit, in words. code: the defect of a message that has more. aspect: what of the
-    message is then not read in full.
+    most: how many are read. what: the unit, in words. code: the defect of a message that has more. aspects: what of
+    the message is then not read in full.
     """
 
     most: int
     what: str
     code: str
-    aspect: Aspect
+    aspects: tuple[Aspect, ...]
 
 
-# Each lies far above what honest mail holds (the corpora's highest are in docs/adr/0011-bounded-reading.md), and so
+BODY: tuple[Aspect, ...] = ("text", "links", "attachments", "inner")
+"""What is not read of a message whose parts are not."""
+
+# Each lies above what honest mail holds (how many messages of the corpora are cut is in docs/adr/0011), and so
 # low that all of them spent at once stay under a second.
-HEADER_BYTES = Limit(1 << 20, "bytes of header fields", "headers_too_long", "headers")
-FIELDS = Limit(10_000, "header fields", "too_many_headers", "headers")
-MAILBOXES = Limit(2_000, "addresses in headers", "too_many_mailboxes", "headers")
-HOPS = Limit(300, "Received fields", "too_many_hops", "headers")
-HOST_LABELS = Limit(256, "labels of international host names", "too_many_international_hosts", "links")
+HEADER_BYTES = Limit(1 << 20, "bytes of header fields", "headers_too_long", ("headers",))
+FIELDS = Limit(10_000, "header fields", "too_many_headers", ("headers",))
+MAILBOXES = Limit(2_000, "addresses in headers", "too_many_mailboxes", ("headers",))
+HOPS = Limit(300, "Received fields", "too_many_hops", ("headers",))
+HOST_LABELS = Limit(256, "labels of international host names", "too_many_international_hosts", ("links",))
 
-PARTS = Limit(1_000, "MIME parts", "too_many_parts", "attachments")
-MESSAGES = Limit(200, "messages inside", "too_many_messages", "inner")
-SCANNED = Limit(128 << 20, "bytes searched for boundaries", "boundaries_too_many", "attachments")
-NEAR_DELIMITERS = Limit(10_000, "lines that are almost a boundary", "boundaries_too_many", "attachments")
-UU_LINES = Limit(300_000, "uuencoded lines", "uuencode_too_long", "attachments")
-SNIFFED = Limit(2 << 20, "bytes of files looked at for their type", "too_many_files", "attachments")
+PARTS = Limit(1_000, "MIME parts", "too_many_parts", BODY)
+MESSAGES = Limit(200, "messages inside", "too_many_messages", ("inner",))
+SCANNED = Limit(128 << 20, "bytes searched for boundaries", "boundaries_too_many", BODY)
+NEAR_DELIMITERS = Limit(10_000, "lines that are almost a boundary", "boundaries_too_many", BODY)
+UU_LINES = Limit(300_000, "uuencoded lines", "uuencode_too_long", ("attachments",))
+SNIFFED = Limit(2 << 20, "bytes of files looked at for their type", "too_many_files", ("attachments",))
 
-TEXT_BYTES = Limit(4 << 20, "bytes of text", "text_too_long_to_decode", "text")
-QUOTED_CHARS = Limit(400_000, "characters searched for quotes", "text_too_long", "text")
-LINKED_CHARS = Limit(2_000_000, "characters of plain text searched for links", "links_too_far", "links")
-HTML_CHARS = Limit(1_000_000, "characters of HTML", "html_too_long", "text")
-TAGS = Limit(50_000, "HTML tags", "too_many_tags", "text")
-ENTITIES = Limit(100_000, "HTML entities", "too_many_entities", "text")
+TEXT_BYTES = Limit(4 << 20, "bytes of text", "text_too_long_to_decode", ("text", "links"))
+QUOTED_CHARS = Limit(400_000, "characters searched for quotes", "text_too_long", ("text",))
+LINKED_CHARS = Limit(2_000_000, "characters of plain text searched for links", "links_too_far", ("links",))
+HTML_CHARS = Limit(1_000_000, "characters of HTML", "html_too_long", ("text", "links"))
+TAGS = Limit(50_000, "HTML tags", "too_many_tags", ("text", "links"))
+ENTITIES = Limit(100_000, "HTML entities", "too_many_entities", ("text", "links"))
 
-LINKS = Limit(1_000, "different links", "too_many_urls", "links")
-LINKS_READ = Limit(5_000, "links", "too_many_urls", "links")
+LINKS = Limit(1_000, "different links", "too_many_urls", ("links",))
+LINKS_READ = Limit(5_000, "links", "too_many_urls", ("links",))
 
 LIMITS = tuple(value for value in tuple(globals().values()) if isinstance(value, Limit))
 """Every limit, as the budget keeps it."""

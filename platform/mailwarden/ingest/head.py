@@ -142,5 +142,5 @@ def _ids(block: HeaderBlock, name: str, reading: Reading) -> tuple[str, ...]:
         return ()
     found = _ID.findall(value)
     if len(found) > MAX_REFERENCES:
-        reading.cut("headers", "too_many_references", f"{len(found)}")
+        reading.cut(("headers",), "too_many_references", f"{len(found)}")
     return tuple(dict.fromkeys(clean(one) for one in found[:MAX_REFERENCES]))

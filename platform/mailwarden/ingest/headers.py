@@ -68,7 +68,7 @@ def read_headers(data: bytes, start: int, end: int, reading: Reading, part: int 
                 reading.defect("continuation_without_header", "", part)
         elif (field := _FIELD.match(line)) is not None:
             if len(fields) >= most:
-                reading.cut("headers", "too_many_headers", f"more than {most}", part)
+                reading.cut(("headers",), "too_many_headers", f"more than {most}", part)
                 break
             fields.append((field[1], [line[field.end() :].rstrip("\r")]))
         elif line.strip("\r") and not (number == 0 and line.startswith(("From ", ">From "))):
@@ -81,7 +81,7 @@ def read_headers(data: bytes, start: int, end: int, reading: Reading, part: int 
         offset += len(line) + 1
     reading.budget.take(FIELDS, len(fields))
     if blank < 0 and near < end:
-        reading.cut("headers", "headers_too_long", f"more than {MAX_HEADER_BYTES} bytes", part)
+        reading.cut(("headers",), "headers_too_long", f"more than {MAX_HEADER_BYTES} bytes", part)
         blank, body = _blank_line(data, near - 2, near + reading.take(SCANNED, end - near, part))
     if blank < 0:
         body = end
@@ -104,7 +104,7 @@ def _unfold(fields: list[tuple[str, list[str]]], block: bytes, reading: Reading,
     for name, lines in fields:
         value = lines[0] if len(lines) == 1 else "".join(lines)
         if len(value) > MAX_VALUE:
-            reading.cut("headers", "header_too_long", name, part)
+            reading.cut(("headers",), "header_too_long", name, part)
             value = value[:MAX_VALUE]
         if "\0" in value:
             reading.defect("nul_in_header", name, part)

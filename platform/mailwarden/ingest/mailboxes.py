@@ -76,7 +76,7 @@ def read_mailboxes(value: str, reading: Reading) -> tuple[Mailbox, ...]:
             at_sign = at_sign or "@" in token[5]
     _close(words, comments, angle, found, reading)
     if len(found) >= most:
-        reading.cut("headers", "too_many_mailboxes", f"more than {most}")
+        reading.cut(("headers",), "too_many_mailboxes", f"more than {most}")
     reading.budget.take(MAILBOXES, max(0, len(found) - 1))
     return tuple(found[:most])
 

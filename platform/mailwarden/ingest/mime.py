@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from mailwarden.ingest.budget import NEAR_DELIMITERS, PARTS, SCANNED
+from mailwarden.ingest.budget import BODY, NEAR_DELIMITERS, PARTS, SCANNED
 from mailwarden.ingest.headers import HeaderBlock, decode_words, read_headers, read_parameters
 from mailwarden.ingest.reading import Reading
 
@@ -60,7 +60,7 @@ class _Walk:
         if content_type.startswith("multipart/"):
             boundary = parameters.get("boundary", "").rstrip()[:MAX_BOUNDARY]
             if depth >= MAX_DEPTH:
-                self.reading.cut("attachments", "multipart_too_deep", f"more than {MAX_DEPTH}", index)
+                self.reading.cut(BODY, "multipart_too_deep", f"more than {MAX_DEPTH}", index)
             elif not boundary:
                 self.reading.defect("multipart_without_boundary", "", index)
             else:

@@ -88,11 +88,10 @@ def _read(raw: bytes, envelope: Envelope, trusted: frozenset[str], reading: Read
 def _nested(raw: bytes, part: int, reading: Reading, depth: int) -> Message | None:
     """A message inside, None where it may go no deeper or there are too many."""
     if depth >= MAX_NESTING:
-        reading.cut("inner", "nested_too_deep", f"more than {MAX_NESTING}", part)
+        reading.cut(("inner",), "nested_too_deep", f"more than {MAX_NESTING}", part)
         return None
     if not reading.budget.left(PARTS):
         reading.over(PARTS, part)
-        reading.unread("inner", Status.OVER_BUDGET)
         return None
     if not reading.take(MESSAGES, 1, part):
         return None

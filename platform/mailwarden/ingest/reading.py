@@ -47,12 +47,13 @@ class Reading:
 
     def over(self, limit: Limit, part: int = 0) -> None:
         """There is more in the message than the limit allows."""
-        self.cut(limit.aspect, limit.code, f"more than {limit.most:,} {limit.what}", part)
+        self.cut(limit.aspects, limit.code, f"more than {limit.most:,} {limit.what}", part)
 
-    def cut(self, aspect: Aspect, code: str, detail: str = "", part: int = 0) -> None:
+    def cut(self, aspects: tuple[Aspect, ...], code: str, detail: str = "", part: int = 0) -> None:
         """What a limit of one header or part, or of the message, leaves unread."""
         self.defect(code, detail, part)
-        self.unread(aspect, Status.OVER_BUDGET)
+        for aspect in aspects:
+            self.unread(aspect, Status.OVER_BUDGET)
 
     def merge(self, other: Reading) -> None:
         """Take over what another reading of the same message found, behind what this one did."""

@@ -26,7 +26,7 @@ _IP = re.compile(r"\[(?:IPv6:)?([0-9a-fA-F:.]{2,45})\]|[(\s]((?:\d{1,3}\.){3}\d{
 def read_hops(values: list[str], reading: Reading) -> tuple[Hop, ...]:
     """The hops of Received header values, topmost first."""
     if len(values) > MAX_HOPS:
-        reading.cut("headers", "too_many_hops", f"{len(values)}")
+        reading.cut(("headers",), "too_many_hops", f"{len(values)}")
     most = reading.take(HOPS, min(len(values), MAX_HOPS))
     return tuple(reading.attempt("headers", partial(read_hop, value, reading), _UNREADABLE) for value in values[:most])
 
