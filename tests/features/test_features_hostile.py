@@ -7,16 +7,18 @@ from random import Random
 
 import pytest
 
+from mailwarden.domain.mail.content import ContentSet, ContentView
 from mailwarden.domain.mail.message import Envelope, Message
 from mailwarden.domain.status import Status
 from mailwarden.ingest.receive import Site, receive
+from mailwarden.stores.lists import load_lists
 from mailwarden.testing.hostile.campaign import Cost, attack, cost_of, growth, read_made
 from mailwarden.testing.hostile.kinds import KINDS, Input, inputs
 from mailwarden.testing.hostile.made import made_message
 from mailwarden_features.discovery import discover
 
 SITE = Site("acme", frozenset({"acme.example"}), frozenset({"mx.example"}))
-CONTENT = discover().content
+CONTENT = ContentSet(discover().content, load_lists(), {})
 
 MOST_SECONDS = 1.0
 MOST_EXPONENT = 1.3
@@ -26,8 +28,12 @@ MOST_MB = 300
 def read(raw: bytes) -> Message:
     """What the API does with a message before history speaks."""
     message = receive(raw, Envelope(), SITE).message
-    CONTENT.compute(message)
+    CONTENT.values_of(message, raise_it)
     return message
+
+
+def raise_it(view: ContentView, failure: Exception) -> None:
+    raise AssertionError(f"{view.name} fails") from failure
 
 
 def check(costs: list[Cost]) -> None:
