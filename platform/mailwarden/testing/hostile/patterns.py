@@ -149,7 +149,7 @@ def _member(items: Any, chance: Random) -> str:
 def _holds(item: Any, char: str) -> bool:
     kind, value = item
     if kind is op.LITERAL:
-        return ord(char) == value
+        return bool(ord(char) == value)
     if kind is op.RANGE:
         return bool(value[0] <= ord(char) <= value[1])
     return char in str(_OF_CATEGORY.get(value, ""))
