@@ -45,17 +45,15 @@ def raw_of(number: int) -> RawRow:
     return RawRow("acme", sha, message_identity("acme", sha, at, None, RCPT), at, None, RCPT, "envelope", raw)
 
 
-def parse(tenant: str, raw: bytes, envelope: Envelope) -> Message:
-    return parse_message(raw, envelope, trusted_authserv_ids=frozenset({"mx.corp.example"}))
-
-
 def fail(view: ContentView, exc: Exception) -> None:
     raise exc
 
 
 def logged(row: RawRow, seq: int) -> list[dict[str, Any]]:
     """What scoring logs of a message: a row a recipient, alike but for the recipient."""
-    found = CONTENT.values_of(parse("acme", row.raw, Envelope(row.received_at_us, None, RCPT)), fail)
+    envelope = Envelope(row.received_at_us, None, RCPT)
+    parsed = parse_message(row.raw, envelope, trusted_authserv_ids=frozenset({"mx.corp.example"}))
+    found = CONTENT.values_of(parsed, fail)
     one: dict[str, Any] = {
         "tenant": "acme", "seq": seq, "message_id": row.message_id, "sender": "", "sender_domain": "",
         "received_at": row.received_at_us, "decision_id": f"d{seq}",
@@ -91,13 +89,17 @@ def rows() -> list[dict[str, Any]]:
 
 @pytest.fixture
 def measure(spark: SparkSession, tmp_path: Path) -> Measure:
+    # Nested, so that it travels to the workers by value.
+    def by_value(tenant: str, raw: bytes, envelope: Envelope) -> Message:
+        return parse_message(raw, envelope, trusted_authserv_ids=frozenset({"mx.corp.example"}))
+
     def run(*parts: list[dict[str, Any]], content: ContentSet = CONTENT, raw: list[RawRow] = ROWS) -> SkewReport:
         mail, log = RawMail(tmp_path / "raw"), VectorLog(tmp_path / "vectors")
         mail.append(raw)
         for part in parts:
             log.append(table_of(part))
         vectors = read_vectors(spark, log.snapshot())
-        return measure_content_skew(read_raw(spark, mail.snapshot()), vectors, content, parse, tmp_path / "run")
+        return measure_content_skew(read_raw(spark, mail.snapshot()), vectors, content, by_value, tmp_path / "run")
 
     return run
 

@@ -125,11 +125,13 @@ def _split(terms: str) -> Iterable[str]:
     return (" ".join(words_of(term)) for term in terms.split(";") if term.strip())
 
 
-def count_intents(words: list[str]) -> dict[str, int]:
-    """How many different terms of each intent stand in the words; repeating a term does not count again."""
+def count_intents(words: list[str], present: set[str]) -> dict[str, int]:
+    """How many different terms of each intent stand in the words; repeating a term does not count again.
+
+    present: the words, each once.
+    """
     singles, phrases = _vocabulary()
     counts = dict.fromkeys(INTENTS, 0)
-    present = set(words)
     for word in present & singles.keys():
         for intent in singles[word]:
             counts[intent] += 1

@@ -15,6 +15,8 @@ MAX_TEXT = 6_000
 MAX_SUBJECT = 1_000
 
 _SHORT_BODY = (75, 1_750)
+_LEAST_DIGITS = 7
+"""Of a telephone number; an account's has more."""
 
 _UPPER = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LETTERS = _UPPER + _UPPER.lower()
@@ -80,24 +82,30 @@ def text_facts(message: Message) -> dict[str, ContentValue]:
     text = message.new_text[:MAX_TEXT]
     subject = message.subject[:MAX_SUBJECT]
     words = words_of(f"{subject}\n{text}")
-    intents = count_intents(words)
+    different = set(words)
+    intents = count_intents(words, different)
     shown = f"{message.sender.display_name}\n{subject}\n{text}"
     plain = shown.isascii()
     has_body = bool(message.html or message.text_chars)
     data = text.encode("utf-8", "replace")
+    digits = len(data) - len(data.translate(None, _DIGITS))
+    # Numbers of telephones and accounts need digits, which are counted already where there are no others than ASCII's.
+    few_digits = digits < _LEAST_DIGITS and text.isascii()
     values: dict[str, ContentValue] = {f"{intent}_terms": count for intent, count in intents.items()}
     values |= {
         "new_text": text if has_body else None,
         "new_text_len": len(message.new_text) if has_body else None,
         "quoted_text_len": len(message.quoted_text) if has_body else None,
         "text_upper_share": _upper_share(data) if has_body else None,
-        "text_digit_share": (len(data) - len(data.translate(None, _DIGITS))) / len(data) if data else None,
+        "text_digit_share": digits / len(data) if data else None,
         "text_non_ascii_share": _non_ascii_share(text) if has_body else None,
         "exclamation_count": text.count("!") if has_body else None,
-        "money_count": sum(map(text.count, _CURRENCY_SIGNS)) + sum(map(_CURRENCY_WORDS.__contains__, words)),
+        "money_count": sum(map(text.count, _CURRENCY_SIGNS)) + sum(map(words.count, different & _CURRENCY_WORDS)),
         "generic_greeting": int(_GENERIC_GREETING.match(text) is not None) if has_body else None,
-        "phone_in_short_body": _phone_in_short_body(text, len(message.new_text)) if has_body else None,
-        "bank_details": int(has_iban(text)) if has_body else None,
+        "phone_in_short_body": (
+            int(not few_digits and _phone_in_short_body(text, len(message.new_text))) if has_body else None
+        ),
+        "bank_details": int(not few_digits and has_iban(text)) if has_body else None,
         "crypto_wallet": int(has_wallet(text)) if has_body else None,
         "zero_width_count": 0 if plain else len(_HIDDEN_CHARACTERS.findall(shown)),
         "confusable_ratio": _confusable_ratio(shown, plain),
@@ -121,10 +129,10 @@ def _non_ascii_share(text: str) -> float | None:
     return 0.0 if text.isascii() else 1.0 - len(text.encode("ascii", "ignore")) / len(text)
 
 
-def _phone_in_short_body(text: str, length: int) -> int:
+def _phone_in_short_body(text: str, length: int) -> bool:
     if not _SHORT_BODY[0] <= length <= _SHORT_BODY[1]:
-        return 0
-    return int(any(7 <= sum(map(str.isdigit, match[0])) <= 15 for match in _PHONE.finditer(text)))
+        return False
+    return any(_LEAST_DIGITS <= sum(map(str.isdigit, match[0])) <= 15 for match in _PHONE.finditer(text))
 
 
 def _confusable_ratio(shown: str, plain: bool) -> float | None:

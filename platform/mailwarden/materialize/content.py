@@ -74,7 +74,7 @@ def materialize_content(
             together = views.only(table.view.name for table in group)
             _compute_chunk(spark, group, together, parse, chunk, snapshot.version, scratch / str(index))
         for table in tables:
-            table.finish(snapshot.files, snapshot.version)
+            table.finish(spark, snapshot.files, snapshot.version)
     return snapshot.version, tuple(table.report() for table in tables)
 
 
@@ -86,7 +86,7 @@ class _Table:
         self.files = OfflineTable(settings.offline_path, view.name, view.version)
         self._fingerprint = fingerprint
         self._former: Manifest | None = None
-        self._computed = 0
+        self._computed = self._left_behind = 0
 
     def open(self) -> None:
         """Read what is there."""
@@ -122,8 +122,11 @@ class _Table:
         if self._former is None:
             self.files.publish(self.manifest)
 
-    def finish(self, files: Sequence[str], source_version: int) -> None:
+    def finish(self, spark: SparkSession, files: Sequence[str], source_version: int) -> None:
         """Forget raw files that are gone, and publish a changed view's new parts, now whole."""
+        if self._former is not None:
+            former, now = (self._keys(spark, manifest) for manifest in (self._former, self.manifest))
+            self._left_behind = former.join(now, _KEYS, "left_anti").count()
         kept = set(files)
         source_files = tuple(name for name in self.manifest.source_files if name in kept)
         if self._former is not None or source_files != self.manifest.source_files:
@@ -136,14 +139,15 @@ class _Table:
 
     def report(self) -> ContentReport:
         """What was done."""
-        former = 0 if self._former is None else self._former.rows
         return ContentReport(
-            self.view.name,
-            self.manifest.rows,
-            self._computed,
-            self._former is not None,
-            max(0, former - self.manifest.rows),
+            self.view.name, self.manifest.rows, self._computed, self._former is not None, self._left_behind
         )
+
+    def _keys(self, spark: SparkSession, manifest: Manifest) -> DataFrame:
+        schema = content_schema(())
+        files = self.files.files(manifest)
+        rows = spark.read.schema(schema).parquet(*files) if files else spark.createDataFrame([], schema)
+        return rows.select(*_KEYS)
 
 
 def _alike(tables: Sequence[_Table]) -> list[list[_Table]]:

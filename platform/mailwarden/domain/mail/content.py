@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from mailwarden.domain.mail.lists import Lists
 from mailwarden.domain.mail.message import Aspect, Message
@@ -84,6 +84,40 @@ Failed = Callable[[ContentView, Exception], None]
 """Told of a view whose function raised, or gave what its features cannot hold."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A view, the lists that it sees, and its features' names and types."""
+
+    view: ContentView
+    lists: Lists
+    features: tuple[tuple[str, type], ...]
+
+    @classmethod
+    def of(cls, view: ContentView, lists: Lists) -> _Plan:
+        return cls(view, lists_for(view, lists), tuple((f.name, _TYPES[f.dtype]) for f in view.features))
+
+    def row(self, message: Message) -> tuple[ContentValue, ...]:
+        """The values in order; raises where the function does, or leaves out or gives what no store can hold."""
+        found = self.view.compute(message, self.lists)
+        row = []
+        for name, kind in self.features:
+            value = found[name]
+            if value is not None:
+                if type(value) is not kind:
+                    raise TypeError(f"{name} is {type(value).__name__}")
+                if kind is int:
+                    if not -_INT64 <= value < _INT64:  # type: ignore[operator]
+                        raise OverflowError(f"{name} does not fit int64")
+                elif kind is float:
+                    # What is no number cannot be told from null in every store.
+                    if not math.isfinite(value):  # type: ignore[arg-type]
+                        value = None
+                elif not value.isascii():  # type: ignore[union-attr]
+                    value.encode()  # type: ignore[union-attr]
+            row.append(value)
+        return tuple(row)
+
+
 class ContentSet:
     """The content views that are computed together, with the lists and the fingerprints of what computes them.
 
@@ -94,13 +128,13 @@ class ContentSet:
     def __init__(self, views: Iterable[ContentView], lists: Lists, fingerprints: Mapping[str, int]) -> None:
         self.views = tuple(views)
         self.fingerprints = dict(fingerprints)
-        self._seen = {view.name: lists_for(view, lists) for view in self.views}
+        self._plans = [_Plan.of(view, lists) for view in self.views]
 
     def only(self, names: Iterable[str]) -> ContentSet:
         """The same of some views."""
         chosen, found = set(names), ContentSet((), _NOTHING, self.fingerprints)
-        found.views = tuple(view for view in self.views if view.name in chosen)
-        found._seen = {view.name: self._seen[view.name] for view in found.views}
+        found._plans = [plan for plan in self._plans if plan.view.name in chosen]
+        found.views = tuple(plan.view for plan in found._plans)
         return found
 
     def changed_since(self, learned: Mapping[str, Sequence[int]]) -> tuple[str, ...]:
@@ -115,10 +149,10 @@ class ContentSet:
         """The values of every view: the one way to them, for scoring, Spark and skew alike; raises nothing."""
         values: dict[str, tuple[ContentValue, ...]] = {}
         status: dict[str, Status] = {}
-        for view in self.views:
+        for plan in self._plans:
+            view = plan.view
             try:
-                found = view.compute(message, self._seen[view.name])
-                values[view.name] = tuple([_KINDS[f.dtype](found[f.name]) for f in view.features])
+                values[view.name] = plan.row(message)
                 status[view.name] = message.status_of(view.reads) if message.unread else Status.PRESENT
             except Exception as exc:
                 failed(view, exc)
@@ -142,32 +176,7 @@ _NOTHING = Lists({}, {}, "")
 _INT64 = 2**63
 
 
-def _whole(value: Any) -> ContentValue:
-    if value is None or (type(value) is int and -_INT64 <= value < _INT64):
-        return value
-    raise TypeError(f"{type(value).__name__} that is no int64")
-
-
-def _fraction(value: Any) -> ContentValue:
-    if type(value) is float:
-        # What is no number cannot be told from null in every store.
-        return value if math.isfinite(value) else None
-    if value is None:
-        return None
-    raise TypeError(f"{type(value).__name__} that is no float64")
-
-
-def _string(value: Any) -> ContentValue:
-    if value is None:
-        return None
-    if type(value) is not str:
-        raise TypeError(f"{type(value).__name__} that is no string")
-    if not value.isascii():
-        value.encode()  # no store can keep a lone surrogate
-    return value
-
-
-_KINDS: Mapping[str, Callable[[Any], ContentValue]] = {"int64": _whole, "float64": _fraction, "string": _string}
+_TYPES: Mapping[str, type] = {"int64": int, "float64": float, "string": str}
 
 
 def full_names(view: ContentView) -> Sequence[str]:
