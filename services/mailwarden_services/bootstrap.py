@@ -26,6 +26,7 @@ from mailwarden.stores.bundle import Bundle
 from mailwarden.stores.contacts import Contacts
 from mailwarden.stores.content_code import content_set
 from mailwarden.stores.lake.event_log import EventLog
+from mailwarden.stores.lake.fact_sets import FactSets
 from mailwarden.stores.lake.raw_mail import RawMail
 from mailwarden.stores.lake.texts import Texts
 from mailwarden.stores.lake.vector_log import VectorLog
@@ -120,6 +121,11 @@ class Platform:
     def events(self) -> EventLog:
         """The event log."""
         return EventLog(self.settings.events_path)
+
+    @cached_property
+    def facts(self) -> FactSets:
+        """The fact sets."""
+        return FactSets(self.settings.facts_path, self.events)
 
     @cached_property
     def raw(self) -> RawMail:
