@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from mailwarden import __version__
 from mailwarden.domain.detection.detector import Detector
@@ -23,7 +23,7 @@ from mailwarden.monitoring.skew_history import SkewHistory, run_of
 from mailwarden.monitoring.skew_report import SkewReport
 from mailwarden.stores.bundle import Bundle
 from mailwarden.stores.feast.store import open_feature_store
-from mailwarden.stores.spark.fold_rows import read_events
+from mailwarden.stores.spark.facts import read_facts
 from mailwarden.stores.spark.session import spark_session
 from mailwarden.training.prepare import prepare
 from mailwarden.training.register import BUNDLE, register
@@ -176,7 +176,10 @@ class Loop:
                 "`mailwarden serve` first: each message scored logs one"
             )
         log = platform.events.snapshot()
-        events = read_events(self.spark, log.files)
+
+        def events(number: int) -> DataFrame:
+            return read_facts(self.spark, platform.facts.snapshot(number))
+
         vectors = read_vectors(self.spark, logged)
         scratch, parser = platform.settings.run_path, self._parser()
         raw = read_raw(self.spark, platform.raw.snapshot())

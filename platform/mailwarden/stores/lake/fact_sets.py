@@ -28,6 +28,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from deltalake import DeltaTable
 
+from mailwarden.domain.mail.events import Event
 from mailwarden.errors import DataError, NotFound, StoreError
 from mailwarden.stores.lake.delta import DeltaLog, Filters, Snapshot, rows_of
 from mailwarden.stores.lake.event_log import EVENT_SCHEMA, EventLog, EventView, with_nulls
@@ -160,9 +161,22 @@ class FactSets:
     def view(self, tenant: str, number: int | None = None) -> EventView:
         """A tenant's events with the facts of a set, the newest by default. Raises NotFound."""
         facts = (self.newest() if number is None else self.get(number)).tenants.get(tenant)
-        if facts is None:
-            return self._log.view()
-        return FactView(self._log.view().table, tenant, self._table(facts.table).current(), facts.through)
+        return self._log.view() if facts is None else self._over(self._log.view(), tenant, facts)
+
+    def over(self, log: EventView, tenant: str) -> tuple[EventView, int]:
+        """A tenant's events of a version of the log with the newest facts, and the number of their table; 0: the log's.
+
+        The version must be as new as the facts are, as one taken now is.
+        """
+        facts = self.newest().tenants.get(tenant)
+        return (log, 0) if facts is None else (self._over(log, tenant, facts), facts.table)
+
+    def current(self, event: Event) -> Event:
+        """A message's event with the newest facts; as it is handed in where they are those of the log."""
+        facts = self.newest().tenants.get(event.tenant)
+        if facts is None or event.seq > facts.through:
+            return event
+        return self.view(event.tenant).find(event.tenant, event.message_id, event.received_at_us) or event
 
     def note(self, facts_version: int, fingerprint: str) -> None:
         """Remember that events are logged from now on by code of that version and fingerprint."""
@@ -244,6 +258,9 @@ class FactSets:
         self._write(_SETS, [asdict(one) for one in (*sets, made)])
         (self.path / _BEGUN).unlink()
         return made
+
+    def _over(self, log: EventView, tenant: str, facts: TenantFacts) -> EventView:
+        return FactView(log.table, tenant, self._table(facts.table).current(), facts.through)
 
     def _table(self, number: int) -> DeltaLog:
         if number not in self._tables:
