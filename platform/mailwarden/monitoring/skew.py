@@ -59,9 +59,10 @@ def measure_skew(
 
     events: of a fact set by its number. A vector is recomputed from the set that served it; its message's own keys and
     sets are those of set 0, the event log, by (tenant, seq), since they were asked with as it was accepted.
-    vectors: as `read_vectors` gives them. scratch: folder for the staged rows, removed after. Only rows that were logged
-    under a view's present version are compared. Raises DataError where the event log holds two messages of one (tenant, seq), ContractError
-    where a row is lost or doubled on the way.
+    vectors: as `read_vectors` gives them. scratch: folder for the staged rows, removed after. Only rows that were
+    logged under a view's present version are compared. Raises DataError where the event log holds two messages of one
+    (tenant, seq), NotFound where a set is gone that served a vector, ContractError where a row is lost or doubled on
+    the way.
     """
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch, prefix="skew-") as folder:
