@@ -82,7 +82,7 @@ def test_skew_is_none_before_between_and_after(
     # Accepted and in the spool, and in no log, while states are made.
     with warden.api() as api:
         label = {"label": "ham", "known_at": "2026-12-01T00:00:00Z"}
-        assert api.label(message_id=before[3]["message_id"], **label).status_code == 200
+        assert api.label(message_id=before[3]["message_id"], **label).status_code == 201
         api.send(next(between))
     loop = Loop(platform)
     loop.materialize(only=[CHANGED])
