@@ -152,7 +152,7 @@ class _Comparison:
             {status: int(row["rows"]) for status, row in sorted(by_status.items())},
             number("status_mismatches"),
             number("behind"),
-            dict(sorted(by_facts.items())),
+            facts=dict(sorted(by_facts.items())),
         )
         self.feature_lines = [
             FeatureSkew(
