@@ -18,7 +18,6 @@ from mailwarden.domain.mail.content import ContentSet
 from mailwarden.domain.mail.facts import FACTS_VERSION
 from mailwarden.domain.mail.message import Envelope, Message
 from mailwarden.errors import ConfigError, MailwardenError, NotFound
-from mailwarden.ingest.fingerprint import facts_fingerprint
 from mailwarden.ingest.parse import parse_message
 from mailwarden.scoring.champion import Champion
 from mailwarden.scoring.scorer import Scorer
@@ -26,7 +25,7 @@ from mailwarden.settings import Settings
 from mailwarden.stores.accepted import decode_accepted
 from mailwarden.stores.bundle import Bundle
 from mailwarden.stores.contacts import Contacts
-from mailwarden.stores.content_code import content_set
+from mailwarden.stores.content_code import content_set, facts_fingerprint
 from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.lake.fact_sets import FactSets
 from mailwarden.stores.lake.raw_mail import RawMail

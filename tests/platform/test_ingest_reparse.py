@@ -131,6 +131,7 @@ def test_stored_mail_gives_the_events_that_it_gave_when_it_came(lake: Lake) -> N
     lake.ingest("From: eve@x.example")
     lake.reparse(again=True)
     assert lake.events() == lake.events(number=0)
+    assert lake.events()[1].sender == "groß@xn--grobank-2va.example"
     assert [event.facts_version for event in lake.events()] == [domain_facts.FACTS_VERSION] * 5
 
 

@@ -31,12 +31,12 @@ from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.facts import FACTS_VERSION, anew
 from mailwarden.domain.mail.message import Envelope, TimeSource
 from mailwarden.errors import DataError, NotFound
-from mailwarden.ingest.fingerprint import facts_fingerprint
 from mailwarden.ingest.parallel import parse_all
 from mailwarden.ingest.receive import Site
 from mailwarden.ingest.sources import RawMessage
 from mailwarden.ingest.spill import Spill
 from mailwarden.stores.contacts import Contacts, Numbering
+from mailwarden.stores.content_code import facts_fingerprint
 from mailwarden.stores.lake.delta import bucket_of, within
 from mailwarden.stores.lake.event_log import EventLog, EventView, events_to_table
 from mailwarden.stores.lake.fact_sets import FACT_SCHEMA, Begun, FactSet, FactSets, TenantFacts

@@ -76,7 +76,7 @@ def fact_status(platform: Platform) -> dict[str, Any]:
     of each that it covers, and `events_beyond`, logged since.
     """
     from mailwarden.domain.mail.facts import FACTS_VERSION
-    from mailwarden.ingest.fingerprint import facts_fingerprint
+    from mailwarden.stores.content_code import facts_fingerprint
 
     newest, own = platform.facts.newest(), facts_fingerprint()
     tenants = {
