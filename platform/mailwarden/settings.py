@@ -49,6 +49,11 @@ class Settings(BaseSettings):
         return self.root / "lake" / "events"
 
     @property
+    def facts_path(self) -> Path:
+        """Fact sets: facts of the event log's events that were derived anew."""
+        return self.root / "lake" / "facts"
+
+    @property
     def raw_path(self) -> Path:
         """Delta table of raw mail by content."""
         return self.root / "lake" / "raw"

@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.detection.detector import Detector
 from mailwarden.domain.mail.content import ContentSet
+from mailwarden.domain.mail.facts import FACTS_VERSION
 from mailwarden.domain.mail.message import Envelope, Message
 from mailwarden.errors import ConfigError, MailwardenError, NotFound
 from mailwarden.ingest.parse import parse_message
@@ -24,8 +25,9 @@ from mailwarden.settings import Settings
 from mailwarden.stores.accepted import decode_accepted
 from mailwarden.stores.bundle import Bundle
 from mailwarden.stores.contacts import Contacts
-from mailwarden.stores.content_code import content_set
+from mailwarden.stores.content_code import content_set, facts_fingerprint
 from mailwarden.stores.lake.event_log import EventLog
+from mailwarden.stores.lake.fact_sets import FactSets
 from mailwarden.stores.lake.raw_mail import RawMail
 from mailwarden.stores.lake.texts import Texts
 from mailwarden.stores.lake.vector_log import VectorLog
@@ -120,6 +122,11 @@ class Platform:
     def events(self) -> EventLog:
         """The event log."""
         return EventLog(self.settings.events_path)
+
+    @cached_property
+    def facts(self) -> FactSets:
+        """The fact sets."""
+        return FactSets(self.settings.facts_path, self.events)
 
     @cached_property
     def raw(self) -> RawMail:
@@ -254,7 +261,7 @@ def scoring_service(platform: Platform) -> Service:
     """The scoring API's service: reads what the spool still holds, then follows the registry while it runs."""
     settings = platform.settings
     spool = Spool(settings.spool_path, fsync=settings.spool_fsync)
-    contacts = Contacts(settings.contacts_path)
+    contacts = Contacts(settings.contacts_path, platform.facts)
 
     def version() -> int | None:
         record = platform.registry.champion(BUNDLE)
@@ -270,12 +277,14 @@ def scoring_service(platform: Platform) -> Service:
         decisions=platform.decisions,
         labels=platform.labels,
         events=platform.events,
+        facts=platform.facts,
         contacts=contacts,
         stale_after_seconds=settings.stale_after_seconds,
     )
 
     @contextlib.asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
+        await asyncio.to_thread(note_facts, platform)
         restore(intake, settings)
         await asyncio.to_thread(intake.learn, [tenant.name for tenant in platform.tenants.list()])
         await asyncio.to_thread(mail.start)
@@ -306,6 +315,16 @@ def scoring_service(platform: Platform) -> Service:
         lifespan=lifespan,
         writer_lag=partial(read_lag, settings.spool_path, since=time.time()),
     )
+
+
+def note_facts(platform: Platform) -> None:
+    """Remember by which code facts are taken from now on, and warn where other code took some under its version."""
+    platform.facts.note(FACTS_VERSION, facts_fingerprint())
+    if len(platform.facts.noted()[FACTS_VERSION]) > 1:
+        log.warning(
+            "facts of one version were taken by more than one code; `mailwarden reparse` derives them anew",
+            facts_version=FACTS_VERSION,
+        )
 
 
 def restore(intake: Intake, settings: Settings) -> None:

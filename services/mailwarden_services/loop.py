@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from mailwarden import __version__
 from mailwarden.domain.detection.detector import Detector
@@ -23,7 +23,7 @@ from mailwarden.monitoring.skew_history import SkewHistory, run_of
 from mailwarden.monitoring.skew_report import SkewReport
 from mailwarden.stores.bundle import Bundle
 from mailwarden.stores.feast.store import open_feature_store
-from mailwarden.stores.spark.fold_rows import read_events
+from mailwarden.stores.spark.facts import read_facts
 from mailwarden.stores.spark.session import spark_session
 from mailwarden.training.prepare import prepare
 from mailwarden.training.register import BUNDLE, register
@@ -112,16 +112,17 @@ class Loop:
         settings = platform.settings
         read = platform.content.only(read_by(chosen, platform.content))
         trained_on = content_for_training(settings, read)
-        store = open_feature_store(settings, feast_objects())
+        facts = platform.facts.snapshot()
+        # Rows and values of one set, whichever becomes the newest meanwhile.
+        store = open_feature_store(settings, feast_objects(), fact_set=facts.number)
         settings.run_path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=settings.run_path, prefix="train-") as folder:
             rows = Path(folder) / "rows"
             progress("reading training rows")
-            log = platform.events.snapshot()
             cutoff_us = now_us if known_by_us is None else known_by_us
             write_training_rows(
                 self.spark,
-                log.files,
+                facts,
                 rows,
                 cutoff_us=cutoff_us,
                 tenant_cutoffs_us=tenants_known_by_us or {},
@@ -137,9 +138,10 @@ class Loop:
             platform.artefacts,
             code_revision=code_revision(),
             created_us=now_us,
-            event_log_version=log.version,
+            event_log_version=facts.log.version,
             known_by_us=cutoff_us,
             inputs={
+                "fact_set": facts.number,
                 "tenants_known_by_us": dict(tenants_known_by_us or {}),
                 "kept_from": champion[0] if champion and kept else None,
             },
@@ -150,7 +152,8 @@ class Loop:
             "data_fingerprint": trained.fingerprint,
             "messages": found.rows.n_messages,
             "rows": found.rows.n,
-            "event_log_version": log.version,
+            "event_log_version": facts.log.version,
+            "fact_set": facts.number,
             "known_by_us": cutoff_us,
             "seed": seed,
             "kept": sorted(kept),
@@ -173,7 +176,10 @@ class Loop:
                 "`mailwarden serve` first: each message scored logs one"
             )
         log = platform.events.snapshot()
-        events = read_events(self.spark, log.files)
+
+        def events(number: int) -> DataFrame:
+            return read_facts(self.spark, platform.facts.snapshot(number))
+
         vectors = read_vectors(self.spark, logged)
         scratch, parser = platform.settings.run_path, self._parser()
         raw = read_raw(self.spark, platform.raw.snapshot())

@@ -1,4 +1,4 @@
-"""What the domain may be made of: the standard library, three packages and itself."""
+"""What the domain may be made of: the standard library, four packages and itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import mailwarden.domain
 
 DOMAIN = Path(mailwarden.domain.__file__).parent
-PACKAGES = {"numpy", "datasketches", "tldextract"}
+PACKAGES = {"numpy", "datasketches", "idna", "tldextract"}
 OWN = ("mailwarden.domain", "mailwarden.errors", "mailwarden.compiled")
 
 

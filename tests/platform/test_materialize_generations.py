@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
@@ -21,7 +22,8 @@ from mailwarden.errors import DataError
 from mailwarden.materialize import MaterializeReport, materialize
 from mailwarden.materialize import states as states_module
 from mailwarden.settings import Settings
-from mailwarden.stores.lake.event_log import EventLog
+from mailwarden.stores.lake.event_log import EventLog, events_to_table
+from mailwarden.stores.lake.fact_sets import FACT_SCHEMA, FactSets, TenantFacts
 from mailwarden.stores.online.client import Client
 from mailwarden.stores.online.generations import Entry, Generations
 from mailwarden.stores.online.keys import KeyTemplate, sketch_field, state_field
@@ -251,3 +253,47 @@ def test_lost_states_stop_a_run_before_anything_is_published(home: Home, monkeyp
     with pytest.raises(DataError, match=r"view who: \d+ states were to be loaded into Redis and 3 were"):
         home.materialize()
     assert home.entry().serving is None
+
+
+def derived(home: Home, events: list[Event], through: int) -> list[Event]:
+    """A published fact set in which everybody of the first tenant writes from one address up to a seq."""
+    tenant = events[0].tenant
+    anew = [replace(e, sender="one@far.test") if e.tenant == tenant and e.seq <= through else e for e in events]
+    sets = FactSets(home.settings.facts_path, home.log)
+    with sets.writing():
+        begun = sets.begin({tenant: TenantFacts(0, through, 9, "code")})
+        table = events_to_table([event for event in anew if event.tenant == tenant and event.seq <= through])
+        table = table.append_column(FACT_SCHEMA.field("kept"), pa.array([False] * table.num_rows))
+        sets.add(begun, tenant, lambda: table.to_batches())
+        sets.publish(begun, 1)
+    return anew
+
+
+def test_another_fact_set_takes_over_as_a_generation_of_its_own(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = home.histories.events(160, seed=12)
+    home.log.append(events[:100])
+    home.materialize()
+    last = max(event.seq for event in events[:100] if event.tenant == events[0].tenant)
+    with monkeypatch.context() as patch:
+        # A generation of the former facts is loaded, and cut off before it serves.
+        patch.setattr(Takeover, "complete", lambda *args, **kwargs: (_ for _ in ()).throw(Cut))
+        with pytest.raises(Cut):
+            home.materialize(afresh=True)
+    facts = derived(home, events, last - 10)
+    # Mail that came since the set is beyond it, whether states know it yet or not.
+    home.log.append(events[100:120])
+    home.writer.fold(events[100:110])
+    report = home.materialize()
+    assert report.views[-1].how == "full" and report.facts == 1
+    serving = home.entry().serving
+    assert serving is not None and home.entry().facts == {serving: 1}
+    home.writer.fold(events[:120])
+    home.must_hold(facts[:120], serving)
+    home.must_hold_offline(facts[:120])
+    home.log.append(events[120:])
+    again = home.materialize().views[-1]
+    assert again.how == "incremental" and again.online is not None and again.online.how == "added to"
+    home.must_hold(facts, serving)
+    home.must_hold_offline(facts)
+    manifest = OfflineTable(home.settings.offline_path, "who", 1).manifest()
+    assert manifest is not None and manifest.facts == 1

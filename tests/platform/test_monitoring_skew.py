@@ -128,7 +128,7 @@ def measure(spark: SparkSession, tmp_path: Path) -> Measure:
             schema = pa.unify_schemas([schema, table_of(part).schema])
         files = tuple(str(tmp_path / f"{number}.parquet") for number in range(len(parts)))
         found = read_vectors(spark, Snapshot(1, str(tmp_path), files, schema))
-        return measure_skew(read_events(spark, (str(log),)), found, views, tmp_path / "run")
+        return measure_skew(lambda _: read_events(spark, (str(log),)), found, views, tmp_path / "run")
 
     return run
 
@@ -260,7 +260,7 @@ def test_a_seq_that_two_messages_bear_is_refused(
     logged.append(table_of(rows[:5]))
     once = read_events(spark, log.snapshot().files)
     with pytest.raises(DataError, match="the event log holds a seq twice"):
-        measure_skew(once.unionAll(once), read_vectors(spark, logged.snapshot()), [view], tmp_path / "run")
+        measure_skew(lambda _: once.unionAll(once), read_vectors(spark, logged.snapshot()), [view], tmp_path / "run")
 
 
 @pytest.mark.parametrize("change", ["lost", "doubled"])

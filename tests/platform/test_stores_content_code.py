@@ -101,3 +101,13 @@ def test_the_lists_that_it_names_count_and_no_other(folder: Path) -> None:
     assert now(view, lists_of(lists | {"shorteners": ["bit.ly", "t.co"]})) != before
     with pytest.raises(NotFound, match="shorteners"):
         fingerprint_of(view, NO_LISTS)
+
+
+def test_facts_have_a_fingerprint_of_the_parser_and_of_what_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    modules, packages = content_code._closure((content_code.RECEIVER,))
+    assert {f"mailwarden.domain.mail.{name}" for name in ("addresses", "facts", "fingerprints")} <= set(modules)
+    assert {"idna", "tldextract"} <= set(packages)
+    before = content_code.facts_fingerprint()
+    assert before == content_code.facts_fingerprint() and len(before) == 12
+    monkeypatch.setattr(content_code, "_version_of", lambda package: "another")
+    assert content_code.facts_fingerprint() != before

@@ -10,6 +10,7 @@ import pytest
 from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.mail.events import Event
 from mailwarden.stores.lake.event_log import EventLog
+from mailwarden.stores.lake.fact_sets import FactSets
 from mailwarden.stores.online.client import Client
 from mailwarden.stores.online.watermark import Watermark
 from mailwarden.stores.online.writer import OnlineWriter
@@ -28,7 +29,9 @@ def folded(redis_client: Client, activity_views: Views, mail_events: Events) -> 
 
 
 def load_of(client: Client, url: str, views: Views, folder: Path) -> OnlineLoad:
-    return OnlineLoad(client, RedisSink(url, "mail", views, 4), EventLog(folder / "events"))
+    log = EventLog(folder / "events")
+    facts = FactSets(folder / "facts", log).snapshot()
+    return OnlineLoad(client, RedisSink(url, "mail", views, 4), log, facts)
 
 
 def test_marks_move_to_what_was_loaded_and_never_back(

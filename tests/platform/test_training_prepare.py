@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +17,7 @@ from mailwarden.settings import Settings
 from mailwarden.stores.feast.objects import ENTITIES, feature_view_of
 from mailwarden.stores.feast.store import open_feature_store
 from mailwarden.stores.lake.event_log import EventLog
+from mailwarden.stores.lake.fact_sets import FactSets, FactSnapshot
 from mailwarden.training.prepare import prepare, read_set
 from mailwarden.training.rows import write_training_rows
 from mailwarden_detectors.header_rules.detector import HeaderRules
@@ -91,14 +91,14 @@ def store(settings: Settings) -> FeatureStore:
     return open_feature_store(settings, [*ENTITIES, view, *services])
 
 
-def _files(settings: Settings) -> Sequence[str]:
-    return EventLog(settings.events_path).snapshot().files
+def _facts(settings: Settings) -> FactSnapshot:
+    return FactSets(settings.facts_path, EventLog(settings.events_path)).snapshot()
 
 
 def test_labels_known_by_the_cutoff_give_rows_one_a_recipient(
     spark: SparkSession, settings: Settings, tmp_path: Path
 ) -> None:
-    n = write_training_rows(spark, _files(settings), tmp_path / "rows", cutoff_us=START + 5 * DAY_US, tenant="acme")
+    n = write_training_rows(spark, _facts(settings), tmp_path / "rows", cutoff_us=START + 5 * DAY_US, tenant="acme")
     found = pd.read_parquet(tmp_path / "rows").sort_values(["seq", "recipient"])
     rows = list(zip(found["seq"], found["recipient"], found["label"], found["weight"], strict=True))
     assert n == 5
@@ -114,7 +114,7 @@ def test_labels_known_by_the_cutoff_give_rows_one_a_recipient(
 def test_a_correction_known_by_the_cutoff_wins_and_other_tenants_count_where_asked(
     spark: SparkSession, settings: Settings, tmp_path: Path
 ) -> None:
-    n = write_training_rows(spark, _files(settings), tmp_path / "rows", cutoff_us=START + 6 * DAY_US)
+    n = write_training_rows(spark, _facts(settings), tmp_path / "rows", cutoff_us=START + 6 * DAY_US)
     found = pd.read_parquet(tmp_path / "rows")
     assert n == 6
     assert found[(found["tenant"] == "acme") & (found["seq"] == 1)]["label"].tolist() == ["ham"]
@@ -127,7 +127,8 @@ def test_a_limit_draws_the_same_whole_messages_each_time(spark: SparkSession, tm
     log.append([*mail, *(_label(of.seq + 200, of, 1.0, "ham", 0) for of in mail)])
     drawn = []
     for name in ("first", "second"):
-        n = write_training_rows(spark, log.snapshot().files, tmp_path / name, cutoff_us=START + 2 * DAY_US, limit=200)
+        facts = FactSets(tmp_path / "facts", log).snapshot()
+        n = write_training_rows(spark, facts, tmp_path / name, cutoff_us=START + 2 * DAY_US, limit=200)
         found = pd.read_parquet(tmp_path / name)
         assert 140 < n < 260
         assert (found.groupby("message_id").size() == 2).all()
@@ -137,16 +138,17 @@ def test_a_limit_draws_the_same_whole_messages_each_time(spark: SparkSession, tm
 
 def test_no_label_by_the_cutoff_is_said(spark: SparkSession, settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="known by the cut-off"):
-        write_training_rows(spark, _files(settings), tmp_path / "rows", cutoff_us=START)
+        write_training_rows(spark, _facts(settings), tmp_path / "rows", cutoff_us=START)
     with pytest.raises(DataError, match="event log is empty"):
-        write_training_rows(spark, (), tmp_path / "none", cutoff_us=START)
+        nothing = FactSets(tmp_path / "facts", EventLog(tmp_path / "nothing")).snapshot()
+        write_training_rows(spark, nothing, tmp_path / "none", cutoff_us=START)
 
 
 def test_sets_hold_what_was_known_when_each_message_came(
     spark: SparkSession, settings: Settings, store: FeatureStore, tmp_path: Path
 ) -> None:
     kinds: dict[str, Any] = {"counts": _Counts, "seen": _Seen}
-    write_training_rows(spark, _files(settings), tmp_path / "rows", cutoff_us=START + 5 * DAY_US, tenant="acme")
+    write_training_rows(spark, _facts(settings), tmp_path / "rows", cutoff_us=START + 5 * DAY_US, tenant="acme")
     found = prepare(store, tmp_path / "rows", kinds, tmp_path / "sets")
     rows, counts = found.rows, found.features["counts"]
     assert rows.seq.tolist() == [1, 2, 4, 4, 7]

@@ -11,6 +11,7 @@ from mailwarden.domain.aggregates.fact_specs import FACTS, MEMBERS
 from mailwarden.domain.aggregates.windows import DAY_US
 from mailwarden.domain.mail.events import Event, members_of
 from mailwarden.stores.lake.event_log import EVENT_SCHEMA, EventLog, events_to_table
+from mailwarden.stores.lake.fact_sets import FactSets
 from mailwarden.training.rows import training_rows, write_training_rows
 
 START = 1_772_409_600_000_000
@@ -53,7 +54,9 @@ def test_rows_bear_every_key_and_the_messages_own_names_also_of_files_from_befor
     table = events_to_table(_labelled("there", 0)).select([*before, "label"])
     pq.write_table(table, old)
     out = tmp_path / "rows"
-    assert write_training_rows(spark, [*log.snapshot().files, str(old)], out, cutoff_us=START + 9 * DAY_US) == 3
+    facts = FactSets(tmp_path / "facts", log).snapshot()
+    facts = replace(facts, log=replace(facts.log, files=(*facts.log.files, str(old))))
+    assert write_training_rows(spark, facts, out, cutoff_us=START + 9 * DAY_US) == 3
     rows = {(row["tenant"], row["recipient"]): row for row in spark.read.parquet(str(out)).collect()}
     row = rows["here", "v@own.example"]
     assert [row[fact] for fact in FACTS] == [getattr(message, fact) for fact in FACTS] and row["weight"] == 0.5

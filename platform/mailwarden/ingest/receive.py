@@ -13,11 +13,15 @@ from mailwarden.ingest.parse import parse_message
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Whose mail is received. own_domains: as the tenant names them; trusted_authserv_ids: see `parse_message`."""
+    """Whose mail is received. own_domains: as the tenant names them; trusted_authserv_ids: see `parse_message`.
+
+    stored: its mail comes from the store of raw mail, and not for the first time.
+    """
 
     tenant: str
     own_domains: frozenset[str]
     trusted_authserv_ids: frozenset[str] = frozenset()
+    stored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,8 @@ def receive(raw: bytes, envelope: Envelope, site: Site) -> Received:
 
     An mbox `From ` line that the bytes begin with is no part of the message: see `unwrapped`.
     """
-    raw, envelope = unwrapped(raw, envelope)
+    if not site.stored:
+        raw, envelope = unwrapped(raw, envelope)
     message = parse_message(raw, envelope, trusted_authserv_ids=site.trusted_authserv_ids)
     return Received(raw, envelope, message, event_for(message, envelope, site))
 

@@ -17,6 +17,7 @@ from mailwarden.materialize.content import ContentReport, materialize_content
 from mailwarden.materialize.states import How, materialize_states
 from mailwarden.settings import Settings
 from mailwarden.stores.lake.event_log import EventLog
+from mailwarden.stores.lake.fact_sets import FactSets
 from mailwarden.stores.online.client import open_client
 from mailwarden.stores.online.takeover import PATIENCE_SECONDS
 from mailwarden.stores.online.writer import MemoryUse
@@ -84,13 +85,18 @@ class ViewReport:
 
 @dataclass(frozen=True, slots=True)
 class MaterializeReport:
-    """What was done. event_log_version, raw_version: of the Delta tables that were read, -1 where there is none."""
+    """What was done.
+
+    event_log_version, raw_version: of the Delta tables that were read, -1 where there is none. facts: number of the
+    fact set that states are made of.
+    """
 
     views: tuple[ViewReport, ...]
     event_log_version: int
     raw_version: int
     tenants: int
     seconds: float
+    facts: int = 0
 
     @property
     def rows(self) -> int:
@@ -120,8 +126,9 @@ def materialize(
     afresh: bool = False,
     patience_seconds: float = PATIENCE_SECONDS,
 ) -> MaterializeReport:
-    """Bring offline files and the online store up to what the event log and the raw mail hold now.
+    """Bring offline files and the online store up to what the newest fact set and the raw mail hold now.
 
+    States that were made of another fact set than the newest are made anew, as a generation of their own.
     parse: (tenant, raw, envelope) -> Message, as at ingest. only: names of the views to compute and load anew, each
     as a generation of its own that takes over when it is whole; of content views what they lack is computed; the
     others are left alone. afresh: the same of all views with states. patience_seconds: how long writers may take to
@@ -150,16 +157,16 @@ def materialize(
             share = took() / len(found)
             reports += [_content_report(one, share) for one in found]
         log = EventLog(settings.events_path)
-        snapshot = log.snapshot()
-        newest = newest_events(read_events(spark, snapshot.files))
+        facts = FactSets(settings.facts_path, log).snapshot()
+        newest = newest_events(read_events(spark, facts.log.files))
         last_seq = {tenant: seq for tenant, (seq, _) in newest.items()}
         sink = RedisSink(url, settings.project, tuple(views), settings.streams)
-        online = OnlineLoad(client, sink, log, patience_seconds=patience_seconds)
+        online = OnlineLoad(client, sink, log, facts, patience_seconds=patience_seconds)
         for view in chosen:
             steps.begin(view.name)
             anew = afresh or bool(only)
             with _timed() as took:
-                offline = materialize_states(spark, settings, view, snapshot, last_seq, afresh=anew)
+                offline = materialize_states(spark, settings, view, facts, last_seq, afresh=anew)
             offline_seconds = took()
             steps.begin(f"{view.name} online")
             with _timed() as took:
@@ -195,7 +202,8 @@ def materialize(
         if not only and not any(report.online and report.online.waits for report in reports):
             online.finish(newest)
     steps.done()
-    return MaterializeReport(tuple(reports), snapshot.version, raw_version, len(newest), time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return MaterializeReport(tuple(reports), facts.log.version, raw_version, len(newest), seconds, facts.number)
 
 
 def _content_report(found: ContentReport, seconds: float) -> ViewReport:

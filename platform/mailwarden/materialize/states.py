@@ -16,9 +16,10 @@ from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.aggregates.layout import layout_of
 from mailwarden.errors import DataError
 from mailwarden.settings import Settings
-from mailwarden.stores.lake.delta import Snapshot
+from mailwarden.stores.lake.fact_sets import FactSnapshot
+from mailwarden.stores.spark.facts import read_facts
 from mailwarden.stores.spark.failures import translated
-from mailwarden.stores.spark.fold_rows import fold_rows, key_columns, read_events
+from mailwarden.stores.spark.fold_rows import fold_rows, key_columns
 from mailwarden.stores.spark.offline_table import Manifest, OfflineTable
 from mailwarden.stores.spark.states import merged, newest, states, states_schema
 
@@ -47,34 +48,39 @@ def materialize_states(
     spark: SparkSession,
     settings: Settings,
     view: ActivityView,
-    snapshot: Snapshot,
+    facts: FactSnapshot,
     last_seq: Mapping[str, int],
     *,
     afresh: bool = False,
 ) -> OfflineStates:
-    """Write the states of all keys as of an event log snapshot.
+    """Write the states of all keys as of a snapshot of a fact set.
 
     last_seq: by tenant, the last one in the snapshot. afresh: compute every state, whatever the table holds. Where the
     log only gained files since, the states of keys in them are merged with the former ones; where it holds the same,
-    nothing is computed; where it was rewritten, everything is. Raises DataError where states were lost or doubled.
+    nothing is computed; where it was rewritten, or another fact set is in force, everything is. Raises DataError where
+    states were lost or doubled.
     """
+    snapshot = facts.log
     table = OfflineTable(settings.offline_path, view.name, view.version)
     with table.writing(), translated(f"computing states of view {view.name}"):
         held = table.manifest()
         before = held
         if held is None or afresh or held.fingerprint != layout_of(view).fingerprint:
             before = None
+        elif held.facts != facts.number:
+            _log.info("another fact set is in force; all states are computed", view=view.name, facts=facts.number)
+            before = None
         elif not set(held.source_files) <= set(snapshot.files):
             _log.info("the event log was rewritten; all states are computed", view=view.name)
             before = None
-        job = _Job(spark, view, table)
+        job = _Job(spark, view, table, facts)
         if before is not None:
             added = tuple(sorted(set(snapshot.files) - set(before.source_files)))
             if not added:
                 return OfflineStates(states_of_table(spark, view, table, before), "unchanged", before.rows, 0)
             folders, rows, computed = job.add(before, added)
         else:
-            folder, rows = job.fold(snapshot.files)
+            folder, rows = job.fold(None)
             folders, computed = (folder,), rows
         manifest = Manifest(
             view=view.name,
@@ -87,6 +93,7 @@ def materialize_states(
             source_files=snapshot.files,
             last_seq=dict(last_seq),
             before=held.folders if held is not None else (),
+            facts=facts.number,
         )
         table.publish(manifest)
     how: How = "full" if before is None else "incremental"
@@ -101,13 +108,13 @@ def states_of_table(spark: SparkSession, view: ActivityView, table: OfflineTable
 class _Job:
     """What one run writes into a table, each time into a folder that no manifest names yet."""
 
-    def __init__(self, spark: SparkSession, view: ActivityView, table: OfflineTable) -> None:
-        self._spark, self._view, self._table = spark, view, table
+    def __init__(self, spark: SparkSession, view: ActivityView, table: OfflineTable, facts: FactSnapshot) -> None:
+        self._spark, self._view, self._table, self._facts = spark, view, table, facts
         self._keys = list(key_columns(view))
 
-    def fold(self, files: tuple[str, ...]) -> tuple[str, int]:
-        """The states of the events in files; folder and how many keys."""
-        events = read_events(self._spark, files)
+    def fold(self, files: tuple[str, ...] | None) -> tuple[str, int]:
+        """The states of the events in files of the log, or of all; folder and how many keys."""
+        events = read_facts(self._spark, self._facts, log_files=files)
         expected = fold_rows(events, self._view).select(*self._keys).distinct().count()
         return self._write(states(events, self._view), expected), expected
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,10 @@ from mailwarden.stores.spark.fold_rows import SEQ, TENANT, TIME
 IDEAL = 1
 """Odd row ids ask for the ideal (all events before the message), even ones for what the store had folded."""
 
+Histories = Callable[[int], DataFrame]
+"""The events of a fact set, by its number."""
+
+_FACTS = "facts"
 _ANSWERS = "answers"
 """How many answers a row got: two, the truth and the ideal."""
 
@@ -44,7 +49,7 @@ def read_vectors(spark: SparkSession, logged: Snapshot) -> DataFrame:
 
 
 def measure_skew(
-    events: DataFrame,
+    events: Histories,
     vectors: DataFrame,
     views: Sequence[ActivityView],
     scratch: Path,
@@ -52,16 +57,18 @@ def measure_skew(
 ) -> SkewReport:
     """Recompute every logged vector at its logged seq and compare; also at the ideal seq, for freshness.
 
-    events: of the event log, which keys and own sets are taken from by (tenant, seq). vectors: as `read_vectors`
-    gives them. scratch: folder for the staged rows, removed after. Only rows that were logged under a view's present
-    version are compared. Raises DataError where the event log holds two messages of one (tenant, seq), ContractError
-    where a row is lost or doubled on the way.
+    events: of a fact set by its number. A vector is recomputed from the set that served it; its message's own keys and
+    sets are those of set 0, the event log, by (tenant, seq), since they were asked with as it was accepted.
+    vectors: as `read_vectors` gives them. scratch: folder for the staged rows, removed after. Only rows that were
+    logged under a view's present version are compared. Raises DataError where the event log holds two messages of one
+    (tenant, seq), NotFound where a set is gone that served a vector, ContractError where a row is lost or doubled on
+    the way.
     """
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch, prefix="skew-") as folder:
         path = str(Path(folder) / "vectors")
         # The row id must mean the same row in both branches of the join: it is written down before it is used.
-        _with_message(events, vectors, views).write.parquet(path)
+        _with_message(events(0), vectors, views).write.parquet(path)
         staged = vectors.sparkSession.read.parquet(path)
         count, written = vectors.count(), staged.count()
         if count != written:
@@ -107,16 +114,22 @@ def _with_message(events: DataFrame, vectors: DataFrame, views: Sequence[Activit
 class _Comparison:
     """One view's logged rows beside what history says of them."""
 
-    def __init__(self, events: DataFrame, staged: DataFrame, view: ActivityView) -> None:
+    def __init__(self, events: Histories, staged: DataFrame, view: ActivityView) -> None:
         self.view = view
         logged = self._split(staged)
         now = logged.pop(view.version, None)
         known, unavailable, unknown = now or (0, 0, 0)
         self._joined: DataFrame | None = None
         by_status: dict[str, Row] = {}
+        by_facts: dict[int, int] = {}
         if known:
             current = F.col(f"{view.name}__version") == view.version
-            self._joined = self._beside_history(events, staged.where(current & _is_known() & self._is_reachable))
+            served = staged.where(current & _is_known() & self._is_reachable).withColumn(_FACTS, self._facts(staged))
+            by_facts = {int(row[_FACTS]): int(row["count"]) for row in served.groupBy(_FACTS).count().collect()}
+            beside = [
+                self._beside_history(events(number), served.where(F.col(_FACTS) == number)) for number in by_facts
+            ]
+            self._joined = reduce(DataFrame.unionByName, beside)
             by_status = {str(row["status"]): row for row in self._count(self._joined)}
         compared = sum(int(row["compared"]) for row in by_status.values())
         if compared != known or sum(int(row["rows"]) for row in by_status.values()) != known:
@@ -139,6 +152,7 @@ class _Comparison:
             {status: int(row["rows"]) for status, row in sorted(by_status.items())},
             number("status_mismatches"),
             number("behind"),
+            facts=dict(sorted(by_facts.items())),
         )
         self.feature_lines = [
             FeatureSkew(
@@ -155,6 +169,11 @@ class _Comparison:
     @property
     def _is_reachable(self) -> Column:
         return F.col(f"{self.view.name}__status") != Status.UNAVAILABLE.value
+
+    def _facts(self, staged: DataFrame) -> Column:
+        """The number of the fact set that a row was served from."""
+        name = f"{self.view.name}__facts"
+        return F.coalesce(F.col(name), F.lit(0)) if name in staged.columns else F.lit(0)
 
     def _split(self, staged: DataFrame) -> dict[int, tuple[int, int, int]]:
         """By version, rows that can be compared, that were unavailable, and whose message is unknown."""

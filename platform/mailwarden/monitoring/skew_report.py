@@ -37,7 +37,8 @@ class ViewSkew:
     made by other code, lists or parser under the same version; gone: those whose raw mail is gone. They add up to
     `rows`.
     statuses: of the compared rows, as logged. status_mismatches: rows whose kind of missing, or last seq, is not what
-    history says. behind: rows whose state lacked an event that came before the message (freshness loss).
+    history says. behind: rows whose state lacked an event that came before the message (freshness loss). facts: by the
+    number of the fact set that served them, the compared rows.
     """
 
     view: str
@@ -51,6 +52,7 @@ class ViewSkew:
     behind: int
     changed: int = 0
     gone: int = 0
+    facts: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,4 +159,5 @@ class SkewReport:
 
 def _plain(line: ViewSkew) -> dict[str, Any]:
     versions = {str(version): rows for version, rows in line.other_versions.items()}
-    return {**asdict(line), "other_versions": versions, "statuses": dict(line.statuses)}
+    facts = {str(number): rows for number, rows in line.facts.items()}
+    return {**asdict(line), "other_versions": versions, "statuses": dict(line.statuses), "facts": facts}

@@ -160,6 +160,7 @@ def logged_rows(vectors: VectorSet, views: Sequence[ActivityView]) -> tuple[Logg
             {view.name: int(vectors.as_of_seq[view.name][i]) for view in views},
             {view.name: vectors.status[view.name][i] for view in views},
             {view.name: view.version for view in views},
+            {name: number for name, number in vectors.facts.items() if number},
         )
         for i, recipient in enumerate(vectors.recipients)
     )

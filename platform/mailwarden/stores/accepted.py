@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import orjson
@@ -19,7 +19,8 @@ class LoggedRow:
     """The behavioural features that one recipient's vector held.
 
     values: by view, finalised in feature order, None for null. as_of_seq: by view, the last seq that the key's
-    state had folded. status: by view, as read. version: of each view when it was read.
+    state had folded. status: by view, as read. version: of each view when it was read. facts: by view, the number of
+    the fact set that its states are made of, where that is not 0.
     """
 
     recipient: str
@@ -27,6 +28,7 @@ class LoggedRow:
     as_of_seq: Mapping[str, int]
     status: Mapping[str, str]
     version: Mapping[str, int]
+    facts: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,9 @@ def encode_accepted(record: Accepted) -> bytes:
             "event": asdict(record.event),
             "mail_from": record.mail_from,
             "rcpt_to": record.rcpt_to,
-            "rows": [[row.recipient, row.values, row.as_of_seq, row.status, row.version] for row in record.rows],
+            "rows": [
+                [row.recipient, row.values, row.as_of_seq, row.status, row.version, row.facts] for row in record.rows
+            ],
             "answer": record.answer,
             "idempotency_key": record.idempotency_key,
             "content": record.content.to_json(),

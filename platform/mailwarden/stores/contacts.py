@@ -16,16 +16,19 @@ import structlog
 from mailwarden.errors import StoreError
 from mailwarden.stores.lake.delta import bucket_of, within
 from mailwarden.stores.lake.event_log import EventView
+from mailwarden.stores.lake.fact_sets import FactSets
 
 FLUSH_PAIRS = 2_000
 """How many pairs wait in memory before they are written; those of a process that died are in the log or the spool."""
 
-_VERSION = 1
+_VERSION = 2
 _ASKED = 900
 _BUSY_SECONDS = 5.0
 _TABLES = """
 create table secret (salt blob not null);
-create table tenants (id integer primary key, name text not null unique, seq integer not null);
+create table tenants (
+    id integer primary key, name text not null unique, seq integer not null, facts integer not null default 0
+);
 create table pairs (
     tenant integer not null, pair integer not null, seq integer not null, primary key (tenant, pair)
 ) without rowid;
@@ -47,7 +50,8 @@ class Contacts:
 
     A recipient is new to a sender where no message of a smaller seq went from the one to the other, whichever way it
     crossed the tenant's border; so that asking again with the same seq gives the same answer. The file holds nothing
-    that the event log does not: one that is missing, damaged, behind or ahead is made again from it. Pairs are 64-bit
+    that the event log does not: one that is missing, damaged, behind or ahead is made again from it, and so is a
+    tenant's part once another fact set is in force (fact_sets; without them the log is read). Pairs are 64-bit
     keyed digests: of n pairs known, a new one is taken for one of them with a chance of n / 2**64. One process at a
     time numbers a home, and it is the only one to use the file, from one thread.
     """
@@ -56,8 +60,8 @@ class Contacts:
     _asked: sqlite3.Connection
     _salt: bytes
 
-    def __init__(self, path: Path, *, flush_pairs: int = FLUSH_PAIRS) -> None:
-        self._path, self._flush_pairs = path, flush_pairs
+    def __init__(self, path: Path, fact_sets: FactSets | None = None, *, flush_pairs: int = FLUSH_PAIRS) -> None:
+        self._path, self._fact_sets, self._flush_pairs = path, fact_sets, flush_pairs
         path.parent.mkdir(parents=True, exist_ok=True)
         with _translated(path):
             try:
@@ -208,12 +212,15 @@ class Contacts:
     def _learn(self, tenant: str, log: EventView) -> tuple[int, int]:
         """Take in what a log holds beyond what is known; how many messages that was, and the seq known now."""
         number = self._number(tenant)
-        known = int(self._file.execute("select seq from tenants where id = ?", (number,)).fetchone()[0])
+        known, made_of = self._file.execute("select seq, facts from tenants where id = ?", (number,)).fetchone()
+        log, facts = (log, 0) if self._fact_sets is None else self._fact_sets.over(log, tenant)
         last = log.last_seq(tenant)
-        if known > max(last, self._spooled.get(tenant, 0)):
-            _log.warning("contacts are ahead of the event log and made again", tenant=tenant, known=known, log=last)
+        ahead = known > max(last, self._spooled.get(tenant, 0))
+        if ahead or facts != made_of:
+            why = "ahead of the event log" if ahead else "of another fact set"
+            _log.warning(f"contacts are {why} and made again", tenant=tenant, known=known, log=last, facts=facts)
             self._file.execute("delete from pairs where tenant = ?", (number,))
-            self._file.execute("update tenants set seq = 0 where id = ?", (number,))
+            self._file.execute("update tenants set seq = 0, facts = ? where id = ?", (facts, number))
             known = 0
             # What the spool holds is not in the log yet.
             spooled = [(*key, seq) for key, seq in self._restored.items() if key[0] == number]

@@ -1,4 +1,4 @@
-"""What content values are made by: a fingerprint of a view's code, the parser's and the lists that it names."""
+"""What content values and facts are made by: fingerprints of the code, the parser's and the lists that are named."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from mailwarden.domain.mail.lists import Lists
 
 PARSER = "mailwarden.ingest.parse"
 """The module that a Message comes from, named and not imported: the parser is a stage above the stores."""
+
+RECEIVER = "mailwarden.ingest.receive"
+"""The module that a message's facts come from: the parser, and what takes facts from what it read."""
 
 _FOLLOWED = ("mailwarden.domain", "mailwarden.ingest", "mailwarden_features")
 """Packages whose modules count where something that counts imports them."""
@@ -39,13 +42,27 @@ def fingerprint_of(view: ContentView, lists: Lists) -> int:
     digest = hashlib.blake2b(digest_size=6)
     _add(digest, [(f.name, f.dtype, f.text) for f in view.features], sorted(view.reads), sorted(set(view.lists)))
     _add(digest, lists.fingerprint_of(view.lists) if view.lists else "")
+    _add_code(digest, getattr(view.compute, "__module__", "") or "", PARSER)
+    return int.from_bytes(digest.digest(), "little")
+
+
+def facts_fingerprint() -> str:
+    """12 hex digits over all that decides which facts a message gets, beside its tenant's settings; see above.
+
+    Another value under the same `FACTS_VERSION` need not mean other facts, and is told of: see `lake.fact_sets`.
+    """
+    digest = hashlib.blake2b(digest_size=6)
+    _add_code(digest, RECEIVER)
+    return digest.hexdigest()
+
+
+def _add_code(digest: hashlib.blake2b, *roots: str) -> None:
     _add(digest, unicodedata.unidata_version)
-    modules, packages = _closure((getattr(view.compute, "__module__", "") or "", PARSER))
+    modules, packages = _closure(roots)
     for name in modules:
         _add(digest, name, _digest_of(name))
     for package in packages:
         _add(digest, package, _version_of(package))
-    return int.from_bytes(digest.digest(), "little")
 
 
 def _add(digest: hashlib.blake2b, *parts: object) -> None:

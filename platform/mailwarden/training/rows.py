@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -11,10 +11,11 @@ from pyspark.sql import functions as F
 
 from mailwarden.domain.aggregates.fact_specs import FACTS, MEMBERS
 from mailwarden.errors import DataError
+from mailwarden.stores.lake.fact_sets import FactSnapshot
 from mailwarden.stores.spark.as_of import own_column
 from mailwarden.stores.spark.fact_columns import names_value
+from mailwarden.stores.spark.facts import read_facts
 from mailwarden.stores.spark.failures import translated
-from mailwarden.stores.spark.fold_rows import read_events
 
 _SAMPLES = 1_000_000
 _NO_OTHERS: Mapping[str, int] = MappingProxyType({})
@@ -77,7 +78,7 @@ def _cutoff(cutoff_us: int, tenant_cutoffs_us: Mapping[str, int]) -> Column:
 
 def write_training_rows(
     spark: SparkSession,
-    files: Sequence[str],
+    facts: FactSnapshot,
     out: Path,
     *,
     cutoff_us: int,
@@ -85,15 +86,15 @@ def write_training_rows(
     tenant: str | None = None,
     limit: int | None = None,
 ) -> int:
-    """Write `training_rows` of a snapshot's files to a new folder of Parquet, and return how many there are.
+    """Write `training_rows` of a snapshot of a fact set to a new folder of Parquet, and return how many there are.
 
     limit: at most about this many rows, whole messages drawn by a hash of their id: the same ones each time. Raises
     DataError where no message is labelled, StoreError where Spark fails.
     """
-    if not files:
+    if not facts.log.files:
         raise DataError("The event log is empty. Ingest mail with labels first.")
     with translated("reading training rows"):
-        events = read_events(spark, tuple(files))
+        events = read_facts(spark, facts)
         rows = training_rows(events, cutoff_us=cutoff_us, tenant_cutoffs_us=tenant_cutoffs_us, tenant=tenant)
         if limit is not None:
             n = rows.count()

@@ -19,6 +19,7 @@ from mailwarden.errors import DataError, NotFound, StoreError
 from mailwarden.settings import Settings
 from mailwarden_services.cli.options import DEFAULT_TENANT, DomainsOption, TrustOption, now_us
 from mailwarden_services.cli.progress import console, out, stages, ticker
+from mailwarden_services.cli.reparse_command import fact_status, fact_table, reparse
 from mailwarden_services.cli.skew_command import skew
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
-    for command in (ingest, materialize, train, serve, score, skew, status):
+    for command in (ingest, reparse, materialize, train, serve, score, skew, status):
         app.command()(command)
 
 
@@ -86,7 +87,7 @@ def ingest(
     from mailwarden.stores.contacts import Contacts
     from mailwarden.stores.spool import Spool
     from mailwarden.stores.spool_reader import SpoolReader
-    from mailwarden_services.bootstrap import Platform
+    from mailwarden_services.bootstrap import Platform, note_facts
     from mailwarden_services.feature_writer.writer import READER_NAME
     from mailwarden_services.replay.experiment import read_index
     from mailwarden_services.replay.spill import files_in
@@ -104,9 +105,10 @@ def ingest(
         owner = known_tenant(platform, tenant, domain, trust)
         if not owner.domains:
             console.print("[yellow]no domain of the tenant is known: all mail counts as inbound (--domain)[/]")
+        note_facts(platform)
         with (
             ticker("ingesting", files_in(source)) as tick,
-            contextlib.closing(Contacts(settings.contacts_path)) as contacts,
+            contextlib.closing(Contacts(settings.contacts_path, platform.facts)) as contacts,
         ):
             report = ingest_source(
                 open_source(source),
@@ -304,6 +306,7 @@ def status(
         "events": platform.events.count(),
         "spool_bytes_not_logged": _spool_lag(settings),
         "model": None if champion is None else {"version": champion.version, "metrics": champion.record.metrics},
+        "facts": fact_status(platform),
         "tenants": {},
     }
     with with_redis(settings) as named:
@@ -328,6 +331,7 @@ def status(
             "`mailwarden materialize`, then `mailwarden train`[/]",
             soft_wrap=True,
         )
+    out.print(fact_table(found["facts"]))
     table = Table("tenant", "last seq", "online seq", "decisions", "labels")
     for name, row in found["tenants"].items():
         table.add_row(name, *(str(row[key]) for key in ("last_seq", "online_seq", "decisions", "labels")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,6 +67,10 @@ def skew(
             )
     if report.gone:
         out.print(f"{report.gone:,} rows are of messages whose raw mail is gone: their content was not compared")
+    served: Counter[int] = sum((Counter(line.facts) for line in report.views), Counter())
+    if len(served) > 1:
+        shares = ", ".join(f"{rows:,} from set {number}" for number, rows in sorted(served.items()))
+        out.print(f"rows were served from {len(served)} fact sets, and each compared with its own: {shares}")
     if report.unknown:
         out.print(f"[red]{report.unknown:,} logged vectors are of messages that the event log does not hold[/]")
     if not report.agrees:

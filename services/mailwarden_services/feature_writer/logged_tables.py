@@ -34,7 +34,7 @@ def vector_table(
     types = dict(_KEYS)
     for view in views:
         types |= {f"{view.name}__as_of_seq": pa.int64(), f"{view.name}__status": pa.string()}
-        types |= {f"{view.name}__version": pa.int64()}
+        types |= {f"{view.name}__version": pa.int64(), f"{view.name}__facts": pa.int64()}
         types |= {f"{view.name}__{feature.name}": pa.float64() for feature in view.features}
     for one in content:
         types |= {f"{one.name}__status": pa.string()}
@@ -56,6 +56,7 @@ def vector_table(
                 columns[f"{view.name}__as_of_seq"].append(row.as_of_seq[view.name])
                 columns[f"{view.name}__status"].append(row.status[view.name])
                 columns[f"{view.name}__version"].append(row.version[view.name])
+                columns[f"{view.name}__facts"].append(row.facts.get(view.name, 0))
                 for feature, value in zip(view.features, row.values[view.name], strict=True):
                     columns[f"{view.name}__{feature.name}"].append(value)
             for name, said in alike.items():

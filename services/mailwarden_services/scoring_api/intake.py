@@ -21,6 +21,7 @@ from mailwarden.scoring.scorer import Scorer
 from mailwarden.stores.accepted import Accepted, AcceptedLabel, AcceptedMessage, encode_accepted
 from mailwarden.stores.contacts import Contacts
 from mailwarden.stores.lake.event_log import EventLog
+from mailwarden.stores.lake.fact_sets import FactSets
 from mailwarden.stores.online.watermark import Watermark
 from mailwarden.stores.sql import Decisions, Labels, Tenant
 from mailwarden_services.reading.read import MailReader
@@ -117,6 +118,7 @@ class Intake:
         decisions: Decisions,
         labels: Labels,
         events: EventLog,
+        facts: FactSets,
         contacts: Contacts,
         stale_after_seconds: float,
     ) -> None:
@@ -126,6 +128,7 @@ class Intake:
         self._decisions = decisions
         self._labels = labels
         self._events = events
+        self._facts = facts
         self._contacts = contacts
         self._due = DueSeq(stale_after_seconds)
         self._next: dict[str, int] = {}
@@ -340,7 +343,8 @@ class Intake:
         """
         if label not in LABELS:
             raise DataError(f"unknown label {label!r}; use one of {', '.join(LABELS)}")
-        target = self._target(tenant.name, message_id, received_at_us)
+        # A label counts where its message does, which may be under other facts by now than it was accepted with.
+        target = self._facts.current(self._target(tenant.name, message_id, received_at_us))
         if known_at_us < target.received_at_us or not is_believable(known_at_us):
             raise DataError("`known_at` is before the message came, or after 2099; say when the label was given")
         replaced = self._given.get((tenant.name, message_id))

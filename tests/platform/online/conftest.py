@@ -53,9 +53,9 @@ class Home:
             outcomes = [sent.outcome for result in self.streams.send(parts).values() for sent in result]
             assert outcomes == ["appended"] * P
 
-    def loaded(self, view: ActivityView, upto: int, events: Sequence[Event]) -> int:
+    def loaded(self, view: ActivityView, upto: int, events: Sequence[Event], facts: int = 0) -> int:
         """A new generation of a view, as Spark leaves it: the states of all events up to a seq."""
-        generation = self.generations.begin(view)
+        generation = self.generations.begin(view, facts)
         writer = OnlineWriter(self.client, PROJECT, self.views, P)
         rows = [
             (tenant, key, state.to_bytes(), state.sketch_bytes())

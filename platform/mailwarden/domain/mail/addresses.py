@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import lru_cache
 
+import idna
 import tldextract
 
 MAX_ADDRESS = 320
 """Longest address that is read as one: 64 for the local part, @, 255 for the domain (RFC 5321)."""
+
+_MAX_HOST = 253
+_MAX_LABEL = 63
+_JOINERS = "\u200c\u200d"
 
 # Bundled snapshot only: a look-up in a message's path must not wait for a network, nor differ by machine.
 _SUFFIXES = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
@@ -16,33 +22,39 @@ _SUFFIXES = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
 _PLAIN_ADDRESS = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~.-]{1,128}@[a-z0-9](?:[a-z0-9_-]|\.(?!\.|$)){0,253}")
 _UNREADABLE = re.compile(r"[\s\x00-\x1f\x7f<>,;()\"]")
 _LABEL_EDGE = re.compile("[\u3002\uff0e\uff61]")
+_NO_HOST = re.compile(r"[\x00-,/:-@\[-^`{-\x7f]")
+_MAX_WRITTEN = 4
+"""How many code points one octet of a name may have been written with: Hangul in its letters takes the most, three."""
 # The look-ahead and the look-behind hold the run to a dot or colon and a last digit without ever going back in it.
 _IP_LITERAL = re.compile(r"\[?(?=[0-9a-f]*+[:.])[0-9a-f.:]++(?<=[0-9])\]?|\[[0-9a-f:.]++\]|[0-9a-f]*+:[0-9a-f:.]*+")
 
 
 @lru_cache(maxsize=65_536)
 def normalise_address(address: str) -> str:
-    """The one form of an address: lower case, domain in ASCII (IDNA), no brackets; "" where it is not an address.
+    """The one form of an address: lower case and NFC, domain by `normalise_host`, no brackets; "" where it is none.
 
     Sub-addresses (`name+tag@`) and dots are kept: what they mean is the receiving site's business.
-    Source: RFC 5321 section 4.1.2, RFC 5890.
+    Source: RFC 5321 section 4.1.2, RFC 6532 section 3.1.
 
     >>> normalise_address("<Ann.Lee@Example.COM.>")
     'ann.lee@example.com'
     >>> normalise_address("undisclosed recipients")
     ''
     """
-    if len(address) > MAX_ADDRESS + 40:
+    if len(address) > _MAX_WRITTEN * MAX_ADDRESS:
         return ""
-    text = address.strip().lower()
-    if _PLAIN_ADDRESS.fullmatch(text):
-        return text
+    text = address.strip()
+    plain = text.lower() if text.isascii() else ""
+    if _PLAIN_ADDRESS.fullmatch(plain):
+        return plain
     text = text.strip("<>").strip()
-    if text.startswith("mailto:"):
+    if text[:7].lower() == "mailto:":
         text = text[7:]
     local, at, domain = text.rpartition("@")
     if not at:
         return ""
+    # Not the domain: what its capital letters become is UTS 46's to say.
+    local = _lower(local)
     if local.startswith("@") and ":" in local:
         local = local.partition(":")[2]  # a source route: "@relay:name@host"
     if len(local) > 1 and local[0] == local[-1] == '"':
@@ -59,23 +71,56 @@ def normalise_address(address: str) -> str:
 
 @lru_cache(maxsize=65_536)
 def normalise_host(host: str) -> str:
-    """A host name in lower case ASCII (IDNA where it can be had), without the root dot; "" where too long.
+    """A host name in lower case ASCII, without the root dot; "" where too long.
 
-    Source: RFC 5890, RFC 3490 section 3.1 for the dots.
+    One name has one form, whether it comes as U-labels or A-labels, in capitals, wide letters and dots, or
+    decomposed; and two names have two: `ß`, final sigma and joiners in their context are letters of their own. A
+    label that UTS 46 refuses stays as written, in lower case, and the others do not suffer for it; so does an A-label
+    whatever it decodes to, since that is the name that the DNS is asked for. Work is bounded by the length of a name.
+    Source: UTS 46 (Unicode 18) sections 4 and 4.1, non-transitional, with CheckJoiners, CheckBidi label by label and
+    the ASCII of STD 3 and the underscore; RFC 5891 section 4.4.
+
+    >>> normalise_host("Großbank.Example.")
+    'xn--grobank-2va.example'
+    >>> normalise_host("grossbank.example")
+    'grossbank.example'
     """
-    text = host.strip().lower().strip(".")
-    if len(text) > 253:
-        return ""
+    text = host.strip()
     if text.isascii():
-        return text
-    text = _LABEL_EDGE.sub(".", text)
-    if any(len(label) > 63 for label in text.split(".")):
-        return text.strip(".")
+        text = text.lower().strip(".")
+        return text if len(text) <= _MAX_HOST else ""
+    if len(text) > _MAX_WRITTEN * _MAX_HOST:
+        return ""
+    labels = _LABEL_EDGE.sub(".", text).strip(".").split(".")
+    name = ".".join(_ascii_label(label) or _ascii_label(_lower(label)) or _lower(label) for label in labels)
+    return name if len(name) <= _MAX_HOST else ""
+
+
+def _ascii_label(label: str) -> str:
+    """A label's one form in ASCII; "" where UTS 46 refuses it."""
+    if label.isascii():
+        return label.lower()
     try:
-        return text.encode("idna").decode("ascii").lower().strip(".")
-    except UnicodeError:
-        # One label that IDNA 2003 refuses must not lose the domain: it stays as written.
-        return text.strip(".")
+        mapped = idna.uts46_remap(label, std3_rules=False)
+        # Longer ones cannot fit once encoded, and what follows takes time by the length squared.
+        if not 0 < len(mapped) <= _MAX_LABEL or "." in mapped or _NO_HOST.search(mapped):
+            return ""
+        if mapped.isascii():
+            return mapped
+        if mapped.startswith("xn--"):
+            return ""
+        idna.check_initial_combiner(mapped)
+        idna.check_bidi(mapped)
+        if not all(idna.valid_contextj(mapped, at) for at, letter in enumerate(mapped) if letter in _JOINERS):
+            return ""
+        encoded = "xn--" + mapped.encode("punycode").decode("ascii")
+    except ValueError:
+        return ""
+    return encoded if len(encoded) <= _MAX_LABEL else ""
+
+
+def _lower(text: str) -> str:
+    return text.lower() if text.isascii() else unicodedata.normalize("NFC", text.lower())
 
 
 def address_domain(address: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Literal, NamedTuple, get_args
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 Direction = Literal["inbound", "outbound", "internal"]
 Kind = Literal["message", "label"]
@@ -51,6 +51,7 @@ class Event:
     new_recipients: those of `recipients` that the sender had written nothing to before, in this tenant.
     labelled_bad, labelled_attack, labelled_good: change that a label makes to these counts, -1, 0 or 1: a
         correction takes the earlier label back in the same row. 0 for messages.
+    facts_version: `facts.FACTS_VERSION` of the code that took the message's facts; 1 in rows from before it was kept.
     """
 
     tenant: str
@@ -85,6 +86,7 @@ class Event:
     labelled_bad: int = 0
     labelled_attack: int = 0
     labelled_good: int = 0
+    facts_version: int = 1
     schema_version: int = SCHEMA_VERSION
 
 

@@ -17,6 +17,16 @@ from mailwarden.domain.mail.fingerprints import (
 )
 from mailwarden.domain.mail.message import Message
 
+FACTS_VERSION = 2
+"""Of the facts that `event_of` takes from a message: raised where the same message would get others, by the parser's
+doing or by what is here, in `addresses` or in `fingerprints`. Old facts are not overwritten: `mailwarden reparse`
+derives a set of new ones beside them. 2: hosts by UTS 46 (`ß` and final sigma are letters of their own)."""
+
+_OWN = {
+    "label": ("kind", "seq", "known_at_us", "label", "labelled_bad", "labelled_attack", "labelled_good"),
+}
+"""By kind, the fields that an event about a message has of its own; the others are the message's."""
+
 
 def event_of(
     message: Message,
@@ -66,6 +76,7 @@ def event_of(
         attachment=attachment_of(message),
         structure=structure_of(message),
         reply=bool(message.in_reply_to or message.references),
+        facts_version=FACTS_VERSION,
     )
 
 
@@ -90,6 +101,11 @@ def label_event_of(message: Event, *, label: str, replaced: str | None, seq: int
         labelled_attack=attack,
         labelled_good=good,
     )
+
+
+def anew(event: Event, message: Event) -> Event:
+    """An event about a message (a label), with the facts of that message as they were derived anew."""
+    return replace(message, **{name: getattr(event, name) for name in _OWN[event.kind]})
 
 
 def authenticated(message: Message) -> bool | None:

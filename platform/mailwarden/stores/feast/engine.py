@@ -17,9 +17,10 @@ from mailwarden.errors import ConfigError, MailwardenError, StoreError
 from mailwarden.settings import Settings
 from mailwarden.stores.feast.source import definition_of, view_of
 from mailwarden.stores.lake.event_log import EventLog
+from mailwarden.stores.lake.fact_sets import FactSets
 from mailwarden.stores.online.client import open_client
+from mailwarden.stores.spark.facts import read_facts
 from mailwarden.stores.spark.failures import translated
-from mailwarden.stores.spark.fold_rows import read_events
 from mailwarden.stores.spark.load import RedisSink, newest_events
 from mailwarden.stores.spark.offline_table import one_at_a_time
 from mailwarden.stores.spark.online_load import OnlineLoad
@@ -79,10 +80,11 @@ class MailwardenComputeEngine(ComputeEngine):  # type: ignore[misc]
             open_client(sink.url, timeout_seconds=sink.timeout_seconds) as client,
         ):
             log = EventLog(settings.events_path)
-            events = read_events(spark, log.snapshot().files)
+            facts = FactSets(settings.facts_path, log).snapshot()
+            events = read_facts(spark, facts)
             newest = newest_events(events)
             last_seq = {tenant: seq for tenant, (seq, _) in newest.items()}
-            load = OnlineLoad(client, sink, log)
+            load = OnlineLoad(client, sink, log, facts)
             for task in tasks:
                 try:
                     view = view_of(task.feature_view)

@@ -31,10 +31,12 @@ from mailwarden.stores.feast.entity_rows import ROW, EntityFrame, Kind, entity_r
 from mailwarden.stores.feast.on_demand import transform_of, with_transforms
 from mailwarden.stores.feast.source import TIMESTAMP_FIELD, ContentDefinition, definition_of
 from mailwarden.stores.lake.event_log import EventLog
+from mailwarden.stores.lake.fact_sets import FactSets
 from mailwarden.stores.spark.as_of import ROW_ID, as_of, own_column
 from mailwarden.stores.spark.content import content_schema
+from mailwarden.stores.spark.facts import read_facts
 from mailwarden.stores.spark.failures import translated
-from mailwarden.stores.spark.fold_rows import SEQ, TENANT, TIME, key_columns, read_events
+from mailwarden.stores.spark.fold_rows import SEQ, TENANT, TIME, key_columns
 from mailwarden.stores.spark.offline_table import OfflineTable
 from mailwarden.stores.spark.session import spark_session
 
@@ -49,7 +51,8 @@ class MailwardenOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
     """The offline store's part of feature_store.yaml; what is left out comes from the environment (`MAILWARDEN_*`).
 
     home: as in `Settings`; the event log and the offline files lie below it. staging_location: folder, or a URI that
-    Spark can write to, for `to_remote_storage`.
+    Spark can write to, for `to_remote_storage`. fact_set: number of the one that values are computed
+    from; by default the newest, as of the call.
     """
 
     type: StrictStr = "mailwarden.stores.feast.offline.MailwardenOfflineStore"
@@ -58,12 +61,13 @@ class MailwardenOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
     spark_driver_memory: StrictStr | None = None
     spark_shuffle_partitions: int | None = None
     staging_location: StrictStr | None = None
+    fact_set: int | None = None
 
     def settings(self) -> Settings:
         """Settings with what this configuration says."""
         given = {
             name: value
-            for name, value in self.model_dump(exclude={"type", "staging_location"}).items()
+            for name, value in self.model_dump(exclude={"type", "staging_location", "fact_set"}).items()
             if value is not None
         }
         return Settings(**given)
@@ -89,7 +93,9 @@ class MailwardenOfflineStore(OfflineStore):  # type: ignore[misc]
         full_feature_names: bool = False,
         **kwargs: Any,
     ) -> SparkRetrievalJob:
-        """A job over the event log as it is now; see `SparkRetrievalJob`. Nothing runs in Spark before it is asked.
+        """A job over the newest fact set and the event log as they are now; see `SparkRetrievalJob`.
+
+        Nothing runs in Spark before it is asked.
 
         entity_df: a pandas or Spark frame, or the path of Parquet: the views' join keys, `event_timestamp` (UTC
         where it has no zone), `seq`, the request sources of on-demand views, `own__<fact>` (lists of strings: what
@@ -111,7 +117,7 @@ class MailwardenOfflineStore(OfflineStore):  # type: ignore[misc]
             for view, names in computed.items()
         ]
         # Whatever is written from here on does not show in this job.
-        files = EventLog(settings.events_path).snapshot().files
+        facts = FactSets(settings.facts_path, EventLog(settings.events_path)).snapshot(config.offline_store.fact_set)
         content = {
             view: _content_files(settings, definition)
             for view in wanted
@@ -126,7 +132,7 @@ class MailwardenOfflineStore(OfflineStore):  # type: ignore[misc]
                 definition = definition_of(view)
                 keys = _columns_of_keys(view, definition)
                 if isinstance(definition, ActivityView):
-                    values = _activity_values(asked, definition, keys, read_events(spark, files))
+                    values = _activity_values(asked, definition, keys, read_facts(spark, facts))
                 else:
                     values = _content_values(asked, definition, keys, content[view])
                 columns = [F.col(name).alias(_column(view, name, full_feature_names)) for name in names]

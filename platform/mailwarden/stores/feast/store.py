@@ -10,8 +10,8 @@ from feast import FeatureStore, RepoConfig
 from mailwarden.settings import Settings
 
 
-def repo_config(settings: Settings) -> RepoConfig:
-    """What feature_store.yaml would say for these settings."""
+def repo_config(settings: Settings, fact_set: int | None = None) -> RepoConfig:
+    """What feature_store.yaml would say for these settings; fact_set: see `MailwardenOfflineStoreConfig`."""
     settings.root.mkdir(parents=True, exist_ok=True)
     return RepoConfig(
         project=settings.project,
@@ -27,6 +27,7 @@ def repo_config(settings: Settings) -> RepoConfig:
             "spark_master": settings.spark_master,
             "spark_driver_memory": settings.spark_driver_memory,
             "spark_shuffle_partitions": settings.spark_shuffle_partitions,
+            "fact_set": fact_set,
         },
         online_store={
             "type": "mailwarden.stores.feast.online.RedisStateOnlineStore",
@@ -37,12 +38,12 @@ def repo_config(settings: Settings) -> RepoConfig:
     )
 
 
-def open_feature_store(settings: Settings, objects: Sequence[Any] = ()) -> FeatureStore:
+def open_feature_store(settings: Settings, objects: Sequence[Any] = (), *, fact_set: int | None = None) -> FeatureStore:
     """A store on these settings, with objects (entities, feature views, feature services) applied where given.
 
-    Needs neither data nor a JVM.
+    fact_set: the one that historical values are computed from, the newest by default. Needs neither data nor a JVM.
     """
-    store = FeatureStore(config=repo_config(settings))
+    store = FeatureStore(config=repo_config(settings, fact_set))
     if objects:
         store.apply(list(objects))
     return store

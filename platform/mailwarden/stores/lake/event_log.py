@@ -7,6 +7,7 @@ from dataclasses import MISSING, Field, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -62,18 +63,18 @@ class EventView:
     """What one version of the log holds; `table` None is a log without events."""
 
     def __init__(self, table: DeltaTable | None) -> None:
-        self._table = table
+        self.table = table
 
     def last_seq(self, tenant: str) -> int:
         """The greatest seq of a tenant, 0 where it has no event; reads only files that can hold it."""
-        if self._table is None:
+        if self.table is None:
             return 0
-        files = pa.table(self._table.get_add_actions(flatten=True))
+        files = pa.table(self.table.get_add_actions(flatten=True))
         files = files.filter(pc.equal(files["partition.bucket"], bucket_of(tenant)))
         if files.num_rows == 0:
             return 0
         last = 0
-        root = folder_of(self._table)
+        root = folder_of(self.table)
         for row in files.select(["path", "max.seq"]).sort_by([("max.seq", "descending")]).to_pylist():
             if row["max.seq"] is not None and row["max.seq"] <= last:
                 break
@@ -83,11 +84,16 @@ class EventView:
             last = max(last, pc.max(rows["seq"]).as_py() or 0)
         return last
 
+    def count(self, tenant: str, until: int) -> int:
+        """How many events a tenant has up to a seq."""
+        wanted = (ds.field("tenant") == tenant) & (ds.field("seq") <= until)
+        return sum(batch.num_rows for batch in self.read(["seq"], wanted, within([bucket_of(tenant)])))
+
     def newest_us(self, tenant: str) -> int:
         """A time that no event of the tenant is received after, microseconds UTC; 0 without events."""
-        if self._table is None:
+        if self.table is None:
             return 0
-        files = pa.table(self._table.get_add_actions(flatten=True))
+        files = pa.table(self.table.get_add_actions(flatten=True))
         newest = pc.max(files.filter(pc.equal(files["partition.bucket"], bucket_of(tenant)))["max.received_at"]).as_py()
         # Statistics may be cut to milliseconds.
         return 0 if newest is None else round(newest.timestamp() * 1_000_000) + 1_000
@@ -110,15 +116,43 @@ class EventView:
                     newest[message_id] = seq, label
         return {message_id: label for message_id, (_, label) in newest.items()}
 
+    def find(self, tenant: str, message_id: str, received_at_us: int | None = None) -> Event | None:
+        """A message's event; see `EventLog.find`."""
+        wanted = (
+            (ds.field("tenant") == tenant) & (ds.field("kind") == "message") & (ds.field("message_id") == message_id)
+        )
+        days = None
+        if received_at_us is not None:
+            days = day_column(pa.array([received_at_us], pa.int64()))
+        for batch in self.read(EVENT_SCHEMA.names, wanted, within([bucket_of(tenant)], days)):
+            if batch.num_rows:
+                return table_to_events(pa.Table.from_batches([batch]))[0]
+        return None
+
+    def in_order(self, tenant: str, beyond: int = 0, until: int | None = None, *, limit: int) -> Iterator[list[Event]]:
+        """A tenant's events of seq beyond .. until, in order of seq; limit: events held at a time."""
+        files = within([bucket_of(tenant)])
+        wanted = (ds.field("tenant") == tenant) & (ds.field("seq") > beyond)
+        if until is not None:
+            wanted &= ds.field("seq") <= until
+        # Files overlap in seq, so that only the seqs themselves tell where to cut.
+        columns = [np.asarray(batch.column(0)) for batch in self.read(["seq"], wanted, files)]
+        seqs = np.sort(np.concatenate(columns)) if columns else np.empty(0, np.int64)
+        for start in range(0, len(seqs), limit):
+            part = seqs[start : start + limit]
+            within_part = wanted & (ds.field("seq") >= int(part[0])) & (ds.field("seq") <= int(part[-1]))
+            rows = pa.Table.from_batches(self.read(EVENT_SCHEMA.names, within_part, files), schema=EVENT_SCHEMA)
+            yield sorted(table_to_events(rows), key=lambda event: event.seq)
+
     def read(
         self, columns: Sequence[str], wanted: ds.Expression | None = None, files: Filters | None = None
     ) -> Iterator[pa.RecordBatch]:
         """Batches of some columns; files: which of them to open, by partition."""
-        if self._table is not None:
-            rows = rows_of(self._table, files)
+        if self.table is not None:
+            rows = rows_of(self.table, files)
             held = [name for name in columns if name in rows.schema.names]
             for batch in rows.scanner(columns=held, filter=wanted).to_batches():
-                yield batch if len(held) == len(columns) else _with_nulls(batch, columns)
+                yield batch if len(held) == len(columns) else with_nulls(batch, columns)
 
 
 class EventLog:
@@ -176,16 +210,7 @@ class EventLog:
 
     def after(self, tenant: str, seq: int, *, limit: int = 5_000) -> Iterator[list[Event]]:
         """A tenant's events beyond a seq, of one version, in order of seq; limit: events held at a time."""
-        view, files = self.view(), within([bucket_of(tenant)])
-        own = ds.field("tenant") == tenant
-        # Files overlap in seq, so that only the seqs themselves tell where to cut.
-        later = view.read(["seq"], own & (ds.field("seq") > seq), files)
-        seqs = sorted(number for batch in later for number in batch.column(0).to_pylist())
-        for start in range(0, len(seqs), limit):
-            part = seqs[start : start + limit]
-            within_part = own & (ds.field("seq") >= part[0]) & (ds.field("seq") <= part[-1])
-            rows = pa.Table.from_batches(view.read(EVENT_SCHEMA.names, within_part, files), schema=EVENT_SCHEMA)
-            yield sorted(table_to_events(rows), key=lambda event: event.seq)
+        return self.view().in_order(tenant, seq, limit=limit)
 
     def tenants(self) -> tuple[str, ...]:
         """Every tenant that has an event, sorted."""
@@ -218,16 +243,7 @@ class EventLog:
 
         received_at_us: its event time where it is known; without it every day of the tenant's bucket is searched.
         """
-        wanted = (
-            (ds.field("tenant") == tenant) & (ds.field("kind") == "message") & (ds.field("message_id") == message_id)
-        )
-        days = None
-        if received_at_us is not None:
-            days = day_column(pa.array([received_at_us], pa.int64()))
-        for batch in self.view().read(EVENT_SCHEMA.names, wanted, within([bucket_of(tenant)], days)):
-            if batch.num_rows:
-                return table_to_events(pa.Table.from_batches([batch]))[0]
-        return None
+        return self.view().find(tenant, message_id, received_at_us)
 
     def compact(self, *, retention_hours: int = 168) -> int:
         """Join small files; see `DeltaLog.compact`."""
@@ -261,7 +277,8 @@ def table_to_events(rows: pa.Table) -> list[Event]:
     return [Event(*row) for row in zip(*columns, strict=True)]
 
 
-def _with_nulls(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
+def with_nulls(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
+    """A batch with all of some columns of `EVENT_SCHEMA`, null where it had them not."""
     schema = pa.schema([EVENT_SCHEMA.field(name) for name in columns])
     held = set(batch.schema.names)
     return pa.record_batch(

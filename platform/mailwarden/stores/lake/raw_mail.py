@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,7 @@ RAW_SCHEMA: pa.Schema = pa.schema(
 )
 """received_at, mail_from, rcpt_to and time_source make the Envelope with which `raw` parses as it did at ingest."""
 
+_SCAN_ROWS = 32
 # Small row groups: fetching one message must not read megabytes of its neighbours.
 _WRITER = WriterProperties(compression="ZSTD", compression_level=3, max_row_group_size=256)
 
@@ -93,6 +94,19 @@ class RawMail:
             + f" in {self._delta.path}: it was never ingested, or its retention is over."
         )
 
+    def scan(self, tenant: str) -> Iterator[RawRow]:
+        """All raw mail of a tenant, of one version, in no set order and a few messages at a time."""
+        table = self._delta.current()
+        columns = [name for name in RAW_SCHEMA.names if name not in ("day", "bucket")]
+        for name in [] if table is None else files_of(table, within([bucket_of(tenant)])):
+            with pq.ParquetFile(name) as file:
+                for group in range(file.num_row_groups):
+                    tenants = file.read_row_group(group, columns=["tenant"]).column(0)
+                    if not pc.any(pc.equal(tenants, tenant)).as_py():
+                        continue
+                    for batch in file.iter_batches(_SCAN_ROWS, row_groups=[group], columns=columns):
+                        yield from _rows(batch.filter(pc.equal(batch["tenant"], tenant)))
+
     def drop_before(self, day: datetime.date) -> None:
         """End the retention of mail received before that UTC day; `compact` removes the files themselves."""
         self._delta.drop(f"day < '{day.isoformat()}'")
@@ -104,6 +118,18 @@ class RawMail:
     def compact(self, *, retention_hours: int = 168) -> int:
         """Join small files; see `DeltaLog.compact`."""
         return self._delta.compact(retention_hours=retention_hours)
+
+
+def _rows(batch: pa.RecordBatch) -> Iterator[RawRow]:
+    names = ("tenant", "content_sha256", "message_id", "mail_from", "time_source", "rcpt_to")
+    columns = [batch[name].to_pylist() for name in names]
+    times = batch["received_at"].cast(pa.int64()).to_pylist()
+    for index, (*facts, rcpt_to) in enumerate(zip(*columns, strict=True)):
+        tenant, content_sha256, message_id, mail_from, time_source = facts
+        raw = batch["raw"][index].as_py()
+        yield RawRow(
+            tenant, content_sha256, message_id, times[index], mail_from, tuple(rcpt_to or ()), time_source, raw
+        )
 
 
 def _find(name: str, content_sha256: str, tenant: str) -> bytes | None:

@@ -36,9 +36,9 @@ class VectorLog:
 
     Beside `VECTOR_KEYS`, for each view `<view>__status` string, `<view>__version` int64 (of the view as it was read)
     and `<view>__<feature>`: float64 of activity views, the feature's own type of content views, whose texts are not
-    here but in `stores.lake.texts`. Activity views have `<view>__as_of_seq` int64 too, content views
-    `<view>__fingerprint` int64; what they say is alike in all rows of a message. A column that a later row brings is
-    null in the rows before it.
+    here but in `stores.lake.texts`. Activity views have `<view>__as_of_seq` int64 and `<view>__facts` int64 too (the
+    number of the fact set that was read; null in older rows is 0), content views `<view>__fingerprint` int64; what they
+    say is alike in all rows of a message. A column that a later row brings is null in the rows before it.
     """
 
     def __init__(self, path: Path) -> None:

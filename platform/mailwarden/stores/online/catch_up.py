@@ -107,7 +107,8 @@ class CatchUp:
         if chunk is None:
             return False
         for one in self.joining:
-            self._online.fold_into(one.pending.view, one.pending.generation, chunk, one.partitions)
+            pending = one.pending
+            self._online.fold_into(pending.view, pending.generation, chunk, one.partitions, pending.facts)
         self._progress[tenant] = chunk[-1].seq
         return True
 

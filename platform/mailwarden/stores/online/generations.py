@@ -1,9 +1,13 @@
 """Generations of a view's states: which one is read, which ones are folded, and how a new one takes over.
 
 A generation's state of a key holds all events of the key up to the state's last seq: nothing is folded onto a gap.
+All of a generation is of one fact set: up to the seq that the set goes through of a tenant, its states are loaded and
+never folded, since streams and the event log hold those events with other facts, and so under other keys. Beyond it
+the log's facts are the set's. A generation is loaded at least that far, so that the two meet.
 Its life:
 
-1. `begin`: it gets a number; nobody folds it, Spark loads it with the states of a snapshot of the event log.
+1. `begin`: it gets a number and its fact set; nobody folds it, Spark loads it with the states of a snapshot of the
+   event log.
 2. `loaded`: it holds the snapshot. Each partition's writer finds it in `pending` before its next batch, folds into
    it what its keys lack, the log's events in (loaded, folded by the partition], and calls `caught_up`. From then on
    it folds it with the others.
@@ -19,7 +23,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -27,7 +31,7 @@ import structlog
 from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.errors import ConfigError, DataError, StoreError
 from mailwarden.stores.online.client import Client, round_trip, translated
-from mailwarden.stores.online.keys import STREAMS, catalog_field, catalog_key, check_views, streams_key
+from mailwarden.stores.online.keys import STREAMS, catalog_field, catalog_key, check_views, facts_key, streams_key
 from mailwarden.stores.online.watermark import Marks, Watermark
 
 _log = structlog.get_logger(__name__)
@@ -64,7 +68,7 @@ class Entry:
 
     serving: read and folded; None before the first. retiring: folded and read no more. abandoned: neither, their
     fields are to be dropped. unreadable: why the serving one can be neither folded nor read. last: the highest number
-    ever given.
+    ever given. facts: by generation, the number of its fact set where that is not 0.
     """
 
     serving: int | None = None
@@ -73,6 +77,7 @@ class Entry:
     abandoned: tuple[int, ...] = ()
     unreadable: str | None = None
     last: int = 0
+    facts: Mapping[int, int] = field(default_factory=dict)
 
     @classmethod
     def read(cls, value: bytes) -> Entry:
@@ -83,7 +88,11 @@ class Entry:
             if filling is not None:
                 filling = Filling(filling["generation"], filling["loaded"], tuple(filling["caught_up"]))
             return cls(
-                filling=filling, retiring=tuple(body.pop("retiring")), abandoned=tuple(body.pop("abandoned")), **body
+                filling=filling,
+                retiring=tuple(body.pop("retiring")),
+                abandoned=tuple(body.pop("abandoned")),
+                facts={int(number): facts for number, facts in body.pop("facts", {}).items()},
+                **body,
             )
         except (ValueError, KeyError, TypeError, AttributeError) as exc:
             raise DataError(
@@ -93,7 +102,9 @@ class Entry:
 
     def to_bytes(self) -> bytes:
         """What `read` reads."""
-        return json.dumps(asdict(self), separators=(",", ":")).encode()
+        in_use = {self.serving, *self.retiring, *(() if self.filling is None else (self.filling.generation,))}
+        facts = {number: facts for number, facts in self.facts.items() if number in in_use}
+        return json.dumps(asdict(replace(self, facts=facts)), separators=(",", ":")).encode()
 
     def live(self, partition: int) -> tuple[int, ...]:
         """The generations that a partition's writer folds, the one that is read first."""
@@ -125,12 +136,14 @@ class Catalog:
 class Pending:
     """A generation that a partition's writer must catch up before its next batch.
 
-    loaded: by tenant, the last seq that it holds; a tenant that is not named has nothing in it.
+    loaded: by tenant, the last seq that it holds; a tenant that is not named has nothing in it. facts: number of its
+    fact set.
     """
 
     view: ActivityView
     generation: int
     loaded: Mapping[str, int]
+    facts: int = 0
 
 
 class Generations:
@@ -150,6 +163,8 @@ class Generations:
         self.marks = Marks(client, project, partitions)
         """How far the partitions have folded."""
         self._checked = False
+        self._facts_key = facts_key(project)
+        self._through: dict[int, Mapping[str, int]] = {0: {}}
 
     def catalog(self) -> Catalog:
         """The catalog as it is now."""
@@ -189,8 +204,24 @@ class Generations:
 
         self._change(first)
 
-    def begin(self, view: ActivityView) -> int:
-        """Start a new generation that nobody folds yet; returns its number.
+    def tell_facts(self, number: int, through: Mapping[str, int]) -> None:
+        """Say up to which seq of each tenant states of a fact set are loaded and not folded; before `begin` with it."""
+        if number:
+            with translated("telling of a fact set"):
+                round_trip(self._client, [("HSET", self._facts_key, number, json.dumps(dict(through)))])
+
+    def through(self, number: int) -> Mapping[str, int]:
+        """What `tell_facts` told of a fact set; nothing of set 0. Raises StoreError where it is lost."""
+        if number not in self._through:
+            with translated("reading of a fact set"):
+                told = round_trip(self._client, [("HGET", self._facts_key, number)])[0]
+            if told is None:
+                raise StoreError(f"Redis does not know fact set {number} any more; run `mailwarden materialize`")
+            self._through[number] = json.loads(told)
+        return self._through[number]
+
+    def begin(self, view: ActivityView, facts: int = 0) -> int:
+        """Start a new generation that nobody folds yet; returns its number. facts: number of its fact set.
 
         One that was on its way before is given up.
         """
@@ -198,7 +229,13 @@ class Generations:
         def begun(entry: Entry) -> Entry:
             given_up = () if entry.filling is None else (entry.filling.generation,)
             number = entry.last + 1
-            return replace(entry, filling=Filling(number), abandoned=(*entry.abandoned, *given_up), last=number)
+            return replace(
+                entry,
+                filling=Filling(number),
+                abandoned=(*entry.abandoned, *given_up),
+                last=number,
+                facts={**entry.facts, number: facts} if facts else entry.facts,
+            )
 
         filling = self._change_one(view, begun).filling
         assert filling is not None
@@ -236,7 +273,8 @@ class Generations:
         for view in self._views:
             filling = now.of(view).filling
             if filling is not None and filling.loaded is not None and partition not in filling.caught_up:
-                found.append(Pending(view, filling.generation, filling.loaded))
+                facts = now.of(view).facts.get(filling.generation, 0)
+                found.append(Pending(view, filling.generation, filling.loaded, facts))
         return tuple(found)
 
     def caught_up(

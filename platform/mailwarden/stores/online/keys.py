@@ -103,6 +103,11 @@ def catalog_key(project: str) -> bytes:
     return f"mailwarden:{project}:generations".encode()
 
 
+def facts_key(project: str) -> bytes:
+    """Hash: by number of a fact set, the seqs up to which its states are made of it alone; see `generations`."""
+    return f"mailwarden:{project}:facts".encode()
+
+
 def streams_key(project: str) -> bytes:
     """String: how many partitions the project's streams, marks and leases are spread over."""
     return f"mailwarden:{project}:streams".encode()

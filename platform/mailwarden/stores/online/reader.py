@@ -58,15 +58,16 @@ class VectorSet:
 
     recipients: ("",) where there is none. values: by view (n_recipients, n_features) float64 in the view's feature
     order, NaN for null. as_of_seq: by view (n_recipients,) int64, the last seq that the key's state had folded,
-    `NEVER` where there is no state. status: by view, one a row; unavailable also where this view's state could not be
-    read. watermark: how far the partitions of these keys had
-    folded the tenant, the least of them, read in the same round trip; None where one has folded nothing, or the
-    store is unavailable.
+    `NEVER` where there is no state. facts: by view, the number of the fact set that was read. status: by view, one a
+    row; unavailable also where this view's state could not be read. watermark: how far the partitions of these keys had
+    folded the tenant, the least of them, read in the same round trip; None where one has folded nothing, or the store
+    is unavailable.
     """
 
     recipients: tuple[str, ...]
     values: Mapping[str, NDArray[np.float64]]
     as_of_seq: Mapping[str, NDArray[np.int64]]
+    facts: Mapping[str, int]
     status: Mapping[str, tuple[Status, ...]]
     watermark: Watermark | None
 
@@ -85,13 +86,14 @@ class _Plan:
     """What is read as of one version of the catalog.
 
     fields: by template, how a command for its hashes begins and ends; the key stands between. places: by view, which of
-    them is its own, None where no generation of it can be read. marks: by partition, the key of its marks and how a
-    command for one of them begins.
+    them is its own, None where no generation of it can be read. facts: by view, see `VectorSet`. marks: by
+    partition, the key of its marks and how a command for one of them begins.
     """
 
     version: bytes
     fields: tuple[tuple[bytes, bytes], ...]
     places: tuple[int | None, ...]
+    facts: Mapping[str, int]
     marks: tuple[tuple[bytes, bytes], ...]
 
     def reads_as(self, other: _Plan) -> bool:
@@ -198,6 +200,7 @@ class OnlineReader:
                     recipients,
                     {name: np.full((n, len(features)), np.nan) for name, features in self.feature_names.items()},
                     {name: np.full(n, NEVER, dtype=np.int64) for name in self.feature_names},
+                    dict.fromkeys(self.feature_names, 0),
                     {name: (Status.UNAVAILABLE,) * n for name in self.feature_names},
                     None,
                 )
@@ -228,7 +231,8 @@ class OnlineReader:
         packed = tuple(map(_packed, names))
         keys = [marks_key(self._project, partition) for partition in range(serving.partitions)]
         marks = tuple((key, b"*3\r\n$4\r\nHGET\r\n$%d\r\n%b\r\n" % (len(key), key)) for key in keys)
-        self._plan = _Plan(serving.version, packed, tuple(places), marks)
+        facts = {view.name: serving.facts(view) for view in self._activity}
+        self._plan = _Plan(serving.version, packed, tuple(places), facts, marks)
         return self._plan
 
     def _rows_of(self, event: Event, hashes: _Hashes) -> _Rows:
@@ -326,7 +330,7 @@ class OnlineReader:
                 as_of_seq[view.name] = reads.last_seq[start:stop, index]
                 statuses[view.name] = tuple(found)
             recipients = request.event.recipients or ("",)
-            sets.append(VectorSet(recipients, by_view, as_of_seq, statuses, _least(list(folded.values()))))
+            sets.append(VectorSet(recipients, by_view, as_of_seq, plan.facts, statuses, _least(list(folded.values()))))
             start = stop
         return sets
 

@@ -37,6 +37,11 @@ class Serving:
         entry = self.entries.get(catalog_field(view))
         return None if entry is None or entry.unreadable is not None else entry.serving
 
+    def facts(self, view: ActivityView) -> int:
+        """The number of the fact set that the generation to read was made of; 0 where there is none."""
+        entry, generation = self.entries.get(catalog_field(view)), self.generation(view)
+        return 0 if entry is None or generation is None else entry.facts.get(generation, 0)
+
     def why_not(self, view: ActivityView) -> str:
         """In words, why there is no generation to read."""
         entry = self.entries.get(catalog_field(view))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeVar
@@ -117,11 +117,16 @@ class _Target:
     view: int
     generation: int
     key: bytes
+    beyond: int
+    """The seq up to which this generation is loaded and never folded; see `generations`."""
     events: list[tuple[Event, list[Way]]] = field(default_factory=list)
 
 
 _Live = tuple[tuple[tuple[int, ...], ...], ...]
 """By view and partition, the generations to fold."""
+
+_Through = Mapping[tuple[int, int], Mapping[str, int]]
+"""By view and generation, where these are of another fact set than 0, and tenant: the seq that the set goes through."""
 
 
 class OnlineWriter:
@@ -166,7 +171,12 @@ class OnlineWriter:
         live = tuple(
             tuple(now.of(view).live(partition) for partition in range(self._partitions)) for view in self.views
         )
-        report = self._fold(events, self._targets(events, live, partitions))
+        through = {
+            (index, generation): self.generations.through(facts)
+            for index, view in enumerate(self.views)
+            for generation, facts in now.of(view).facts.items()
+        }
+        report = self._fold(events, self._targets(events, live, through, partitions))
         if partitions is None:
             self.generations.marks.advance(_newest(events))
         return report
@@ -177,12 +187,14 @@ class OnlineWriter:
         generation: int,
         events: Sequence[Event],
         partitions: Collection[int] | None = None,
+        facts: int = 0,
     ) -> FoldReport:
-        """Fold events into one generation of one view alone, to catch it up; see `fold`."""
+        """Fold events into one generation of one view alone, to catch it up; see `fold`. facts: its fact set."""
         chosen = self._index(view)
         live = tuple(((generation,) if index == chosen else (),) * self._partitions for index in range(len(self.views)))
         events = sorted(events, key=lambda event: event.seq)
-        return self._fold(events, self._targets(events, live, partitions))
+        through = {(chosen, generation): self.generations.through(facts)} if facts else {}
+        return self._fold(events, self._targets(events, live, through, partitions))
 
     def load(self, view: ActivityView, generation: int, rows: Iterable[StateRow], *, chunk: int = 2_000) -> LoadReport:
         """Write whole states into a generation, leaving alone each key that has folded as much already.
@@ -266,7 +278,9 @@ class OnlineWriter:
             if template.owns(key):
                 yield key
 
-    def _targets(self, events: Sequence[Event], live: _Live, partitions: Collection[int] | None) -> list[_Target]:
+    def _targets(
+        self, events: Sequence[Event], live: _Live, through: _Through, partitions: Collection[int] | None
+    ) -> list[_Target]:
         targets: dict[tuple[int, str, tuple[str, ...]], list[_Target]] = {}
         for event in events:
             for index, view in enumerate(self.views):
@@ -278,14 +292,19 @@ class OnlineWriter:
                         partition = partition_of(key, self._partitions)
                         ours = partitions is None or partition in partitions
                         generations = live[index][partition] if ours else ()
-                        of_key = targets[name] = [_Target(index, generation, key) for generation in generations]
+                        of_key = targets[name] = [
+                            _Target(index, generation, key, through.get((index, generation), {}).get(event.tenant, 0))
+                            for generation in generations
+                        ]
                     for target in of_key:
+                        if event.seq <= target.beyond:
+                            continue
                         # A message from an address to itself reaches one key in both directions and is folded once.
                         if target.events and target.events[-1][0] is event:
                             target.events[-1][1].append(way)
                         else:
                             target.events.append((event, [way]))
-        return [target for of_key in targets.values() for target in of_key]
+        return [target for of_key in targets.values() for target in of_key if target.events]
 
     def _fold(self, events: Sequence[Event], pending: list[_Target]) -> FoldReport:
         keys = repeated = conflicts = 0

@@ -22,7 +22,8 @@ class Manifest:
     """What a table holds as of one publication.
 
     folders: of the parts, oldest first. files: all data files, relative to the table. source_version: version of
-    the Delta table that it was computed from, and source_files its files. last_seq: by tenant, for states.
+    the Delta table that it was computed from, and source_files its files. last_seq: by tenant, for states. facts:
+    number of the fact set that it was computed from.
     before: folders that only the publication before this one names; its readers may still be at them.
     """
 
@@ -36,6 +37,7 @@ class Manifest:
     source_files: tuple[str, ...] = ()
     last_seq: dict[str, int] = field(default_factory=dict)
     before: tuple[str, ...] = ()
+    facts: int = 0
 
 
 class OfflineTable:

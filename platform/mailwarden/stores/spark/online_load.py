@@ -12,6 +12,7 @@ from pyspark.sql import DataFrame
 from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.errors import DataError
 from mailwarden.stores.lake.event_log import EventLog
+from mailwarden.stores.lake.fact_sets import FactSnapshot
 from mailwarden.stores.online.catch_up import REPAIR_LIMIT
 from mailwarden.stores.online.client import Client
 from mailwarden.stores.online.keys import catalog_field
@@ -42,15 +43,22 @@ class OnlineLoad:
     """Brings the online store up to states that Spark computed, while writers go on folding.
 
     One at a time for a project. It may be cut off anywhere and run again: a generation that was not wholly loaded is
-    begun anew, one that was is completed.
+    begun anew, one that was is completed. facts: what the states were computed from.
     """
 
     def __init__(
-        self, client: Client, sink: RedisSink, log: EventLog, *, patience_seconds: float = PATIENCE_SECONDS
+        self,
+        client: Client,
+        sink: RedisSink,
+        log: EventLog,
+        facts: FactSnapshot,
+        *,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self.writer = OnlineWriter(client, sink.project, sink.views, sink.partitions)
         self._generations = self.writer.generations
-        self._sink = sink
+        self._sink, self._facts = sink, facts.number
+        self._generations.tell_facts(facts.number, facts.through)
         self._takeover = Takeover(client, sink.project, self.writer, log, patience_seconds=patience_seconds)
 
     def load(
@@ -69,8 +77,11 @@ class OnlineLoad:
         afresh: make a new generation even where the one that serves could be added to. Raises DataError where states
         were lost on the way, StoreError where a store is away.
         """
+        before = self._generations.catalog().of(view)
+        others = before.filling is not None and before.facts.get(before.filling.generation, 0) != self._facts
         # Folding many events one after another takes longer than to load the view once more.
-        self._generations.give_up(view, even_loaded=afresh or self._takeover.missing(view) > REPAIR_LIMIT)
+        late = self._takeover.missing(view) > REPAIR_LIMIT
+        self._generations.give_up(view, even_loaded=afresh or others or late)
         resumed = self._generations.catalog().of(view).filling
         waits = self._takeover.complete(view, say)
         if waits and resumed is not None:
@@ -80,9 +91,10 @@ class OnlineLoad:
         entry = self._generations.catalog().of(view)
         folded = self._folded()
         # Where nothing was folded or loaded yet there is nothing to add to, and readers need not see it half loaded.
-        if entry.serving is not None and entry.unreadable is None and (folded or resumed) and not afresh:
+        anew = afresh or (entry.serving is not None and entry.facts.get(entry.serving, 0) != self._facts)
+        if entry.serving is not None and entry.unreadable is None and (folded or resumed) and not anew:
             return self._add(view, entry.serving, states, last_seq, folded)
-        generation = self._generations.begin(view)
+        generation = self._generations.begin(view, self._facts)
         report = load_states(states, view, self._sink, generation)
         if keys is not None and report.keys != keys:
             raise DataError(
