@@ -41,6 +41,7 @@ class Bodies:
     charsets: list[str] = field(default_factory=list)
     attachments: list[Attachment] = field(default_factory=list)
     nested: list[Message] = field(default_factory=list)
+    images: list[bytes] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -71,6 +72,8 @@ def read_bodies(
             texts.append(_read_text(leaf, data, bodies, urls, defects))
         elif data or leaf.filename or not leaf.content_type.startswith("multipart/"):
             bodies.attachments.append(_attachment(leaf, data, detect_type(data)))
+            if bodies.attachments[-1].content_type.startswith("image/"):
+                bodies.images.append(data)
     _choose(texts, bodies)
     if len(bodies.new_text) > MAX_TEXT or len(bodies.quoted_text) > MAX_TEXT:
         defects.add("text_too_long", f"more than {MAX_TEXT} characters")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from mailwarden.domain.mail.addresses import normalise_address
+from mailwarden.domain.mail.events import Signal
 from mailwarden.domain.mail.message import Authentication, Envelope, Hop, Mailbox, Message, TimeSource
+from mailwarden.domain.status import Status, worst
 from mailwarden.ingest.authentication import read_authentication
 from mailwarden.ingest.bodies import Bodies, read_bodies
 from mailwarden.ingest.charsets import clean
@@ -16,6 +18,7 @@ from mailwarden.ingest.defects import DefectLog
 from mailwarden.ingest.headers import HeaderBlock, decode_words, one_line, read_headers
 from mailwarden.ingest.mailboxes import NOBODY, mailbox, read_mailboxes
 from mailwarden.ingest.mime import PartBudget, Tree, walk_parts
+from mailwarden.ingest.qr import read_codes, sort_images
 from mailwarden.ingest.received import read_hops
 from mailwarden.ingest.urls import UrlList
 
@@ -27,6 +30,14 @@ _NOBODY_TRUSTED: frozenset[str] = frozenset()
 _ID = re.compile(r"<\s*([^<>\s]{1,998})\s*>")
 # "From : a@b.example" is a header, written as RFC 822 still allowed.
 _MBOX_LINE = re.compile(rb">?From (?![ \t]*:)[^\n]*\n")
+
+
+@dataclass(slots=True)
+class _Images:
+    """Image files that were met: those inside of nested messages, and of all those left to be read later."""
+
+    nested: list[bytes] = field(default_factory=list)
+    later: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +61,19 @@ def parse_message(
 
     trusted_authserv_ids: whose Authentication-Results are believed; none by default.
     """
-    return _parse(raw, envelope, trusted_authserv_ids, PartBudget(), 0)
+    return parse_with_images(raw, envelope, trusted_authserv_ids=trusted_authserv_ids)[0]
+
+
+def parse_with_images(
+    raw: bytes,
+    envelope: Envelope = _NO_ENVELOPE,
+    *,
+    trusted_authserv_ids: frozenset[str] = _NOBODY_TRUSTED,
+) -> tuple[Message, tuple[bytes, ...]]:
+    """As `parse_message`, with the image files that were left to be read later: see `qr.sort_images`."""
+    images = _Images()
+    message = _parse(raw, envelope, trusted_authserv_ids, PartBudget(), images, 0)
+    return message, images.later
 
 
 def split_mbox_from(raw: bytes) -> tuple[MboxFrom | None, bytes]:
@@ -74,10 +97,12 @@ def split_mbox_from(raw: bytes) -> tuple[MboxFrom | None, bytes]:
     return MboxFrom(address, read_mbox_date(text, zone)), rest
 
 
-def _parse(raw: bytes, envelope: Envelope, trusted: frozenset[str], budget: PartBudget, depth: int) -> Message:
+def _parse(
+    raw: bytes, envelope: Envelope, trusted: frozenset[str], budget: PartBudget, images: _Images, depth: int
+) -> Message:
     defects = DefectLog()
     try:
-        return _read(raw, envelope, trusted, budget, depth, defects)
+        return _read(raw, envelope, trusted, budget, images, depth, defects)
     except Exception as error:
         # The last resort: mail is handed over by strangers, and one message must never stop the mail behind it.
         # Tests hold that no known message comes here.
@@ -86,7 +111,13 @@ def _parse(raw: bytes, envelope: Envelope, trusted: frozenset[str], budget: Part
 
 
 def _read(
-    raw: bytes, envelope: Envelope, trusted: frozenset[str], budget: PartBudget, depth: int, defects: DefectLog
+    raw: bytes,
+    envelope: Envelope,
+    trusted: frozenset[str],
+    budget: PartBudget,
+    images: _Images,
+    depth: int,
+    defects: DefectLog,
 ) -> Message:
     data = raw
     if b"\r" in raw and b"\n" not in raw:
@@ -109,11 +140,27 @@ def _read(
             defects.add("too_many_parts", "in nested messages", part)
             return None
         # Whatever a message inside says of its authentication is the sender's word.
-        return _parse(inner, _NO_ENVELOPE, _NOBODY_TRUSTED, budget, depth + 1)
+        return _parse(inner, _NO_ENVELOPE, _NOBODY_TRUSTED, budget, images, depth + 1)
 
     tree = walk_parts(data, headers, budget, defects)
     bodies = read_bodies(tree, parse_nested, urls, defects)
-    return _assemble(raw, envelope, trusted, mbox, headers, tree, bodies, urls, defects)
+    message = _assemble(raw, envelope, trusted, mbox, headers, tree, bodies, urls, defects)
+    if depth:
+        images.nested += bodies.images
+        return message
+    return _with_codes(message, bodies.images, images) if bodies.images or images.nested else message
+
+
+def _with_codes(message: Message, own: list[bytes], images: _Images) -> Message:
+    shelves = sort_images(own, images.nested, len(message.new_text.strip()))
+    images.later = shelves.later
+    codes = read_codes(shelves.now)
+    unread = dict(message.unread)
+    status = worst((unread.get("inner", Status.PRESENT), shelves.status, codes.status))
+    if status is not Status.PRESENT:
+        unread["inner"] = status
+    pending: tuple[Signal, ...] = ("qr",) if shelves.later else ()
+    return replace(message, unread=tuple(unread.items()), qr_codes=codes.found, pending=pending)
 
 
 def _assemble(

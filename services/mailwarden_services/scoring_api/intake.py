@@ -1,4 +1,4 @@
-"""Accepting messages and labels: once each, in order, and on disk before the answer goes out."""
+"""Accepting messages, labels and signals: once each, in order, and on disk before the answer goes out."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import structlog
 
 from mailwarden.domain.aggregates.windows import DAY_US
 from mailwarden.domain.mail.events import LABELS, Event
-from mailwarden.domain.mail.facts import label_event_of
+from mailwarden.domain.mail.facts import label_event_of, signal_event_of
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import DataError, NotFound, StoreError
 from mailwarden.ingest.dates import is_believable
 from mailwarden.scoring.scorer import Scorer
-from mailwarden.stores.accepted import Accepted, AcceptedLabel, AcceptedMessage, encode_accepted
+from mailwarden.stores.accepted import Accepted, AcceptedLabel, AcceptedMessage, AcceptedSignal, encode_accepted
 from mailwarden.stores.contacts import Contacts
 from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.online.watermark import Watermark
@@ -26,6 +26,7 @@ from mailwarden.stores.sql import Decisions, Labels, Tenant
 from mailwarden_services.reading.read import MailReader
 from mailwarden_services.scoring_api.answers import answer_of, load_answer, policy_of, site_of
 from mailwarden_services.scoring_api.problems import no_model, not_a_message
+from mailwarden_services.signals.found import FoundSignal
 
 log = structlog.get_logger(__name__)
 
@@ -133,6 +134,7 @@ class Intake:
         self._logged: set[str] = set()
         self._acquainted: set[str] = set()
         self._given: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._signalled: OrderedDict[tuple[str, str, str], None] = OrderedDict()
         self.recent = RecentMessages()
 
     def restore(self, record: Accepted) -> None:
@@ -142,6 +144,9 @@ class Intake:
         self._newest_us[event.tenant] = max(self._newest_us.get(event.tenant, 0), event.received_at_us)
         if isinstance(record, AcceptedLabel):
             self._remember_label(event.tenant, event.message_id, event.label)
+            return
+        if isinstance(record, AcceptedSignal):
+            self._remember_signal(event)
             return
         self._contacts.restore(event.tenant, event.sender, event.recipients, event.seq)
         self.recent.add(Recent(event, record.answer, record.idempotency_key, None))
@@ -370,6 +375,38 @@ class Intake:
         self._given[tenant, message_id] = label
         while len(self._given) > RECENT_MESSAGES:
             self._given.popitem(last=False)
+
+    async def signal(self, found: FoundSignal) -> None:
+        """Take in what was found out about an accepted message; a message has each signal once.
+
+        It is known at the time of the tenant's newest mail, the clock that all else here goes by. Raises NotFound
+        where the message is not known.
+        """
+        key = (found.tenant, found.message_id, found.signal)
+        if key in self._signalled:
+            return
+        logged = await asyncio.to_thread(self._events.signals, found.tenant, found.message_id, found.received_at_us)
+        if found.signal in logged:
+            return
+        target = self._target(found.tenant, found.message_id, found.received_at_us)
+        self._prepare_tenant(found.tenant)
+        event = signal_event_of(
+            target,
+            signal=found.signal,
+            code_count=found.code_count,
+            url_count=found.url_count,
+            link_domain=found.link_domain,
+            seq=self._take_seq(found.tenant),
+            known_at_us=max(self._newest_us[found.tenant], target.received_at_us),
+        )
+        on_disk = self._append(encode_accepted(AcceptedSignal(event)))
+        await asyncio.shield(on_disk)
+        self._remember_signal(event)
+
+    def _remember_signal(self, event: Event) -> None:
+        self._signalled[event.tenant, event.message_id, event.signal] = None
+        while len(self._signalled) > RECENT_MESSAGES:
+            self._signalled.popitem(last=False)
 
     def _label_given(self, tenant: str, message_id: str) -> str | None:
         """The label that the counts hold: the one of the greatest seq, whatever time it was given for."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from mailwarden.domain.mail.addresses import address_domain, normalise_host, registrable_domain
-from mailwarden.domain.mail.events import Event, direction_of, label_change, message_identity
+from mailwarden.domain.mail.events import Event, Signal, direction_of, label_change, message_identity
 from mailwarden.domain.mail.fingerprints import (
     attachment_of,
     campaign_of,
@@ -66,6 +66,9 @@ def event_of(
         attachment=attachment_of(message),
         structure=structure_of(message),
         reply=bool(message.in_reply_to or message.references),
+        qr_code_count=len(message.qr_codes),
+        qr_url_count=sum(code.url is not None for code in message.qr_codes),
+        pending=message.pending,
     )
 
 
@@ -89,6 +92,26 @@ def label_event_of(message: Event, *, label: str, replaced: str | None, seq: int
         labelled_bad=bad,
         labelled_attack=attack,
         labelled_good=good,
+    )
+
+
+def signal_event_of(
+    message: Event, *, signal: Signal, code_count: int, url_count: int, link_domain: str, seq: int, known_at_us: int
+) -> Event:
+    """The event of what was found out about a message after it was accepted, with the message's own facts.
+
+    code_count, url_count, link_domain: as in `Event`; the domain is the codes' own, whatever the message links to.
+    """
+    return replace(
+        message,
+        kind="signal",
+        seq=seq,
+        known_at_us=known_at_us,
+        signal=signal,
+        qr_code_count=code_count,
+        qr_url_count=url_count,
+        link_domain=link_domain,
+        pending=(),
     )
 
 
