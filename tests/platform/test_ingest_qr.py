@@ -6,19 +6,26 @@ import io
 import struct
 import zlib
 from email.message import EmailMessage
+from pathlib import Path
 
 import numpy as np
 import pytest
 import zxingcpp
 from PIL import Image
 
-from mailwarden.domain.mail.facts import event_of
+from mailwarden.domain.mail.facts import SignalFacts, event_of, signal_event_of
 from mailwarden.domain.status import Status
 from mailwarden.ingest import qr
 from mailwarden.ingest.found_later import find_later
 from mailwarden.ingest.images import ImageHead, image_head
+from mailwarden.ingest.index import LabelIndex
 from mailwarden.ingest.parse import parse_message, parse_with_images
+from mailwarden.ingest.pipeline import ingest
 from mailwarden.ingest.qr import MAX_CODES, MAX_IMAGES, MAX_PASSES, read_codes, sort_images
+from mailwarden.ingest.sources import open_source
+from mailwarden.stores.contacts import Contacts
+from mailwarden.stores.lake.event_log import EventLog, table_to_events
+from mailwarden.stores.lake.raw_mail import RawMail
 
 LINK = "https://login.evil.example/x?y=1"
 LARGE = (1_100, 1_000)
@@ -125,8 +132,33 @@ def test_what_is_left_is_found_later_and_only_that() -> None:
     assert find_later(mail(file_of(Image.new("L", LARGE))), None) is None
     found = find_later(mail(file_of(code(LINK)), page("https://later.example", LARGE), page("plain", LARGE)), None)
     assert found is not None
-    assert (found.code_count, found.url_count, found.link_domain) == (2, 1, "later.example")
+    assert found.facts == SignalFacts("qr", 2, 1, "later.example")
     assert find_later(b"", None) is None and find_later(b"\xff\xd8\xff", None) is None
+
+
+def test_bulk_ingest_puts_what_serving_finds_later_right_behind_its_message(tmp_path: Path) -> None:
+    large = page("https://later.example", LARGE)
+    raws = [mail(large), mail(file_of(code(LINK))), mail(large, text="word " * 60)]
+    (tmp_path / "mail").mkdir()
+    for number, raw in enumerate(raws):
+        (tmp_path / "mail" / f"{number}.eml").write_bytes(raw.replace(b"00:00:00", b"00:0%d:00" % number))
+    (tmp_path / "index").write_text("CP mail/0.eml\n")
+    log, known = EventLog(tmp_path / "events"), Contacts(tmp_path / "contacts.sqlite")
+    for added in (3, 0):
+        report = ingest(
+            open_source(tmp_path / "mail"), tenant="acme", own_domains=frozenset(), event_log=log,
+            raw_mail=RawMail(tmp_path / "raw"), contacts=known, labels=LabelIndex.read(tmp_path / "index"), workers=1,
+        )  # fmt: skip
+        assert (report.added, report.signals, report.labels) == (added, added and 2, added and 1)
+    known.close()
+    events = sorted(table_to_events(log.scan().read_all()), key=lambda event: event.seq)
+    assert [event.kind for event in events] == ["message", "signal", "label", "message", "message", "signal"]
+    first, found, label = events[:3]
+    assert found == signal_event_of(
+        first, SignalFacts("qr", 1, 1, "later.example"), seq=2, known_at_us=first.known_at_us
+    )
+    assert found.new_recipients == ("bob@acme.example",) and label.qr_code_count == 0
+    assert events[3].link_domain == "evil.example" and events[3].pending == ()
 
 
 def test_a_message_without_links_leads_where_its_codes_do() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mailwarden.domain.mail.events import Signal
+from mailwarden.domain.mail.facts import SignalFacts
 from mailwarden.domain.mail.fingerprints import leads_to
 from mailwarden.domain.mail.message import Envelope, Message
 from mailwarden.domain.status import Status
@@ -14,12 +14,9 @@ from mailwarden.ingest.qr import read_codes
 
 @dataclass(frozen=True, slots=True)
 class FoundLater:
-    """A signal's facts, as `facts.signal_event_of` takes them. status: present, or why not all images were read."""
+    """A signal's facts, and status: present, or why not all images were read."""
 
-    signal: Signal
-    code_count: int
-    url_count: int
-    link_domain: str
+    facts: SignalFacts
     status: Status
 
 
@@ -34,4 +31,4 @@ def found_in(message: Message, later: tuple[bytes, ...]) -> FoundLater | None:
     if not codes.found:
         return None
     urls = [code.url for code in codes.found if code.url is not None]
-    return FoundLater("qr", len(codes.found), len(urls), leads_to(urls, message), codes.status)
+    return FoundLater(SignalFacts("qr", len(codes.found), len(urls), leads_to(urls, message)), codes.status)

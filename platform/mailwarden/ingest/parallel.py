@@ -13,6 +13,7 @@ from itertools import chain, islice
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import DataError
+from mailwarden.ingest.found_later import FoundLater, found_in
 from mailwarden.ingest.receive import Site, receive
 from mailwarden.ingest.sources import RawMessage
 
@@ -23,10 +24,12 @@ _CHUNKS_A_WORKER = 4
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """One message read: its event with seq 0 (and time 0 where `time_source` is "none"), and its defects' codes."""
+    """One message read: its event with seq 0 (and time 0 where `time_source` is "none"), its defects' codes, and what
+    serving finds out after it was accepted."""
 
     event: Event
     defects: tuple[str, ...]
+    later: FoundLater | None
 
 
 def parse_all(messages: Iterable[RawMessage], site: Site, workers: int) -> Iterator[list[tuple[RawMessage, Parsed]]]:
@@ -94,5 +97,6 @@ def _parse_chunk(chunk: list[tuple[bytes, Envelope]], site: Site) -> list[Parsed
     parsed = []
     for raw, envelope in chunk:
         received = receive(raw, envelope, site)
-        parsed.append(Parsed(received.event, tuple(defect.code for defect in received.message.defects)))
+        later = found_in(received.message, received.later) if received.later else None
+        parsed.append(Parsed(received.event, tuple(defect.code for defect in received.message.defects), later))
     return parsed

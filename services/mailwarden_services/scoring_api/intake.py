@@ -382,20 +382,17 @@ class Intake:
         It is known at the time of the tenant's newest mail, the clock that all else here goes by. Raises NotFound
         where the message is not known.
         """
-        key = (found.tenant, found.message_id, found.signal)
+        key = (found.tenant, found.message_id, found.facts.signal)
         if key in self._signalled:
             return
         logged = await asyncio.to_thread(self._events.signals, found.tenant, found.message_id, found.received_at_us)
-        if found.signal in logged:
+        if found.facts.signal in logged:
             return
         target = self._target(found.tenant, found.message_id, found.received_at_us)
         self._prepare_tenant(found.tenant)
         event = signal_event_of(
             target,
-            signal=found.signal,
-            code_count=found.code_count,
-            url_count=found.url_count,
-            link_domain=found.link_domain,
+            found.facts,
             seq=self._take_seq(found.tenant),
             known_at_us=max(self._newest_us[found.tenant], target.received_at_us),
         )

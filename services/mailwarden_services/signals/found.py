@@ -6,21 +6,19 @@ from dataclasses import asdict, dataclass
 
 import orjson
 
-from mailwarden.domain.mail.events import SIGNALS, Signal
+from mailwarden.domain.mail.events import SIGNALS
+from mailwarden.domain.mail.facts import SignalFacts
 from mailwarden.errors import StoreError
 
 
 @dataclass(frozen=True, slots=True)
 class FoundSignal:
-    """A signal of an accepted message. received_at_us: of the message, whose day finds it in the event log."""
+    """A signal of an accepted message. received_at_us: of the message, which finds it in the event log."""
 
     tenant: str
     message_id: str
     received_at_us: int
-    signal: Signal
-    code_count: int
-    url_count: int
-    link_domain: str
+    facts: SignalFacts
 
 
 def encode_found(found: FoundSignal) -> bytes:
@@ -31,9 +29,10 @@ def encode_found(found: FoundSignal) -> bytes:
 def decode_found(payload: bytes) -> FoundSignal:
     """Read what `encode_found` wrote; raises StoreError where it is something else."""
     try:
-        found = FoundSignal(**orjson.loads(payload))
-    except (orjson.JSONDecodeError, TypeError) as exc:
+        read = orjson.loads(payload)
+        found = FoundSignal(**{**read, "facts": SignalFacts(**read["facts"])})
+    except (orjson.JSONDecodeError, KeyError, TypeError) as exc:
         raise StoreError("a found signal is not one of this version; run every process with one version") from exc
-    if found.signal not in SIGNALS:
-        raise StoreError(f"signal {found.signal!r} is unknown; run every process with one version")
+    if found.facts.signal not in SIGNALS:
+        raise StoreError(f"signal {found.facts.signal!r} is unknown; run every process with one version")
     return found

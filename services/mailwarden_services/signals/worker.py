@@ -103,20 +103,8 @@ class SignalWorker:
         self._began.over()
         if found is None:
             return
-        log.info("signal found", tenant=event.tenant, seq=event.seq, signal=found.signal, read=found.status)
-        self._found.append(
-            encode_found(
-                FoundSignal(
-                    event.tenant,
-                    event.message_id,
-                    event.received_at_us,
-                    found.signal,
-                    found.code_count,
-                    found.url_count,
-                    found.link_domain,
-                )
-            )
-        )
+        log.info("signal found", tenant=event.tenant, seq=event.seq, signal=found.facts.signal, read=found.status)
+        self._found.append(encode_found(FoundSignal(event.tenant, event.message_id, event.received_at_us, found.facts)))
 
 
 class _Began:

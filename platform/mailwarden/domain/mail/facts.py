@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from mailwarden.domain.mail.addresses import address_domain, normalise_host, registrable_domain
@@ -95,22 +95,31 @@ def label_event_of(message: Event, *, label: str, replaced: str | None, seq: int
     )
 
 
-def signal_event_of(
-    message: Event, *, signal: Signal, code_count: int, url_count: int, link_domain: str, seq: int, known_at_us: int
-) -> Event:
-    """The event of what was found out about a message after it was accepted, with the message's own facts.
+@dataclass(frozen=True, slots=True)
+class SignalFacts:
+    """What was found out about a message after it was accepted.
 
-    code_count, url_count, link_domain: as in `Event`; the domain is the codes' own, whatever the message links to.
+    code_count, url_count: QR codes, and those that hold a link. link_domain: where these lead to, whatever the message
+    itself links to.
     """
+
+    signal: Signal
+    code_count: int
+    url_count: int
+    link_domain: str
+
+
+def signal_event_of(message: Event, found: SignalFacts, *, seq: int, known_at_us: int) -> Event:
+    """The event of what was found out about a message after it was accepted, with the message's own facts."""
     return replace(
         message,
         kind="signal",
         seq=seq,
         known_at_us=known_at_us,
-        signal=signal,
-        qr_code_count=code_count,
-        qr_url_count=url_count,
-        link_domain=link_domain,
+        signal=found.signal,
+        qr_code_count=found.code_count,
+        qr_url_count=found.url_count,
+        link_domain=found.link_domain,
         pending=(),
     )
 
