@@ -158,7 +158,7 @@ def activity_views() -> tuple[ActivityView, ...]:
         Measure("with_link", where=("forward", "has_link")),
         Measure("bytes", of="size_bytes", where=("forward",)),
         Measure("bad", of="labelled_bad", on="label"),
-        Measure("codes", of="qr_code_count", on="signal"),
+        Measure("codes", of="late_qr_code_count", on="signal"),
     )
     extremes = (Extreme("first_seen", "first"), Extreme("last_seen", "last", ("forward",)))
     features = (

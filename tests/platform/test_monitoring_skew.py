@@ -166,7 +166,7 @@ def rows(events: list[Event], view: ActivityView) -> list[Row]:
 
 def with_codes(view: ActivityView) -> ActivityView:
     """The view with what is found in messages after they were accepted."""
-    codes = Aggregated("codes", of="qr_code_count", on="signal")
+    codes = Aggregated("codes", of="late_qr_code_count", on="signal")
     total = Feature("codes", Total("codes", W_ALL), "found later", "codes")
     return replace(view, measures=(*view.measures, codes), features=(*view.features, total))
 

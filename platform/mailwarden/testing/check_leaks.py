@@ -74,8 +74,8 @@ def check_labels(view: ActivityView) -> Iterator[Problem]:
             continue
         come = f"{late[read[0]]}s, which come after the message"
         if not isinstance(feature.expression, Ratio):
-            kind = type(feature.expression).__name__
-            words = f"a leak of time: {kind} of {read[0]!r}, which is filled from {come}; use a Ratio or a Total"
+            form = type(feature.expression).__name__
+            words = f"a leak of time: {form} of {read[0]!r}, which is filled from {come}; use a Ratio or a Total"
             yield Problem(view.name, feature.name, words)
         elif not feature.expression.window.until_us:
             words = (
