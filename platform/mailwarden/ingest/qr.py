@@ -7,6 +7,7 @@ wherever and whenever it is read.
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,10 @@ MAX_INLINE_PIXELS = 1_000_000
 
 MAX_PIXELS = 20_000_000
 """Pixels of a message's images that are read later, all together."""
+
+MAX_SEARCHED_PIXELS = 2_500_000
+"""Pixels of an image that are searched for codes, a larger one being made smaller: the search is quadratic in the
+corners of codes that an image shows, and a sender may fill it with them."""
 
 MAX_IMAGES = 50
 """Images of a message that are looked at, the first ones."""
@@ -145,6 +150,9 @@ def _decode(data: bytes, head: ImageHead) -> list[str]:
                 grey = page.convert("L")
             else:
                 grey = image.convert("L")
+    smaller = math.isqrt((head.pixels - 1) // MAX_SEARCHED_PIXELS) + 1
+    if smaller > 1:
+        grey = grey.reduce(smaller)
     formats = zxingcpp.BarcodeFormats([zxingcpp.BarcodeFormat.QRCode])
     barcodes = zxingcpp.read_barcodes(grey, formats=formats, text_mode=zxingcpp.TextMode.Plain)
     placed = sorted(barcodes, key=lambda code: (code.position.top_left.y, code.position.top_left.x, code.text))
