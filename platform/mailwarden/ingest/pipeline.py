@@ -185,7 +185,7 @@ def _gather(
                 yield message
 
     before_us = 0
-    for chunk in parse_all(chosen(), site, workers):
+    for chunk in parse_all(chosen(), site, workers, later=True):
         for message, parsed in chunk:
             event = _timed(parsed, before_us)
             before_us = event.received_at_us
