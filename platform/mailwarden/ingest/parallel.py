@@ -37,7 +37,8 @@ def parse_all(
 ) -> Iterator[list[tuple[RawMessage, Parsed]]]:
     """Chunks of messages with what was read of them, in order.
 
-    workers: processes; 1 or less, or little mail, is read in this one. later: read the images too that take long. Raises DataError where a process dies.
+    workers: processes; 1 or less, or little mail, is read in this one. later: read the images too that take long.
+    Raises DataError where a process dies.
     """
     chunks = _chunks(messages)
     if workers > 1:
