@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
+import os
 import shutil
 import signal
 import tempfile
@@ -21,6 +23,7 @@ from PIL import Image
 
 from mailwarden.domain.mail.facts import SignalFacts
 from mailwarden.domain.mail.message import Envelope
+from mailwarden.errors import NotFound, StoreError, StoreUnavailable
 from mailwarden.ingest.found_later import FoundLater, find_later
 from mailwarden.settings import Settings
 from mailwarden.simulation.draft import SimulatedMessage
@@ -228,8 +231,6 @@ def worker_of(pid: int) -> int:
 def test_serve_finds_signals_beside_the_mail_and_its_worker_may_be_killed(
     short_home: Settings, model_home: Any
 ) -> None:
-    import os
-
     with (
         with_redis(short_home, keep=False) as settings,
         live_service(settings, model_home.keys["acme"], settings.run_path) as service,
@@ -249,8 +250,6 @@ def test_serve_finds_signals_beside_the_mail_and_its_worker_may_be_killed(
 
 
 def test_what_no_version_wrote_is_refused() -> None:
-    from mailwarden.errors import StoreError
-
     for payload in (b"", b"{}", b"[1]", b'{"tenant":1,"facts":{}}'):
         with pytest.raises(StoreError, match="one version"):
             decode_found(payload)
@@ -259,15 +258,7 @@ def test_what_no_version_wrote_is_refused() -> None:
         decode_found(encode_found(odd))
 
 
-async def _step(handover: Handover) -> bool:
-    return await handover.step()
-
-
 def test_the_hand_over_drops_what_is_unknown_and_keeps_what_fails(tmp_path: Path) -> None:
-    import asyncio
-
-    from mailwarden.errors import NotFound, StoreUnavailable
-
     answers: list[Exception | None] = [NotFound("none"), StoreUnavailable("away"), None]
     seen: list[str] = []
 
@@ -281,7 +272,7 @@ def test_the_hand_over_drops_what_is_unknown_and_keeps_what_fails(tmp_path: Path
         for name in ("a", "b"):
             spool.append(encode_found(FoundSignal("t", name, 1, SignalFacts("qr", 1, 1, ""))))
     with pytest.raises(StoreUnavailable):
-        asyncio.run(_step(Handover(tmp_path, take)))
-    assert asyncio.run(_step(Handover(tmp_path, take)))
-    assert not asyncio.run(_step(Handover(tmp_path, take)))
+        asyncio.run(Handover(tmp_path, take).step())
+    assert asyncio.run(Handover(tmp_path, take).step())
+    assert not asyncio.run(Handover(tmp_path, take).step())
     assert seen == ["a", "b", "b"]
