@@ -12,6 +12,9 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import zxingcpp
+from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+
 from mailwarden.domain.mail.message import QrCode
 from mailwarden.domain.status import Status, worst
 from mailwarden.ingest.charsets import clean
@@ -42,6 +45,9 @@ MAX_CODES = 16
 
 MAX_CODE = 2_000
 """Characters of a code that are kept; the largest code that fits on a page holds 4,296 letters or digits."""
+
+_DECODERS = (BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin)
+"""Loaded by their import, so that the first image of a process takes no longer than the next."""
 
 _LEAST_SIDE = 21
 """Modules of the smallest QR code's side (ISO/IEC 18004): an image with fewer pixels holds none."""
@@ -133,10 +139,6 @@ def _code(text: str) -> QrCode:
 
 def _decode(data: bytes, head: ImageHead) -> list[str]:
     """The texts of the codes in an image, from top to bottom and left to right."""
-    # Few messages bear an image that is read: what reads it is loaded with the first one.
-    import zxingcpp
-    from PIL import Image
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with Image.open(io.BytesIO(data), formats=(head.format,)) as image:
