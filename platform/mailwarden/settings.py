@@ -79,6 +79,11 @@ class Settings(BaseSettings):
         return self.root / "spool"
 
     @property
+    def found_path(self) -> Path:
+        """Append-only spool of what was found out about accepted messages and is not numbered yet."""
+        return self.root / "found"
+
+    @property
     def contacts_path(self) -> Path:
         """SQLite file of who wrote to whom before; made again from the event log where it is missing."""
         return self.root / "contacts.sqlite"

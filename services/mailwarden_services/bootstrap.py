@@ -50,6 +50,7 @@ from mailwarden_services.feature_writer.writer import FeatureWriter
 from mailwarden_services.reading.read import ReadInProcesses
 from mailwarden_services.scoring_api.app import Service
 from mailwarden_services.scoring_api.intake import Intake
+from mailwarden_services.signals.handover import Handover
 from mailwarden_services.teams.content_changes import changed_since_training
 
 log = structlog.get_logger(__name__)
@@ -282,6 +283,8 @@ def scoring_service(platform: Platform) -> Service:
         stale_after_seconds=settings.stale_after_seconds,
     )
 
+    handover = Handover(settings.found_path, intake.signal)
+
     @contextlib.asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
         await asyncio.to_thread(note_facts, platform)
@@ -293,11 +296,13 @@ def scoring_service(platform: Platform) -> Service:
         # What is loaded by now stays: the collector need not walk through it while mail waits.
         gc.collect()
         gc.freeze()
-        follower = asyncio.create_task(champions.follow())
+        beside = [asyncio.create_task(champions.follow()), asyncio.create_task(handover.run())]
         try:
             yield
         finally:
-            follower.cancel()
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             spool.close()
             contacts.close()
             mail.stop()

@@ -1,4 +1,4 @@
-"""`serve`: the scoring API with its feature writer and, where none is named, its Redis."""
+"""`serve`: the scoring API with its feature writer, its signal worker and, where none is named, its Redis."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,9 +34,15 @@ def serve(settings: Settings, *, host: str, port: int, socket: Path | None) -> N
             ),
             what="the feature writer",
         )
+        signals = WatchedProcess(
+            lambda: ChildProcess(
+                "mailwarden_services.signals", [], environment_of(named), named.run_path / "signals.log"
+            ),
+            what="the signal worker",
+        )
         try:
             uvicorn.run(
-                create_app(watched(service, writer, redis)),
+                create_app(watched(service, (writer, signals), redis)),
                 host=host,
                 port=port,
                 uds=None if socket is None else str(socket),
@@ -47,17 +53,18 @@ def serve(settings: Settings, *, host: str, port: int, socket: Path | None) -> N
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
             )
         finally:
+            signals.stop()
             writer.stop()
 
 
-def watched(service: Service, writer: WatchedProcess, redis: OwnRedis | None) -> Service:
-    """The service with its feature writer and its own Redis looked after while it runs, and named in /readyz."""
+def watched(service: Service, children: Sequence[WatchedProcess], redis: OwnRedis | None) -> Service:
+    """The service with its child processes and its own Redis looked after while it runs, and named in /readyz."""
     lag_of = service.writer_lag
 
     @contextlib.asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
         async with service.lifespan():
-            watchers = [asyncio.create_task(writer.watch())]
+            watchers = [asyncio.create_task(child.watch()) for child in children]
             if redis is not None:
                 watchers.append(asyncio.create_task(redis.keep_up()))
             try:
@@ -70,6 +77,6 @@ def watched(service: Service, writer: WatchedProcess, redis: OwnRedis | None) ->
     def writer_lag() -> WriterLag:
         assert lag_of is not None
         lag = lag_of()
-        return replace(lag, words=(*lag.words, writer.words)) if writer.words else lag
+        return replace(lag, words=(*lag.words, *(child.words for child in children if child.words)))
 
     return replace(service, lifespan=lifespan, writer_lag=writer_lag if lag_of is not None else None)

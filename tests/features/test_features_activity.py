@@ -56,6 +56,8 @@ STORY = (
     mail(7, 3, ANN, LEE, kind="label", label="spam", labelled_bad=1, **FOURTH),
     mail(8, 0.25, ANN, ZOE),
     mail(9, 0.1, LEE, ZOE, direction="internal", display_name="lee corp", new_recipients=(ZOE,)),
+    mail(10, 3, ANN, LEE, kind="signal", signal="qr", qr_code_count=3, qr_url_count=2,
+         **FOURTH | {"link_domain": "code.example"}),
 )  # fmt: skip
 
 
@@ -227,6 +229,15 @@ def test_a_name_by_the_addresses_that_use_it() -> None:
         history=1, messages_all=2, name_addr_days=40, days_since_last=20, labelled_bad_all=1,
     )  # fmt: skip
     check(read("sender_display_name", "boss@evil.example", "lee corp"), history=0, name_addr_days=NULL)
+
+
+def test_a_code_that_was_found_later_counts_for_who_sent_it_and_where_it_leads() -> None:
+    check(read("sender_domain_activity", "parts.example"), qr_codes_30d=0, qr_codes_later_30d=3, messages_all=4)
+    check(
+        read("link_domain_activity", "code.example"),
+        history=1, messages_all=0, days_known=NULL, qr_urls_later_30d=2, qr_urls_later_all=2, bad_rate=0.1,
+    )  # fmt: skip
+    check(read("link_domain_activity", "evil.example"), messages_all=1, qr_urls_later_all=0)
 
 
 def test_a_text_a_link_and_a_file_by_where_they_went() -> None:

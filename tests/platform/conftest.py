@@ -158,6 +158,7 @@ def activity_views() -> tuple[ActivityView, ...]:
         Measure("with_link", where=("forward", "has_link")),
         Measure("bytes", of="size_bytes", where=("forward",)),
         Measure("bad", of="labelled_bad", on="label"),
+        Measure("codes", of="late_qr_code_count", on="signal"),
     )
     extremes = (Extreme("first_seen", "first"), Extreme("last_seen", "last", ("forward",)))
     features = (
@@ -168,6 +169,7 @@ def activity_views() -> tuple[ActivityView, ...]:
         Feature("link_rate_7d", Ratio("with_link", "received", W_7D), "share", "0..1"),
         Feature("bad_rate", Ratio("bad", "received", W_90D_MATURED, (0.5, 1.0)), "share", "0..1"),
         Feature("bytes_7d", Total("bytes", W_7D), "bytes", "bytes"),
+        Feature("codes_30d", Total("codes", W_30D), "codes", "codes"),
         Feature("days_known", Age("first_seen"), "age", "days"),
         Feature("days_since", Age("last_seen"), "age", "days"),
     )

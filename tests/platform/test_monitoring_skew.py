@@ -15,12 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.aggregates.definitions import ActivityView, Feature, Total
+from mailwarden.domain.aggregates.definitions import Measure as Aggregated
 from mailwarden.domain.aggregates.finalise import finalise
 from mailwarden.domain.aggregates.layout import layout_of
 from mailwarden.domain.aggregates.online.reads import read_slots
 from mailwarden.domain.aggregates.online.state import EntityState
 from mailwarden.domain.aggregates.recent import own_set
+from mailwarden.domain.aggregates.windows import W_ALL
 from mailwarden.domain.mail.events import Event, Way, key_of, keys_of, members_of
 from mailwarden.errors import ContractError, DataError
 from mailwarden.monitoring import skew
@@ -162,12 +164,20 @@ def rows(events: list[Event], view: ActivityView) -> list[Row]:
     return logged_rows(events, [view])
 
 
+def with_codes(view: ActivityView) -> ActivityView:
+    """The view with what is found in messages after they were accepted."""
+    codes = Aggregated("codes", of="late_qr_code_count", on="signal")
+    total = Feature("codes", Total("codes", W_ALL), "found later", "codes")
+    return replace(view, measures=(*view.measures, codes), features=(*view.features, total))
+
+
 def test_what_was_served_is_what_history_says_for_every_kind_of_view(measure: Measure, events: list[Event]) -> None:
     views = [
         some_view(1, emission="facts", recents=True), some_view(2, emission="pairs", recents=True),
-        some_view(3, emission="recipients"),
+        with_codes(some_view(3, emission="recipients")),
     ]  # fmt: skip
     rows = logged_rows(events, views)
+    assert sum(1 for row in rows if row["made_up_3__codes"]) > 20
     report = measure(views, events, rows[::2], rows[1::2])
     assert report.examples == ()
     assert (report.mismatches, report.status_mismatches, report.unknown, report.stale_values) == (0, 0, 0, 0)

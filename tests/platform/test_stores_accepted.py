@@ -16,8 +16,10 @@ from mailwarden.domain.mail.events import LABELS, Direction, Event
 from mailwarden.errors import StoreError
 from mailwarden.stores.accepted import (
     NO_CONTENT,
+    Accepted,
     AcceptedLabel,
     AcceptedMessage,
+    AcceptedSignal,
     LoggedContent,
     LoggedRow,
     decode_accepted,
@@ -86,11 +88,12 @@ messages = st.builds(
     content=contents,
 )
 labels = st.builds(AcceptedLabel, event=events("label"), source=st.sampled_from(["analyst", "user"]), given_by=texts)
+signals = st.builds(AcceptedSignal, event=events("signal"))
 
 
 @settings(max_examples=150, deadline=None)
-@given(messages | labels)
-def test_what_goes_in_comes_out(record: AcceptedMessage | AcceptedLabel) -> None:
+@given(messages | labels | signals)
+def test_what_goes_in_comes_out(record: Accepted) -> None:
     assert decode_accepted(encode_accepted(record)) == record
 
 

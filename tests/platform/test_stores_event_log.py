@@ -64,7 +64,7 @@ _events = st.builds(
     Event,
     tenant=st.text(min_size=1, max_size=5),
     seq=st.integers(1, 2**62),
-    kind=st.sampled_from(["message", "label"]),
+    kind=st.sampled_from(["message", "label", "signal"]),
     message_id=st.text(max_size=5),
     received_at_us=st.integers(-(2**52), 2**52),
     known_at_us=st.integers(-(2**52), 2**52),
@@ -82,6 +82,8 @@ _events = st.builds(
     reply=st.booleans(),
     new_recipients=st.lists(st.text(max_size=3), max_size=3).map(tuple),
     labelled_bad=st.sampled_from([-1, 0, 1]),
+    qr_code_count=st.integers(0, 9),
+    pending=st.sampled_from([(), ("qr",)]),
 )
 
 
@@ -106,11 +108,14 @@ def test_what_was_appended_is_read_and_nothing_twice(tmp_path: Path) -> None:
     marked = label(10, first[1])
     assert log.append([marked]).added == 1
     assert log.append([marked, marked]).added == 0
-    assert events_of(log) == [first[0], first[1], message(8), marked, first[2]]
+    found = dataclasses.replace(first[0], kind="signal", seq=11, signal="qr", qr_code_count=1)
+    assert log.append([found, found]).added == 1 and log.append([found]).added == 0
+    assert events_of(log) == [first[0], first[1], message(8), marked, found, first[2]]
+    assert events_of(log, tenant="acme", kind="signal") == [found]
     assert events_of(log, tenant="acme", kind="label") == [marked]
-    assert log.scan("acme", columns=["seq", "day"]).read_all().sort_by("seq")["seq"].to_pylist() == [1, 2, 8, 10]
+    assert log.scan("acme", columns=["seq", "day"]).read_all().sort_by("seq")["seq"].to_pylist() == [1, 2, 8, 10, 11]
     assert log.tenants() == ("acme", "other")
-    assert (log.count(), log.last_seq("acme"), log.last_seq("other"), log.last_seq("none")) == (5, 10, 3, 0)
+    assert (log.count(), log.last_seq("acme"), log.last_seq("other"), log.last_seq("none")) == (6, 11, 3, 0)
 
 
 def test_the_same_message_of_two_tenants_is_two_messages(tmp_path: Path) -> None:

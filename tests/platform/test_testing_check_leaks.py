@@ -120,6 +120,7 @@ def test_a_null_that_never_is_may_be_denied(expression: object) -> None:
 LABELLED = (
     Measure("bad", of="labelled_bad", on="label"),
     Measure("good", of="labelled_good", on="label"),
+    Measure("codes", of="late_qr_code_count", on="signal"),
     Measure("messages"),
 )
 
@@ -136,10 +137,14 @@ LABELLED = (
         (Ratio("bad", "good", W_90D_MATURED, (1.0, 1.0)), False),
         (Ratio("messages", "messages", W_30D, (1.0, 1.0)), False),
         (Total("bad", W_ALL), False),
+        (Ratio("codes", "messages", W_30D, (1.0, 1.0)), True),
+        (Surge("codes", W_7D, W_30D, "first_ever"), True),
+        (Ratio("codes", "messages", W_MATURED, (1.0, 1.0)), False),
+        (Total("codes", W_30D), False),
     ],
     ids=repr,
 )
-def test_a_rate_over_labels_counts_matured_mail_alone(expression: object, leaks: bool) -> None:
+def test_a_rate_over_labels_or_signals_counts_matured_mail_alone(expression: object, leaks: bool) -> None:
     found = words_of(view(Feature("odd", expression, "Odd.", "odds", "none"), measures=LABELLED))  # type: ignore[arg-type]
     assert any("a leak of time" in words for words in found) == leaks
 
@@ -150,6 +155,11 @@ def test_a_rate_over_labels_counts_matured_mail_alone(expression: object, leaks:
         ({"measures": (Measure("odd", of="labelled_bad"),)}, "on='label'"),
         ({"measures": (Measure("odd", on="label"),)}, "a correction is another one"),
         ({"measures": (Measure("odd", of="size_bytes", on="label"),)}, "on='message'"),
+        ({"measures": (Measure("odd", of="late_qr_url_count"),)}, "on='signal'"),
+        ({"peaks": (Peak("odd", "max", "late_qr_url_count"),)}, "sees signals"),
+        ({"measures": (Measure("odd", on="signal"),)}, "of every kind there will be"),
+        ({"measures": (Measure("odd", of="size_bytes", on="signal"),)}, "on='message'"),
+        ({"measures": (Measure("odd", of="labelled_bad", on="signal"),)}, "on='label'"),
         ({"peaks": (Peak("odd", "max", "labelled_bad"),)}, "sees messages alone"),
         ({"extremes": (Extreme("odd", "last", of="labelled_attack"),)}, "sees messages alone"),
         ({"distincts": (Distinct("odd", of="campaign"),)}, "the key itself"),

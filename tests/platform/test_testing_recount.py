@@ -135,6 +135,8 @@ def test_made_up_histories_hold_what_breaks_clocks_and_keys() -> None:
     assert min(times) < 0 < max(times)
     assert any(len(event.recipients) > 64 for event in events)
     assert any(event.kind == "label" and event.labelled_bad < 0 for event in events)
+    signals = [event for event in events if event.kind == "signal"]
+    assert len(signals) > len(events) / 40 and any(event.link_domain for event in signals)
     tied = sum(len(h) - len({event.received_at_us for event in h}) for h in histories)
     assert tied > len(events) / 10
     late = sum(a.received_at_us > b.received_at_us for h in histories for a, b in itertools.pairwise(h))

@@ -233,4 +233,10 @@ HISTORY: tuple[Column, ...] = (
     Column("attachment_activity:labelled_bad_all", "Messages with the file labelled bad"),
     Column("attachment_activity:labelled_attack_all", "Messages with the file labelled an attack"),
     Column("attachment_activity:labelled_good_all", "Messages with the file labelled good"),
+    Column("sender_domain_activity:qr_codes_30d", "QR codes in mail from the sender's domain in 30 days"),
+    Column(
+        "sender_domain_activity:qr_codes_later_30d",
+        "QR codes found later in mail from the sender's domain in 30 days",
+    ),
+    Column("link_domain_activity:qr_urls_later_30d", "QR codes of other messages that lead to the domain in 30 days"),
 )

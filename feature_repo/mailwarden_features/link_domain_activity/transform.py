@@ -11,6 +11,7 @@ MEASURES = (
     Measure("labelled_bad", of="labelled_bad", on="label"),
     Measure("labelled_attack", of="labelled_attack", on="label"),
     Measure("labelled_good", of="labelled_good", on="label"),
+    Measure("qr_urls_later", of="late_qr_url_count", on="signal"),
 )
 
 EXTREMES = (Extreme("first_seen", "first"),)

@@ -7,11 +7,11 @@ from mailwarden.domain.aggregates.windows import W_30D, W_ALL, W_MATURED
 from mailwarden.stores.feast.objects import feature_view_of
 from mailwarden_features.link_domain_activity.transform import BAD_RATE_PRIOR, DISTINCTS, EXTREMES, MEASURES, RECENTS
 
-_NEVER = "never: whichever domain was seen was linked to"
+_BY_CODE = "only QR codes that were found after their messages were accepted led to it"
 
 VIEW = ActivityView(
     name="link_domain_activity",
-    version=1,
+    version=2,
     owner="campaign-intelligence",
     description="For how long, how often and by whom a domain was linked to in the tenant's mail.",
     keys=("link_domain",),
@@ -26,7 +26,7 @@ VIEW = ActivityView(
         Feature("messages_all", Total("messages", W_ALL), "Messages that ever linked to it.", "messages"),
         Feature("outbound_all", Total("outbound", W_ALL), "Messages that the tenant sent outside with a link to it.",
                 "messages"),
-        Feature("days_known", Age("first_seen"), "Since the first message that linked to it.", "days", _NEVER),
+        Feature("days_known", Age("first_seen"), "Since the first message that linked to it.", "days", _BY_CODE),
         Feature("distinct_sender_domains_all", Total("sender_domains", W_ALL),
                 "Different registrable domains whose mail linked to it.",
                 "domains, estimated with a standard error of 1.6%"),
@@ -43,6 +43,10 @@ VIEW = ActivityView(
                 "messages"),
         Feature("labelled_good_all", Total("labelled_good", W_ALL), "Such messages labelled good, as known.",
                 "messages"),
+        Feature("qr_urls_later_30d", Total("qr_urls_later", W_30D),
+                "Links in QR codes that were found after their messages were accepted, the first of a message leading "
+                "to it.", "links"),
+        Feature("qr_urls_later_all", Total("qr_urls_later", W_ALL), "The same, ever.", "links"),
     ),
 )  # fmt: skip
 

@@ -14,6 +14,8 @@ MEASURES = (
     Measure("labelled_bad", of="labelled_bad", where=("forward",), on="label"),
     Measure("labelled_attack", of="labelled_attack", where=("forward",), on="label"),
     Measure("labelled_good", of="labelled_good", where=("forward",), on="label"),
+    Measure("qr_codes", of="qr_code_count", where=("forward",)),
+    Measure("qr_codes_later", of="late_qr_code_count", where=("forward",), on="signal"),
 )
 
 EXTREMES = (

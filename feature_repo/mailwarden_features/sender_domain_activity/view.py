@@ -23,7 +23,7 @@ _ADDRESSES = "addresses, estimated with a standard error of 1.6%"
 
 VIEW = ActivityView(
     name="sender_domain_activity",
-    version=2,
+    version=3,
     owner="sender-intelligence",
     description="How a sender's registrable domain has written to the tenant, and whether the tenant wrote to it.",
     keys=("sender_domain",),
@@ -75,6 +75,10 @@ VIEW = ActivityView(
                 "messages"),
         Feature("labelled_good_all", Total("labelled_good", W_ALL), "Its messages labelled good, as known.",
                 "messages"),
+        Feature("qr_codes_30d", Total("qr_codes", W_30D), "QR codes in messages from it that were read with them.",
+                "codes"),
+        Feature("qr_codes_later_30d", Total("qr_codes_later", W_30D),
+                "QR codes in messages from it that were found after these were accepted.", "codes"),
     ),
 )  # fmt: skip
 

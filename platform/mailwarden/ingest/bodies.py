@@ -41,6 +41,7 @@ class Bodies:
     charsets: list[str] = field(default_factory=list)
     attachments: list[Attachment] = field(default_factory=list)
     nested: list[Message] = field(default_factory=list)
+    images: list[bytes] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -96,6 +97,8 @@ def _read_leaf(
         texts.append(_read_text(leaf, data, bodies, urls, reading))
     elif data or leaf.filename or not leaf.content_type.startswith("multipart/"):
         bodies.attachments.append(_attachment(leaf, data, _type_of(data, leaf.index, reading)))
+        if bodies.attachments[-1].content_type.startswith("image/"):
+            bodies.images.append(data)
 
 
 def _type_of(data: bytes, part: int, reading: Reading) -> str:

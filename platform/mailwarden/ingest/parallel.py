@@ -13,6 +13,7 @@ from itertools import chain, islice
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import DataError
+from mailwarden.ingest.found_later import FoundLater, found_in
 from mailwarden.ingest.receive import Site, receive
 from mailwarden.ingest.sources import RawMessage
 
@@ -23,38 +24,43 @@ _CHUNKS_A_WORKER = 4
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """One message read: its event with seq 0 (and time 0 where `time_source` is "none"), and its defects' codes."""
+    """One message read: its event with seq 0 (and time 0 where `time_source` is "none"), its defects' codes, and what
+    is found out about it later, where that was asked for."""
 
     event: Event
     defects: tuple[str, ...]
+    later: FoundLater | None
 
 
-def parse_all(messages: Iterable[RawMessage], site: Site, workers: int) -> Iterator[list[tuple[RawMessage, Parsed]]]:
+def parse_all(
+    messages: Iterable[RawMessage], site: Site, workers: int, *, later: bool = False
+) -> Iterator[list[tuple[RawMessage, Parsed]]]:
     """Chunks of messages with what was read of them, in order.
 
-    workers: processes; 1 or less, or little mail, is read in this one. Raises DataError where a process dies.
+    workers: processes; 1 or less, or little mail, is read in this one. later: read the images too that take long.
+    Raises DataError where a process dies.
     """
     chunks = _chunks(messages)
     if workers > 1:
         # Starting processes takes longer than reading a few messages does.
         first = list(islice(chunks, workers * _CHUNKS_A_WORKER))
         if len(first) == workers * _CHUNKS_A_WORKER:
-            yield from _parse_in_pool(chain(first, chunks), site, workers)
+            yield from _parse_in_pool(chain(first, chunks), site, workers, later)
             return
         chunks = iter(first)
     for chunk in chunks:
-        yield list(zip(chunk, _parse_chunk(_bare(chunk), site), strict=True))
+        yield list(zip(chunk, _parse_chunk(_bare(chunk), site, later), strict=True))
 
 
 def _parse_in_pool(
-    chunks: Iterator[list[RawMessage]], site: Site, workers: int
+    chunks: Iterator[list[RawMessage]], site: Site, workers: int, later: bool
 ) -> Iterator[list[tuple[RawMessage, Parsed]]]:
     # Spawned, not forked: a fork copies the locks of this process's threads, held or not.
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
     flying: deque[tuple[list[RawMessage], Future[list[Parsed]]]] = deque()
     try:
         for chunk in chunks:
-            flying.append((chunk, pool.submit(_parse_chunk, _bare(chunk), site)))
+            flying.append((chunk, pool.submit(_parse_chunk, _bare(chunk), site, later)))
             if len(flying) >= workers * _CHUNKS_A_WORKER:
                 yield _landed(*flying.popleft())
         while flying:
@@ -90,9 +96,10 @@ def _bare(chunk: list[RawMessage]) -> list[tuple[bytes, Envelope]]:
     return [(message.raw, message.envelope) for message in chunk]
 
 
-def _parse_chunk(chunk: list[tuple[bytes, Envelope]], site: Site) -> list[Parsed]:
+def _parse_chunk(chunk: list[tuple[bytes, Envelope]], site: Site, later: bool) -> list[Parsed]:
     parsed = []
     for raw, envelope in chunk:
         received = receive(raw, envelope, site)
-        parsed.append(Parsed(received.event, tuple(defect.code for defect in received.message.defects)))
+        found = found_in(received.message, received.later) if later and received.later else None
+        parsed.append(Parsed(received.event, tuple(defect.code for defect in received.message.defects), found))
     return parsed

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass, field, replace
 
+from mailwarden.domain.mail.events import Signal
 from mailwarden.domain.mail.message import Authentication, Envelope, Message, TimeSource
 from mailwarden.domain.status import Status, worst
 from mailwarden.ingest.authentication import read_authentication
@@ -14,6 +16,7 @@ from mailwarden.ingest.head import Head, read_head
 from mailwarden.ingest.headers import HeaderBlock, read_headers
 from mailwarden.ingest.mbox import MboxFrom, split_mbox_from
 from mailwarden.ingest.mime import Tree, walk_parts
+from mailwarden.ingest.qr import read_codes, sort_images
 from mailwarden.ingest.reading import Reading
 from mailwarden.ingest.urls import UrlList
 
@@ -22,6 +25,14 @@ MAX_NESTING = 3
 
 _NO_ENVELOPE = Envelope()
 _NOBODY_TRUSTED: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class _Images:
+    """Image files that were met: those inside of nested messages, and of all those left to be read later."""
+
+    nested: list[bytes] = field(default_factory=list)
+    later: tuple[bytes, ...] = ()
 
 
 def parse_message(
@@ -37,13 +48,27 @@ def parse_message(
 
     trusted_authserv_ids: whose Authentication-Results are believed; none by default.
     """
-    return _parse(raw, envelope, trusted_authserv_ids, Budget(), 0)
+    return parse_with_images(raw, envelope, trusted_authserv_ids=trusted_authserv_ids)[0]
 
 
-def _parse(raw: bytes, envelope: Envelope, trusted: frozenset[str], budget: Budget, depth: int) -> Message:
+def parse_with_images(
+    raw: bytes,
+    envelope: Envelope = _NO_ENVELOPE,
+    *,
+    trusted_authserv_ids: frozenset[str] = _NOBODY_TRUSTED,
+) -> tuple[Message, tuple[bytes, ...]]:
+    """As `parse_message`, with the image files that were left to be read later: see `qr.sort_images`."""
+    images = _Images()
+    message = _parse(raw, envelope, trusted_authserv_ids, Budget(), images, 0)
+    return message, images.later
+
+
+def _parse(
+    raw: bytes, envelope: Envelope, trusted: frozenset[str], budget: Budget, images: _Images, depth: int
+) -> Message:
     reading = Reading(budget)
     try:
-        return _read(raw, envelope, trusted, reading, depth)
+        return _read(raw, envelope, trusted, reading, images, depth)
     except Exception as error:
         # The last resort behind those of each part and header: mail is handed over by strangers, and one message must
         # never stop the mail behind it. Tests hold that no known message comes here.
@@ -54,7 +79,9 @@ def _parse(raw: bytes, envelope: Envelope, trusted: frozenset[str], budget: Budg
         return _assemble(raw, envelope, None, nothing, Authentication(), Tree(), Bodies(), UrlList(reading), reading)
 
 
-def _read(raw: bytes, envelope: Envelope, trusted: frozenset[str], reading: Reading, depth: int) -> Message:
+def _read(
+    raw: bytes, envelope: Envelope, trusted: frozenset[str], reading: Reading, images: _Images, depth: int
+) -> Message:
     data = raw
     if b"\r" in raw and b"\n" not in raw:
         reading.defect("bare_cr")
@@ -80,12 +107,16 @@ def _read(raw: bytes, envelope: Envelope, trusted: frozenset[str], reading: Read
     tree = Tree()
     urls = UrlList(reading)
     reading.attempt("attachments", lambda: walk_parts(data, block, reading, tree), None)
-    bodies = read_bodies(tree, lambda inner, part: _nested(inner, part, reading, depth), urls, reading)
+    bodies = read_bodies(tree, lambda inner, part: _nested(inner, part, reading, images, depth), urls, reading)
     reading.merge(of_values)
-    return _assemble(raw, envelope, mbox, head, authentication, tree, bodies, urls, reading)
+    message = _assemble(raw, envelope, mbox, head, authentication, tree, bodies, urls, reading)
+    if depth:
+        images.nested += bodies.images
+        return message
+    return _with_codes(message, bodies.images, images) if bodies.images or images.nested else message
 
 
-def _nested(raw: bytes, part: int, reading: Reading, depth: int) -> Message | None:
+def _nested(raw: bytes, part: int, reading: Reading, images: _Images, depth: int) -> Message | None:
     """A message inside, None where it may go no deeper or there are too many."""
     if depth >= MAX_NESTING:
         reading.cut(("inner",), "nested_too_deep", f"more than {MAX_NESTING}", part)
@@ -96,10 +127,22 @@ def _nested(raw: bytes, part: int, reading: Reading, depth: int) -> Message | No
     if not reading.take(MESSAGES, 1, part):
         return None
     # Whatever a message inside says of its authentication is the sender's word.
-    inner = _parse(raw, _NO_ENVELOPE, _NOBODY_TRUSTED, reading.budget, depth + 1)
+    inner = _parse(raw, _NO_ENVELOPE, _NOBODY_TRUSTED, reading.budget, images, depth + 1)
     if inner.unread:
         reading.unread("inner", worst(status for _, status in inner.unread))
     return inner
+
+
+def _with_codes(message: Message, own: list[bytes], images: _Images) -> Message:
+    shelves = sort_images(own, images.nested, len(message.new_text.strip()))
+    images.later = shelves.later
+    codes = read_codes(shelves.now)
+    unread = dict(message.unread)
+    status = worst((unread.get("inner", Status.PRESENT), shelves.status, codes.status))
+    if status is not Status.PRESENT:
+        unread["inner"] = status
+    pending: tuple[Signal, ...] = ("qr",) if shelves.later else ()
+    return replace(message, unread=tuple(unread.items()), qr_codes=codes.found, pending=pending)
 
 
 def _assemble(

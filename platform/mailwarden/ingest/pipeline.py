@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import structlog
 
-from mailwarden.domain.mail.events import Event
-from mailwarden.domain.mail.facts import label_event_of
+from mailwarden.domain.mail.events import Event, Kind
+from mailwarden.domain.mail.facts import label_event_of, signal_event_of
+from mailwarden.ingest.found_later import FoundLater
 from mailwarden.ingest.index import LabelIndex
 from mailwarden.ingest.parallel import Parsed, parse_all
 from mailwarden.ingest.receive import Site
@@ -39,15 +40,17 @@ LabelSink = Callable[[Sequence[Event]], None]
 class IngestReport:
     """What an ingest did.
 
-    messages: read. added: new in the log. duplicates: there already, or twice in the source. labels: label events
-    added. missing: paths in the label index that the source does not hold. skipped: files that are no mail.
-    defects: messages with a defect, by its code. first_us, last_us: range of event times, None without messages.
+    messages: read. added: new in the log. duplicates: there already, or twice in the source. labels, signals: events
+    of these kinds added. missing: paths in the label index that the source does not hold. skipped: files that are
+    no mail. defects: messages with a defect, by its code. first_us, last_us: range of event times, None without
+    messages.
     """
 
     messages: int
     added: int
     duplicates: int
     labels: int
+    signals: int
     missing: tuple[str, ...]
     skipped: int
     defects: Counter[str]
@@ -57,18 +60,20 @@ class IngestReport:
 
 @dataclass(frozen=True, slots=True)
 class _Gathered:
-    """What the first pass learnt. labels: (row, label) in source order; found: index paths met."""
+    """What the first pass learnt. labels: (row, label) in source order; signals: by row; found: index paths met."""
 
     labels: list[tuple[int, str]]
+    signals: dict[int, FoundLater]
     found: set[str]
     defects: Counter[str]
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """Rows of the events to write, in order; label: "" for a message; replaced: by that label, "" for none."""
+    """Rows of the events to write, in order, and of which kind; label: "" but of a label; replaced: by that, or ""."""
 
     rows: Rows
+    kind: list[Kind]
     label: list[str]
     replaced: list[str]
     known_us: Rows
@@ -76,7 +81,7 @@ class _Plan:
     @property
     def messages(self) -> Rows:
         """The rows written as messages."""
-        messages: Rows = self.rows[np.array([not label for label in self.label], dtype=bool)]
+        messages: Rows = self.rows[np.array([kind == "message" for kind in self.kind], dtype=bool)]
         return messages
 
 
@@ -100,9 +105,10 @@ def ingest(
 ) -> IngestReport:
     """Put a source's mail, and its labels, into the event log in one commit; run again, it adds nothing twice.
 
-    Events get their seq by the time at which they were known, messages by event time (then source order), labels
-    by that plus `label_delay_us`, after the messages of the same time. A message without any time takes that of
-    the one before it in the source. A label is added where the message does not bear it already.
+    Events get their seq by the time at which they were known, messages by event time (then source order), signals by
+    that too, after the messages of the same time, labels by that plus `label_delay_us`, after both. A message without
+    any time takes that of the one before it in the source. A label is added where the message does not bear it
+    already, a signal where the message is new.
 
     own_domains: the tenant's. contacts: the home's; without them the log is read for who wrote to whom before, and
     the home's take in later what was added. next_seq: given a count, reserves as many and returns the first; by
@@ -120,7 +126,7 @@ def ingest(
     ):
         gathered = _gather(source, site, spill, labels, select, workers, progress)
         spill.close_writing()
-        written = _Plan(np.empty(0, np.int64), [], [], np.empty(0, np.int64))
+        written = _Plan(np.empty(0, np.int64), [], [], [], np.empty(0, np.int64))
         numbering: Numbering
 
         def plan(view: EventView) -> Iterator[pa.RecordBatch] | None:
@@ -132,7 +138,8 @@ def ingest(
             _write_raw(raw_mail, tenant, spill, written.messages)
             first = view.last_seq(tenant) + 1 if next_seq is None else next_seq(len(written.rows))
             numbering.begin(view)
-            return _batches(spill, written, first, numbering, _new_before(view, tenant, spill, written))
+            new_before = _new_before(view, tenant, spill, written)
+            return _batches(spill, written, first, numbering, gathered.signals, new_before)
 
         with known.numbering(tenant) as numbering:
             event_log.append_stream(tenant, plan)
@@ -144,7 +151,8 @@ def ingest(
             messages=len(spill),
             added=added,
             duplicates=len(spill) - added,
-            labels=len(written.rows) - added,
+            labels=written.kind.count("label"),
+            signals=written.kind.count("signal"),
             missing=() if labels is None else tuple(e.path for e in labels if e.path not in gathered.found),
             skipped=len(source.skipped),
             defects=gathered.defects,
@@ -166,7 +174,7 @@ def _gather(
     workers: int,
     progress: Callable[[int, int | None], None] | None,
 ) -> _Gathered:
-    gathered = _Gathered([], set(), Counter())
+    gathered = _Gathered([], {}, set(), Counter())
 
     def chosen() -> Iterator[RawMessage]:
         for message in source:
@@ -177,13 +185,15 @@ def _gather(
                 yield message
 
     before_us = 0
-    for chunk in parse_all(chosen(), site, workers):
+    for chunk in parse_all(chosen(), site, workers, later=True):
         for message, parsed in chunk:
             event = _timed(parsed, before_us)
             before_us = event.received_at_us
             entry = None if labels is None else labels.find(source.full_path(message))
             if entry is not None:
                 gathered.labels.append((len(spill), entry.label))
+            if parsed.later is not None:
+                gathered.signals[len(spill)] = parsed.later
             gathered.defects.update(set(parsed.defects))
             spill.add(event, message.envelope, message.raw)
         if progress is not None:
@@ -220,43 +230,59 @@ def _plan(view: EventView, tenant: str, spill: Spill, gathered: _Gathered, label
             given.append(label)
             taken_back.append(bears.get(message_id, ""))
             bears[message_id] = label
-    position = np.array(rows + label_rows, dtype=np.int64)
-    is_label = np.arange(len(position)) >= len(rows)
-    known = times[position] + np.where(is_label, label_delay_us, 0)
-    order = np.lexsort((position, is_label, known))
-    given = [""] * len(rows) + given
-    taken_back = [""] * len(rows) + taken_back
-    return _Plan(position[order], [given[i] for i in order], [taken_back[i] for i in order], known[order])
+    signal_rows = [row for row in rows if row in gathered.signals]
+    ranked: tuple[tuple[Kind, int], ...] = (
+        ("message", len(rows)), ("signal", len(signal_rows)), ("label", len(label_rows)),
+    )  # fmt: skip
+    kinds = [kind for kind, times_over in ranked for _ in range(times_over)]
+    rank = np.repeat([0, 1, 2], [times_over for _, times_over in ranked])
+    position = np.array(rows + signal_rows + label_rows, dtype=np.int64)
+    known = times[position] + np.where(rank == 2, label_delay_us, 0)
+    order = np.lexsort((position, rank, known))
+    given = [""] * (len(kinds) - len(given)) + given
+    taken_back = [""] * (len(kinds) - len(taken_back)) + taken_back
+    return _Plan(
+        position[order],
+        [kinds[i] for i in order],
+        [given[i] for i in order],
+        [taken_back[i] for i in order],
+        known[order],
+    )
 
 
 def _batches(
-    spill: Spill, plan: _Plan, first_seq: int, numbering: Numbering, new_before: dict[str, tuple[str, ...]]
+    spill: Spill,
+    plan: _Plan,
+    first_seq: int,
+    numbering: Numbering,
+    signals: Mapping[int, FoundLater],
+    new_before: dict[str, tuple[str, ...]],
 ) -> Iterator[pa.RecordBatch]:
-    labelled = {int(row) for row, label in zip(plan.rows, plan.label, strict=True) if label}
-    # A label bears the facts of its message, which stands before it: bit i is recipient i.
+    told_of = {int(row) for row, kind in zip(plan.rows, plan.kind, strict=True) if kind != "message"}
+    # A label or a signal bears the facts of its message, which stands before it: bit i is recipient i.
     new_of: dict[int, int] = {}
     for start in range(0, len(plan.rows), _ROWS):
         rows = plan.rows[start : start + _ROWS]
         found = [event for event, _ in spill.read(rows)]
         seqs = range(first_seq + start, first_seq + start + len(rows))
-        messages = [i for i in range(len(rows)) if not plan.label[start + i]]
+        messages = [i for i in range(len(rows)) if plan.kind[start + i] == "message"]
         new = numbering.first([(found[i].sender, found[i].recipients, seqs[i]) for i in messages])
         for i, names in zip(messages, new, strict=True):
             found[i] = replace(found[i], seq=seqs[i], new_recipients=names)
-            if names and int(rows[i]) in labelled:
+            if names and int(rows[i]) in told_of:
                 new_of[int(rows[i])] = sum(1 << at for at, name in enumerate(found[i].recipients) if name in names)
         for i, row in enumerate(map(int, rows)):
-            label = plan.label[start + i]
-            if label:
-                event, bits = found[i], new_of.get(row, 0)
-                names = tuple(name for at, name in enumerate(event.recipients) if bits >> at & 1)
-                found[i] = label_event_of(
-                    replace(event, new_recipients=names or new_before.get(event.message_id, ())),
-                    label=label,
-                    replaced=plan.replaced[start + i] or None,
-                    seq=seqs[i],
-                    known_at_us=int(plan.known_us[start + i]),
-                )
+            kind, known_at_us = plan.kind[start + i], int(plan.known_us[start + i])
+            if kind == "message":
+                continue
+            event, bits = found[i], new_of.get(row, 0)
+            names = tuple(name for at, name in enumerate(event.recipients) if bits >> at & 1)
+            event = replace(event, new_recipients=names or new_before.get(event.message_id, ()))
+            if kind == "label":
+                label, replaced = plan.label[start + i], plan.replaced[start + i] or None
+                found[i] = label_event_of(event, label=label, replaced=replaced, seq=seqs[i], known_at_us=known_at_us)
+            else:
+                found[i] = signal_event_of(event, signals[row].facts, seq=seqs[i], known_at_us=known_at_us)
         yield from events_to_table(found).to_batches()
 
 

@@ -8,7 +8,7 @@ from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.facts import event_of
 from mailwarden.domain.mail.message import Envelope, Message
 from mailwarden.ingest.mbox import split_mbox_from
-from mailwarden.ingest.parse import parse_message
+from mailwarden.ingest.parse import parse_with_images
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +29,15 @@ class Received:
     """A message as received.
 
     raw, envelope: what is kept; with the event's time and `time_source`, `parse_message` gives this message again,
-    but for defects of the time. event: with seq 0; received_at_us 0 where `time_source` is "none".
+    but for defects of the time. event: with seq 0; received_at_us 0 where `time_source` is "none". later: its images
+    that were not read yet, for `found_later.found_in`.
     """
 
     raw: bytes
     envelope: Envelope
     message: Message
     event: Event
+    later: tuple[bytes, ...] = ()
 
 
 def receive(raw: bytes, envelope: Envelope, site: Site) -> Received:
@@ -45,8 +47,8 @@ def receive(raw: bytes, envelope: Envelope, site: Site) -> Received:
     """
     if not site.stored:
         raw, envelope = unwrapped(raw, envelope)
-    message = parse_message(raw, envelope, trusted_authserv_ids=site.trusted_authserv_ids)
-    return Received(raw, envelope, message, event_for(message, envelope, site))
+    message, later = parse_with_images(raw, envelope, trusted_authserv_ids=site.trusted_authserv_ids)
+    return Received(raw, envelope, message, event_for(message, envelope, site), later)
 
 
 def event_for(message: Message, envelope: Envelope, site: Site) -> Event:

@@ -50,7 +50,7 @@ def _trim(url: str) -> str:
     return url[:end]
 
 
-def read_url(url: str, text: str, origin: Literal["html", "text"], reading: Reading, part: int = 0) -> Url | None:
+def read_url(url: str, text: str, origin: Literal["html", "text", "qr"], reading: Reading, part: int = 0) -> Url | None:
     """The link with its host and registrable domain; None where it leads to no host (mailto:, #, relative)."""
     url = clean(url.strip(_EDGES).translate(_STRIPPED_BY_BROWSERS))[:MAX_URL]
     rest = url

@@ -18,6 +18,7 @@ from mailwarden.domain.aggregates.definitions import ActivityView, Feature, Meas
 from mailwarden.domain.aggregates.layout import layout_of
 from mailwarden.domain.aggregates.online.reads import NEVER
 from mailwarden.domain.aggregates.windows import NOTHING, Window
+from mailwarden.domain.mail.events import KINDS, Kind
 from mailwarden.domain.status import Status
 from mailwarden.errors import ContractError, DataError
 from mailwarden.monitoring.skew_report import FeatureSkew, SkewReport, ViewSkew
@@ -36,8 +37,8 @@ _ANSWERS = "answers"
 """How many answers a row got: two, the truth and the ideal."""
 
 _EXAMPLES = 5
-_THERE = ("skew_messages_there", "skew_labels_there")
-"""Features that tell whether anything of the key is inside the longest window of a view."""
+_THERE: dict[Kind, str] = {kind: f"skew_{kind}s_there" for kind in KINDS}
+"""By kind of event, the feature that tells whether any of the key is inside the longest window of a view."""
 
 
 def read_vectors(spark: SparkSession, logged: Snapshot) -> DataFrame:
@@ -195,7 +196,7 @@ class _Comparison:
 
         def either(name: str, remainder: int) -> list[Column]:
             wanted = F.col(ROW_ID) % 2 == remainder
-            columns = {last_seq: f"{name}_seq", **{there: f"{name}_{there}" for there in _THERE}}
+            columns = {last_seq: f"{name}_seq", **{there: f"{name}_{there}" for there in _THERE.values()}}
             columns |= {feature.name: f"{name}_{feature.name}" for feature in view.features}
             return [F.max(F.when(wanted, F.col(column))).alias(alias) for column, alias in columns.items()]
 
@@ -290,15 +291,14 @@ def _longest(view: ActivityView) -> Window:
 
 
 def _with_presence(view: ActivityView) -> ActivityView:
-    """The view with `_THERE`: how many messages and labels its longest window holds, always some without windows."""
+    """The view with `_THERE`: how many events of each kind its longest window holds, always some without windows."""
     window = _longest(view)
-    messages, labels = _THERE
     return replace(
         view,
-        measures=(*view.measures, Measure(messages), Measure(labels, on="label")),
+        measures=(*view.measures, *(Measure(there, on=kind) for kind, there in _THERE.items())),
         features=(
             *view.features,
-            *(Feature(there, Total(there, window), "inside the longest window", "events") for there in _THERE),
+            *(Feature(there, Total(there, window), "inside the longest window", "events") for there in _THERE.values()),
         ),
     )
 
@@ -308,10 +308,10 @@ def _status(view: ActivityView) -> Column:
     lacks = F.lit(False)
     for name in view.keys:
         lacks = lacks | F.coalesce(_key(name) == "", F.lit(True))
-    messages, labels = (F.coalesce(F.col(f"truth_{there}"), F.lit(0)) for there in _THERE)
+    there = [F.coalesce(F.col(f"truth_{name}"), F.lit(0)) for name in _THERE.values()]
     return (
         F.when(lacks, Status.NOT_COMPUTABLE.value)
         .when(F.col("truth_seq") == F.lit(NEVER), Status.NEVER_SEEN.value)
-        .when((messages + labels) == 0, Status.NONE_IN_WINDOW.value)
+        .when(reduce(Column.__add__, there) == 0, Status.NONE_IN_WINDOW.value)
         .otherwise(Status.PRESENT.value)
     )

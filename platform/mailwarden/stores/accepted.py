@@ -1,4 +1,4 @@
-"""What the spool holds of each accepted message or label: enough to fold, log and answer again, and no more."""
+"""What the spool holds of each accepted message, label or signal: enough to fold, log and answer again, and no more."""
 
 from __future__ import annotations
 
@@ -99,7 +99,14 @@ class AcceptedLabel:
     given_by: str
 
 
-Accepted = AcceptedMessage | AcceptedLabel
+@dataclass(frozen=True, slots=True)
+class AcceptedSignal:
+    """A signal event."""
+
+    event: Event
+
+
+Accepted = AcceptedMessage | AcceptedLabel | AcceptedSignal
 
 _LENGTH = struct.Struct("<I")
 
@@ -109,6 +116,8 @@ def encode_accepted(record: Accepted) -> bytes:
     if isinstance(record, AcceptedLabel):
         header: dict[str, Any] = {"event": asdict(record.event), "source": record.source, "given_by": record.given_by}
         raw = b""
+    elif isinstance(record, AcceptedSignal):
+        header, raw = {"event": asdict(record.event)}, b""
     else:
         header = {
             "event": asdict(record.event),
@@ -126,6 +135,13 @@ def encode_accepted(record: Accepted) -> bytes:
     return _LENGTH.pack(len(head)) + head + raw
 
 
+def waits_for_signal(payload: bytes) -> bool:
+    """Whether a spool payload may be of a message that waits for a signal; most are told by this, unread."""
+    (length,) = _LENGTH.unpack_from(payload)
+    # Inside of a JSON string the quotes would be escaped.
+    return payload.find(b'"pending":[]', 4, 4 + length) < 0
+
+
 def decode_accepted(payload: bytes) -> Accepted:
     """Read what `encode_accepted` wrote; raises StoreError where it is something else."""
     try:
@@ -136,6 +152,8 @@ def decode_accepted(payload: bytes) -> Accepted:
         event = Event(**facts)
         if event.kind == "label":
             return AcceptedLabel(event, header["source"], header["given_by"])
+        if event.kind == "signal":
+            return AcceptedSignal(event)
         return AcceptedMessage(
             event,
             payload[4 + length :],

@@ -143,6 +143,11 @@ def checkpoint_path(directory: Path, name: str) -> Path:
     return directory / f"{name}.checkpoint"
 
 
+def readers_of(directory: Path) -> set[str]:
+    """The names of all readers that ever committed a place in a spool."""
+    return {path.stem for path in directory.expanduser().glob("*.checkpoint")}
+
+
 def retire(directory: Path, reader_names: Iterable[str]) -> int:
     """Remove the segments that lie wholly behind the checkpoints of all these readers; return how many.
 

@@ -20,12 +20,13 @@ from mailwarden.domain.aggregates.definitions import (
     Surge,
     Unusual,
 )
+from mailwarden.domain.aggregates.fact_specs import QUANTITY_FACTS
 from mailwarden.domain.mail.content import ContentView
 from mailwarden.domain.mail.lists import Lists
 from mailwarden.domain.mail.message import Message
 from mailwarden.testing.problem import Problem
 
-_LABELS = ("labelled_bad", "labelled_attack", "labelled_good")
+_KIND_OF = {fact.name: fact.on for fact in QUANTITY_FACTS}
 _ELSEWHERE = "mailwarden.testing.elsewhere"
 _SECONDS = 120.0
 
@@ -45,38 +46,40 @@ _CALLS = {"now": "the clock", "utcnow": "the clock", "today": "the clock", "open
 
 
 def check_labels(view: ActivityView) -> Iterator[Problem]:
-    """Measures that do not see what they name, and rates over labels that count mail too young to have any."""
+    """Measures that do not see what they name, and rates over labels and signals that count mail too young for them."""
     for measure in view.measures:
-        words = ""
-        if measure.on == "message" and measure.of in _LABELS:
-            words = f"adds {measure.of} over messages, which have no label yet; say on='label'"
-        elif measure.on == "label" and not measure.of:
+        words, kind = "", _KIND_OF.get(measure.of, measure.on)
+        if measure.on == "label" and not measure.of:
             words = "counts labels, of which a correction is another one; say of='labelled_bad' or the like"
-        elif measure.on == "label" and measure.of not in _LABELS:
-            words = f"adds {measure.of} once more with each label; say on='message'"
+        elif measure.on == "signal" and not measure.of:
+            words = "counts signals of every kind there will be; say of='late_qr_code_count' or the like"
+        elif kind != measure.on and measure.on == "message":
+            words = f"adds {measure.of} over messages, which have no {kind} yet; say on={kind!r}"
+        elif kind != measure.on:
+            words = f"adds {measure.of} once more with each {measure.on}; say on={kind!r}"
         if words:
             yield Problem(view.name, "", f"measure {measure.name!r} {words}")
     kept_values: tuple[Peak | Extreme, ...] = (*view.peaks, *view.extremes)
     for kept in kept_values:
-        if kept.of in _LABELS:
-            words = (
-                f"aggregate {kept.name!r} is of {kept.of}, and sees messages alone; a Measure on='label' sees labels"
-            )
-            yield Problem(view.name, "", words)
-    of_labels = {measure.name for measure in view.measures if measure.on == "label"}
+        kind = _KIND_OF.get(kept.of, "message")
+        if kind != "message":
+            words = f"is of {kept.of}, and sees messages alone; a Measure on={kind!r} sees {kind}s"
+            yield Problem(view.name, "", f"aggregate {kept.name!r} {words}")
+    late = {measure.name: measure.on for measure in view.measures if measure.on != "message"}
     for feature in view.features:
         if not isinstance(feature.expression, (Ratio, Surge, Unusual, Decayed)):
             continue
-        read = sorted(of_labels.intersection(feature.expression.aggregates))
+        read = sorted(late.keys() & set(feature.expression.aggregates))
         if not read:
             continue
+        come = f"{late[read[0]]}s, which come after the message"
         if not isinstance(feature.expression, Ratio):
-            kind = type(feature.expression).__name__
-            words = f"a leak of time: {kind} of {read[0]!r}, which labels fill days later; use a Ratio or a Total"
+            form = type(feature.expression).__name__
+            words = f"a leak of time: {form} of {read[0]!r}, which is filled from {come}; use a Ratio or a Total"
             yield Problem(view.name, feature.name, words)
         elif not feature.expression.window.until_us:
             words = (
-                f"a leak of time: {read[0]!r} is counted from labels, which come days after the message, and window "
+                f"a leak of time: {read[0]!r} is counted from {come}, and window "
                 f"{feature.expression.window.name} holds messages too young for one; use W_MATURED or W_90D_MATURED"
             )
             yield Problem(view.name, feature.name, words)

@@ -109,7 +109,8 @@ def history_of(pieces: Sequence[int]) -> list[Event]:
     """Events of a few keys and two tenants, one a piece, in order of seq from 1.
 
     Times tie, step back, lie ahead, stand on the edges of hops, pause for months, pass over days on which clocks are
-    moved; labels are given and corrected; there is mail to oneself, to a crowd, without a sender, without a recipient.
+    moved; labels are given and corrected; signals come; there is mail to oneself, to a crowd, without a sender,
+    without a recipient.
     """
     events: list[Event] = []
     given: dict[str, str] = {}
@@ -119,10 +120,13 @@ def history_of(pieces: Sequence[int]) -> list[Event]:
         if index == 0:
             now = choose.one_of(STARTS_US)
         now += choose.one_of(_STEPS_US)
-        labels = choose.below(6) == 5
+        chance = choose.below(12)
         messages = [event for event in events if event.kind == "message"]
-        if labels and messages:
+        if chance >= 9 and messages:
             message = messages[-1 - choose.below(min(len(messages), 12))]
+            if chance == 9:
+                events.append(_signal(choose, message, index, now))
+                continue
             label = choose.one_of(("BE", "ham", "spam"))
             bad, attack, good = label_change(label, given.get(message.message_id))
             given[message.message_id] = label
@@ -141,6 +145,20 @@ def history_of(pieces: Sequence[int]) -> list[Event]:
             continue
         events.append(_message(choose, index, now))
     return events
+
+
+def _signal(choose: Pieces, message: Event, index: int, now: int) -> Event:
+    codes = choose.below(4) + 1
+    return replace(
+        message,
+        seq=index + 1,
+        kind="signal",
+        known_at_us=now,
+        signal="qr",
+        qr_code_count=codes,
+        qr_url_count=choose.below(codes + 1),
+        link_domain=choose.one_of(NAMES),
+    )
 
 
 def _message(choose: Pieces, index: int, now: int) -> Event:

@@ -122,6 +122,10 @@ def quantity(event: Event, name: str) -> int:
             return event.labelled_attack
         case "labelled_good":
             return event.labelled_good
+        case "qr_code_count" | "late_qr_code_count":
+            return event.qr_code_count
+        case "qr_url_count" | "late_qr_url_count":
+            return event.qr_url_count
     raise AssertionError(name)
 
 

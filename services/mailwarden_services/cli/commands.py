@@ -125,7 +125,8 @@ def ingest(
             )
     out.print(
         f"{report.messages} messages read: {report.added} added, {report.duplicates} known already; "
-        f"{report.labels} labels; {sum(report.defects.values())} defects of {len(report.defects)} kinds"
+        f"{report.labels} labels, {report.signals} signals; "
+        f"{sum(report.defects.values())} defects of {len(report.defects)} kinds"
     )
     for path in report.missing[:10]:
         console.print(f"[yellow]labelled but missing:[/] {path}", highlight=False)

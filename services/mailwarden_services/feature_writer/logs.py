@@ -21,7 +21,7 @@ from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.lake.raw_mail import RawMail, RawRow
 from mailwarden.stores.lake.texts import Texts
 from mailwarden.stores.lake.vector_log import VectorLog
-from mailwarden.stores.spool_reader import SpoolReader, retire
+from mailwarden.stores.spool_reader import SpoolReader, readers_of, retire
 from mailwarden.stores.sql import DecisionRecord, Decisions, Labels
 from mailwarden_services.feature_writer.logged_tables import text_table, vector_table
 from mailwarden_services.feature_writer.rejected import set_aside
@@ -244,7 +244,8 @@ class LogBatches:
             self._bytes -= _size(self._batch)
             self._batch = []
             self._reader.commit(position)
-            retire(self._spool, [READER_NAME])
+            # The signal worker may be behind.
+            retire(self._spool, {READER_NAME, *readers_of(self._spool)})
 
 
 def _size(records: Sequence[tuple[int, Accepted]]) -> int:

@@ -105,6 +105,7 @@ def report_of(
             "messages": ingested.messages,
             "added": ingested.added,
             "labels": ingested.labels,
+            "signals": ingested.signals,
             "messages_with_defect": dict(ingested.defects),
         },
         "example": example_of(outcome),

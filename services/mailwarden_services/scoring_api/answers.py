@@ -63,6 +63,7 @@ def answer_of(
             "as_of_seq": None if watermark is None else watermark.seq,
             "age_seconds": age_seconds,
         },
+        "pending": list(event.pending),
         "degraded": decision.degraded,
         "flags": list(decision.flags),
         "direction": event.direction,

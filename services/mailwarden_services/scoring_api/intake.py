@@ -1,24 +1,23 @@
-"""Accepting messages and labels: once each, in order, and on disk before the answer goes out."""
+"""Accepting messages, labels and signals: once each, in order, and on disk before the answer goes out."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import structlog
 
 from mailwarden.domain.aggregates.windows import DAY_US
 from mailwarden.domain.mail.events import LABELS, Event
-from mailwarden.domain.mail.facts import label_event_of
+from mailwarden.domain.mail.facts import label_event_of, signal_event_of
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import DataError, NotFound, StoreError
 from mailwarden.ingest.dates import is_believable
 from mailwarden.scoring.scorer import Scorer
-from mailwarden.stores.accepted import Accepted, AcceptedLabel, AcceptedMessage, encode_accepted
+from mailwarden.stores.accepted import Accepted, AcceptedLabel, AcceptedMessage, AcceptedSignal, encode_accepted
 from mailwarden.stores.contacts import Contacts
 from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.lake.fact_sets import FactSets
@@ -27,83 +26,13 @@ from mailwarden.stores.sql import Decisions, Labels, Tenant
 from mailwarden_services.reading.read import MailReader
 from mailwarden_services.scoring_api.answers import answer_of, load_answer, policy_of, site_of
 from mailwarden_services.scoring_api.problems import no_model, not_a_message
+from mailwarden_services.scoring_api.recent import RECENT_MESSAGES, DueSeq, Recent, RecentMessages
+from mailwarden_services.signals.found import FoundSignal
 
 log = structlog.get_logger(__name__)
 
-RECENT_MESSAGES = 200_000
-"""How many accepted messages are kept in memory, so that a repeat or a label finds them before the log has them."""
-
 MAX_LEAP_US = 30 * DAY_US
 """How far a time that only the message itself bears may lie beyond the tenant's newest message."""
-
-
-@dataclass(slots=True)
-class Recent:
-    """An accepted message: its event, its answer, and None once it is on disk."""
-
-    event: Event
-    answer: Mapping[str, Any]
-    idempotency_key: str | None
-    on_disk: asyncio.Future[int] | None
-
-
-class RecentMessages:
-    """The newest accepted messages by id and by idempotency key; the oldest are forgotten first."""
-
-    def __init__(self, limit: int = RECENT_MESSAGES) -> None:
-        self._limit = limit
-        self._by_id: OrderedDict[tuple[str, str], Recent] = OrderedDict()
-        self._by_key: dict[tuple[str, str], Recent] = {}
-
-    def add(self, recent: Recent) -> None:
-        """Remember an accepted message."""
-        tenant = recent.event.tenant
-        self._by_id[tenant, recent.event.message_id] = recent
-        if recent.idempotency_key is not None:
-            self._by_key[tenant, recent.idempotency_key] = recent
-        while len(self._by_id) > self._limit:
-            _, oldest = self._by_id.popitem(last=False)
-            if oldest.idempotency_key is not None:
-                self._by_key.pop((oldest.event.tenant, oldest.idempotency_key), None)
-
-    def forget(self, recent: Recent) -> None:
-        """Take back a message that did not reach the disk."""
-        self._by_id.pop((recent.event.tenant, recent.event.message_id), None)
-        if recent.idempotency_key is not None:
-            self._by_key.pop((recent.event.tenant, recent.idempotency_key), None)
-
-    def find(self, tenant: str, message_id: str) -> Recent | None:
-        """The message of that id."""
-        return self._by_id.get((tenant, message_id))
-
-    def find_key(self, tenant: str, key: str) -> Recent | None:
-        """The message that was handed over under that idempotency key."""
-        return self._by_key.get((tenant, key))
-
-
-class DueSeq:
-    """By tenant, the newest seq accepted longer ago than the lag that is allowed, within a tenth of that lag."""
-
-    def __init__(self, lag_seconds: float) -> None:
-        self._lag = lag_seconds
-        self._marks: dict[str, deque[tuple[float, int]]] = {}
-
-    def accepted(self, tenant: str, seq: int) -> None:
-        """Take note that a seq was accepted now, by the process's monotonic clock."""
-        marks = self._marks.setdefault(tenant, deque())
-        now = time.monotonic()
-        if not marks or now - marks[-1][0] >= self._lag / 10:
-            marks.append((now, seq))
-
-    def seq(self, tenant: str) -> int:
-        """The seq that writers should have folded by now; 0 for none."""
-        marks = self._marks.get(tenant)
-        if not marks:
-            return 0
-        limit = time.monotonic() - self._lag
-        while len(marks) > 1 and marks[1][0] <= limit:
-            marks.popleft()
-        return marks[0][1] if marks[0][0] <= limit else 0
 
 
 class Intake:
@@ -136,6 +65,7 @@ class Intake:
         self._logged: set[str] = set()
         self._acquainted: set[str] = set()
         self._given: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._signalled: OrderedDict[tuple[str, str, str], None] = OrderedDict()
         self.recent = RecentMessages()
 
     def restore(self, record: Accepted) -> None:
@@ -145,6 +75,9 @@ class Intake:
         self._newest_us[event.tenant] = max(self._newest_us.get(event.tenant, 0), event.received_at_us)
         if isinstance(record, AcceptedLabel):
             self._remember_label(event.tenant, event.message_id, event.label)
+            return
+        if isinstance(record, AcceptedSignal):
+            self._remember_signal(event)
             return
         self._contacts.restore(event.tenant, event.sender, event.recipients, event.seq)
         self.recent.add(Recent(event, record.answer, record.idempotency_key, None))
@@ -374,6 +307,35 @@ class Intake:
         self._given[tenant, message_id] = label
         while len(self._given) > RECENT_MESSAGES:
             self._given.popitem(last=False)
+
+    async def signal(self, found: FoundSignal) -> None:
+        """Take in what was found out about an accepted message; a message has each signal once.
+
+        It is known at the time of the tenant's newest mail, the clock that all else here goes by. Raises NotFound
+        where the message is not known.
+        """
+        key = (found.tenant, found.message_id, found.facts.signal)
+        if key in self._signalled:
+            return
+        logged = await asyncio.to_thread(self._events.signals, found.tenant, found.message_id, found.received_at_us)
+        if found.facts.signal in logged:
+            return
+        target = self._target(found.tenant, found.message_id, found.received_at_us)
+        self._prepare_tenant(found.tenant)
+        event = signal_event_of(
+            target,
+            found.facts,
+            seq=self._take_seq(found.tenant),
+            known_at_us=max(self._newest_us[found.tenant], target.received_at_us),
+        )
+        on_disk = self._append(encode_accepted(AcceptedSignal(event)))
+        await asyncio.shield(on_disk)
+        self._remember_signal(event)
+
+    def _remember_signal(self, event: Event) -> None:
+        self._signalled[event.tenant, event.message_id, event.signal] = None
+        while len(self._signalled) > RECENT_MESSAGES:
+            self._signalled.popitem(last=False)
 
     def _label_given(self, tenant: str, message_id: str) -> str | None:
         """The label that the counts hold: the one of the greatest seq, whatever time it was given for."""

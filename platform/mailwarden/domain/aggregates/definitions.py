@@ -148,6 +148,9 @@ class ActivityView:
 
     def sees_all_rows(self, where: tuple[str, ...], window: Window | None = None) -> bool:
         """Whether a filter lets every row of a key pass, and the window, where there is one, holds all time."""
+        if "link_domain" in self.keys:
+            # A signal leads where its QR codes do, so that a key may have signals and no message.
+            return False
         trivial = {"forward"} if self.emission in FORWARD_ONLY else set()
         unbounded = window is None or (window.length_us is None and not window.until_us)
         return unbounded and set(where) <= trivial

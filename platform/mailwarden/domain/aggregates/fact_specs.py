@@ -150,6 +150,10 @@ QUANTITY_FACTS = (
     QuantityFact("labelled_bad", Value("labelled_bad"), "1 for bad, -1 where that is taken back", on="label"),
     QuantityFact("labelled_attack", Value("labelled_attack"), "1 for an attack, -1 where taken back", on="label"),
     QuantityFact("labelled_good", Value("labelled_good"), "1 for good, -1 where that is taken back", on="label"),
+    QuantityFact("qr_code_count", Value("qr_code_count"), "QR codes that were read with it"),
+    QuantityFact("qr_url_count", Value("qr_url_count"), "QR codes that were read with it and hold a link"),
+    QuantityFact("late_qr_code_count", Value("qr_code_count"), "QR codes that were found later", on="signal"),
+    QuantityFact("late_qr_url_count", Value("qr_url_count"), "those of them that hold a link", on="signal"),
 )
 
 NAME_FACTS = (

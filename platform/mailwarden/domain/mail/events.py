@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, get_args
 SCHEMA_VERSION = 3
 
 Direction = Literal["inbound", "outbound", "internal"]
-Kind = Literal["message", "label"]
+Kind = Literal["message", "label", "signal"]
 Emission = Literal["participants", "participant_domains", "recipients", "pairs", "facts"]
 
 CATEGORIES = ("CP", "MW", "BE", "VF", "LA", "EA", "CB", "EX", "RC", "SC", "SP")
@@ -19,6 +19,10 @@ CATEGORIES = ("CP", "MW", "BE", "VF", "LA", "EA", "CB", "EX", "RC", "SC", "SP")
 LABELS = ("ham", "spam", *CATEGORIES)
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
+
+Signal = Literal["qr"]
+SIGNALS: tuple[Signal, ...] = get_args(Signal)
+"""What is found out about a message after it was accepted. qr: QR codes in images that took too long to read before."""
 
 
 class Way(NamedTuple):
@@ -34,23 +38,29 @@ class Way(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An envelope plus parsed facts (kind "message"), or a label given to an earlier message (kind "label").
+    """An envelope plus parsed facts (kind "message"), a label given to an earlier message (kind "label"), or what was
+    found out about one after it was accepted (kind "signal").
 
-    seq: monotone within a tenant, shared by messages and labels.
+    seq: monotone within a tenant, shared by all kinds.
     direction: see `direction_of`.
-    received_at_us: event time, microseconds UTC; of a label, the event time of the labelled message.
+    received_at_us: event time, microseconds UTC; of a label or a signal, the event time of its message.
     known_at_us: when the platform learnt it; of a message, its event time.
     sender, recipients: normalised addresses; sender_domain, recipient_domains: registrable domains, distinct.
     authenticated: DMARC or an aligned pass by a trusted authserv-id; None where nothing trusted speaks.
     reply_to_differs: registrable domain of Reply-To differs from the sender's; None without Reply-To.
     display_name: of the sender, folded for comparison. thread: digest of the Message-ID that its thread began with.
     campaign: digest of the newest text without what senders vary. link_domain: registrable domain that its links
-        lead to first, the sender's own passed over where there is another. attachment: SHA-256 of the largest one.
+        lead to first, the sender's own passed over where there is another; where there is no link the one of its QR
+        codes, and of a signal always that. attachment: SHA-256 of the largest one.
     structure: digest of header order, mailer and the form of the Message-ID. Each "" where the message has none.
     reply: it names a message that it answers.
     new_recipients: those of `recipients` that the sender had written nothing to before, in this tenant.
     labelled_bad, labelled_attack, labelled_good: change that a label makes to these counts, -1, 0 or 1: a
         correction takes the earlier label back in the same row. 0 for messages.
+    signal: which of `SIGNALS` an event of that kind is, "" for others; a message has each at most once.
+    qr_code_count, qr_url_count: QR codes read, and those of them that hold a link: of a message, before it was
+        accepted; of a signal, what was found later.
+    pending: those of `SIGNALS` that a message waits for; a signal follows only where something was found.
     facts_version: `facts.FACTS_VERSION` of the code that took the message's facts; 1 in rows from before it was kept.
     """
 
@@ -86,6 +96,10 @@ class Event:
     labelled_bad: int = 0
     labelled_attack: int = 0
     labelled_good: int = 0
+    signal: str = ""
+    qr_code_count: int = 0
+    qr_url_count: int = 0
+    pending: tuple[str, ...] = ()
     facts_version: int = 1
     schema_version: int = SCHEMA_VERSION
 

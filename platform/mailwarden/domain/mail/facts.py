@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from mailwarden.domain.mail.addresses import address_domain, normalise_host, registrable_domain
-from mailwarden.domain.mail.events import Event, direction_of, label_change, message_identity
+from mailwarden.domain.mail.events import Event, Signal, direction_of, label_change, message_identity
 from mailwarden.domain.mail.fingerprints import (
     attachment_of,
     campaign_of,
@@ -24,6 +24,7 @@ derives a set of new ones beside them. 2: hosts by UTS 46 (`ß` and final sigma 
 
 _OWN = {
     "label": ("kind", "seq", "known_at_us", "label", "labelled_bad", "labelled_attack", "labelled_good"),
+    "signal": ("kind", "seq", "known_at_us", "signal", "qr_code_count", "qr_url_count", "link_domain", "pending"),
 }
 """By kind, the fields that an event about a message has of its own; the others are the message's."""
 
@@ -76,6 +77,9 @@ def event_of(
         attachment=attachment_of(message),
         structure=structure_of(message),
         reply=bool(message.in_reply_to or message.references),
+        qr_code_count=len(message.qr_codes),
+        qr_url_count=sum(code.url is not None for code in message.qr_codes),
+        pending=message.pending,
         facts_version=FACTS_VERSION,
     )
 
@@ -103,8 +107,37 @@ def label_event_of(message: Event, *, label: str, replaced: str | None, seq: int
     )
 
 
+@dataclass(frozen=True, slots=True)
+class SignalFacts:
+    """What was found out about a message after it was accepted.
+
+    code_count, url_count: QR codes, and those that hold a link. link_domain: where these lead to, whatever the message
+    itself links to.
+    """
+
+    signal: Signal
+    code_count: int
+    url_count: int
+    link_domain: str
+
+
+def signal_event_of(message: Event, found: SignalFacts, *, seq: int, known_at_us: int) -> Event:
+    """The event of what was found out about a message after it was accepted, with the message's own facts."""
+    return replace(
+        message,
+        kind="signal",
+        seq=seq,
+        known_at_us=known_at_us,
+        signal=found.signal,
+        qr_code_count=found.code_count,
+        qr_url_count=found.url_count,
+        link_domain=found.link_domain,
+        pending=(),
+    )
+
+
 def anew(event: Event, message: Event) -> Event:
-    """An event about a message (a label), with the facts of that message as they were derived anew."""
+    """An event about a message (a label, a signal), with the facts of that message as they were derived anew."""
     return replace(message, **{name: getattr(event, name) for name in _OWN[event.kind]})
 
 

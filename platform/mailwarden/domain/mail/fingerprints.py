@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable
 
 from mailwarden.domain.mail.addresses import registrable_domain
-from mailwarden.domain.mail.message import Mailbox, Message
+from mailwarden.domain.mail.message import Mailbox, Message, Url
 
 MAX_DISPLAY_NAME = 128
 """Characters of a display name that are kept."""
@@ -98,9 +98,17 @@ def campaign_of(message: Message) -> str:
 
 
 def link_domain_of(message: Message) -> str:
-    """The first registrable domain that links lead to, the sender's own only where there is no other; else ""."""
+    """The first registrable domain that links lead to, the sender's own only where there is no other; else "".
+
+    Where there is no link the domain of the QR codes that were read with it.
+    """
+    return leads_to(message.urls, message) or leads_to([code.url for code in message.qr_codes if code.url], message)
+
+
+def leads_to(urls: Iterable[Url], message: Message) -> str:
+    """The first registrable domain of some links, that of the message's sender only where there is no other; or ""."""
     first = ""
-    for url in message.urls:
+    for url in urls:
         if url.domain and url.domain != message.sender.domain:
             return url.domain
         first = first or url.domain

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from mailwarden.domain.mail.events import Signal
 from mailwarden.domain.status import Status, worst
 
 TimeSource = Literal["envelope", "mbox_from", "received", "date", "none"]
@@ -48,13 +49,21 @@ class Mailbox:
 @dataclass(frozen=True, slots=True)
 class Url:
     """A link in a body. text: what the reader sees ("" for a bare URL in plain text); host: lower case;
-    domain: registrable domain or the IP literal; origin: the part that it was found in."""
+    domain: registrable domain or the IP literal; origin: what it was found in."""
 
     url: str
     text: str
     host: str
     domain: str
-    origin: Literal["html", "text"]
+    origin: Literal["html", "text", "qr"]
+
+
+@dataclass(frozen=True, slots=True)
+class QrCode:
+    """A QR code in an image. text: what it holds; url: the link in that, None without one."""
+
+    text: str
+    url: Url | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +139,8 @@ class Message:
     hops: Received headers, topmost first. nested: messages inside (message/rfc822), parsed to a bounded depth.
     content_sha256: hex of the raw bytes. size: bytes.
     unread: what was not read in full, and why; each aspect at most once.
+    qr_codes: of its images, each text once: where there is little text and they are small; see `events.SIGNALS` for
+        those that are read later. pending: the signals that it waits for.
     """
 
     headers: tuple[tuple[str, str], ...]
@@ -163,6 +174,8 @@ class Message:
     content_sha256: str
     size: int
     unread: tuple[tuple[Aspect, Status], ...] = ()
+    qr_codes: tuple[QrCode, ...] = ()
+    pending: tuple[Signal, ...] = ()
 
     def status_of(self, aspects: Iterable[Aspect]) -> Status:
         """How well these aspects were read: present, or the worst reason why one of them was not."""

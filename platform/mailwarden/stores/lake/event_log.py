@@ -1,4 +1,4 @@
-"""The event log: every message and label the platform was told of, as narrow facts; it only grows."""
+"""The event log: every message, label and signal the platform learnt of, as narrow facts; it only grows."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ class EventLog:
     def append(self, events: Sequence[Event], *, batch_id: tuple[str, int] | None = None) -> Appended:
         """Add what is new of the events, in one commit that shows at once or not at all.
 
-        A message is there already when its tenant has its message_id, a label when its tenant has its seq.
+        A message is there already when its tenant has its message_id, a label or a signal when its tenant has its seq.
         batch_id: see `DeltaLog.append`; a batch that is there already is skipped whole. Raises DataError where a
         seq was given to two different events.
         """
@@ -245,6 +245,15 @@ class EventLog:
         """
         return self.view().find(tenant, message_id, received_at_us)
 
+    def signals(self, tenant: str, message_id: str, received_at_us: int) -> frozenset[str]:
+        """Which signals the log holds of a message; received_at_us: its event time, which finds the files."""
+        wanted = (
+            (ds.field("tenant") == tenant) & (ds.field("kind") == "signal") & (ds.field("message_id") == message_id)
+        )
+        files = within([bucket_of(tenant)], None, pa.array([received_at_us], pa.int64()))
+        batches = self.view().read(["signal"], wanted, files)
+        return frozenset(name for batch in batches for name in batch.column(0).to_pylist())
+
     def compact(self, *, retention_hours: int = 168) -> int:
         """Join small files; see `DeltaLog.compact`."""
         return self._delta.compact(retention_hours=retention_hours)
@@ -309,7 +318,7 @@ def _new_events(events: Sequence[Event], view: EventView) -> list[Event]:
         if event.kind == "message" and (event.tenant, event.message_id) in messages:
             continue
         held = seqs.get((event.tenant, event.seq))
-        if held == ("label", event.message_id) and event.kind == "label":
+        if event.kind != "message" and held == (event.kind, event.message_id):
             continue
         if held is not None:
             raise DataError(

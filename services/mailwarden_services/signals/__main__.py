@@ -1,0 +1,30 @@
+"""`python -m mailwarden_services.signals`: the signal worker of a home, at low priority."""
+
+from __future__ import annotations
+
+import os
+import signal
+from threading import Event as Flag
+
+from mailwarden import logs
+from mailwarden.settings import Settings
+from mailwarden.stores.spool import Spool
+from mailwarden_services.signals.worker import SignalWorker
+
+NICENESS = 10
+
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT; what is not read by then is read after the next start."""
+    logs.configure()
+    settings = Settings()
+    os.nice(NICENESS)
+    stop = Flag()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with Spool(settings.found_path, fsync=settings.spool_fsync) as found:
+        SignalWorker(settings.spool_path, found).run(stop)
+
+
+if __name__ == "__main__":
+    main()
