@@ -23,6 +23,7 @@ from mailwarden.scoring.scorer import Scorer
 from mailwarden.settings import Settings
 from mailwarden.stores.accepted import decode_accepted
 from mailwarden.stores.bundle import Bundle
+from mailwarden.stores.campaigns import Campaigns
 from mailwarden.stores.contacts import Contacts
 from mailwarden.stores.content_code import content_set
 from mailwarden.stores.lake.event_log import EventLog
@@ -255,6 +256,7 @@ def scoring_service(platform: Platform) -> Service:
     settings = platform.settings
     spool = Spool(settings.spool_path, fsync=settings.spool_fsync)
     contacts = Contacts(settings.contacts_path)
+    campaigns = Campaigns(settings.campaigns_path)
 
     def version() -> int | None:
         record = platform.registry.champion(BUNDLE)
@@ -271,6 +273,7 @@ def scoring_service(platform: Platform) -> Service:
         labels=platform.labels,
         events=platform.events,
         contacts=contacts,
+        campaigns=campaigns,
         stale_after_seconds=settings.stale_after_seconds,
     )
 
@@ -291,6 +294,7 @@ def scoring_service(platform: Platform) -> Service:
             follower.cancel()
             spool.close()
             contacts.close()
+            campaigns.close()
             mail.stop()
 
     return Service(
