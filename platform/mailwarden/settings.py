@@ -89,6 +89,11 @@ class Settings(BaseSettings):
         return self.root / "contacts.sqlite"
 
     @property
+    def campaigns_path(self) -> Path:
+        """Clusters of near copies, a file a tenant; made again from the event log where they are missing."""
+        return self.root / "campaigns"
+
+    @property
     def models_path(self) -> Path:
         """Artefacts of models, addressed by content."""
         return self.root / "models"

@@ -24,6 +24,7 @@ from mailwarden.scoring.scorer import Scorer
 from mailwarden.settings import Settings
 from mailwarden.stores.accepted import decode_accepted
 from mailwarden.stores.bundle import Bundle
+from mailwarden.stores.campaigns import Campaigns
 from mailwarden.stores.contacts import Contacts
 from mailwarden.stores.content_code import content_set, facts_fingerprint
 from mailwarden.stores.lake.event_log import EventLog
@@ -263,6 +264,7 @@ def scoring_service(platform: Platform) -> Service:
     settings = platform.settings
     spool = Spool(settings.spool_path, fsync=settings.spool_fsync)
     contacts = Contacts(settings.contacts_path, platform.facts)
+    campaigns = Campaigns(settings.campaigns_path, platform.facts)
 
     def version() -> int | None:
         record = platform.registry.champion(BUNDLE)
@@ -280,6 +282,7 @@ def scoring_service(platform: Platform) -> Service:
         events=platform.events,
         facts=platform.facts,
         contacts=contacts,
+        campaigns=campaigns,
         stale_after_seconds=settings.stale_after_seconds,
     )
 
@@ -305,6 +308,7 @@ def scoring_service(platform: Platform) -> Service:
             await asyncio.gather(*beside, return_exceptions=True)
             spool.close()
             contacts.close()
+            campaigns.close()
             mail.stop()
 
     return Service(

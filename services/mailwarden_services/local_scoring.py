@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mailwarden.errors import DataError
 from mailwarden.ingest.sources import open_source
 from mailwarden.scoring.scorer import Scorer
+from mailwarden.stores.campaigns import Campaigns
 from mailwarden.stores.online.watermark import Watermark
 from mailwarden.stores.sql import Tenant
 from mailwarden_services.bootstrap import Platform, ServingChampion
@@ -21,8 +23,24 @@ def local_scorer(platform: Platform) -> Scorer:
     return Scorer(champions, platform.online_reader, platform.activity, platform.content)
 
 
-def score_file(platform: Platform, tenant: Tenant, file: Path, scorer: Scorer | None = None) -> dict[str, Any]:
-    """The API's answer for the one message in a file, leaving no trace; raises DataError where it is no message."""
+def local_campaigns(platform: Platform, tenant: Tenant) -> Campaigns:
+    """The tenant's campaigns as the event log has them, to be asked and not to be written."""
+    campaigns = Campaigns(platform.settings.campaigns_path)
+    campaigns.prepare(tenant.name, platform.events.view())
+    return campaigns
+
+
+def score_file(
+    platform: Platform,
+    tenant: Tenant,
+    file: Path,
+    scorer: Scorer | None = None,
+    campaigns: Campaigns | None = None,
+) -> dict[str, Any]:
+    """The API's answer for the one message in a file, leaving no trace; raises DataError where it is no message.
+
+    scorer, campaigns: of this module; made anew for each file where they are not given.
+    """
     messages = list(open_source(file))
     if len(messages) != 1:
         raise DataError(f"{file} holds {len(messages)} messages; give one message a file, or use `mailwarden replay`")
@@ -31,6 +49,8 @@ def score_file(platform: Platform, tenant: Tenant, file: Path, scorer: Scorer | 
     event = reading.event
     if reading.received_at_us is None:
         raise DataError(f"{file} bears no time: no Received, no Date; give it one, as the mail system would")
+    campaigns = campaigns or local_campaigns(platform, tenant)
+    event = replace(event, campaign=campaigns.find(tenant.name, event.signature))
     scored = (scorer or local_scorer(platform)).score(reading.content, event, policy_of(tenant), failed=reading.failed)
     age_seconds = _age_seconds(platform, scored.watermark, tenant)
     return answer_of(scored, event, reading, decision_id=None, age_seconds=age_seconds)

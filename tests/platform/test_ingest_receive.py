@@ -92,7 +92,7 @@ def test_bulk_ingest_keeps_what_receive_says(tmp_path: Path) -> None:
     assert (report.skipped, report.messages, len(events)) == (0, len(MAIL), len(MAIL) - 1)
     met: set[tuple[str, str]] = set()
     for event in sorted(events, key=lambda event: event.seq):
-        assert replace(event, seq=0, new_recipients=()) == expected[event.message_id].event
+        assert replace(event, seq=0, new_recipients=(), campaign="") == expected[event.message_id].event
         # Whom the sender writes to for the first time is found out where seqs are given.
         pairs = {(event.sender, name) for name in event.recipients if event.sender}
         assert set(event.new_recipients) == {name for _, name in pairs - met}

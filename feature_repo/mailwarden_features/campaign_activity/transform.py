@@ -1,4 +1,4 @@
-"""What is folded for each text that goes around: how fast, by whom, to how many, and how it was labelled."""
+"""What is folded for each campaign of near copies: how fast, by whom, to how many, and how it was labelled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""campaign_activity: where else the text of a message went, and what was said of it."""
+"""campaign_activity: where else near copies of a message went, and what was said of it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mailwarden_features.campaign_activity.transform import (
     W_1H_QUARTERS,
 )
 
-_NEVER = "never: whichever text was seen was sent"
+_NEVER = "never: whichever campaign was seen was sent"
 _ADDRESSES = "addresses, estimated with a standard error of 1.6%"
 
 VIEW = ActivityView(
     name="campaign_activity",
-    version=1,
+    version=2,
     owner="campaign-intelligence",
-    description="How widely and how fast a text spreads through the tenant, digits, links and names apart.",
+    description="How widely and how fast near copies of one text spread through the tenant.",
     keys=("campaign",),
     emission="facts",
     measures=MEASURES,
@@ -29,11 +29,11 @@ VIEW = ActivityView(
     distincts=DISTINCTS,
     recents=RECENTS,
     features=(
-        Feature("history", History(), "The text was seen before.", "0 or 1"),
-        Feature("messages_1h", Total("messages", W_1H_QUARTERS), "Messages with the text.", "messages"),
-        Feature("messages_1d", Total("messages", W_1D_QUARTERS), "Messages with the text.", "messages"),
-        Feature("messages_all", Total("messages", W_ALL), "Messages ever with the text.", "messages"),
-        Feature("days_known", Age("first_seen"), "Since the first message with the text.", "days", _NEVER),
+        Feature("history", History(), "A near copy was seen before.", "0 or 1"),
+        Feature("messages_1h", Total("messages", W_1H_QUARTERS), "Messages of the campaign.", "messages"),
+        Feature("messages_1d", Total("messages", W_1D_QUARTERS), "Messages of the campaign.", "messages"),
+        Feature("messages_all", Total("messages", W_ALL), "Messages ever of the campaign.", "messages"),
+        Feature("days_known", Age("first_seen"), "Since the first message of the campaign.", "days", _NEVER),
         Feature("distinct_senders_all", Total("senders", W_ALL), "Different addresses that sent it.", _ADDRESSES),
         Feature("distinct_recipients_all", Total("recipients", W_ALL), "Different addresses that it was sent to.",
                 _ADDRESSES),
@@ -41,7 +41,7 @@ VIEW = ActivityView(
                 "0 or 1", "the message has no readable sender, or nobody who sent it had one"),
         Feature("first_contact_share_all", Ratio("first_contacts", "messages", W_ALL),
                 "Share of its messages to somebody whom the sender had not written to before.", "0..1",
-                "never: whichever text was seen was sent"),
+                _NEVER),
         Feature("labelled_bad_all", Total("labelled_bad", W_ALL), "Its messages labelled bad, as known.", "messages"),
         Feature("labelled_attack_all", Total("labelled_attack", W_ALL), "Its messages labelled an attack, as known.",
                 "messages"),

@@ -23,6 +23,7 @@ from mailwarden.ingest.parallel import Parsed, parse_all
 from mailwarden.ingest.receive import Site
 from mailwarden.ingest.sources import RawMessage, Source
 from mailwarden.ingest.spill import Spill
+from mailwarden.stores.campaigns import CampaignNumbering, Campaigns
 from mailwarden.stores.contacts import Contacts, Numbering
 from mailwarden.stores.lake.delta import bucket_of, day_column, within
 from mailwarden.stores.lake.event_log import EventLog, EventView, events_to_table, table_to_events
@@ -94,6 +95,7 @@ def ingest(
     event_log: EventLog,
     raw_mail: RawMail,
     contacts: Contacts | None = None,
+    campaigns: Campaigns | None = None,
     labels: LabelIndex | None = None,
     label_delay_us: int = 0,
     next_seq: Callable[[int], int] | None = None,
@@ -110,12 +112,12 @@ def ingest(
     any time takes that of the one before it in the source. A label is added where the message does not bear it
     already, a signal where the message is new.
 
-    own_domains: the tenant's. contacts: the home's; without them the log is read for who wrote to whom before, and
-    the home's take in later what was added. next_seq: given a count, reserves as many and returns the first; by
-    default the tenant's seqs in the log go on. label_sink: given the label events, from the log, of all labelled
-    messages of the source, also those of an earlier run, after the commit: it must take an event twice for once.
-    select: which messages to read. workers: processes that parse. progress: told (messages read, total or None).
-    scratch: folder for temporary files, a little more than the source unpacked.
+    own_domains: the tenant's. contacts, campaigns: the home's; without them the log is read for who wrote to whom
+    before and for near copies, and the home's take in later what was added. next_seq: given a count, reserves as
+    many and returns the first; by default the tenant's seqs in the log go on. label_sink: given the label events,
+    from the log, of all labelled messages of the source, also those of an earlier run, after the commit: it must
+    take an event twice for once. select: which messages to read. workers: processes that parse. progress: told
+    (messages read, total or None). scratch: folder for temporary files, a little more than the source unpacked.
     Raises DataError where the source or the index cannot be read; nothing is added then.
     """
     site = Site(tenant, own_domains, trusted_authserv_ids)
@@ -123,11 +125,13 @@ def ingest(
         tempfile.TemporaryDirectory(prefix="mailwarden-ingest-", dir=scratch) as folder,
         Spill(Path(folder)) as spill,
         closing(Contacts(Path(folder) / "contacts.sqlite")) if contacts is None else nullcontext(contacts) as known,
+        closing(Campaigns(Path(folder) / "campaigns")) if campaigns is None else nullcontext(campaigns) as clustered,
     ):
         gathered = _gather(source, site, spill, labels, select, workers, progress)
         spill.close_writing()
         written = _Plan(np.empty(0, np.int64), [], [], [], np.empty(0, np.int64))
         numbering: Numbering
+        copies: CampaignNumbering
 
         def plan(view: EventView) -> Iterator[pa.RecordBatch] | None:
             nonlocal written
@@ -138,10 +142,11 @@ def ingest(
             _write_raw(raw_mail, tenant, spill, written.messages)
             first = view.last_seq(tenant) + 1 if next_seq is None else next_seq(len(written.rows))
             numbering.begin(view)
-            new_before = _new_before(view, tenant, spill, written)
-            return _batches(spill, written, first, numbering, gathered.signals, new_before)
+            copies.begin(view)
+            given_before = _given_before(view, tenant, spill, written)
+            return _batches(spill, written, first, numbering, copies, gathered.signals, given_before)
 
-        with known.numbering(tenant) as numbering:
+        with known.numbering(tenant) as numbering, clustered.numbering(tenant) as copies:
             event_log.append_stream(tenant, plan)
         if label_sink is not None and gathered.labels:
             _hand_over_labels(event_log, tenant, spill, gathered.labels, label_sink)
@@ -255,29 +260,38 @@ def _batches(
     plan: _Plan,
     first_seq: int,
     numbering: Numbering,
+    copies: CampaignNumbering,
     signals: Mapping[int, FoundLater],
-    new_before: dict[str, tuple[str, ...]],
+    given_before: dict[str, tuple[tuple[str, ...], str]],
 ) -> Iterator[pa.RecordBatch]:
     told_of = {int(row) for row, kind in zip(plan.rows, plan.kind, strict=True) if kind != "message"}
     # A label or a signal bears the facts of its message, which stands before it: bit i is recipient i.
     new_of: dict[int, int] = {}
+    campaign_of: dict[int, str] = {}
     for start in range(0, len(plan.rows), _ROWS):
         rows = plan.rows[start : start + _ROWS]
         found = [event for event, _ in spill.read(rows)]
         seqs = range(first_seq + start, first_seq + start + len(rows))
         messages = [i for i in range(len(rows)) if plan.kind[start + i] == "message"]
         new = numbering.first([(found[i].sender, found[i].recipients, seqs[i]) for i in messages])
-        for i, names in zip(messages, new, strict=True):
-            found[i] = replace(found[i], seq=seqs[i], new_recipients=names)
-            if names and int(rows[i]) in told_of:
-                new_of[int(rows[i])] = sum(1 << at for at, name in enumerate(found[i].recipients) if name in names)
+        campaigns = copies.join([(seqs[i], found[i].signature) for i in messages])
+        for i, names, campaign in zip(messages, new, campaigns, strict=True):
+            found[i] = replace(found[i], seq=seqs[i], new_recipients=names, campaign=campaign)
+            if int(rows[i]) in told_of:
+                campaign_of[int(rows[i])] = campaign
+                if names:
+                    new_of[int(rows[i])] = sum(1 << at for at, name in enumerate(found[i].recipients) if name in names)
         for i, row in enumerate(map(int, rows)):
             kind, known_at_us = plan.kind[start + i], int(plan.known_us[start + i])
             if kind == "message":
                 continue
-            event, bits = found[i], new_of.get(row, 0)
-            names = tuple(name for at, name in enumerate(event.recipients) if bits >> at & 1)
-            event = replace(event, new_recipients=names or new_before.get(event.message_id, ()))
+            event = found[i]
+            if row in campaign_of:
+                bits, campaign = new_of.get(row, 0), campaign_of[row]
+                names = tuple(name for at, name in enumerate(event.recipients) if bits >> at & 1)
+            else:
+                names, campaign = given_before.get(event.message_id, ((), ""))
+            event = replace(event, new_recipients=names, campaign=campaign)
             if kind == "label":
                 label, replaced = plan.label[start + i], plan.replaced[start + i] or None
                 found[i] = label_event_of(event, label=label, replaced=replaced, seq=seqs[i], known_at_us=known_at_us)
@@ -286,19 +300,19 @@ def _batches(
         yield from events_to_table(found).to_batches()
 
 
-def _new_before(view: EventView, tenant: str, spill: Spill, plan: _Plan) -> dict[str, tuple[str, ...]]:
-    """The new recipients of messages that an earlier run added and this one labels, by message_id."""
+def _given_before(view: EventView, tenant: str, spill: Spill, plan: _Plan) -> dict[str, tuple[tuple[str, ...], str]]:
+    """New recipients and campaign of messages that an earlier run added and this one labels, by message_id."""
     added = set(map(int, plan.messages))
     rows = {int(row) for row, label in zip(plan.rows, plan.label, strict=True) if label} - added
     if not rows:
         return {}
     ids = pa.array([message_id for row, message_id in enumerate(spill.message_ids()) if row in rows])
     wanted = (ds.field("tenant") == tenant) & (ds.field("kind") == "message") & ds.field("message_id").isin(ids)
-    found: dict[str, tuple[str, ...]] = {}
-    for batch in view.read(["message_id", "new_recipients"], wanted, within([bucket_of(tenant)])):
-        for message_id, names in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            if names:
-                found[message_id] = tuple(names)
+    found: dict[str, tuple[tuple[str, ...], str]] = {}
+    columns = ["message_id", "new_recipients", "campaign"]
+    for batch in view.read(columns, wanted, within([bucket_of(tenant)])):
+        for message_id, names, campaign in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            found[message_id] = tuple(names or ()), campaign or ""
     return found
 
 

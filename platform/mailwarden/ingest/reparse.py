@@ -4,11 +4,11 @@
 2. A tenant's raw mail is parsed, in any order and in several processes, and what was read is kept on disk by row.
 3. The tenant's events are gone through in order of seq. A message gets the facts just read, under its own id, seq and
    times; one whose raw mail is gone keeps those that it had. What depends on order, who was written to for the first
-   time, is decided again, by what decides it at ingest. An event about a message gets that message's new facts.
+   time and which campaign a message is of, is decided again, by what decides it at ingest. An event about a message gets that message's new facts.
 4. The rows are written in one commit. Tenants that are written are not done again after a crash.
 5. With the last tenant the set is published. Until then the one before is in force.
 
-In memory are a few numbers a message, and what labelled messages wrote to for the first time.
+In memory are a few numbers a message, and what is decided again of messages that labels and signals speak of.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from mailwarden.ingest.parallel import parse_all
 from mailwarden.ingest.receive import Site
 from mailwarden.ingest.sources import RawMessage
 from mailwarden.ingest.spill import Spill
+from mailwarden.stores.campaigns import CampaignNumbering, Campaigns
 from mailwarden.stores.contacts import Contacts, Numbering
 from mailwarden.stores.content_code import facts_fingerprint
 from mailwarden.stores.lake.delta import bucket_of, within
@@ -160,11 +161,14 @@ def _derive(
         Spill(folder) as spill,
         closing(Contacts(folder / "contacts.sqlite")) as contacts,
         contacts.numbering(tenant) as numbering,
+        closing(Campaigns(folder / "campaigns")) as campaigns,
+        campaigns.numbering(tenant) as copies,
         pa.OSFile(path, "wb") as out,
         pa.ipc.new_file(out, FACT_SCHEMA) as written,
     ):
         read = _read_anew(raw_mail, site, spill, workers, progress)
-        for batch in _rows(view, tenant, through, read, numbering):
+        copies.begin(EventView(None))
+        for batch in _rows(view, tenant, through, read, numbering, copies):
             written.write_batch(batch)
     with pa.memory_map(path) as mapped:
         rows = pa.ipc.open_file(mapped)
@@ -197,10 +201,12 @@ def _read_anew(raw_mail: RawMail, site: Site, spill: Spill, workers: int, progre
     return _Read(spill, found[order], order)
 
 
-def _rows(view: EventView, tenant: str, through: int, read: _Read, numbering: Numbering) -> Iterator[pa.RecordBatch]:
+def _rows(
+    view: EventView, tenant: str, through: int, read: _Read, numbering: Numbering, copies: CampaignNumbering
+) -> Iterator[pa.RecordBatch]:
     """A tenant's events with facts as read anew, in order of seq."""
     named = _messages_named(view, tenant)
-    new_of: dict[str, tuple[str, ...]] = {}
+    given: dict[str, tuple[tuple[str, ...], str]] = {}
     for events in view.in_order(tenant, 0, through, limit=_ROWS):
         found = read.find(events)
         kept = [message is None for message in found]
@@ -208,13 +214,19 @@ def _rows(view: EventView, tenant: str, through: int, read: _Read, numbering: Nu
         facts = [event if message is None else _as_stored(message, event) for event, message in pairs]
         messages = [index for index, event in enumerate(events) if event.kind == "message"]
         sent = [(facts[i].sender, facts[i].recipients, events[i].seq) for i in messages]
-        for index, names in zip(messages, numbering.first(sent), strict=True):
-            facts[index] = replace(facts[index], new_recipients=names)
-            if facts[index].message_id in named and names:
-                new_of[facts[index].message_id] = names
+        new = numbering.first(sent)
+        # One whose raw mail is gone, from before there were signatures, is of the campaign that it was of.
+        joined = copies.join([(events[i].seq, facts[i].signature) for i in messages])
+        for index, names, campaign in zip(messages, new, joined, strict=True):
+            if kept[index] and not facts[index].signature:
+                campaign = events[index].campaign
+            facts[index] = replace(facts[index], new_recipients=names, campaign=campaign)
+            if facts[index].message_id in named:
+                given[facts[index].message_id] = names, campaign
         for index, event in enumerate(events):
             if event.kind != "message":
-                message = replace(facts[index], new_recipients=new_of.get(event.message_id, ()))
+                names, campaign = given.get(event.message_id, ((), event.campaign))
+                message = replace(facts[index], new_recipients=names, campaign=campaign)
                 facts[index] = message if kept[index] else anew(event, message)
         table = events_to_table(facts).append_column(FACT_SCHEMA.field("kept"), pa.array(kept, pa.bool_()))
         yield from table.to_batches()

@@ -84,6 +84,7 @@ def ingest(
     from mailwarden.ingest.pipeline import ingest as ingest_source
     from mailwarden.ingest.sources import open_source
     from mailwarden.labelling.feedback import index_sink
+    from mailwarden.stores.campaigns import Campaigns
     from mailwarden.stores.contacts import Contacts
     from mailwarden.stores.spool import Spool
     from mailwarden.stores.spool_reader import SpoolReader
@@ -109,6 +110,7 @@ def ingest(
         with (
             ticker("ingesting", files_in(source)) as tick,
             contextlib.closing(Contacts(settings.contacts_path, platform.facts)) as contacts,
+            contextlib.closing(Campaigns(settings.campaigns_path, platform.facts)) as campaigns,
         ):
             report = ingest_source(
                 open_source(source),
@@ -118,6 +120,7 @@ def ingest(
                 event_log=platform.events,
                 raw_mail=platform.raw,
                 contacts=contacts,
+                campaigns=campaigns,
                 labels=None if labels is None else read_index(source, labels),
                 label_delay_us=round(label_delay * DAY_US),
                 label_sink=index_sink(platform.labels),
@@ -262,15 +265,15 @@ def score(
     """
     from mailwarden_services.bootstrap import Platform
     from mailwarden_services.embedded import with_redis
-    from mailwarden_services.local_scoring import local_scorer, score_file
+    from mailwarden_services.local_scoring import local_campaigns, local_scorer, score_file
 
     with with_redis(Settings()) as settings:
         platform = Platform(settings)
         owner = platform.tenants.get(tenant)
-        scorer = local_scorer(platform)
+        scorer, campaigns = local_scorer(platform), local_campaigns(platform, owner)
         with ticker("scoring", len(files)) if len(files) > 1 else contextlib.nullcontext(lambda done: None) as tick:
             for number, file in enumerate(files, 1):
-                _print_answer(file, score_file(platform, owner, file, scorer), as_json)
+                _print_answer(file, score_file(platform, owner, file, scorer, campaigns), as_json)
                 tick(number)
 
 

@@ -154,7 +154,7 @@ def _cpu_seconds(pid: int) -> float:
 def _context(module: str) -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     # Heard only before the server runs; what it has not imported is imported by the child.
-    context.set_forkserver_preload([module])
+    context.set_forkserver_preload([module, "mailwarden_services.reading.preloaded"])
     return context
 
 

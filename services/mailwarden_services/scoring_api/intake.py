@@ -11,6 +11,7 @@ from typing import Any, Literal
 import structlog
 
 from mailwarden.domain.aggregates.windows import DAY_US
+from mailwarden.domain.mail.clusters import Member
 from mailwarden.domain.mail.events import LABELS, Event
 from mailwarden.domain.mail.facts import label_event_of, signal_event_of
 from mailwarden.domain.mail.message import Envelope
@@ -18,6 +19,7 @@ from mailwarden.errors import DataError, NotFound, StoreError
 from mailwarden.ingest.dates import is_believable
 from mailwarden.scoring.scorer import Scorer
 from mailwarden.stores.accepted import Accepted, AcceptedLabel, AcceptedMessage, AcceptedSignal, encode_accepted
+from mailwarden.stores.campaigns import Campaigns
 from mailwarden.stores.contacts import Contacts
 from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.lake.fact_sets import FactSets
@@ -49,6 +51,7 @@ class Intake:
         events: EventLog,
         facts: FactSets,
         contacts: Contacts,
+        campaigns: Campaigns,
         stale_after_seconds: float,
     ) -> None:
         self._scorer = scorer
@@ -59,11 +62,13 @@ class Intake:
         self._events = events
         self._facts = facts
         self._contacts = contacts
+        self._campaigns = campaigns
         self._due = DueSeq(stale_after_seconds)
         self._next: dict[str, int] = {}
         self._newest_us: dict[str, int] = {}
         self._logged: set[str] = set()
         self._acquainted: set[str] = set()
+        self._clustered: set[str] = set()
         self._given: OrderedDict[tuple[str, str], str] = OrderedDict()
         self._signalled: OrderedDict[tuple[str, str, str], None] = OrderedDict()
         self.recent = RecentMessages()
@@ -80,14 +85,18 @@ class Intake:
             self._remember_signal(event)
             return
         self._contacts.restore(event.tenant, event.sender, event.recipients, event.seq)
+        if event.campaign and event.signature:
+            self._campaigns.restore(event.tenant, _member(event))
         self.recent.add(Recent(event, record.answer, record.idempotency_key, None))
 
     def learn(self, tenants: Iterable[str]) -> None:
-        """Read the event log for who wrote to whom, so that the first message of a tenant need not wait for it."""
+        """Read the event log for who wrote to whom and what, so that a tenant's first message need not wait for it."""
         view = self._events.view()
         for tenant in tenants:
             self._contacts.prepare(tenant, view)
             self._acquainted.add(tenant)
+            self._campaigns.prepare(tenant, view)
+            self._clustered.add(tenant)
 
     def _take_seq(self, tenant: str) -> int:
         # Called without an await before the append that follows it, so that the spool is in order of seq.
@@ -114,6 +123,18 @@ class Intake:
             log.error("first contacts unavailable", error=str(exc))
             flags.append("first contacts unavailable")
             return ()
+
+    def _campaign(self, event: Event, flags: list[str]) -> str:
+        """The campaign that the message would be of, were it numbered now; as with first contacts where that fails."""
+        try:
+            if event.tenant not in self._clustered:
+                self._campaigns.prepare(event.tenant, self._events.view())
+                self._clustered.add(event.tenant)
+            return self._campaigns.find(event.tenant, event.signature)
+        except StoreError as exc:
+            log.error("campaigns unavailable", error=str(exc))
+            flags.append("campaigns unavailable")
+            return ""
 
     async def score(
         self,
@@ -148,6 +169,8 @@ class Intake:
                 # It counts already: what it gets is a decision that leaves no trace.
                 observe = False
                 flags.append("ingested before: not counted again")
+        # No await from here to the message's seq: what is found now is what the message is numbered with.
+        event = replace(event, campaign=self._campaign(event, flags))
         try:
             scored = self._scorer.score(
                 reading.content,
@@ -162,6 +185,8 @@ class Intake:
         if observe:
             event = replace(event, seq=self._take_seq(tenant.name))
             event = replace(event, new_recipients=self._new_recipients(event, flags))
+            if event.campaign:
+                self._campaigns.take(tenant.name, _member(event))
         if flags:
             scored = replace(
                 scored,
@@ -194,8 +219,12 @@ class Intake:
             await asyncio.shield(on_disk)
         except StoreError:
             self.recent.forget(recent)
-            if event.new_recipients:
-                self._contacts.forget(tenant.name, event.sender, event.new_recipients, event.seq)
+            try:
+                if event.campaign:
+                    self._campaigns.forget(tenant.name, event.seq)
+            finally:
+                if event.new_recipients:
+                    self._contacts.forget(tenant.name, event.sender, event.new_recipients, event.seq)
             raise
         recent.on_disk = None
         return answer
@@ -356,6 +385,10 @@ class Intake:
                 "where the message was ingested"
             )
         return logged
+
+
+def _member(event: Event) -> Member:
+    return Member(event.seq, event.campaign, event.signature)
 
 
 def _check_same_message(known: str, asked: str, key: str | None) -> None:

@@ -163,7 +163,7 @@ NAME_FACTS = (
     NameFact("recipient_domains", "registrable domains of all recipients"),
     NameFact("display_name", "the sender's display name, folded for comparison", key=True),
     NameFact("thread", "digest of the Message-ID that a thread began with", key=True),
-    NameFact("campaign", "digest of the newest text without what senders vary", key=True),
+    NameFact("campaign", "cluster of near copies, named after the message that founded it", key=True),
     NameFact("link_domain", "registrable domain that a message's links lead to first", key=True),
     NameFact("attachment", "SHA-256 of a message's largest attachment", key=True),
     NameFact("structure", "digest of header order, mailer and the form of the Message-ID"),

@@ -49,7 +49,8 @@ class Event:
     authenticated: DMARC or an aligned pass by a trusted authserv-id; None where nothing trusted speaks.
     reply_to_differs: registrable domain of Reply-To differs from the sender's; None without Reply-To.
     display_name: of the sender, folded for comparison. thread: digest of the Message-ID that its thread began with.
-    campaign: digest of the newest text without what senders vary. link_domain: registrable domain that its links
+    campaign: name of the cluster of near copies that it is of, given with its seq. signature: what that is told by;
+        "" where it is nobody's campaign (`domain.mail.campaigns`). link_domain: registrable domain that its links
         lead to first, the sender's own passed over where there is another; where there is no link the one of its QR
         codes, and of a signal always that. attachment: SHA-256 of the largest one.
     structure: digest of header order, mailer and the form of the Message-ID. Each "" where the message has none.
@@ -87,6 +88,7 @@ class Event:
     display_name: str = ""
     thread: str = ""
     campaign: str = ""
+    signature: str = ""
     link_domain: str = ""
     attachment: str = ""
     structure: str = ""

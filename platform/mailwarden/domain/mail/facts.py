@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from mailwarden.domain.mail.addresses import address_domain, normalise_host, registrable_domain
+from mailwarden.domain.mail.campaigns import signature_of
 from mailwarden.domain.mail.events import Event, Signal, direction_of, label_change, message_identity
 from mailwarden.domain.mail.fingerprints import (
     attachment_of,
-    campaign_of,
     folded_name,
     link_domain_of,
     structure_of,
@@ -44,7 +44,8 @@ def event_of(
     own_domains: the tenant's, as it names them; their registrable domains count. received_at_us: event time.
     mail_from, rcpt_to: of the envelope, and part of the message's identity. A sender that trusted results deny is
     not taken for the tenant's own: forged mail must not count as the tenant writing to whom it names. Who is written
-    to for the first time is no fact of one message: `new_recipients` is empty until it is numbered.
+    to for the first time, and which campaign a message is of, are no facts of it alone: `new_recipients` and
+    `campaign` are empty until it is numbered.
     """
     vouched = authenticated(message)
     domains = (registrable_domain(address_domain(address)) for address in message.recipients)
@@ -72,7 +73,7 @@ def event_of(
         reply_to_differs=reply_to_differs(message),
         display_name=folded_name(message.sender),
         thread=thread_of(message),
-        campaign=campaign_of(message),
+        signature=signature_of(message),
         link_domain=link_domain_of(message),
         attachment=attachment_of(message),
         structure=structure_of(message),

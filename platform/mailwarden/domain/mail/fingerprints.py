@@ -16,17 +16,12 @@ from mailwarden.domain.mail.message import Mailbox, Message, Url
 MAX_DISPLAY_NAME = 128
 """Characters of a display name that are kept."""
 
-MIN_CAMPAIGN_LETTERS = 40
-"""A newest text with fewer letters is nobody's campaign: "ok, thanks" is written by everyone."""
-
-_MAX_TEXT = 16_384
 _MAX_HEADERS = 64
 _MAX_ID = 256
 _MAX_FORM = 40
 
 _UNSEEN = frozenset({"Cc", "Cf", "Co", "Cn", "Cs"})
 _WORD = re.compile(r"[^\W\d_]+")
-_NAME_PART = re.compile(r"[^\W\d_]{3,}")
 _COMMENT_OR_VERSION = re.compile(r"\([^()]{0,256}\)?|\d[\w.-]*")
 _ID_PIECE = re.compile(r"[\w+=/-]+")
 _ASCII = re.compile(r"[\x00-\x7f]")
@@ -76,25 +71,6 @@ def thread_of(message: Message) -> str:
         if roots and roots[0]:
             return _digest(roots[0], 16)
     return _digest(message.message_id_header, 16) if message.message_id_header else ""
-
-
-def campaign_of(message: Message) -> str:
-    """16 hex digits of the newest text's words; "" under 40 letters.
-
-    Links, addresses, digits, signs and the recipients' own names are left out, which is what a sender fills in for
-    each recipient. The first 16,384 characters count.
-    """
-    text = message.new_text[:_MAX_TEXT]
-    if not text.isascii():
-        text = _compatible(text)[:_MAX_TEXT]
-    plain = (piece for piece in text.lower().split() if not ("@" in piece or "://" in piece or "www." in piece))
-    words = _WORD.findall(" ".join(plain))
-    if words:
-        own = _own_names(message)
-        words = [word for word in words if word not in own]
-    if sum(map(len, words)) < MIN_CAMPAIGN_LETTERS:
-        return ""
-    return _digest(" ".join(words), 8)
 
 
 def link_domain_of(message: Message) -> str:
@@ -147,7 +123,7 @@ def _digest(text: str, size: int) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).hexdigest()
 
 
-def _compatible(text: str) -> str:
+def compatible(text: str) -> str:
     """NFKC of a text, by runs that end before an ASCII character, which composes with nothing before it.
 
     Normalising orders the marks on one letter by exchanging neighbours: 16,000 of them would be 100 million steps.
@@ -164,14 +140,6 @@ def _compatible(text: str) -> str:
 
 def _is_seen(char: str) -> bool:
     return char.isspace() or unicodedata.category(char) not in _UNSEEN
-
-
-def _own_names(message: Message) -> frozenset[str]:
-    names: set[str] = set()
-    addressed: Iterable[str] = (address.partition("@")[0] for address in message.recipients[:16])
-    for text in (*addressed, *(mailbox.display_name[:MAX_DISPLAY_NAME] for mailbox in message.to[:16])):
-        names.update(_NAME_PART.findall(text.lower()))
-    return frozenset(names)
 
 
 def _mailer(value: str) -> str:
