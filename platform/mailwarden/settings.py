@@ -16,9 +16,10 @@ class Settings(BaseSettings):
     alone; empty starts one of our own under `home`. It is one server (redis://, rediss://, unix://), a master that
     Sentinels watch (redis+sentinel://host:26379,host:26379/service/0) or a cluster (redis+cluster://host:6379,...):
     see `stores.online.client.open_client`. database_url: SQLAlchemy URL; empty is SQLite under `home`.
-    feast_registry_url: the same of Feast's registry. streams: partitions of the entity keys in Redis, each with a
-    stream and a writer of its own; an online store keeps the number that it was begun with. reading_seconds: CPU time
-    after which the process that reads a message is ended.
+    feast_registry_url: the same of Feast's registry. lists: folder of a site's own lists, each a file named after the
+    list that it replaces or extends (`mailwarden lists`); empty for those that ship. streams: partitions of the entity
+    keys in Redis, each with a stream and a writer of its own; an online store keeps the number that it was begun with.
+    reading_seconds: CPU time after which the process that reads a message is ended.
     """
 
     model_config = SettingsConfigDict(env_prefix="MAILWARDEN_", extra="forbid", frozen=True)
@@ -28,6 +29,7 @@ class Settings(BaseSettings):
     redis_url: SecretStr = SecretStr("")
     database_url: SecretStr = SecretStr("")
     feast_registry_url: SecretStr = SecretStr("")
+    lists: str = ""
     spark_master: str = "local[2]"
     spark_driver_memory: str = "2g"
     spark_shuffle_partitions: int = 8
@@ -42,6 +44,11 @@ class Settings(BaseSettings):
     def root(self) -> Path:
         """`home`, absolute."""
         return self.home.expanduser().resolve()
+
+    @property
+    def lists_path(self) -> Path | None:
+        """`lists`, absolute; None where only the lists that ship are used."""
+        return Path(self.lists).expanduser().resolve() if self.lists else None
 
     @property
     def events_path(self) -> Path:

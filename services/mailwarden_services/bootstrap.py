@@ -82,7 +82,7 @@ class Platform:
     @cached_property
     def content(self) -> ContentSet:
         """The content views with their lists, ready to be computed."""
-        return content_set(self.features.content, load_lists())
+        return content_set(self.features.content, load_lists(self.settings.lists_path))
 
     @cached_property
     def detectors(self) -> dict[str, type[Detector]]:

@@ -105,6 +105,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
         text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
         environment[f"MAILWARDEN_{name.upper()}"] = text
     environment["MAILWARDEN_HOME"] = str(settings.root)
+    environment["MAILWARDEN_LISTS"] = str(settings.lists_path or "")
     return environment
 
 

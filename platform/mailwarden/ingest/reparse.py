@@ -4,7 +4,8 @@
 2. A tenant's raw mail is parsed, in any order and in several processes, and what was read is kept on disk by row.
 3. The tenant's events are gone through in order of seq. A message gets the facts just read, under its own id, seq and
    times; one whose raw mail is gone keeps those that it had. What depends on order, who was written to for the first
-   time and which campaign a message is of, is decided again, by what decides it at ingest. An event about a message gets that message's new facts.
+   time and which campaign a message is of, is decided again, by what decides it at ingest. An event about a message
+   gets that message's new facts.
 4. The rows are written in one commit. Tenants that are written are not done again after a crash.
 5. With the last tenant the set is published. Until then the one before is in force.
 

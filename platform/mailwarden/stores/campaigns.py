@@ -152,14 +152,13 @@ class Campaigns:
             names, joined, signatures = held.clusters.founders()
             seq, saved_seq = held.seq, held.saved_seq
         elif (read := self._read(tenant)) is not None:
-            saved_seq, made_of, *founders = read
+            saved_seq, made_of = read[:2]
             if made_of != facts:
                 _log.warning("campaigns are of another fact set and made again", tenant=tenant, facts=facts)
             elif saved_seq > max([last, *(member.seq for member in spooled)]):
                 _log.warning("campaigns are ahead of the event log and made again", tenant=tenant, known=saved_seq)
             else:
-                seq = saved_seq
-                names, joined, signatures = founders
+                seq, _, names, joined, signatures = read
         newest = _Newest(self._capacity, names, joined, signatures)
         learnt = newest.read(log, tenant, seq) if last > seq else 0
         for member in spooled:

@@ -1,4 +1,23 @@
-"""Who wrote to whom before: first contacts of a home, exact and decided where a message gets its seq."""
+"""Who wrote to whom before: first contacts of a home, exact and decided where a message gets its seq.
+
+One SQLite file holds, by tenant and pair of sender and recipient, the first seq at which the one wrote to the other. It
+is an index of the event log and never the truth. A home's one numbering process uses it so:
+
+1. Start: `restore` takes in messages that the spool holds and the log may not; `prepare` then takes in what the log
+   holds beyond the seq up to which the file is whole. Damaged, missing or ahead of the log, it is made again from it.
+2. A message gets its seq: `first` answers which of its recipients are new, and remembers the pairs (`_fresh`).
+3. At `flush_pairs` of them a thread writes them (`_flying` meanwhile) with the seqs up to which each tenant is whole.
+4. A message that was numbered and reached no disk is taken back by `forget`.
+5. Bulk ingest asks by `numbering`, inside one transaction: kept where the log took the messages, else undone.
+
+Invariants:
+
+- A recipient is new at seq q where no seq below q is known of the pair. So the same message with the same seq gets the
+  same answer, after any restart.
+- What is known of a pair is what file, `_flying` and `_fresh` say, less what is forgotten.
+- The seq up to which a tenant is whole is written in one transaction with the pairs up to it: a crash loses both, and
+  `prepare` reads them from the log again.
+"""
 
 from __future__ import annotations
 
@@ -46,14 +65,12 @@ Sent = tuple[str, Sequence[str], int]
 
 
 class Contacts:
-    """The first seq at which each sender wrote to each recipient, by tenant, in one SQLite file.
+    """The first seq at which each sender wrote to each recipient, by tenant; the steps are the module's.
 
-    A recipient is new to a sender where no message of a smaller seq went from the one to the other, whichever way it
-    crossed the tenant's border; so that asking again with the same seq gives the same answer. The file holds nothing
-    that the event log does not: one that is missing, damaged, behind or ahead is made again from it, and so is a
-    tenant's part once another fact set is in force (fact_sets; without them the log is read). Pairs are 64-bit
-    keyed digests: of n pairs known, a new one is taken for one of them with a chance of n / 2**64. One process at a
-    time numbers a home, and it is the only one to use the file, from one thread.
+    Whichever way a message crossed the tenant's border counts. Pairs are 64-bit keyed digests: of n pairs known, a new
+    one is taken for one of them with a chance of n / 2**64. One process at a time numbers a home; it alone uses the
+    file, from one thread. A tenant's part is made again once another fact set is in force (fact_sets; without them the
+    log is read).
     """
 
     _file: sqlite3.Connection

@@ -13,6 +13,7 @@ from mailwarden.domain.aggregates.fact_specs import FACTS
 from mailwarden.domain.mail.content import ContentFeature, ContentValue, ContentView, lists_for
 from mailwarden.domain.mail.lists import NO_LISTS, Lists
 from mailwarden.domain.mail.message import Aspect, Message
+from mailwarden.stores.lists import LISTS
 from mailwarden.testing.check_activity import check_activity
 from mailwarden.testing.check_leaks import check_elsewhere, check_labels
 from mailwarden.testing.messages import empty_message
@@ -26,7 +27,6 @@ _TYPES = {"int64": int, "float64": float, "string": str}
 _INT64 = 2**63
 _LONGEST_WORD = 64
 """Longest string that passes for a word of a closed set."""
-_LISTS = ("free_mail", "disposable", "shorteners", "free_hosts", "brands", "popular")
 _COLUMNS = ("message_id", "event_timestamp", "seq", "label", "weight", "as_of_seq", "status")
 """Names that stand beside features in training sets and in the log of vectors."""
 
@@ -126,7 +126,7 @@ def _check_compute(view: ContentView, message: Message, lists: Lists) -> Iterato
     try:
         values, again = view.compute(message, lists), view.compute(message, lists)
     except Exception as error:
-        mend = "; name the list in `lists`" if isinstance(error, KeyError) and error.args[0] in _LISTS else ""
+        mend = "; name the list in `lists`" if isinstance(error, KeyError) and error.args[0] in LISTS else ""
         yield Problem(view.name, "", f"compute raised {error!r} on message {which}; it must never raise{mend}")
         return
     if list(values.items()) != list(again.items()):

@@ -324,7 +324,7 @@ def _problems(view: ActivityView | ContentView) -> list[Problem]:
 
     if not isinstance(view, ContentView):
         return [*check_view(view), *check_folder(FOLDER / view.name)]
-    messages, lists = _messages(), load_lists()
+    messages, lists = _messages(), load_lists(Settings().lists_path)
     found = check_view(view, messages, lists)
     # One that breaks its contract may not run at all.
     return [*found, *check_folder(FOLDER / view.name), *(() if found else check_cost(view, messages, lists))]

@@ -103,15 +103,18 @@ def replay(
     out.print(f"report: {report}", highlight=False, soft_wrap=True)
 
 
-def run_and_report(plan: ReplayPlan, *, mail: str, title: str) -> Path:
-    """Run a replay, write its results, print its table, and return the path of the report."""
+def run_and_report(plan: ReplayPlan, *, mail: str, title: str, settings: Settings | None = None) -> Path:
+    """Run a replay, write its results, print its table, and return the path of the report.
+
+    settings: those of the environment by default.
+    """
     from mailwarden_services.replay.experiment import Experiment
     from mailwarden_services.replay.figures import write_scores
     from mailwarden_services.replay.report import summary_table, write_report
     from mailwarden_services.replay.result import command_line, report_of, score_table
 
     plan.out.mkdir(parents=True, exist_ok=True)
-    experiment = Experiment(plan, Settings(), say=say, ticker=ticker)
+    experiment = Experiment(plan, settings or Settings(), say=say, ticker=ticker)
     outcome = experiment.run()
     table = score_table(outcome)
     report = report_of(plan, outcome, table, mail=mail, command=command_line(), title=title)
@@ -145,6 +148,7 @@ def demo(
     from mailwarden.simulation.company import company
     from mailwarden.simulation.corpus import write_corpus
     from mailwarden.simulation.simulate import simulate
+    from mailwarden.simulation.site_lists import write_lists
     from mailwarden_services.replay.experiment import ReplayPlan
 
     firm = company(seed)
@@ -162,7 +166,9 @@ def demo(
             trusted_authserv_ids=(firm.authserv_id,),
             seed=seed,
         )
-        report = run_and_report(plan, mail="simulated", title="Demonstration on simulated mail")
+        # The world's free mail and brands are invented: without its own lists no feature would know them.
+        settings = Settings().model_copy(update={"lists": str(write_lists(Path(folder) / "lists"))})
+        report = run_and_report(plan, mail="simulated", title="Demonstration on simulated mail", settings=settings)
         out_dir.mkdir(parents=True, exist_ok=True)
         for made in plan.out.iterdir():
             if made.is_file():

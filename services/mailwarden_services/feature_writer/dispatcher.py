@@ -1,4 +1,25 @@
-"""From the spool into the streams of Redis, each event to every partition that one of its keys lies in."""
+"""From the spool into the streams of Redis, each event to every partition that one of its keys lies in.
+
+Steps, for one tenant:
+
+1. It begins unknown (`sent` is None): what its streams hold is asked of Redis, and what they lack is filled in, by 4.
+2. `send` takes what the spool brings. Where `sent` is known and an event follows on the one before it, it goes out at
+   once: to each partition a portion "after seq x: these entries", which Redis appends only if x is what it has.
+3. Where an event does not follow, or Redis has another x (it lost its newest writes, was emptied, mail was ingested in
+   bulk, another process sends too; `look` asks from time to time), the tenant is unknown again, and 2 sends nothing.
+4. `step` fills the gap: from the lowest x of any partition on, first from the event log, a chunk at a time, then from
+   what is in hand (taken from the spool, not logged yet). When neither has more, `sent` is known: back to 2.
+5. A gap of more than `limit` events waits for `mailwarden materialize`, and says so in `waits`.
+
+Invariants:
+
+- A stream holds a tenant's events of its partition in order of seq and without a gap. So step 4 starts at the lowest x
+  and each portion leaves out what its partition has.
+- What was sent stands in Redis and nowhere else: `sent` is a guess that Redis checks with each portion, so that a
+  process may die at any moment, and two may run.
+- Each portion ends with the tenant's newest seq, as an entry without payload where the partition has no key of that
+  event: marks of quiet partitions follow too.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +45,9 @@ CHUNK = 500
 class _Tenant:
     """What is known of one tenant's streams.
 
-    sent: by partition the last seq sent, None where Redis has to be asked. last: the newest seq seen in the spool.
-    missing: reads on through the event log where a gap is being filled. stuck_at: the seq below which too much lacks.
+    sent: by partition the last seq sent, None where Redis has to be asked and a gap may have to be filled. last: the
+    newest seq seen in the spool. missing: reads on through the event log while a gap is filled. stuck_at: the seq up to
+    which all was sent and beyond which too much lacks. part: events of the gap that were read and not sent yet.
     """
 
     sent: list[int] | None = None
@@ -36,12 +58,7 @@ class _Tenant:
 
 
 class Dispatcher:
-    """Hands each event into the streams once, in order of seq, without a gap.
-
-    What was sent stands in Redis and nowhere else. An event is sent where the last seq of its tenant in a stream is
-    the one that came before it; where Redis says otherwise, because it lost its newest writes, was emptied, or mail
-    was ingested in bulk, the tenant's events beyond are sent from the event log and from what is not logged yet. A
-    gap of more than `limit` events waits for `mailwarden materialize`.
+    """Hands each event into the streams once, in order of seq, without a gap; the steps are the module's.
 
     in_hand: a tenant's events that were taken from the spool but may not be in the log yet, in order of seq; what was
     handed to `send` must be among them, or in the log, until it was sent. waits: by tenant, in words, what it waits

@@ -71,7 +71,8 @@ def plan(
         feature_services=[item for item in objects if isinstance(item, FeatureService)],
         permissions=[],
     )
-    found = changes(repository.views, applied(store), settings, content_set(repository.content, load_lists()))
+    content = content_set(repository.content, load_lists(settings.lists_path))
+    found = changes(repository.views, applied(store), settings, content)
     registry = _COLOURS.sub("", store.plan(contents)[0].to_string()).strip()
     rates, log = read_rates(settings), EventLog(settings.events_path)
     kept = [view for view in repository.activity if not any(c.name == view.name and c.fills for c in found)]

@@ -163,13 +163,7 @@ class ContentSet:
 
 def lists_for(view: ContentView, lists: Lists) -> Lists:
     """What a view sees of the lists: those that it names."""
-    return Lists(
-        names={name: entries for name, entries in lists.names.items() if name in view.lists},
-        ranks=lists.ranks if "popular" in view.lists else {},
-        fingerprint=lists.fingerprint,
-        brands=lists.brands if "brands" in view.lists else {},
-        fingerprints={name: digest for name, digest in lists.fingerprints.items() if name in view.lists},
-    )
+    return lists.only(view.lists)
 
 
 _NOTHING = Lists({}, {}, "")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from mailwarden.errors import NotFound
 
@@ -33,12 +34,39 @@ class Lists:
         >>> [lists.holds("free_hosts", host) for host in ("shop.github.io", "docs.google.com", "google.com")]
         [True, True, False]
         """
-        entries = self.names[name]
-        while host:
-            if host in entries:
-                return True
-            host = host.partition(".")[2]
-        return False
+        return _is_under(host, self.names[name])
+
+    def rank_of(self, domain: str) -> int | None:
+        """Place of a registrable domain among popular ones, 1 the most popular; raises KeyError without that list."""
+        if not self.ranks:
+            self._must_have("popular")
+        return self.ranks.get(domain)
+
+    def is_brand(self, name: str) -> bool:
+        """Whether a name, in the form that `brand_name` gives, is a brand's; raises KeyError without that list."""
+        if not self.brands:
+            self._must_have("brands")
+        return name in self.brands
+
+    def owns(self, brand: str, host: str) -> bool:
+        """Whether a normalised host name is one of the brand's own, or lies under one; False for no brand."""
+        return _is_under(host, self.brands.get(brand, frozenset()))
+
+    def only(self, names: Iterable[str]) -> Self:
+        """Some of the lists: what looks another one up gets KeyError, and never an empty answer."""
+        chosen = frozenset(names)
+        return replace(
+            self,
+            names={name: entries for name, entries in self.names.items() if name in chosen},
+            ranks=self.ranks if "popular" in chosen else {},
+            brands=self.brands if "brands" in chosen else {},
+            fingerprints={name: digest for name, digest in self.fingerprints.items() if name in chosen},
+        )
+
+    def _must_have(self, name: str) -> None:
+        # A list that is there and empty has no entry; one that is not there must not pass for it.
+        if name not in self.fingerprints:
+            raise KeyError(name)
 
     def fingerprint_of(self, names: Iterable[str]) -> str:
         """Digest of the lists of these names, whatever their order; raises NotFound on a name that no list has."""
@@ -77,6 +105,14 @@ def lists_of(
     prints = {name: _digest([versions.get(name, ""), *entries]) for name, entries in rows.items()}
     whole = _digest([f"{name} {digest}" for name, digest in sorted(prints.items())])
     return Lists(sets, dict(ranks or {}), whole, owned, prints)
+
+
+def _is_under(host: str, entries: frozenset[str]) -> bool:
+    while host:
+        if host in entries:
+            return True
+        host = host.partition(".")[2]
+    return False
 
 
 def _digest(lines: Iterable[str]) -> str:

@@ -1,4 +1,24 @@
-"""Catching a new generation up: from the events that were loaded to those that its partitions have folded."""
+"""Catching a new generation up: from the events that were loaded to those that its partitions have folded.
+
+A generation was loaded with the states of a snapshot of the event log. Meanwhile its partitions went on folding mail
+into the others, so that it lacks the events in (loaded, folded]. Each `CatchUp.step` does one of these:
+
+1. Where a former holder of the lease noted that the generation holds all up to the marks as they stand now, join it at
+   once (see 4).
+2. For each tenant that lacks something: read a chunk of its events from the log, fold it into the new generation alone.
+   How far that came (`_progress`) is in memory only: who starts again begins at what was loaded, and states take no
+   event twice.
+3. Where the log ends below what was folded, the events are still in the spool: `starved`, and the log must be written.
+4. Where nothing lacks: note that, beside the marks and under the lease; then join: have the catalog name the
+   partition among those that fold this generation. Each partition joins by itself.
+
+Invariants:
+
+- Into a generation that a partition has not joined, only this folds, in order of seq and from the log alone: no gap.
+- A partition joins only where in one look its lease is ours and its marks are those that were caught up to. So each
+  event is folded into the generation either here, or by the writer after the join.
+- The note is written before the catalog and read before anything is folded: `docs/generations.md` says against what.
+"""
 
 from __future__ import annotations
 
@@ -39,10 +59,10 @@ class Joining:
 
 
 class CatchUp:
-    """Folds the event log into generations that were loaded of a snapshot, a chunk at a time.
+    """Folds the event log into generations that were loaded of a snapshot, chunk by chunk; steps are the module's.
 
-    joining: what to catch up; another set needs another object. What is in the log may be folded ahead of a
-    partition's own marks: its stream brings those events once more, and a state takes none twice.
+    joining: what to catch up; another set needs another object. Chunks go to all partitions of it, so that one that has
+    folded less is ahead of its own marks: its stream brings those events once more, and a state takes none twice.
 
     waits: by tenant, in words, what lies beyond `limit`. starved: all that the log holds is folded, and partitions
     have folded more than that: the log must be written, and meanwhile they must not go on.

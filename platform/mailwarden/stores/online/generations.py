@@ -342,10 +342,19 @@ class Generations:
         _log.error("a generation is folded no more", view=view.name, generation=generation, reason=reason)
 
     def outrun(self, whole: Sequence[ActivityView]) -> None:
-        """Before marks are moved past what writers folded: leave alone only what holds all up to there.
+        """Take out every generation that will not hold all up to the marks, before these are moved ahead.
 
-        whole: views whose serving generation does. Retiring generations are given up, fillings have to catch up
-        again, and serving ones of other views are unreadable from now on.
+        Marks are moved past what writers have folded where `materialize` loaded more than that, as after a bulk ingest.
+        Invariant: a mark says that every live generation is whole up to it. So first, in one change of the catalog:
+
+        1. The serving generation of a view in `whole` was loaded up to there: it stays.
+        2. Retiring generations were not: they are given up, and dropped later.
+        3. A filling one was not either: its partitions have to catch it up again, from what was loaded into it.
+        4. The serving one of any other view was not, and cannot be made whole by folding on: it is unreadable until
+           that view is materialised too.
+
+        Then the caller moves the marks (`Marks.advance`). Cut off in between, something is caught up or materialised
+        for nothing, and no state has a gap. whole: the views that were loaded.
         """
         names = {catalog_field(view) for view in whole}
 

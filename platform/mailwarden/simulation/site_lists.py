@@ -1,0 +1,29 @@
+"""The lists of the simulated world, as the files that a site would write: its free mail, free hosts and brands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mailwarden.errors import DataError
+from mailwarden.simulation.company import BRANDS, FREE_HOSTS, FREEMAIL_DOMAINS
+
+_ENTRIES = {
+    "free_mail": FREEMAIL_DOMAINS,
+    "free_hosts": FREE_HOSTS,
+    "brands": tuple(f"{brand}: {brand.lower()}.example" for brand in BRANDS),
+}
+
+
+def write_lists(folder: Path) -> Path:
+    """Write a folder for `MAILWARDEN_LISTS` that adds the world's names to the lists that ship; returns it.
+
+    Raises DataError where it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, entries in _ENTRIES.items():
+            head = f"# name: {name}\n# version: simulation\n# source: the simulated world\n# mode: extend\n\n"
+            (folder / f"{name}.txt").write_text(head + "".join(f"{entry}\n" for entry in entries), encoding="utf-8")
+    except OSError as failure:
+        raise DataError(f"simulation: cannot write {failure.filename or folder}; check space and rights") from failure
+    return folder
