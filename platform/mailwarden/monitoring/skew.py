@@ -20,8 +20,9 @@ from mailwarden.domain.aggregates.windows import NOTHING, Window
 from mailwarden.domain.status import Status
 from mailwarden.errors import ContractError, DataError
 from mailwarden.monitoring.skew_report import FeatureSkew, SkewReport, ViewSkew
+from mailwarden.stores.asked import own_column
 from mailwarden.stores.lake.delta import Snapshot
-from mailwarden.stores.spark.as_of import ROW_ID, as_of, as_of_seq_column, own_column
+from mailwarden.stores.spark.as_of import ROW_ID, as_of, as_of_seq_column
 from mailwarden.stores.spark.fold_rows import SEQ, TENANT, TIME
 
 IDEAL = 1

@@ -11,10 +11,10 @@ from pyspark.sql import functions as F
 
 from mailwarden.domain.aggregates.fact_specs import FACTS, MEMBERS
 from mailwarden.errors import DataError
-from mailwarden.stores.spark.as_of import own_column
-from mailwarden.stores.spark.fact_columns import names_value
+from mailwarden.stores.asked import own_column
 from mailwarden.stores.spark.failures import translated
 from mailwarden.stores.spark.fold_rows import read_events
+from mailwarden.stores.spark.message_facts import own_names
 
 _SAMPLES = 1_000_000
 _NO_OTHERS: Mapping[str, int] = MappingProxyType({})
@@ -58,14 +58,9 @@ def training_rows(
             "seq",
             "label",
             "weight",
-            *(_own(name).alias(own_column(name)) for name in MEMBERS),
+            *(own_names(name).alias(own_column(name)) for name in MEMBERS),
         )
     )
-
-
-def _own(name: str) -> Column:
-    """The names that a message holds in a fact of one or of many, none of them empty; as `events.members_of`."""
-    return F.coalesce(F.filter(names_value(name), lambda held_name: held_name != ""), F.array().cast("array<string>"))
 
 
 def _cutoff(cutoff_us: int, tenant_cutoffs_us: Mapping[str, int]) -> Column:

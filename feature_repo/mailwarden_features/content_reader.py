@@ -1,0 +1,66 @@
+"""Content of messages that were accepted before, for Feast's online read: from raw mail, by the code that serves.
+
+feature_store.yaml names `open_reader` as `online_store.content_reader`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import cast
+
+from mailwarden.domain.mail.content import ContentValue, ContentView
+from mailwarden.domain.mail.events import Event
+from mailwarden.domain.mail.message import Envelope, Message, TimeSource
+from mailwarden.errors import ContractError
+from mailwarden.ingest.parse import parse_message
+from mailwarden.settings import Settings
+from mailwarden.stores.lake.raw_mail import RawMail, RawRow
+from mailwarden.stores.sql import Tenants, open_engine
+from mailwarden_features.discovery import discover
+
+Read = Callable[[str, int, Sequence[Event]], list[Mapping[str, ContentValue] | None]]
+
+
+def open_reader(settings: Settings) -> Read:
+    """A reader of views' values for messages of the event log, over the raw mail of these settings."""
+    raw_mail = RawMail(settings.raw_path)
+
+    def read(name: str, version: int, events: Sequence[Event]) -> list[Mapping[str, ContentValue] | None]:
+        """The values of each message, None where its raw mail is gone; ContractError where the view is another."""
+        view = _views().by_name(name)
+        if not isinstance(view, ContentView) or view.version != version:
+            raise ContractError(
+                f"view {name} version {version} is in Feast's registry, and the code has version {view.version}; run "
+                "`feast -c feature_repo apply`"
+            )
+        times: dict[str, dict[str, int]] = defaultdict(dict)
+        for event in events:
+            times[event.tenant][event.message_id] = event.received_at_us
+        rows = {tenant: raw_mail.of_messages(tenant, received) for tenant, received in times.items()}
+        trusted = _trusted(settings.database)
+        return [
+            None
+            if (row := rows[event.tenant].get(event.message_id)) is None
+            else view.compute(_parse(row, trusted.get(event.tenant, frozenset())))
+            for event in events
+        ]
+
+    return read
+
+
+def _parse(row: RawRow, trusted: frozenset[str]) -> Message:
+    envelope = Envelope(row.received_at_us, row.mail_from, row.rcpt_to, cast(TimeSource, row.time_source))
+    return parse_message(row.raw, envelope, trusted_authserv_ids=trusted)
+
+
+def _trusted(database: str) -> dict[str, frozenset[str]]:
+    engine = open_engine(database)
+    try:
+        return {tenant.name: frozenset(tenant.trusted_authserv_ids) for tenant in Tenants(engine).list()}
+    finally:
+        engine.dispose()
+
+
+_views = lru_cache(maxsize=1)(discover)
