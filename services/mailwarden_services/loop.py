@@ -38,6 +38,7 @@ from mailwarden_services.teams.content_changes import (
     read_by,
 )
 from mailwarden_services.teams.cost import keep_rates
+from mailwarden_services.teams.retiring import read_by_bundle
 
 Progress = Callable[[str], None]
 
@@ -142,6 +143,7 @@ class Loop:
             inputs={
                 "tenants_known_by_us": dict(tenants_known_by_us or {}),
                 "kept_from": champion[0] if champion and kept else None,
+                **read_by_bundle(platform.features.views, platform.detectors, list(trained.bundle.detectors)),
             },
             promote=reason,
         )

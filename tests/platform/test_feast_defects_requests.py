@@ -65,21 +65,20 @@ def read_words(settings: Settings) -> Any:
 def functions() -> dict[str, Any]:
     """What on-demand views compute, made anew for each: Feast moves a function that it is given to another module."""
 
-    def plain(inputs: dict[str, Any]) -> dict[str, Any]:
-        return {"sum": [float((a or 0.0) + b) for a, b in zip(inputs["seen"], inputs["more"], strict=True)]}
+    def plain(inputs: pd.DataFrame) -> pd.DataFrame:
+        return pd.DataFrame({"sum": inputs["seen"].astype(float).fillna(0.0) + inputs["more"]})
 
-    def long(inputs: dict[str, Any]) -> dict[str, Any]:
-        pairs = zip(inputs["senders__seen"], inputs["pairs__seen"], strict=True)
-        return {"sum": [float(a + b) for a, b in pairs]}
+    def long(inputs: pd.DataFrame) -> pd.DataFrame:
+        return pd.DataFrame({"sum": inputs["senders__seen"].astype(float) + inputs["pairs__seen"]})
 
-    def short(inputs: dict[str, Any]) -> dict[str, Any]:
-        return {"sum": [float(value) for value in inputs["seen"]]}
+    def short(inputs: pd.DataFrame) -> pd.DataFrame:
+        return pd.DataFrame({"sum": inputs["seen"].astype(float)})
 
     return {"plain": plain, "long": long, "short": short}
 
 
 def on_demand(name: str, sources: list[Any], function: str) -> Any:
-    made = on_demand_feature_view(name=name, sources=sources, schema=[Field(name="sum", dtype=Float64)], mode="python")
+    made = on_demand_feature_view(name=name, sources=sources, schema=[Field(name="sum", dtype=Float64)], mode="pandas")
     return made(functions()[function])
 
 
@@ -192,7 +191,7 @@ def test_a_source_that_clashes_is_told_from_nothing(stock: FeatureStore, ours: F
     assert of_stock(stock, ["clashes:sum"])["sum"] in ([5.0], [7.0])
 
     for full in (False, True):
-        with pytest.raises(DataError, match="on-demand view clashes has seen from senders and from pairs"):
+        with pytest.raises(DataError, match="on-demand view clashes has seen from pairs and from senders"):
             ask(ours, ["clashes:sum"], full)
     with pytest.raises(DataError, match=r"views \w+ and \w+ both have seen"):
         ask(ours, ["plain:sum", "pairs:seen"], more=3)
@@ -240,7 +239,7 @@ def test_a_service_that_reads_content_is_read_by_message(ours: FeatureStore) -> 
         ask(ours, service, True)
     config = ours.config.model_copy(deep=True)
     config.online_store.content_reader = ""
-    with pytest.raises(ConfigError, match=r"view words is computed from the message alone .*content_reader"):
+    with pytest.raises(ConfigError, match=r"view words is computed from the message alone.*content_reader"):
         ask(FeatureStore(config=config), ["words:n"], message_id=message(2).message_id)
 
 

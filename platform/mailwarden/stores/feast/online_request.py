@@ -7,7 +7,6 @@ on-demand view may read (feast#3165).
 
 from __future__ import annotations
 
-import difflib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +19,10 @@ from feast.feature_service import FeatureService
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.utils import _get_cached_request_context
 
+from mailwarden.domain.aggregates.fact_specs import FACTS
 from mailwarden.domain.aggregates.recent import Members, own_set
-from mailwarden.domain.aggregates.fact_specs import FACTS, members_of
-from mailwarden.domain.mail.events import Event
-from mailwarden.errors import DataError
+from mailwarden.domain.mail.events import Event, members_of
+from mailwarden.errors import DataError, did_you_mean
 from mailwarden.stores.asked import MESSAGE_KEYS, OWN, own_column
 from mailwarden.stores.feast.own_facts import own_facts_of, refuse_without_own
 from mailwarden.stores.feast.source import ContentDefinition, definition_of
@@ -107,17 +106,16 @@ def checked(wanted: Wanted, columns: Columns, *, full_feature_names: bool, also:
     strange = [name for name in columns if name not in known and not name.startswith(OWN)]
     if missing:
         key = missing[0]
-        near = difflib.get_close_matches(key, strange, n=1, cutoff=0.6)
-        hint = f" Did you mean it by {near[0]!r}?" if near else ""
+        hint = did_you_mean(key, strange, cutoff=0.6).replace("mean", "mean it by")
         others = f" (nor {', '.join(missing[1:])})" if missing[1:] else ""
         raise DataError(
             f"entity rows have no {key}{others}, which view {keys[key]} is keyed by; give it in every row, or "
             f"{' and '.join(MESSAGE_KEYS)} for what the message itself says.{hint}"
         )
     for name in strange:
-        near = difflib.get_close_matches(name, sorted(known - set(columns)), n=1, cutoff=0.85)
-        if near:
-            raise DataError(f"entity rows have {name!r}, which nothing reads. Did you mean {near[0]!r}?")
+        hint = did_you_mean(name, sorted(known - set(columns)), cutoff=0.85)
+        if hint:
+            raise DataError(f"entity rows have {name!r}, which nothing reads.{hint}")
     return left_out
 
 
@@ -180,16 +178,18 @@ def _refuse_clashes(wanted: Wanted, full_feature_names: bool) -> None:
         read = set(_texts_of(view))
         for name, held_by in bearers.items():
             if len(held_by) > 1 and (not full_feature_names or name in read or "its request" in held_by):
+                origins = " and from ".join(sorted(held_by))
                 raise DataError(
-                    f"on-demand view {view.name} has {name} from {' and from '.join(sorted(held_by))}, and one cannot be told "
-                    "from the other; ask with full_feature_names=True and read it as view__feature, or rename one"
+                    f"on-demand view {view.name} has {name} from {origins}, and one cannot be told from the other; ask "
+                    "with full_feature_names=True and read it as view__feature, or rename one"
                 )
     if full_feature_names or not wanted.on_demand:
         return
     for name, held_by in _bearers([(view.projection.name_to_use(), names) for view, names in wanted.views]).items():
         if len(held_by) > 1:
+            both = " and ".join(sorted(held_by))
             raise DataError(
-                f"views {' and '.join(sorted(held_by))} both have {name}, and an on-demand view that is asked with them could "
+                f"views {both} both have {name}, and an on-demand view that is asked with them could "
                 "be given either; ask with full_feature_names=True"
             )
 
