@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from mailwarden.stores.bundle import Bundle
 from mailwarden.stores.feast.store import open_feature_store
 from mailwarden.stores.spark.fold_rows import read_events
 from mailwarden.stores.spark.session import spark_session
+from mailwarden.training.export import ExportOptions, export_dataset
 from mailwarden.training.prepare import prepare
 from mailwarden.training.register import BUNDLE, register
 from mailwarden.training.rows import write_training_rows
@@ -161,6 +163,19 @@ class Loop:
             "thresholds": list(trained.threshold_words),
             "held_out": {name: found.as_json() for name, found in trained.evaluations.items()},
         }
+
+    def export(self, out: Path, options: ExportOptions, progress: Progress = quiet) -> dict[str, Any]:
+        """Write a training set as plain Parquet, and return its card; see `training.export`.
+
+        Raises NotFound where there is no such tenant.
+        """
+        platform = self.platform
+        if options.tenant is not None:
+            platform.tenants.get(options.tenant)
+        store = open_feature_store(platform.settings, feast_objects())
+        record = {**options.record, "code_revision": code_revision()}
+        log = platform.events.snapshot()
+        return export_dataset(self.spark, store, log, out, replace(options, record=record), progress)
 
     def skew(self, progress: Progress = quiet) -> SkewReport:
         """Recompute every logged vector and compare; raises NotFound where none was logged.

@@ -21,15 +21,24 @@ _NO_OTHERS: Mapping[str, int] = MappingProxyType({})
 
 
 def training_rows(
-    events: DataFrame, *, cutoff_us: int, tenant_cutoffs_us: Mapping[str, int] = _NO_OTHERS, tenant: str | None = None
+    events: DataFrame,
+    *,
+    cutoff_us: int,
+    tenant_cutoffs_us: Mapping[str, int] = _NO_OTHERS,
+    tenant: str | None = None,
+    from_us: int | None = None,
+    until_us: int | None = None,
+    unlabelled: bool = False,
 ) -> DataFrame:
     """One row a recipient of each labelled message, "" where none is known; nothing runs yet.
 
     events: `fold_rows.EVENT_COLUMNS`. cutoff_us: microseconds UTC; labels known later are not seen, and of several
     the one of the greatest seq counts. tenant_cutoffs_us: the cut-offs of tenants that have one of their own, whose
-    mail may lie in another time altogether. tenant: None for all. Columns: tenant, the facts of `fact_specs.FACTS` and
-    the recipient ("" where there is none), message_id, event_timestamp, seq, label, weight (1/recipients), and for
-    each fact of `fact_specs.MEMBERS` the names that the message holds in it (`own_column`, array<string>).
+    mail may lie in another time altogether. tenant: None for all. from_us, until_us: messages received in that time,
+    its end not in it, None for open. unlabelled: messages without a label as well, with a null one. Columns: tenant,
+    the facts of `events.FACTS` and the recipient ("" where there is none), message_id, event_timestamp, seq, label,
+    weight (1/recipients), and for each fact of `fact_specs.MEMBERS` the names that the message holds in it
+    (`own_column`, array<string>).
     """
     if tenant is not None:
         events = events.where(F.col("tenant") == tenant)
@@ -43,9 +52,14 @@ def training_rows(
     )
     names = dict.fromkeys(("tenant", "recipients", "message_id", "received_at", "seq", *FACTS, *MEMBERS))
     messages = events.where(F.col("kind") == "message").select(*names)
+    received_us = F.unix_micros("received_at")
+    if from_us is not None:
+        messages = messages.where(received_us >= from_us)
+    if until_us is not None:
+        messages = messages.where(received_us < until_us)
     addressed = F.when(F.size("recipients") > 0, F.col("recipients")).otherwise(F.array(F.lit("")))
     return (
-        messages.join(labels, ["tenant", "message_id"])
+        messages.join(labels, ["tenant", "message_id"], "left" if unlabelled else "inner")
         .withColumn("addressed", addressed)
         .withColumn("weight", F.lit(1.0) / F.size("addressed"))
         .select(
@@ -78,6 +92,9 @@ def write_training_rows(
     cutoff_us: int,
     tenant_cutoffs_us: Mapping[str, int] = _NO_OTHERS,
     tenant: str | None = None,
+    from_us: int | None = None,
+    until_us: int | None = None,
+    unlabelled: bool = False,
     limit: int | None = None,
 ) -> int:
     """Write `training_rows` of a snapshot's files to a new folder of Parquet, and return how many there are.
@@ -89,7 +106,15 @@ def write_training_rows(
         raise DataError("The event log is empty. Ingest mail with labels first.")
     with translated("reading training rows"):
         events = read_events(spark, tuple(files))
-        rows = training_rows(events, cutoff_us=cutoff_us, tenant_cutoffs_us=tenant_cutoffs_us, tenant=tenant)
+        rows = training_rows(
+            events,
+            cutoff_us=cutoff_us,
+            tenant_cutoffs_us=tenant_cutoffs_us,
+            tenant=tenant,
+            from_us=from_us,
+            until_us=until_us,
+            unlabelled=unlabelled,
+        )
         if limit is not None:
             n = rows.count()
             if n > limit:
@@ -97,6 +122,8 @@ def write_training_rows(
                 rows = rows.where(draw < int(_SAMPLES * limit / n))
         rows.write.mode("error").parquet(str(out))
         written: int = spark.read.parquet(str(out)).count()
+    if written == 0 and (from_us is not None or until_us is not None):
+        raise DataError("No message of that time and tenant is there, with a label known by the cut-off. Widen them.")
     if written == 0:
         raise DataError("No message has a label that was known by the cut-off. Ingest labels, or move the cut-off.")
     return written

@@ -71,14 +71,19 @@ class SparkRetrievalJob(RetrievalJob):  # type: ignore[misc]
         rows = self._frames()[1]
         return (rows.orderBy(ROW) if in_order else rows).drop(ROW)
 
-    def to_parquet(self, path: str | Path, *, allow_overwrite: bool = False, in_order: bool = False) -> int:
+    def to_parquet(
+        self, path: str | Path, *, allow_overwrite: bool = False, in_order: bool = False, leave_out: str = ""
+    ) -> int:
         """Write the rows to a folder of Parquet from the executors, and return how many there are.
 
-        Raises DataError where the folder exists already.
+        leave_out: how the names of columns begin that are not written; "" for none. Raises DataError where the folder
+        exists already.
         """
         with translated("computing historical features"):
             try:
                 frame = self.to_spark_df(in_order=in_order)
+                if leave_out:
+                    frame = frame.drop(*[name for name in frame.columns if name.startswith(leave_out)])
                 frame.write.mode("overwrite" if allow_overwrite else "error").parquet(str(path))
             except PySparkException as exc:
                 if exc.getCondition() != "PATH_ALREADY_EXISTS":
