@@ -175,7 +175,7 @@ class Loop:
         store = open_feature_store(platform.settings, feast_objects())
         record = {**options.record, "code_revision": code_revision()}
         log = platform.events.snapshot()
-        return export_dataset(self.spark, store, log, out, replace(options, record=record), progress)
+        return export_dataset(lambda: self.spark, store, log, out, replace(options, record=record), progress)
 
     def skew(self, progress: Progress = quiet) -> SkewReport:
         """Recompute every logged vector and compare; raises NotFound where none was logged.

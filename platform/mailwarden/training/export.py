@@ -53,7 +53,7 @@ class ExportOptions:
 
 
 def export_dataset(
-    spark: SparkSession,
+    session: Callable[[], SparkSession],
     store: FeatureStore,
     log: Snapshot,
     out: Path,
@@ -62,15 +62,16 @@ def export_dataset(
 ) -> dict[str, Any]:
     """Write a data set to a new folder and return its card.
 
-    log: the event log's snapshot, of which rows are made. `DATA` holds one row a recipient of a message: its keys, seq,
-    message_id, event_timestamp, label, weight, split, a column `view__feature` a feature, and for each view
-    `view__status` and, of activity views, `view__as_of_seq`. `CARD` says what was asked and what there is, with
-    options.record. The folder is there whole or not at all. Raises NotFound where there is no such service, DataError
-    where the folder exists or no message is left.
+    session: gives the Spark session, once all else is known to be well. log: the event log's snapshot, of which rows
+    are made. `DATA` holds one row a recipient of a message: its keys, seq, message_id, event_timestamp, label, weight,
+    split, a column `view__feature` a feature, and for each view `view__status` and, of activity views,
+    `view__as_of_seq`. `CARD` says what was asked and what there is, with options.record. The folder is there whole or
+    not at all. Raises NotFound where there is no such service, DataError where the folder exists or no message is left.
     """
     if out.exists():
         raise DataError(f"{out} exists; choose another folder, or remove it first")
     service = _service(store, options.service)
+    spark = session()
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
