@@ -20,34 +20,46 @@ from mailwarden.stores.lake.raw_mail import RawMail, RawRow
 from mailwarden.stores.sql import Tenants, open_engine
 from mailwarden_features.discovery import discover
 
-Read = Callable[[str, int, Sequence[Event]], list[Mapping[str, ContentValue] | None]]
+Content = Mapping[str, Mapping[str, ContentValue]]
+Read = Callable[[Mapping[str, int], Sequence[Event]], list[Content | None]]
 
 
 def open_reader(settings: Settings) -> Read:
     """A reader of views' values for messages of the event log, over the raw mail of these settings."""
     raw_mail = RawMail(settings.raw_path)
 
-    def read(name: str, version: int, events: Sequence[Event]) -> list[Mapping[str, ContentValue] | None]:
-        """The values of each message, None where its raw mail is gone; ContractError where the view is another."""
-        view = _views().by_name(name)
-        if not isinstance(view, ContentView) or view.version != version:
-            raise ContractError(
-                f"view {name} version {version} is in Feast's registry, and the code has version {view.version}; run "
-                "`feast -c feature_repo apply`"
-            )
+    def read(versions: Mapping[str, int], events: Sequence[Event]) -> list[Content | None]:
+        """By view the values of each message, None where its raw mail is gone.
+
+        versions: of the views that are asked, by name. Raises ContractError where a view is another.
+        """
+        views = [_view(name, version) for name, version in versions.items()]
         times: dict[str, dict[str, int]] = defaultdict(dict)
         for event in events:
             times[event.tenant][event.message_id] = event.received_at_us
         rows = {tenant: raw_mail.of_messages(tenant, received) for tenant, received in times.items()}
         trusted = _trusted(settings.database)
-        return [
-            None
-            if (row := rows[event.tenant].get(event.message_id)) is None
-            else view.compute(_parse(row, trusted.get(event.tenant, frozenset())))
-            for event in events
-        ]
+        found: list[Content | None] = []
+        for event in events:
+            row = rows[event.tenant].get(event.message_id)
+            if row is None:
+                found.append(None)
+                continue
+            message = _parse(row, trusted.get(event.tenant, frozenset()))
+            found.append({view.name: view.compute(message) for view in views})
+        return found
 
     return read
+
+
+def _view(name: str, version: int) -> ContentView:
+    view = _views().by_name(name)
+    if not isinstance(view, ContentView) or view.version != version:
+        raise ContractError(
+            f"view {name} version {version} is in Feast's registry, and the code has version {view.version}; run "
+            "`feast -c feature_repo apply`"
+        )
+    return view
 
 
 def _parse(row: RawRow, trusted: frozenset[str]) -> Message:

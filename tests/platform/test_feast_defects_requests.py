@@ -55,9 +55,9 @@ ROW: dict[str, Any] = {"tenant": "t", "sender": "a@x.test", "recipient": "u@own.
 def read_words(settings: Settings) -> Any:
     """A content reader of the tests' own: the raw mail of odd messages is gone."""
 
-    def read(name: str, version: int, events: Any) -> Any:
-        assert (name, version) == ("words", 1)
-        return [{"n": event.seq, "s": None} if event.seq % 2 == 0 else None for event in events]
+    def read(versions: Any, events: Any) -> Any:
+        assert versions == {"words": 1}
+        return [{"words": {"n": event.seq, "s": None}} if event.seq % 2 == 0 else None for event in events]
 
     return read
 

@@ -20,8 +20,11 @@ from mailwarden.stores.lake.event_log import EventLog
 MOST_MESSAGES = 1_000
 """Messages that one call may name: the lake keeps no index by message_id, so that each is searched for."""
 
-ContentReader: TypeAlias = Callable[[str, int, Sequence[Event]], Sequence[Mapping[str, ContentValue] | None]]
-"""View, its version and messages to the view's values of each; None where its raw mail is gone."""
+Content: TypeAlias = Mapping[str, Mapping[str, ContentValue]]
+"""By view, each feature's value."""
+
+ContentReader: TypeAlias = Callable[[Mapping[str, int], Sequence[Event]], Sequence[Content | None]]
+"""Views with the version of each, and messages, to the values of each message; None where its raw mail is gone."""
 
 
 def events_of(config: RepoConfig, tenants: Sequence[Any], message_ids: Sequence[Any]) -> list[Event | None]:
@@ -67,15 +70,18 @@ def content_reader(config: RepoConfig, view: str) -> ContentReader:
 
 
 def content_of(
-    config: RepoConfig, definition: ContentDefinition, events: Sequence[Event | None]
-) -> list[Mapping[str, ContentValue] | None]:
-    """The view's values of each row's message, computed from its raw mail by the code that serves.
+    config: RepoConfig, definitions: Sequence[ContentDefinition], events: Sequence[Event | None]
+) -> list[Content | None]:
+    """Values of these views for each row's message, computed from its raw mail by the code that serves.
 
     None for a row without a message, and where raw mail is gone.
     """
+    if not definitions:
+        return []
     named = {(event.tenant, event.message_id): event for event in events if event is not None}
-    read = content_reader(config, definition.name)
-    found = dict(zip(named, read(definition.name, definition.version, list(named.values())), strict=True))
+    read = content_reader(config, definitions[0].name)
+    versions = {definition.name: definition.version for definition in definitions}
+    found = dict(zip(named, read(versions, list(named.values())), strict=True))
     return [None if event is None else found[event.tenant, event.message_id] for event in events]
 
 

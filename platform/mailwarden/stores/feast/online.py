@@ -33,7 +33,7 @@ from mailwarden.domain.mail.events import Event
 from mailwarden.errors import ConfigError, ContractError, DataError
 from mailwarden.settings import Settings
 from mailwarden.stores.asked import MESSAGE_KEYS
-from mailwarden.stores.feast.messages_asked import content_of, content_reader, events_of, proto_of
+from mailwarden.stores.feast.messages_asked import Content, content_of, content_reader, events_of, proto_of
 from mailwarden.stores.feast.online_delete import delete_states
 from mailwarden.stores.feast.online_request import Wanted, checked, columns_of, completed, needs_messages
 from mailwarden.stores.feast.online_rows import (
@@ -145,7 +145,7 @@ class RedisStateOnlineStore(OnlineStore):  # type: ignore[misc]
         moments, dues = columns.pop(TIMESTAMP_FIELD, None), columns.pop(DUE_FIELD, ())
         wanted = Wanted.of(registry, project, features, full_feature_names)
         left_out = checked(wanted, columns, full_feature_names=full_feature_names, also=_not_given(moments, dues))
-        for definition in wanted.content:
+        for definition in wanted.content[:1]:
             content_reader(config, definition.name)
         events = None
         if needs_messages(wanted, columns, left_out):
@@ -197,8 +197,10 @@ class RedisStateOnlineStore(OnlineStore):  # type: ignore[misc]
             asked.append(RowsAsked(table, keys, _times(n), _dues(n), requested, _own.get()))
         states = [one for one in asked if _has_state(one.table)]
         found = dict(zip(map(id, states), self._read(config, states), strict=True))
+        definitions = [d for one in asked if isinstance(d := definition_of(one.table), ContentDefinition)]
+        content = content_of(config, definitions, _events.get())
         for one in asked:
-            answered = found[id(one)] if id(one) in found else _content(config, one)
+            answered = found[id(one)] if id(one) in found else _content(one, content)
             first = len(online_features_response.results)
             _populate_response_from_feature_data(
                 one.features,
@@ -309,18 +311,17 @@ def _not_given(moments: Any, dues: Any) -> list[str]:
     return [name for name, given in ((TIMESTAMP_FIELD, moments is not None), (DUE_FIELD, bool(dues))) if not given]
 
 
-def _content(config: RepoConfig, one: RowsAsked) -> list[Answer]:
+def _content(one: RowsAsked, found: Sequence[Content | None]) -> list[Answer]:
     """Rows of a view that is computed from messages alone: each message's time and values."""
     definition = definition_of(one.table)
-    assert isinstance(definition, ContentDefinition)
     dtypes = {feature.name: feature.dtype for feature in definition.features}
     wanted = [name for name in dtypes if one.features is None or name in one.features]
-    events = _events.get()
     rows: list[Answer] = []
-    for event, values in zip(events, content_of(config, definition, events), strict=True):
-        if event is None or values is None:
+    for event, content in zip(_events.get(), found, strict=True):
+        if event is None or content is None:
             rows.append(((None, None), None))
             continue
+        values = content[definition.name]
         at = EPOCH + event.received_at_us * MICROSECOND
         rows.append(((at, {name: proto_of(values[name], dtypes[name]) for name in wanted}), None))
     return rows
