@@ -10,13 +10,18 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import cast
 
-from mailwarden.domain.mail.content import ContentValue, ContentView
+import structlog
+
+from mailwarden.domain.mail.content import ContentSet, ContentValue, ContentView
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.message import Envelope, Message, TimeSource
 from mailwarden.errors import ContractError
 from mailwarden.ingest.parse import parse_message
+from mailwarden.logs import FailureLog
 from mailwarden.settings import Settings
+from mailwarden.stores.content_code import content_set
 from mailwarden.stores.lake.raw_mail import RawMail, RawRow
+from mailwarden.stores.lists import load_lists
 from mailwarden.stores.sql import Tenants, open_engine
 from mailwarden_features.discovery import discover
 
@@ -33,12 +38,14 @@ def open_reader(settings: Settings) -> Read:
 
         versions: of the views that are asked, by name. Raises ContractError where a view is another.
         """
-        views = [_view(name, version) for name, version in versions.items()]
+        views = _views().only(versions)
+        _check(views.views, versions)
         times: dict[str, dict[str, int]] = defaultdict(dict)
         for event in events:
             times[event.tenant][event.message_id] = event.received_at_us
         rows = {tenant: raw_mail.of_messages(tenant, received) for tenant, received in times.items()}
         trusted = _trusted(settings.database)
+        failures = FailureLog(structlog.get_logger(__name__), "a content view failed", "view")
         found: list[Content | None] = []
         for event in events:
             row = rows[event.tenant].get(event.message_id)
@@ -46,20 +53,26 @@ def open_reader(settings: Settings) -> Read:
                 found.append(None)
                 continue
             message = _parse(row, trusted.get(event.tenant, frozenset()))
-            found.append({view.name: view.compute(message) for view in views})
+            computed = views.values_of(message, lambda view, exc: failures.add(view.name, exc))
+            found.append({view.name: _named(view, computed.values[view.name]) for view in views.views})
         return found
 
     return read
 
 
-def _view(name: str, version: int) -> ContentView:
-    view = _views().by_name(name)
-    if not isinstance(view, ContentView) or view.version != version:
-        raise ContractError(
-            f"view {name} version {version} is in Feast's registry, and the code has version {view.version}; run "
-            "`feast -c feature_repo apply`"
-        )
-    return view
+def _check(views: Sequence[ContentView], versions: Mapping[str, int]) -> None:
+    there = {view.name: view.version for view in views}
+    for name, version in versions.items():
+        if there.get(name) != version:
+            here = f"version {there[name]}" if name in there else "no such view"
+            raise ContractError(
+                f"view {name} version {version} is in Feast's registry, and the code has {here}; run "
+                "`feast -c feature_repo apply`"
+            )
+
+
+def _named(view: ContentView, values: Sequence[ContentValue]) -> Mapping[str, ContentValue]:
+    return {feature.name: value for feature, value in zip(view.features, values, strict=True)}
 
 
 def _parse(row: RawRow, trusted: frozenset[str]) -> Message:
@@ -75,4 +88,6 @@ def _trusted(database: str) -> dict[str, frozenset[str]]:
         engine.dispose()
 
 
-_views = lru_cache(maxsize=1)(discover)
+@lru_cache(maxsize=1)
+def _views() -> ContentSet:
+    return content_set(discover().content, load_lists())

@@ -24,6 +24,7 @@ from mailwarden.stores.asked import OWN
 from mailwarden.stores.feast.source import ContentDefinition, definition_of
 from mailwarden.stores.lake.delta import Snapshot
 from mailwarden.stores.spark.failures import translated
+from mailwarden.stores.spark.offline_table import OfflineTable
 from mailwarden.training.rows import write_training_rows
 from mailwarden.training.splits import Split
 
@@ -137,6 +138,9 @@ def _card(data: DataFrame, store: FeatureStore, service: FeatureService, options
             views[name]["fingerprint"] = f"{layout_of(definition).fingerprint & (1 << 64) - 1:016x}"
         if isinstance(definition, ContentDefinition):
             content.append(name)
+            offline = store.config.offline_store.settings().offline_path
+            manifest = OfflineTable(offline, definition.name, definition.version).manifest()
+            views[name]["fingerprint"] = None if manifest is None else f"{manifest.fingerprint:016x}"
         told = {feature.name: feature for feature in definition.features}
         features += [
             {
