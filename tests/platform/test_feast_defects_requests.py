@@ -47,7 +47,7 @@ VIEWS = (
 WORDS = ContentView(
     "words", 1, "tests", "of the text",
     (ContentFeature("n", "int64", "n", "words", "never"), ContentFeature("s", "string", "s", "", "no subject")),
-    lambda message: {},
+    lambda message, lists: {}, ("text",), 1.0,
 )  # fmt: skip
 ROW: dict[str, Any] = {"tenant": "t", "sender": "a@x.test", "recipient": "u@own.test", "event_timestamp": NOW}
 
