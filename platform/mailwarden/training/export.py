@@ -7,6 +7,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ DATA, CARD = "data", "dataset.json"
 """What an exported folder holds: a folder of Parquet, and the card."""
 
 _ALL = "all"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,10 @@ def export_dataset(
     return card
 
 
+def _written(time_us: int | None) -> str | None:
+    return None if time_us is None else (_EPOCH + timedelta(microseconds=time_us)).isoformat()
+
+
 def _service(store: FeatureStore, name: str) -> FeatureService:
     try:
         return store.get_feature_service(name)
@@ -155,9 +161,9 @@ def _card(data: DataFrame, store: FeatureStore, service: FeatureService, options
     lacking = {name: F.sum((F.col(f"{name}__status") == Status.UNAVAILABLE.value).cast("long")) for name in content}
     return {
         "service": options.service,
-        "from_us": options.from_us,
-        "until_us": options.until_us,
-        "labels_known_by_us": options.cutoff_us,
+        "from": _written(options.from_us),
+        "until": _written(options.until_us),
+        "labels_known_by": _written(options.cutoff_us),
         "tenant": options.tenant,
         "unlabelled": options.unlabelled,
         "splits": _counts(data),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -77,7 +78,10 @@ def export(
         tenant=tenant or None,
         splits=parse_splits(split),
         unlabelled=unlabelled,
-        record={"created_us": now, "command": shlex.join(["mailwarden", *sys.argv[1:]])},
+        record={
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": shlex.join(["mailwarden", *sys.argv[1:]]),
+        },
     )
     with stages("exporting") as begins:
         card = Loop(Platform(Settings())).export(folder, options, begins)
