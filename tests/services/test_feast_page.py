@@ -35,6 +35,7 @@ from mailwarden_services.loop import Loop, TenantParser
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", (ROOT / "docs" / "feast.md").read_text(), re.MULTILINE | re.DOTALL)
 MESSAGES = 36
+CONTENT_READER = "mailwarden_features.content_reader.open_reader"
 KEYS = ["tenant", "message_id", "recipient"]
 
 
@@ -69,7 +70,7 @@ def served(
     tmp_path_factory: pytest.TempPathFactory,
     warden_type: Any,
 ) -> Iterator[Served]:
-    """Messages that went through the API, each folded before the next came, some labelled; content computed."""
+    """Messages that went through the API, each folded before the next came, some labelled."""
     folder = tmp_path_factory.mktemp("page")
     shutil.copytree(model_home.folder, folder / "home")
     with open_client(redis_server.url, timeout_seconds=10) as client:
@@ -92,15 +93,22 @@ def served(
                 response = api.label(message_id=answer["message_id"], label=message.label, known_at=known_at)
                 assert response.status_code < 300, response.text
             warden.drain(writer)
-    platform = Platform(settings)
-    trusted = {tenant.name: frozenset(tenant.trusted_authserv_ids) for tenant in platform.tenants.list()}
-    materialize_content(Loop(platform).spark, settings, platform.content, TenantParser(trusted))
     yield Served(settings, folder, MESSAGES)
 
 
 @pytest.fixture(scope="module")
-def page(served: Served) -> Iterator[dict[str, Any]]:
+def materialised(served: Served) -> Served:
+    """The same with content computed offline."""
+    platform = Platform(served.settings)
+    trusted = {tenant.name: frozenset(tenant.trusted_authserv_ids) for tenant in platform.tenants.list()}
+    materialize_content(Loop(platform).spark, served.settings, platform.content, TenantParser(trusted))
+    return served
+
+
+@pytest.fixture(scope="module")
+def page(materialised: Served) -> Iterator[dict[str, Any]]:
     """The names that the page's blocks define, after all of them ran."""
+    served = materialised
     environment = {"MAILWARDEN_HOME": str(served.settings.root), "COLUMNS": "200",
                    "MAILWARDEN_REDIS_URL": served.settings.redis_url.get_secret_value(),
                    "MAILWARDEN_SPARK_SHUFFLE_PARTITIONS": "2"}  # fmt: skip
@@ -166,7 +174,28 @@ def assert_texts(found: pd.DataFrame, served: Served) -> None:
         assert [None if pd.isna(value) else value for value in found[column]] == held, column
 
 
-def test_a_plain_training_set_equals_the_logged_vectors(served: Served) -> None:
+def test_what_is_read_online_by_message_equals_what_was_logged(served: Served) -> None:
+    """Content and own facts; states have folded later messages since, so that only what they say of is compared."""
+    store = open_feature_store(served.settings, feast_objects(), content_reader=CONTENT_READER)
+    content = [view for view in Platform(served.settings).features.content]
+    refs = [f"{view.name}:{feature.name}" for view in content for feature in view.features]
+    refs += ["sender_activity:link_domain_match_90d", "sender_activity:history"]
+    rows = served.vectors[KEYS].to_dict("records")
+    found = store.get_online_features(refs, rows, full_feature_names=True).to_df()
+    found["message_id"] = served.vectors["message_id"]
+    assert found["sender_activity__history"].eq(1).any()
+    assert_texts(found, served)
+    for column, dtype in served.features().items():
+        if column.partition("__")[0] in {view.name for view in content}:
+            left, right = found[column], served.vectors[column]
+            if dtype == "string":
+                assert left.fillna("").tolist() == right.fillna("").tolist(), column
+            else:
+                np.testing.assert_array_equal(left.astype("float64"), right.astype("float64"), err_msg=column)
+
+
+def test_a_plain_training_set_equals_the_logged_vectors(materialised: Served) -> None:
+    served = materialised
     store = open_feature_store(served.settings, feast_objects())
     entity_df = served.vectors[[*KEYS, "received_at", "seq"]].rename(columns={"received_at": "event_timestamp"})
     features = Platform(served.settings).features.feature_names()
