@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ CONTENT_READER = "mailwarden_features.content_reader.open_reader"
 KEYS = ["tenant", "message_id", "recipient"]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Served:
     """A home with served messages, and the folder that the page is run in."""
 
@@ -47,11 +48,12 @@ class Served:
     folder: Path
     messages: int
 
-    @property
+    @cached_property
     def vectors(self) -> pd.DataFrame:
         """The logged vectors, in order of seq and recipient."""
         return table(self.settings, "vectors").to_pandas().sort_values(["seq", "recipient"]).reset_index(drop=True)
 
+    @cached_property
     def features(self) -> dict[str, str]:
         """Logged columns of features, with the features' types."""
         repository = Platform(self.settings).features
@@ -148,7 +150,7 @@ def assert_equal(found: pd.DataFrame, served: Served) -> None:
     assert len(found) == len(vectors) >= served.messages
     assert found["message_id"].tolist() == vectors["message_id"].tolist()
     compared = 0
-    for column, dtype in served.features().items():
+    for column, dtype in served.features.items():
         if column not in found:
             continue
         compared += 1
@@ -158,7 +160,7 @@ def assert_equal(found: pd.DataFrame, served: Served) -> None:
         left, right = (frame[column].astype("float64").to_numpy() for frame in (found, vectors))
         np.testing.assert_array_equal(left, right, err_msg=column)
     assert compared > 100
-    for view in {column.partition("__")[0] for column in served.features()}:
+    for view in {column.partition("__")[0] for column in served.features}:
         for column in (f"{view}__status", f"{view}__as_of_seq"):
             if column in found and column in vectors:
                 assert found[column].tolist() == vectors[column].tolist(), column
@@ -185,7 +187,7 @@ def test_what_is_read_online_by_message_equals_what_was_logged(served: Served) -
     found["message_id"] = served.vectors["message_id"]
     assert found["sender_activity__history"].eq(1).any()
     assert_texts(found, served)
-    for column, dtype in served.features().items():
+    for column, dtype in served.features.items():
         if column.partition("__")[0] in {view.name for view in content}:
             left, right = found[column], served.vectors[column]
             if dtype == "string":
