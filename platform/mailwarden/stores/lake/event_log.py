@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -253,6 +253,18 @@ class EventLog:
         files = within([bucket_of(tenant)], None, pa.array([received_at_us], pa.int64()))
         batches = self.view().read(["signal"], wanted, files)
         return frozenset(name for batch in batches for name in batch.column(0).to_pylist())
+
+    def find_all(self, tenant: str, message_ids: Collection[str]) -> dict[str, Event]:
+        """A tenant's messages by message_id, of those asked the ones there are; searches every day of its bucket."""
+        wanted = (
+            (ds.field("tenant") == tenant)
+            & (ds.field("kind") == "message")
+            & ds.field("message_id").isin(sorted(message_ids))
+        )
+        found: dict[str, Event] = {}
+        for batch in self.view().read(EVENT_SCHEMA.names, wanted, within([bucket_of(tenant)])):
+            found |= {event.message_id: event for event in table_to_events(pa.Table.from_batches([batch]))}
+        return found
 
     def compact(self, *, retention_hours: int = 168) -> int:
         """Join small files; see `DeltaLog.compact`."""
