@@ -6,6 +6,7 @@ import io
 import struct
 import time
 import zlib
+from dataclasses import replace
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 import zxingcpp
 from PIL import Image
 
-from mailwarden.domain.mail.facts import SignalFacts, event_of, signal_event_of
+from mailwarden.domain.mail.facts import SignalFacts, anew, event_of, signal_event_of
 from mailwarden.domain.status import Status
 from mailwarden.ingest import qr
 from mailwarden.ingest.found_later import find_later
@@ -158,6 +159,8 @@ def test_bulk_ingest_puts_what_serving_finds_later_right_behind_its_message(tmp_
     assert found == signal_event_of(
         first, SignalFacts("qr", 1, 1, "later.example"), seq=2, known_at_us=first.known_at_us
     )
+    # Derived anew, the message's facts are new, and what was found stays.
+    assert anew(found, replace(first, campaign="x")) == replace(found, campaign="x")
     assert found.new_recipients == ("bob@acme.example",) and label.qr_code_count == 0
     assert events[3].link_domain == "evil.example" and events[3].pending == ()
 
