@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, Literal
 from mailwarden.domain.aggregates.definitions import ActivityView, Feature
 from mailwarden.domain.aggregates.layout import layout_of
 from mailwarden.domain.mail.content import ContentFeature, ContentView
-from mailwarden.errors import ContractError, NotFound
+from mailwarden.errors import ContractError, NotFound, did_you_mean
 
 FOLDER = Path(__file__).parent
 """Where the folders of views lie."""
@@ -87,12 +86,6 @@ def discover(root: Path = FOLDER, package: str = _PACKAGE) -> FeatureRepository:
         else:
             activity.append(view)
     return FeatureRepository(tuple(activity), tuple(content), feature_views)
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """ " Did you mean ...?" with the nearest known name, "" where none is near."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def _read(folder: Path, package: str) -> tuple[ActivityView | ContentView, Any]:

@@ -8,10 +8,9 @@ from typing import Any
 from feast import FeatureService
 
 from mailwarden.domain.detection.detector import Detector
-from mailwarden.errors import ContractError
+from mailwarden.errors import ContractError, did_you_mean
 from mailwarden.stores.feast.objects import ENTITIES
 from mailwarden_detectors import discover as discover_detectors
-from mailwarden_features.discovery import did_you_mean
 from mailwarden_features.discovery import discover as discover_views
 
 

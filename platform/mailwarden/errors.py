@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class MailwardenError(Exception):
     """Base of every error that Mailwarden raises on purpose."""
@@ -33,3 +36,12 @@ class StoreTimeout(StoreError):
 
 class StoreUnavailable(StoreError):
     """A store cannot be reached."""
+
+
+def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.5) -> str:
+    """ " Did you mean ...?" with the nearest known name, "" where none is near.
+
+    cutoff: 0..1, how like it must be.
+    """
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return f" Did you mean {near[0]!r}?" if near else ""

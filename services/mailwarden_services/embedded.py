@@ -44,7 +44,7 @@ def own_redis(settings: Settings, *, keep: bool = True) -> Iterator[tuple[Settin
     if settings.redis_url.get_secret_value():
         yield settings, None
         return
-    server = RedisServer(settings.run_path / "redis", append_only=keep)
+    server = own_server(settings, keep=keep)
     named = settings.model_copy(update={"redis_url": SecretStr(server.url)})
     if _answers(server.url):
         log.warning(
@@ -59,6 +59,11 @@ def own_redis(settings: Settings, *, keep: bool = True) -> Iterator[tuple[Settin
         return
     with server:
         yield named, OwnRedis(server)
+
+
+def own_server(settings: Settings, *, keep: bool = True) -> RedisServer:
+    """The Redis of these settings' home, whether or not it runs; its URL is the same each time."""
+    return RedisServer(settings.run_path / "redis", append_only=keep)
 
 
 class OwnRedis:

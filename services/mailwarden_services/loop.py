@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from mailwarden.stores.bundle import Bundle
 from mailwarden.stores.feast.store import open_feature_store
 from mailwarden.stores.spark.facts import read_facts
 from mailwarden.stores.spark.session import spark_session
+from mailwarden.training.export import ExportOptions, export_dataset
 from mailwarden.training.prepare import prepare
 from mailwarden.training.register import BUNDLE, register
 from mailwarden.training.rows import write_training_rows
@@ -38,6 +40,7 @@ from mailwarden_services.teams.content_changes import (
     read_by,
 )
 from mailwarden_services.teams.cost import keep_rates
+from mailwarden_services.teams.retiring import read_by_bundle
 
 Progress = Callable[[str], None]
 
@@ -144,6 +147,7 @@ class Loop:
                 "fact_set": facts.number,
                 "tenants_known_by_us": dict(tenants_known_by_us or {}),
                 "kept_from": champion[0] if champion and kept else None,
+                **read_by_bundle(platform.features.views, platform.detectors, list(trained.bundle.detectors)),
             },
             promote=reason,
         )
@@ -162,6 +166,19 @@ class Loop:
             "thresholds": list(trained.threshold_words),
             "held_out": {name: found.as_json() for name, found in trained.evaluations.items()},
         }
+
+    def export(self, out: Path, options: ExportOptions, progress: Progress = quiet) -> dict[str, Any]:
+        """Write a training set as plain Parquet, and return its card; see `training.export`.
+
+        Raises NotFound where there is no such tenant.
+        """
+        platform = self.platform
+        if options.tenant is not None:
+            platform.tenants.get(options.tenant)
+        facts = platform.facts.snapshot()
+        store = open_feature_store(platform.settings, feast_objects(), fact_set=facts.number)
+        record = {**options.record, "code_revision": code_revision()}
+        return export_dataset(lambda: self.spark, store, facts, out, replace(options, record=record), progress)
 
     def skew(self, progress: Progress = quiet) -> SkewReport:
         """Recompute every logged vector and compare; raises NotFound where none was logged.

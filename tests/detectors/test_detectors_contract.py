@@ -11,13 +11,15 @@ from mailwarden.domain.detection.detector import Detector, FeatureTable, Signal,
 from mailwarden.errors import DataError
 from mailwarden.testing.check_detector import Case, check_detector
 from mailwarden_detectors import discover
+from mailwarden_features import discover as discover_features
 
 DETECTORS = discover()
+KNOWN = discover_features().feature_names()
 
 
 @pytest.mark.parametrize("name", DETECTORS)
 def test_detector_keeps_its_contract(name: str) -> None:
-    assert check_detector(DETECTORS[name]) == []
+    assert check_detector(DETECTORS[name], KNOWN) == []
 
 
 def test_the_three_detectors_are_there() -> None:
@@ -50,6 +52,7 @@ class _Links(Detector):
         return cls()
 
 
+LINKS = ("content:links",)
 CASES = [
     Case("many links", True, {"content:links": 9.0}),
     Case("some links", True, {"content:links": 5.0}),
@@ -59,7 +62,7 @@ CASES = [
 
 
 def test_a_small_sound_detector_passes() -> None:
-    assert check_detector(_Links, CASES) == []
+    assert check_detector(_Links, LINKS, CASES) == []
 
 
 class _Pool(_Links):
@@ -116,7 +119,7 @@ class _Vague(_Links):
     ],
 )
 def test_each_breach_is_named(kind: type[Detector], words: str) -> None:
-    assert any(words in problem for problem in check_detector(kind, CASES)), check_detector(kind, CASES)
+    assert any(words in problem for problem in check_detector(kind, LINKS, CASES)), check_detector(kind, LINKS, CASES)
 
 
 @pytest.mark.parametrize(
@@ -130,9 +133,20 @@ def test_each_breach_is_named(kind: type[Detector], words: str) -> None:
     ],
 )
 def test_wrong_cases_are_named(cases: Sequence[Case], words: str) -> None:
-    assert any(words in problem for problem in check_detector(_Links, cases))
+    assert any(words in problem for problem in check_detector(_Links, LINKS, cases))
 
 
 def test_a_definition_without_owner_is_named() -> None:
     broken: Any = type("_Anonymous", (_Links,), {"owner": "", "features": ("links",)})
-    assert any("no owner" in problem for problem in check_detector(broken, CASES))
+    assert any("no owner" in problem for problem in check_detector(broken, LINKS, CASES))
+
+
+def test_a_misspelt_feature_is_named_with_the_nearest_one() -> None:
+    misspelt: Any = type("_Misspelt", (DETECTORS["behaviour"],), {"features": ("sender_activity:recieved_7d",)})
+    problems = check_detector(misspelt, KNOWN)
+    assert any("reads 'sender_activity:recieved_7d'" in p and "Did you mean 'sender_activity:" in p for p in problems)
+    assert any("'content:link'" in p and "'content:links'?" in p for p in check_detector(_Linked, LINKS, CASES))
+
+
+class _Linked(_Links):
+    features: ClassVar[tuple[str, ...]] = ("content:link",)

@@ -95,7 +95,7 @@ def test_feast_finds_a_new_folder_on_an_empty_clone_without_a_jvm(tmp_path: Path
     folder.mkdir()
     (folder / "__init__.py").write_text("")
     # The README's own example, as a newcomer would copy it.
-    transform, view = re.findall(r"```python\n(.*?)```", (repository / "README.md").read_text(), re.DOTALL)
+    transform, view, *_ = re.findall(r"```python\n(.*?)```", (repository / "README.md").read_text(), re.DOTALL)
     (folder / "transform.py").write_text(transform)
     (folder / "view.py").write_text(view)
 

@@ -29,7 +29,7 @@ from mailwarden.domain.aggregates.layout import layout_of
 from mailwarden.domain.aggregates.windows import DAY_US, W_7D, W_ALL
 from mailwarden.domain.mail.content import ContentFeature, ContentView
 from mailwarden.domain.mail.events import Event
-from mailwarden.errors import ContractError
+from mailwarden.errors import ConfigError, ContractError
 from mailwarden.stores.feast.objects import ENTITIES, feature_view_of
 from mailwarden.stores.feast.source import ViewSource
 from mailwarden.stores.online.client import Client
@@ -331,7 +331,7 @@ def test_a_view_that_is_never_online_reads_as_present(stock: Stock, ours: Featur
     store.apply([hidden])
     assert read(store, "hidden:hidden_value") == (None, PRESENT)
 
-    with pytest.raises(ContractError, match="computed from the message alone"):
+    with pytest.raises(ConfigError, match="computed from the message alone"):
         ours.get_online_features(["words:n"], [{"tenant": "t", "message_id": "m", "event_timestamp": NOW}])
 
 

@@ -118,6 +118,16 @@ def test_the_same_message_of_two_tenants_is_two_messages(tmp_path: Path) -> None
     assert log.append([message(1, name="x"), message(1, tenant="other", name="x")]).added == 2
 
 
+def test_messages_are_found_together_by_their_ids(tmp_path: Path) -> None:
+    log = EventLog(tmp_path)
+    assert log.find_all("acme", ["m1"]) == {}
+    messages = [message(seq, day=seq % 3) for seq in range(1, 9)]
+    log.append([*messages, message(3, tenant="other")])
+    ids = [one.message_id for one in (messages[0], messages[6])]
+    assert log.find_all("acme", [*ids, "nobody"]) == {one.message_id: one for one in (messages[0], messages[6])}
+    assert log.find_all("other", ids) == {}
+
+
 def test_a_seq_given_twice_is_refused_and_nothing_of_the_batch_stays(tmp_path: Path) -> None:
     log = EventLog(tmp_path)
     log.append([message(1)])

@@ -150,7 +150,7 @@ def test_a_spark_frame_a_path_and_pandas_give_the_same_and_what_comes_later_does
 
 def test_what_cannot_be_asked_is_refused_in_words(store: FeatureStore, asked: pd.DataFrame) -> None:
     with pytest.raises(DataError, match="no column seq"):
-        store.get_historical_features(asked.drop(columns="seq"), ["who:seen"])
+        store.get_historical_features(asked.drop(columns=["seq", "message_id"]), ["who:seen"])
     with pytest.raises(DataError, match="no column recipient"):
         store.get_historical_features(asked.drop(columns="recipient"), ["pair:seen"])
     with pytest.raises(DataError, match="twice"):

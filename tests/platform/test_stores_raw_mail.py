@@ -43,6 +43,18 @@ def test_mail_is_found_by_its_content(tmp_path: Path) -> None:
         mail.get(rows[599].content_sha256, "acme", day=datetime.date(2007, 4, 9))
 
 
+def test_mail_is_found_by_its_messages_in_the_days_that_they_came(tmp_path: Path) -> None:
+    mail = RawMail(tmp_path)
+    assert mail.of_messages("acme", {"m1": T0}) == {}
+    rows = [row(n, day=n % 3) for n in range(600)]
+    mail.append([*rows, row(700, tenant="other")])
+    asked = {one.message_id: one.received_at_us for one in (rows[0], rows[299], rows[598])}
+    found = mail.of_messages("acme", {**asked, "m700": row(700).received_at_us, "nobody": T0})
+    assert found == {one.message_id: one for one in (rows[0], rows[299], rows[598])}
+    # A wrong day is another place.
+    assert mail.of_messages("acme", {"m1": T0}) == {}
+
+
 def test_mail_of_another_tenant_is_not_found(tmp_path: Path) -> None:
     mail = RawMail(tmp_path)
     with pytest.raises(NotFound):

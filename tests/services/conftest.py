@@ -300,3 +300,9 @@ def run(
         return code, printed.out, printed.err
 
     return call
+
+
+@pytest.fixture(scope="session")
+def warden_type() -> type[Warden]:
+    """What makes a platform in a folder of a test's own."""
+    return Warden

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,16 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StructType
 
-from mailwarden.domain.aggregates.definitions import ActivityView, Feature, Measure, Total
-from mailwarden.domain.aggregates.layout import layout_of
+from mailwarden.domain.aggregates.definitions import ActivityView, Feature
 from mailwarden.domain.aggregates.online.reads import NEVER
-from mailwarden.domain.aggregates.windows import NOTHING, Window
 from mailwarden.domain.status import Status
 from mailwarden.errors import ContractError, DataError
 from mailwarden.monitoring.skew_report import FeatureSkew, SkewReport, ViewSkew
+from mailwarden.stores.asked import own_column
 from mailwarden.stores.lake.delta import Snapshot
-from mailwarden.stores.spark.as_of import ROW_ID, as_of, as_of_seq_column, own_column
+from mailwarden.stores.spark.as_of import ROW_ID, as_of, as_of_seq_column
 from mailwarden.stores.spark.fold_rows import SEQ, TENANT, TIME
+from mailwarden.stores.spark.statuses import THERE, status_of, with_presence
 
 IDEAL = 1
 """Odd row ids ask for the ideal (all events before the message), even ones for what the store had folded."""
@@ -36,8 +35,6 @@ _ANSWERS = "answers"
 """How many answers a row got: two, the truth and the ideal."""
 
 _EXAMPLES = 5
-_THERE = ("skew_messages_there", "skew_labels_there")
-"""Features that tell whether anything of the key is inside the longest window of a view."""
 
 
 def read_vectors(spark: SparkSession, logged: Snapshot) -> DataFrame:
@@ -190,12 +187,12 @@ class _Comparison:
     def _beside_history(self, events: DataFrame, logged: DataFrame) -> DataFrame:
         """Logged rows with the recomputed values (`truth_`), kind of missing, and the ideal values (`ideal_`)."""
         view = self.view
-        answers = as_of(events, self._requests(logged), _with_presence(view))
+        answers = as_of(events, self._requests(logged), with_presence(view))
         last_seq = as_of_seq_column(view)
 
         def either(name: str, remainder: int) -> list[Column]:
             wanted = F.col(ROW_ID) % 2 == remainder
-            columns = {last_seq: f"{name}_seq", **{there: f"{name}_{there}" for there in _THERE}}
+            columns = {last_seq: f"{name}_seq", **{there: f"{name}_{there}" for there in THERE}}
             columns |= {feature.name: f"{name}_{feature.name}" for feature in view.features}
             return [F.max(F.when(wanted, F.col(column))).alias(alias) for column, alias in columns.items()]
 
@@ -284,34 +281,9 @@ def _names(logged: DataFrame, fact: str) -> Column:
     return column if logged.schema[_fact(fact)].dataType.typeName() == "array" else F.array(column)
 
 
-def _longest(view: ActivityView) -> Window:
-    length_us, hop_us = layout_of(view).reach
-    return Window("all", None, 1) if length_us == -NOTHING else Window("longest", length_us, hop_us)
-
-
-def _with_presence(view: ActivityView) -> ActivityView:
-    """The view with `_THERE`: how many messages and labels its longest window holds, always some without windows."""
-    window = _longest(view)
-    messages, labels = _THERE
-    return replace(
-        view,
-        measures=(*view.measures, Measure(messages), Measure(labels, on="label")),
-        features=(
-            *view.features,
-            *(Feature(there, Total(there, window), "inside the longest window", "events") for there in _THERE),
-        ),
-    )
-
-
 def _status(view: ActivityView) -> Column:
     """The kind of missing that history says, of a row with the truth beside it."""
     lacks = F.lit(False)
     for name in view.keys:
         lacks = lacks | F.coalesce(_key(name) == "", F.lit(True))
-    messages, labels = (F.coalesce(F.col(f"truth_{there}"), F.lit(0)) for there in _THERE)
-    return (
-        F.when(lacks, Status.NOT_COMPUTABLE.value)
-        .when(F.col("truth_seq") == F.lit(NEVER), Status.NEVER_SEEN.value)
-        .when((messages + labels) == 0, Status.NONE_IN_WINDOW.value)
-        .otherwise(Status.PRESENT.value)
-    )
+    return status_of(lacks, F.col("truth_seq"), *(F.col(f"truth_{there}") for there in THERE))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from mailwarden.domain.detection.detector import Detector, FeatureTable, Signal, TrainingSet
 from mailwarden.domain.mail.events import CATEGORIES, LABELS
-from mailwarden.errors import DataError
+from mailwarden.errors import DataError, did_you_mean
+from mailwarden.testing.problem import Problem
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _FULL_NAME = re.compile(r"[a-z][a-z0-9_]*:[a-z][a-z0-9_]*")
@@ -49,12 +50,14 @@ def read_cases(path: Path) -> list[Case]:
     return cases
 
 
-def check_detector(kind: type[Detector], cases: Sequence[Case] | None = None) -> list[str]:
+def check_detector(kind: type[Detector], known: Collection[str], cases: Sequence[Case] | None = None) -> list[str]:
     """Every way, in words, in which a detector breaks its contract; none for one that keeps it.
 
-    cases: by default those of `cases.jsonl` beside its module. The detector is fitted to the cases, several times over.
+    known: full names of the features that there are (`mailwarden_features.discover().feature_names()`). cases: by
+    default those of `cases.jsonl` beside its module. The detector is fitted to the cases, several times over.
     """
     problems = _check_definition(kind)
+    problems += [f"{problem.words[0].upper()}{problem.words[1:]}" for problem in check_readers(known, [kind])]
     if cases is None:
         path = Path(inspect.getfile(kind)).parent / "cases.jsonl"
         if not path.is_file():
@@ -74,6 +77,23 @@ def check_detector(kind: type[Detector], cases: Sequence[Case] | None = None) ->
         except Exception as error:
             problems.append(f"{check.__name__.removeprefix('_check_')}: raised {error!r}.")
     return problems
+
+
+def check_readers(known: Collection[str], kinds: Iterable[type[Detector]]) -> list[Problem]:
+    """Features that detectors read and no view has, each with the nearest one that there is.
+
+    known: full names of the features that there are.
+    """
+    return [
+        Problem(
+            f"detector {kind.name}",
+            full_name,
+            f"it reads {full_name!r}, which no view has.{did_you_mean(full_name, sorted(known))}",
+        )
+        for kind in kinds
+        for full_name in getattr(kind, "features", ())
+        if _is_full(full_name) and full_name not in known
+    ]
 
 
 def table_of(features: Sequence[str], cases: Sequence[Case]) -> FeatureTable:

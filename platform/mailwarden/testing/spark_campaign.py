@@ -17,8 +17,9 @@ from mailwarden.domain.aggregates.finalise import finalise
 from mailwarden.domain.aggregates.layout import layout_of
 from mailwarden.domain.aggregates.online.reads import NEVER, read_slots
 from mailwarden.domain.mail.events import Event
+from mailwarden.stores.asked import own_column
 from mailwarden.stores.lake.event_log import events_to_table
-from mailwarden.stores.spark.as_of import ROW_ID, as_of, as_of_seq_column, own_column
+from mailwarden.stores.spark.as_of import ROW_ID, as_of, as_of_seq_column
 from mailwarden.stores.spark.fold_rows import key_columns, read_events
 from mailwarden.stores.spark.states import states
 from mailwarden.testing.histories import PIECE_BITS, Request, history_of, requests_of, view_of

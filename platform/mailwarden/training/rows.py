@@ -11,26 +11,35 @@ from pyspark.sql import functions as F
 
 from mailwarden.domain.aggregates.fact_specs import FACTS, MEMBERS
 from mailwarden.errors import DataError
+from mailwarden.stores.asked import own_column
 from mailwarden.stores.lake.fact_sets import FactSnapshot
-from mailwarden.stores.spark.as_of import own_column
-from mailwarden.stores.spark.fact_columns import names_value
 from mailwarden.stores.spark.facts import read_facts
 from mailwarden.stores.spark.failures import translated
+from mailwarden.stores.spark.message_facts import own_names
 
 _SAMPLES = 1_000_000
 _NO_OTHERS: Mapping[str, int] = MappingProxyType({})
 
 
 def training_rows(
-    events: DataFrame, *, cutoff_us: int, tenant_cutoffs_us: Mapping[str, int] = _NO_OTHERS, tenant: str | None = None
+    events: DataFrame,
+    *,
+    cutoff_us: int,
+    tenant_cutoffs_us: Mapping[str, int] = _NO_OTHERS,
+    tenant: str | None = None,
+    from_us: int | None = None,
+    until_us: int | None = None,
+    unlabelled: bool = False,
 ) -> DataFrame:
     """One row a recipient of each labelled message, "" where none is known; nothing runs yet.
 
     events: `fold_rows.EVENT_COLUMNS`. cutoff_us: microseconds UTC; labels known later are not seen, and of several
     the one of the greatest seq counts. tenant_cutoffs_us: the cut-offs of tenants that have one of their own, whose
-    mail may lie in another time altogether. tenant: None for all. Columns: tenant, the facts of `fact_specs.FACTS` and
-    the recipient ("" where there is none), message_id, event_timestamp, seq, label, weight (1/recipients), and for
-    each fact of `fact_specs.MEMBERS` the names that the message holds in it (`own_column`, array<string>).
+    mail may lie in another time altogether. tenant: None for all. from_us, until_us: messages received in that time,
+    its end not in it, None for open. unlabelled: messages without a label as well, with a null one. Columns: tenant,
+    the facts of `events.FACTS` and the recipient ("" where there is none), message_id, event_timestamp, seq, label,
+    weight (1/recipients), and for each fact of `fact_specs.MEMBERS` the names that the message holds in it
+    (`own_column`, array<string>).
     """
     if tenant is not None:
         events = events.where(F.col("tenant") == tenant)
@@ -44,9 +53,14 @@ def training_rows(
     )
     names = dict.fromkeys(("tenant", "recipients", "message_id", "received_at", "seq", *FACTS, *MEMBERS))
     messages = events.where(F.col("kind") == "message").select(*names)
+    received_us = F.unix_micros("received_at")
+    if from_us is not None:
+        messages = messages.where(received_us >= from_us)
+    if until_us is not None:
+        messages = messages.where(received_us < until_us)
     addressed = F.when(F.size("recipients") > 0, F.col("recipients")).otherwise(F.array(F.lit("")))
     return (
-        messages.join(labels, ["tenant", "message_id"])
+        messages.join(labels, ["tenant", "message_id"], "left" if unlabelled else "inner")
         .withColumn("addressed", addressed)
         .withColumn("weight", F.lit(1.0) / F.size("addressed"))
         .select(
@@ -59,14 +73,9 @@ def training_rows(
             "seq",
             "label",
             "weight",
-            *(_own(name).alias(own_column(name)) for name in MEMBERS),
+            *(own_names(name).alias(own_column(name)) for name in MEMBERS),
         )
     )
-
-
-def _own(name: str) -> Column:
-    """The names that a message holds in a fact of one or of many, none of them empty; as `events.members_of`."""
-    return F.coalesce(F.filter(names_value(name), lambda held_name: held_name != ""), F.array().cast("array<string>"))
 
 
 def _cutoff(cutoff_us: int, tenant_cutoffs_us: Mapping[str, int]) -> Column:
@@ -84,6 +93,9 @@ def write_training_rows(
     cutoff_us: int,
     tenant_cutoffs_us: Mapping[str, int] = _NO_OTHERS,
     tenant: str | None = None,
+    from_us: int | None = None,
+    until_us: int | None = None,
+    unlabelled: bool = False,
     limit: int | None = None,
 ) -> int:
     """Write `training_rows` of a snapshot of a fact set to a new folder of Parquet, and return how many there are.
@@ -95,7 +107,15 @@ def write_training_rows(
         raise DataError("The event log is empty. Ingest mail with labels first.")
     with translated("reading training rows"):
         events = read_facts(spark, facts)
-        rows = training_rows(events, cutoff_us=cutoff_us, tenant_cutoffs_us=tenant_cutoffs_us, tenant=tenant)
+        rows = training_rows(
+            events,
+            cutoff_us=cutoff_us,
+            tenant_cutoffs_us=tenant_cutoffs_us,
+            tenant=tenant,
+            from_us=from_us,
+            until_us=until_us,
+            unlabelled=unlabelled,
+        )
         if limit is not None:
             n = rows.count()
             if n > limit:
@@ -103,6 +123,8 @@ def write_training_rows(
                 rows = rows.where(draw < int(_SAMPLES * limit / n))
         rows.write.mode("error").parquet(str(out))
         written: int = spark.read.parquet(str(out)).count()
+    if written == 0 and (from_us is not None or until_us is not None):
+        raise DataError("No message of that time and tenant is there, with a label known by the cut-off. Widen them.")
     if written == 0:
         raise DataError("No message has a label that was known by the cut-off. Ingest labels, or move the cut-off.")
     return written

@@ -24,10 +24,10 @@ from pyspark.sql import functions as F
 from mailwarden.domain.aggregates.definitions import ActivityView, Extreme, Feature, Held
 from mailwarden.domain.aggregates.fact_specs import FACTS
 from mailwarden.settings import Settings
+from mailwarden.stores.asked import own_column
 from mailwarden.stores.feast.objects import ENTITIES, feature_view_of
 from mailwarden.stores.feast.store import open_feature_store
 from mailwarden.stores.lake.event_log import EventLog, events_to_table
-from mailwarden.stores.spark.as_of import own_column
 from mailwarden.stores.spark.fact_columns import names_value
 from mailwarden.stores.spark.fold_rows import SEQ, TIME, fold_rows, key_columns, quantity_column, read_events
 from mailwarden.stores.spark.session import spark_session

@@ -10,7 +10,14 @@ from pydantic import ValidationError
 
 from mailwarden import __version__, logs
 from mailwarden.errors import ConfigError, ContractError, DataError, MailwardenError, NotFound, StoreError
-from mailwarden_services.cli import commands, feature_commands, replay_command, tenant_commands
+from mailwarden_services.cli import (
+    commands,
+    dataset_command,
+    feature_commands,
+    replay_command,
+    sql_command,
+    tenant_commands,
+)
 from mailwarden_services.cli.progress import console, out
 
 EXIT_CODES = {DataError: 65, NotFound: 66, StoreError: 69, ContractError: 70, ConfigError: 78}
@@ -40,6 +47,8 @@ commands.register(app)
 replay_command.register(app)
 tenant_commands.register(app)
 feature_commands.register(app)
+dataset_command.register(app)
+sql_command.register(app)
 
 
 def _print_version(wanted: bool) -> None:

@@ -286,19 +286,29 @@ def _print_answer(file: Path, answer: Mapping[str, Any], as_json: bool) -> None:
 
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+    redis_url: Annotated[
+        bool, typer.Option("--redis-url", help="Only the online store's address, for MAILWARDEN_REDIS_URL.")
+    ] = False,
 ) -> None:
     """What is in the stores, how fresh it is, and which models serve.
+
+    A Redis of our own lives as long as the command that started it, `serve` above all: while that runs, other programs
+    reach it at the address that --redis-url prints.
 
     Examples:
 
         mailwarden status
+        export MAILWARDEN_REDIS_URL=$(mailwarden status --redis-url)
         mailwarden status --json | jq .tenants.default
     """
     from mailwarden.training.register import BUNDLE
     from mailwarden_services.bootstrap import Platform
-    from mailwarden_services.embedded import with_redis
+    from mailwarden_services.embedded import own_server, with_redis
 
     settings = Settings()
+    if redis_url:
+        typer.echo(settings.redis_url.get_secret_value() or own_server(settings).url)
+        return
     platform = Platform(settings)
     champion = platform.registry.champion(BUNDLE)
     found: dict[str, Any] = {

@@ -170,11 +170,14 @@ def version(name: Name) -> None:
 def check(names: Names = None) -> None:
     """Say in words what is wrong with views, and the mend. Exit code 1 where anything is.
 
+    A feature that a detector names and no view has is wrong too.
+
     Examples:
 
         mailwarden features check
         mailwarden features check sender_bulk
     """
+    from mailwarden.testing.check_detector import check_readers
     from mailwarden.testing.check_view import check_names
     from mailwarden_detectors import discover as discover_detectors
     from mailwarden_features import discover
@@ -187,7 +190,10 @@ def check(names: Names = None) -> None:
     chosen = [repository.by_name(name) for name in names] if names else list(repository.views)
     wanted = {view.name for view in chosen}
     problems = [problem for view in chosen for problem in _problems(view)]
-    problems += [found for found in check_names(repository.views, discover_detectors()) if found.view in wanted]
+    detectors = discover_detectors()
+    problems += [found for found in check_names(repository.views, detectors) if found.view in wanted]
+    unread = check_readers(repository.feature_names(), detectors.values())
+    problems += [found for found in unread if not names or found.feature.partition(":")[0] in wanted]
     _print_problems(problems)
     if problems:
         raise typer.Exit(1)
@@ -269,10 +275,15 @@ def usage(names: Names = None) -> None:
 
 def retire(
     names: Annotated[list[str] | None, typer.Argument(help="What to drop, as `retire` alone lists it.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Drop it though detectors, services or models read it.")
+    ] = False,
 ) -> None:
-    """Drop from Redis what is left of views, and versions, whose folders are gone. Alone, list them.
+    """Drop from Redis what is left of views, and versions, whose folders are gone. Alone, list them with their readers.
 
-    First let no process run whose code still has the view. Its offline files stay, for training sets of the past.
+    First let no process run whose code still has the view. Where a detector, a FeatureService that was applied, or the
+    bundle that serves still reads it, nothing is dropped and the exit code is 70; --force drops it all the same. Its
+    offline files stay, for training sets of the past.
 
     Examples:
 
@@ -282,25 +293,50 @@ def retire(
     from mailwarden.stores.online.client import open_client
     from mailwarden.stores.online.generations import Generations
     from mailwarden.stores.online.retired import drop_left_behind, left_behind
+    from mailwarden.training.register import BUNDLE
+    from mailwarden_detectors import discover as discover_detectors
     from mailwarden_features import discover
+    from mailwarden_services.bootstrap import Platform
     from mailwarden_services.embedded import with_redis
+    from mailwarden_services.teams.retiring import readers_left
 
     views = discover().activity
     with with_redis(Settings()) as settings:
+        champion = Platform(settings).registry.champion(BUNDLE)
+
+        def read_by(field: str) -> str:
+            name, _, number = field.partition("@")
+            version = int(number) if number.isdigit() else None
+            detectors = discover_detectors()
+            return "; ".join(
+                readers_left(name, version, settings=settings, views=views, detectors=detectors, champion=champion)
+            )
+
         url, project = settings.redis_url.get_secret_value(), settings.project
         with open_client(url, timeout_seconds=30.0) as client:
             catalog = Generations(client, project, views, settings.streams).catalog()
             found = left_behind(catalog, views)
             for name in names or ():
+                readers = read_by(name)
                 if name in catalog.entries and name not in found:
-                    raise ConfigError(f"{name} is a view of this code; remove its folder first")
+                    raise ConfigError(
+                        f"{name} is a view of this code"
+                        + (f", and read by {readers}" if readers else "")
+                        + "; remove its folder first"
+                    )
                 if name not in found and "@" not in name:
                     raise NotFound(f"nothing is left of {name!r}; name it with its version, as in sender_activity@1")
+                if readers and not force:
+                    raise ContractError(f"{name} is still read by {readers}. Move them first, or drop it with --force")
                 keys = drop_left_behind(client, project, name)
                 out.print(f"{name}: dropped from {keys:,} keys", highlight=False)
             if not names:
                 for name, entry in sorted(found.items()):
-                    out.print(f"{name}: generation {entry.serving} serves, and no view reads it", highlight=False)
+                    words = read_by(name)
+                    words = f"it is read by {words}" if words else "no view reads it"
+                    out.print(
+                        f"{name}: generation {entry.serving} serves, and {words}", highlight=False, soft_wrap=True
+                    )
                 if not found:
                     out.print("nothing is left of views that are gone")
 

@@ -17,16 +17,14 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from mailwarden.errors import DataError
+from mailwarden.stores.asked import OWN
 from mailwarden.stores.feast.source import TIMESTAMP_FIELD
-from mailwarden.stores.spark.as_of import own_column
 from mailwarden.stores.spark.fold_rows import SEQ
 
 EntityFrame: TypeAlias = pd.DataFrame | DataFrame | str
 Kind: TypeAlias = Literal["string", "integer", "timestamp", "other"]
 
 ROW = "__row_id"
-
-_OWN = own_column("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +101,7 @@ def _table_of(frame: pd.DataFrame) -> pa.Table:
         elif pa.types.is_dictionary(field.type):
             column = column.cast(field.type.value_type)
         elif pa.types.is_null(field.type):
-            column = column.cast(pa.list_(pa.string()) if field.name.startswith(_OWN) else pa.string())
+            column = column.cast(pa.list_(pa.string()) if field.name.startswith(OWN) else pa.string())
         elif field.name == SEQ and pa.types.is_floating(field.type):
             # What pandas makes of whole numbers with a null among them.
             try:

@@ -2,49 +2,43 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from threading import Lock
+from collections.abc import Mapping
+from functools import reduce
 from typing import Any
 
-import pandas as pd
-import pyarrow as pa
 from feast import FeatureView, OnDemandFeatureView, RepoConfig
-from feast.errors import FeastError
-from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
-from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob, RetrievalMetadata
+from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.repo_config import FeastConfigBaseModel
-from feast.saved_dataset import SavedDatasetStorage
 from feast.utils import _get_requested_feature_views_to_features_dict
 from pydantic import StrictStr
-from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from mailwarden.domain.aggregates.definitions import ActivityView
-from mailwarden.errors import DataError, StoreError
+from mailwarden.domain.status import Status
+from mailwarden.errors import DataError
 from mailwarden.settings import Settings
+from mailwarden.stores.asked import own_column
 from mailwarden.stores.feast.entity_rows import ROW, EntityFrame, Kind, entity_rows
+from mailwarden.stores.feast.from_message import FromMessage
 from mailwarden.stores.feast.on_demand import transform_of, with_transforms
+from mailwarden.stores.feast.own_facts import own_facts_of
+from mailwarden.stores.feast.retrieval_job import Refused, SparkRetrievalJob
 from mailwarden.stores.feast.source import TIMESTAMP_FIELD, ContentDefinition, definition_of
 from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.lake.fact_sets import FactSets
-from mailwarden.stores.spark.as_of import ROW_ID, as_of, own_column
+from mailwarden.stores.spark.as_of import ROW_ID, as_of, as_of_seq_column
 from mailwarden.stores.spark.content import content_schema
 from mailwarden.stores.spark.facts import read_facts
-from mailwarden.stores.spark.failures import translated
 from mailwarden.stores.spark.fold_rows import SEQ, TENANT, TIME, key_columns
 from mailwarden.stores.spark.offline_table import OfflineTable
 from mailwarden.stores.spark.session import spark_session
+from mailwarden.stores.spark.statuses import THERE, status_of, with_presence
 
+_STATUS, _LACKS = "__status", "__lacks"
 _NTZ_EPOCH = "timestamp_ntz'1970-01-01 00:00:00'"
-
-
-class Refused(DataError, FeastError):  # type: ignore[misc]
-    """A request of Feast's that this store does not answer, in words."""
 
 
 class MailwardenOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
@@ -100,8 +94,11 @@ class MailwardenOfflineStore(OfflineStore):  # type: ignore[misc]
         entity_df: a pandas or Spark frame, or the path of Parquet: the views' join keys, `event_timestamp` (UTC
         where it has no zone), `seq`, the request sources of on-demand views, `own__<fact>` (lists of strings: what
         the message itself holds in a fact, for features that compare it with the past), and any other column, which
-        is passed through. Values of a key that is null or empty are null. `filter_by_created_timestamp` changes
-        nothing: what was not known yet at a seq never counts. Raises DataError where a column is missing.
+        is passed through. Where it has `tenant` and `message_id`, what the message itself answers may be left out:
+        keys but the recipient, `event_timestamp` and `seq` (which the result then shows) and the own facts are taken
+        from the event log; a message that it does not hold is an error, and a null message_id gives nulls. Values of
+        a key that is null or empty are null. `filter_by_created_timestamp` changes nothing: what was not known yet
+        at a seq never counts. Raises DataError where a column is missing.
         """
         if entity_df is None:
             raise Refused("get_historical_features needs an entity_df: values exist for a message's keys, time and seq")
@@ -111,7 +108,9 @@ class MailwardenOfflineStore(OfflineStore):  # type: ignore[misc]
         wanted = {view: [field.name for field in view.features if field.name in wanted[view]] for view in wanted}
         settings = config.offline_store.settings()
         rows = entity_rows(entity_df, lambda: spark_session(settings, f"feast {project}"))
-        _check_columns(rows.columns, wanted, computed, full_feature_names)
+        keys = {column for view in wanted for column in _columns_of_keys(view, definition_of(view)).values()}
+        looked_up = FromMessage.of(rows.columns, keys, own_facts_of(wanted))
+        _check_columns({**rows.columns, **looked_up.kinds}, wanted, computed, full_feature_names)
         transforms = [
             transform_of(view, names, rows.columns, full_feature_names=full_feature_names)
             for view, names in computed.items()
@@ -124,18 +123,20 @@ class MailwardenOfflineStore(OfflineStore):  # type: ignore[misc]
             if isinstance(definition := definition_of(view), ContentDefinition)
         }
 
-        def plan() -> tuple[DataFrame, DataFrame]:
+        def plan(statuses: bool) -> tuple[DataFrame, DataFrame]:
             spark = rows.session()
-            asked = rows.frame(spark)
-            result = asked
+            asked = looked_up.into(rows.frame(spark), lambda: read_facts(spark, facts))
+            result = asked.drop(*looked_up.own)
             for view, names in wanted.items():
                 definition = definition_of(view)
                 keys = _columns_of_keys(view, definition)
                 if isinstance(definition, ActivityView):
-                    values = _activity_values(asked, definition, keys, read_facts(spark, facts))
+                    values = _activity_values(asked, definition, keys, read_facts(spark, facts), statuses)
                 else:
                     values = _content_values(asked, definition, keys, content[view])
                 columns = [F.col(name).alias(_column(view, name, full_feature_names)) for name in names]
+                if statuses:
+                    columns += [F.col(name).alias(column) for name, column in _beside_values(view, definition).items()]
                 # Not a left join: a row without values would be an error of ours, and must not pass for nulls.
                 result = result.join(values.select(F.col(ROW_ID).alias(ROW), *columns), ROW)
             return asked, with_transforms(result, transforms)
@@ -163,112 +164,6 @@ class MailwardenOfflineStore(OfflineStore):  # type: ignore[misc]
         raise Refused("feature vectors are logged with each decision by the scoring API")
 
 
-class SparkRetrievalJob(RetrievalJob):  # type: ignore[misc]
-    """A point-in-time read that has not run yet: the rows asked with the values beside them, one out for one in.
-
-    `to_arrow`, `to_df` and `in_order=True` give the rows in the order that they were asked in, by a number that each
-    row carries inside; all else leaves their order open, which costs no sort. Whatever runs checks that as many rows
-    come out as went in, and raises StoreError where not.
-    """
-
-    def __init__(
-        self,
-        plan: Callable[[], tuple[DataFrame, DataFrame]],
-        feature_refs: list[str],
-        full_feature_names: bool,
-        staging_location: str | None,
-    ) -> None:
-        self._plan = plan
-        self._planned: tuple[DataFrame, DataFrame] | None = None
-        self._planning = Lock()
-        self._refs = feature_refs
-        self._full_feature_names = full_feature_names
-        self._staging_location = staging_location
-
-    def to_spark_df(self, *, in_order: bool = False) -> DataFrame:
-        """The rows as a Spark frame: a plan, which runs when it is read.
-
-        Of a Spark frame given as entity_df the shuffles run before, since its rows must be numbered once for all.
-        """
-        rows = self._frames()[1]
-        return (rows.orderBy(ROW) if in_order else rows).drop(ROW)
-
-    def to_parquet(self, path: str | Path, *, allow_overwrite: bool = False, in_order: bool = False) -> int:
-        """Write the rows to a folder of Parquet from the executors, and return how many there are.
-
-        Raises DataError where the folder exists already.
-        """
-        with translated("computing historical features"):
-            try:
-                frame = self.to_spark_df(in_order=in_order)
-                frame.write.mode("overwrite" if allow_overwrite else "error").parquet(str(path))
-            except PySparkException as exc:
-                if exc.getCondition() != "PATH_ALREADY_EXISTS":
-                    raise
-                raise DataError(f"{path} exists; choose another folder or allow_overwrite=True") from exc
-            return self._checked(frame.sparkSession.read.parquet(str(path)).count())
-
-    def persist(self, storage: SavedDatasetStorage, allow_overwrite: bool = False, timeout: int | None = None) -> None:
-        """Write the rows where a `SavedDatasetFileStorage` says."""
-        if not isinstance(storage, SavedDatasetFileStorage):
-            raise Refused(f"cannot persist to {type(storage).__name__}; use feast's SavedDatasetFileStorage")
-        self.to_parquet(storage.file_options.uri, allow_overwrite=allow_overwrite)
-
-    def supports_remote_storage_export(self) -> bool:
-        """Whether offline_store.staging_location is set."""
-        return self._staging_location is not None
-
-    def to_remote_storage(self) -> list[str]:
-        """Write the rows to a new folder below offline_store.staging_location; returns its Parquet files."""
-        if self._staging_location is None:
-            raise Refused("set offline_store.staging_location in feature_store.yaml to export there")
-        folder = f"{self._staging_location.rstrip('/')}/{uuid.uuid4()}"
-        self.to_parquet(folder)
-        files: list[str] = self._frames()[1].sparkSession.read.parquet(folder).inputFiles()
-        return files
-
-    def _frames(self) -> tuple[DataFrame, DataFrame]:
-        with self._planning:
-            if self._planned is None:
-                self._planned = self._plan()
-            return self._planned
-
-    def _checked(self, n: int) -> int:
-        asked = self._frames()[0].count()
-        if n != asked:
-            raise StoreError(f"{n} rows of historical features came out for {asked} that were asked; do not use them")
-        return n
-
-    def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
-        with translated("computing historical features"):
-            table = self.to_spark_df(in_order=True).toArrow()
-            self._checked(table.num_rows)
-        for index, field in enumerate(table.schema):
-            # Spark writes its session's zone on every timestamp.
-            if pa.types.is_timestamp(field.type) and field.type.tz is not None:
-                utc = pa.timestamp(field.type.unit, tz="UTC")
-                table = table.set_column(index, field.name, table.column(index).cast(utc))
-        return table
-
-    def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
-        return self._to_arrow_internal().to_pandas()
-
-    @property
-    def full_feature_names(self) -> bool:
-        """Whether features are named `view__feature`."""
-        return self._full_feature_names
-
-    @property
-    def on_demand_feature_views(self) -> list[OnDemandFeatureView]:
-        """None that are left for Feast to apply on the driver: the executors have applied them."""
-        return []
-
-    @property
-    def metadata(self) -> RetrievalMetadata:
-        """The features asked, and the columns that were there before."""
-        return RetrievalMetadata(features=self._refs, keys=[TENANT, SEQ, TIMESTAMP_FIELD])
-
-
 def _check_columns(
     columns: Mapping[str, Kind],
     wanted: Mapping[FeatureView, list[str]],
@@ -284,7 +179,8 @@ def _check_columns(
         asked_by = "".join(f"; {name} is a request source of {requests[name]}" for name in missing if name in requests)
         raise DataError(
             f"entity_df has no column {', '.join(missing)}; it needs the join keys of its views, {TIMESTAMP_FIELD}, "
-            f"and {SEQ}: values use events with a sequence number below it{asked_by}"
+            f"and {SEQ}: values use events with a sequence number below it. With {TENANT} and message_id, all of these "
+            f"but the recipient may be left out: the event log has them{asked_by}"
         )
     kinds: dict[str, Kind] = {TIMESTAMP_FIELD: "timestamp", SEQ: "integer", **dict.fromkeys(keys, "string")}
     for name, kind in kinds.items():
@@ -308,7 +204,17 @@ def _column(view: FeatureView | OnDemandFeatureView, feature: str, full_feature_
     return f"{view.projection.name_to_use()}__{feature}" if full_feature_names else feature
 
 
-def _activity_values(rows: DataFrame, view: ActivityView, keys: dict[str, str], events: DataFrame) -> DataFrame:
+def _beside_values(view: FeatureView, definition: ActivityView | ContentDefinition) -> dict[str, str]:
+    """What of a view's values is shown beside them where statuses are wanted, by the name that its column then has."""
+    shown = {_STATUS: f"{view.projection.name_to_use()}__status"}
+    if isinstance(definition, ActivityView):
+        shown[as_of_seq_column(definition)] = f"{view.projection.name_to_use()}__as_of_seq"
+    return shown
+
+
+def _activity_values(
+    rows: DataFrame, view: ActivityView, keys: dict[str, str], events: DataFrame, statuses: bool
+) -> DataFrame:
     if isinstance(rows.schema[TIMESTAMP_FIELD].dataType, T.TimestampNTZType):
         at_us = F.expr(f"timestampdiff(MICROSECOND, {_NTZ_EPOCH}, {TIMESTAMP_FIELD})")
     else:
@@ -321,7 +227,15 @@ def _activity_values(rows: DataFrame, view: ActivityView, keys: dict[str, str], 
         at_us.alias(TIME),
         *[F.col(name).cast("array<string>").alias(name) for name in own],
     )
-    return as_of(events, requests, view)
+    if not statuses:
+        return as_of(events, requests, view)
+    values = as_of(events, requests, with_presence(view))
+    empty = [F.coalesce(F.col(column) == "", F.lit(True)) for column in keys.values()]
+    lacks: Column = reduce(Column.__or__, [*empty, F.col(SEQ).isNull(), F.col(TIMESTAMP_FIELD).isNull()])
+    there = [F.col(name) for name in THERE]
+    status = status_of(F.col(_LACKS), F.col(as_of_seq_column(view)), *there)
+    lacking = rows.select(F.col(ROW).alias(ROW_ID), lacks.alias(_LACKS))
+    return values.join(lacking, ROW_ID).withColumn(_STATUS, status).drop(_LACKS, *THERE)
 
 
 def _content_files(settings: Settings, definition: ContentDefinition) -> tuple[str, ...]:
@@ -337,4 +251,7 @@ def _content_values(
     schema = content_schema(definition.features)
     spark = rows.sparkSession
     values = spark.read.schema(schema).parquet(*files) if files else spark.createDataFrame([], schema)
-    return asked.join(values, list(keys), "left")
+    # Not computed yet, or its raw mail was gone before it was.
+    found = F.when(F.col("_there"), Status.PRESENT.value).otherwise(Status.UNAVAILABLE.value)
+    beside = asked.join(values.withColumn("_there", F.lit(True)), list(keys), "left")
+    return beside.withColumn(_STATUS, found).drop("_there")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,11 +25,17 @@ from feast.utils import (
     _get_unique_entities,
     _populate_response_from_feature_data,
 )
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, StrictStr
 
 from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.aggregates.recent import Members
+from mailwarden.domain.mail.events import Event
 from mailwarden.errors import ConfigError, ContractError, DataError
 from mailwarden.settings import Settings
+from mailwarden.stores.asked import MESSAGE_KEYS
+from mailwarden.stores.feast.messages_asked import Content, content_of, content_reader, events_of, proto_of
+from mailwarden.stores.feast.online_delete import delete_states
+from mailwarden.stores.feast.online_request import Wanted, checked, columns_of, completed, needs_messages
 from mailwarden.stores.feast.online_rows import (
     EPOCH,
     INVALID,
@@ -39,19 +46,10 @@ from mailwarden.stores.feast.online_rows import (
     answers,
     replies_to,
 )
-from mailwarden.stores.feast.source import TIMESTAMP_FIELD, view_of
-from mailwarden.stores.online.client import Client, open_client, round_trip, translated
-from mailwarden.stores.online.generations import CHANGE, Catalog, Entry
-from mailwarden.stores.online.keys import (
-    KeyTemplate,
-    catalog_field,
-    catalog_key,
-    sketch_field,
-    state_field,
-)
+from mailwarden.stores.feast.source import TIMESTAMP_FIELD, ContentDefinition, definition_of, view_of
+from mailwarden.stores.online.client import Client, open_client, translated
+from mailwarden.stores.online.keys import catalog_field
 from mailwarden.stores.online.serving import Serving
-
-_SCAN = 1000
 
 DUE_FIELD = "due_seq"
 """Column of entity rows: the highest seq of the tenant that should have been folded by now."""
@@ -62,12 +60,19 @@ _at_us: ContextVar[tuple[int, ...]] = ContextVar("at_us", default=())
 _due_seq: ContextVar[tuple[int, ...]] = ContextVar("due_seq", default=())
 """What should be folded by the reads inside, one a row; empty to ask for nothing."""
 
+_own: ContextVar[tuple[Mapping[str, Members], ...]] = ContextVar("own", default=())
+"""The own sets of the reads inside, one mapping a row; empty for reads of no message."""
+
+_events: ContextVar[tuple[Event | None, ...]] = ContextVar("events", default=())
+"""The messages of the reads inside, one a row; empty where rows name none."""
+
 
 class RedisStateOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
     """The online store's part of feature_store.yaml.
 
     redis_url: a Redis database that holds one project alone; MAILWARDEN_REDIS_URL where none is written.
-    timeout_seconds: of connecting and of each reply.
+    timeout_seconds: of connecting and of each reply. content_reader: dotted name of a function from Settings to a
+    `messages_asked.ContentReader`, for views that are computed from a message alone; without one they are refused.
     """
 
     type: Literal["mailwarden.stores.feast.online.RedisStateOnlineStore"] = (
@@ -75,6 +80,7 @@ class RedisStateOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
     )
     redis_url: SecretStr = Field(default_factory=lambda: Settings().redis_url)
     timeout_seconds: float = 5.0
+    content_reader: StrictStr = ""
 
 
 @contextmanager
@@ -91,8 +97,13 @@ class RedisStateOnlineStore(OnlineStore):  # type: ignore[misc]
     """Reads packed states and finalises them.
 
     `get_online_features` takes an `event_timestamp` in its entity rows (datetime; without a zone it is UTC), the time
-    that the row is read for, and a `due_seq`. Statuses: NOT_FOUND for a key that was never seen, NULL_VALUE for a null
-    of a key that was, PRESENT for a value, OUTSIDE_MAX_AGE for all three where the key's writer has not folded up to
+    that the row is read for, and a `due_seq`. Rows that name a message, by `tenant` and `message_id`, may leave out
+    what it says itself: keys but the recipient, and `own__<fact>` (lists of strings), which features that compare the
+    message with the past need. The event log is searched for it, and content is computed from its raw mail. What rows
+    do not say and nobody can look up is refused, in words.
+
+    Statuses: NOT_FOUND for a key that was never seen, and for content without raw mail; NULL_VALUE for a null of a key
+    that was seen, PRESENT for a value, OUTSIDE_MAX_AGE for all three where the key's writer has not folded up to
     `due_seq`, INVALID where no state of the view can be read: it is not filled yet, or is of another definition. The
     event timestamp in the response is the key's newest event.
     """
@@ -113,7 +124,7 @@ class RedisStateOnlineStore(OnlineStore):  # type: ignore[misc]
     ) -> list[Row]:
         """Values of one view for each key: newest event time and features, or (None, None) where never seen."""
         n = len(entity_keys)
-        rows = self._read(config, [RowsAsked(table, entity_keys, _times(n), _dues(n), requested_features)])[0]
+        rows = self._read(config, [RowsAsked(table, entity_keys, _times(n), _dues(n), requested_features, ())])[0]
         return [row for row, _ in rows]
 
     def get_online_features(
@@ -126,24 +137,42 @@ class RedisStateOnlineStore(OnlineStore):  # type: ignore[misc]
         full_feature_names: bool = False,
         include_feature_view_version_metadata: bool = False,
     ) -> OnlineResponse:
-        """Feast's read; `event_timestamp` in the rows is the time of each read. One round trip for all views."""
-        columns = _columns(entity_rows)
+        """Feast's read; `event_timestamp` in the rows is the time of each read. One round trip for all views.
+
+        Raises DataError where rows lack a key, have one that is misspelt, or do not say what a feature needs.
+        """
+        columns = columns_of(entity_rows)
         moments, dues = columns.pop(TIMESTAMP_FIELD, None), columns.pop(DUE_FIELD, ())
+        wanted = Wanted.of(registry, project, features, full_feature_names)
+        left_out = checked(wanted, columns, full_feature_names=full_feature_names, also=_not_given(moments, dues))
+        for definition in wanted.content[:1]:
+            content_reader(config, definition.name)
+        events = None
+        if needs_messages(wanted, columns, left_out):
+            events = events_of(config, *(columns[key] for key in MESSAGE_KEYS))
+        request = completed(wanted, columns, left_out, events)
         token = _at_us.set(tuple(map(_microseconds, moments)) if moments is not None else _at_us.get())
         due_token = _due_seq.set(tuple(map(_seq, dues)))
+        own_token, events_token = _own.set(request.own), _events.set(tuple(events or ()))
         try:
             return super().get_online_features(
                 config=config,
                 features=features,
-                entity_rows=columns,
+                entity_rows=request.columns,
                 registry=registry,
                 project=project,
                 full_feature_names=full_feature_names,
                 include_feature_view_version_metadata=include_feature_view_version_metadata,
             )
         finally:
+            _events.reset(events_token)
+            _own.reset(own_token)
             _due_seq.reset(due_token)
             _at_us.reset(token)
+
+    async def get_online_features_async(self, *args: Any, **kwargs: Any) -> OnlineResponse:
+        """The same read, in a thread: Feast's own would pass the checks by."""
+        return await asyncio.to_thread(self.get_online_features, *args, **kwargs)
 
     def _read_features_per_fv(
         self,
@@ -164,25 +193,31 @@ class RedisStateOnlineStore(OnlineStore):  # type: ignore[misc]
                 for row in rows:
                     key_of_row[row] = key
             protos = _get_entity_key_protos(unique)
-            asked.append(RowsAsked(table, [protos[key] for key in key_of_row], _times(n), _dues(n), requested))
-        for one, rows in zip(asked, self._read(config, asked), strict=True):
+            keys = [protos[key] for key in key_of_row]
+            asked.append(RowsAsked(table, keys, _times(n), _dues(n), requested, _own.get()))
+        states = [one for one in asked if _has_state(one.table)]
+        found = dict(zip(map(id, states), self._read(config, states), strict=True))
+        definitions = [d for one in asked if isinstance(d := definition_of(one.table), ContentDefinition)]
+        content = content_of(config, definitions, _events.get())
+        for one in asked:
+            answered = found[id(one)] if id(one) in found else _content(one, content)
             first = len(online_features_response.results)
             _populate_response_from_feature_data(
                 one.features,
-                [row for row, _ in rows],
-                [[row] for row in range(len(rows))],
+                [row for row, _ in answered],
+                [[row] for row in range(len(answered))],
                 online_features_response,
                 full_feature_names,
                 one.table,
-                len(rows),
+                len(answered),
                 include_feature_view_version_metadata,
             )
             for vector in online_features_response.results[first:]:
                 for row, value in enumerate(vector.values):
-                    (_, found), status = rows[row]
+                    (_, values), status = answered[row]
                     if status is not None:
                         vector.statuses[row] = status
-                    elif found is not None and value.WhichOneof("val") is None:
+                    elif values is not None and value.WhichOneof("val") is None:
                         vector.statuses[row] = FieldStatus.NULL_VALUE
 
     def _read(self, config: RepoConfig, asked: Sequence[RowsAsked]) -> list[list[Answer]]:
@@ -201,7 +236,8 @@ class RedisStateOnlineStore(OnlineStore):  # type: ignore[misc]
             if generation is None:
                 found_rows.append([INVALID] * len(one.keys))
                 continue
-            rows = answers(view, [found.states[index, key] for key in range(len(one.keys))], one.times, one.features)
+            states = [found.states[index, key] for key in range(len(one.keys))]
+            rows = answers(view, states, one.times, one.features, one.own)
             late = [due > found.folded[index, key] for key, due in enumerate(one.dues)]
             found_rows.append(
                 [
@@ -249,27 +285,8 @@ class RedisStateOnlineStore(OnlineStore):  # type: ignore[misc]
                 self._delete(config, view_of(table))
 
     def _delete(self, config: RepoConfig, view: ActivityView) -> None:
-        template = KeyTemplate(config.project, view.keys)
         with translated(f"deleting the state of view {view.name}"):
-            client = self._open(config)
-            # First of all nobody folds it: a state that is deleted while it is folded would begin anew in the middle.
-            last = _withdraw(client, config.project, view)
-            fields = [
-                name
-                for generation in range(1, last + 1)
-                for name in (state_field(view, generation), sketch_field(view, generation))
-            ]
-            if not fields:
-                return
-            batch: list[tuple[Any, ...]] = []
-            for key in client.scan_iter(match=template.scan_pattern(), count=_SCAN):
-                if template.owns(key):
-                    batch.append(("HDEL", key, *fields))
-                if len(batch) == _SCAN:
-                    round_trip(client, batch)
-                    batch = []
-            if batch:
-                round_trip(client, batch)
+            delete_states(self._open(config), config.project, view)
 
     def _open(self, config: RepoConfig) -> Client:
         url = config.online_store.redis_url.get_secret_value()
@@ -289,16 +306,25 @@ def _has_state(table: FeatureView) -> bool:
     return True
 
 
-def _columns(entity_rows: list[dict[str, Any]] | Mapping[str, Any]) -> dict[str, Any]:
-    if not isinstance(entity_rows, list):
-        return dict(entity_rows)
-    names = list(entity_rows[0]) if entity_rows else []
-    for row in entity_rows:
-        if set(row) != set(names):
-            raise DataError(
-                f"entity rows have different keys ({', '.join(names)} and {', '.join(row)}); give each the same"
-            )
-    return {name: [row[name] for row in entity_rows] for name in names}
+def _not_given(moments: Any, dues: Any) -> list[str]:
+    """What a column that nothing reads may have been meant for."""
+    return [name for name, given in ((TIMESTAMP_FIELD, moments is not None), (DUE_FIELD, bool(dues))) if not given]
+
+
+def _content(one: RowsAsked, found: Sequence[Content | None]) -> list[Answer]:
+    """Rows of a view that is computed from messages alone: each message's time and values."""
+    definition = definition_of(one.table)
+    dtypes = {feature.name: feature.dtype for feature in definition.features}
+    wanted = [name for name in dtypes if one.features is None or name in one.features]
+    rows: list[Answer] = []
+    for event, content in zip(_events.get(), found, strict=True):
+        if event is None or content is None:
+            rows.append(((None, None), None))
+            continue
+        values = content[definition.name]
+        at = EPOCH + event.received_at_us * MICROSECOND
+        rows.append(((at, {name: proto_of(values[name], dtypes[name]) for name in wanted}), None))
+    return rows
 
 
 def _microseconds(moment: datetime) -> int:
@@ -330,16 +356,3 @@ def _seq(given: Any) -> int:
     if isinstance(given, bool) or not isinstance(given, (int, np.integer)):
         raise DataError(f"{DUE_FIELD} is a {type(given).__name__}; give a whole number")
     return int(given)
-
-
-def _withdraw(client: Client, project: str, view: ActivityView) -> int:
-    """Leave a view without any generation that is folded or read; returns the last number that it had."""
-    name, key = catalog_field(view), catalog_key(project)
-    while True:
-        catalog = Catalog.read(round_trip(client, [("HGETALL", key)])[0])
-        entry = catalog.entries.get(name)
-        if entry is None:
-            return 0
-        change = ("EVAL", CHANGE, 1, key, catalog.version, name, Entry(last=entry.last).to_bytes())
-        if round_trip(client, [change])[0]:
-            return entry.last

@@ -19,6 +19,7 @@ from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.aggregates.finalise import finalise
 from mailwarden.domain.aggregates.layout import layout_of
 from mailwarden.domain.aggregates.online.reads import Asked, joined_alone
+from mailwarden.domain.aggregates.recent import Members
 from mailwarden.stores.feast.source import view_of
 from mailwarden.stores.online.client import Client, round_trip
 from mailwarden.stores.online.generations import VERSION
@@ -40,13 +41,17 @@ INVALID: Answer = (None, None), FieldStatus.INVALID
 
 @dataclass(frozen=True, slots=True)
 class RowsAsked:
-    """Rows of one view: keys, times, what should be folded, and the features wanted, None for all."""
+    """Rows of one view: keys, times, what should be folded, the features wanted, None for all, and own sets.
+
+    own: of each row by fact of `MEMBERS` its message's own set; empty where rows are of no message.
+    """
 
     table: FeatureView
     keys: list[EntityKey]
     times: list[int]
     dues: list[int]
     features: list[str] | None
+    own: Sequence[Mapping[str, Members]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +90,23 @@ def replies_to(client: Client, project: str, serving: Serving, asked: Sequence[R
 
 
 def answers(
-    view: ActivityView, states: Sequence[bytes | None], times: Sequence[int], requested: list[str] | None
+    view: ActivityView,
+    states: Sequence[bytes | None],
+    times: Sequence[int],
+    requested: list[str] | None,
+    own: Sequence[Mapping[str, Members]] = (),
 ) -> list[Answer]:
     """Feast's rows of a view: newest event time and values, or (None, None) for a key that was never seen.
 
-    times: of each read, microseconds UTC. requested: names of features, None for all.
+    times: of each read, microseconds UTC. requested: names of features, None for all. own: as in `RowsAsked`; where it
+    is empty, features that compare a message with the past are null.
     """
     layout = layout_of(view)
     at_us = np.array(times, dtype=np.int64)
-    # Feast names keys and no message, so that there is no set of its own to match: such values are null.
-    reads = joined_alone(layout).read(Asked(at, {}, ((state,),)) for at, state in zip(times, states, strict=True))
+    held = own or [{}] * len(times)
+    reads = joined_alone(layout).read(
+        Asked(at, sets, ((state,),)) for at, sets, state in zip(times, held, states, strict=True)
+    )
     seen = reads.seen[:, 0]
     values = finalise(layout, reads.slots, reads.times, reads.matches, seen, at_us)
     wanted = [

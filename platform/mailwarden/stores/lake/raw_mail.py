@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,16 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable, WriterProperties
 
 from mailwarden.errors import NotFound, StoreError
-from mailwarden.stores.lake.delta import DeltaLog, Snapshot, bucket_of, day_column, files_of, rows_of, within
+from mailwarden.stores.lake.delta import (
+    PARTITIONS,
+    DeltaLog,
+    Snapshot,
+    bucket_of,
+    day_column,
+    files_of,
+    rows_of,
+    within,
+)
 
 RAW_SCHEMA: pa.Schema = pa.schema(
     [
@@ -34,6 +43,7 @@ RAW_SCHEMA: pa.Schema = pa.schema(
 """received_at, mail_from, rcpt_to and time_source make the Envelope with which `raw` parses as it did at ingest."""
 
 _SCAN_ROWS = 32
+_STORED = [field.name for field in RAW_SCHEMA if field.name not in PARTITIONS]
 # Small row groups: fetching one message must not read megabytes of its neighbours.
 _WRITER = WriterProperties(compression="ZSTD", compression_level=3, max_row_group_size=256)
 
@@ -97,15 +107,36 @@ class RawMail:
     def scan(self, tenant: str) -> Iterator[RawRow]:
         """All raw mail of a tenant, of one version, in no set order and a few messages at a time."""
         table = self._delta.current()
-        columns = [name for name in RAW_SCHEMA.names if name not in ("day", "bucket")]
         for name in [] if table is None else files_of(table, within([bucket_of(tenant)])):
             with pq.ParquetFile(name) as file:
                 for group in range(file.num_row_groups):
                     tenants = file.read_row_group(group, columns=["tenant"]).column(0)
                     if not pc.any(pc.equal(tenants, tenant)).as_py():
                         continue
-                    for batch in file.iter_batches(_SCAN_ROWS, row_groups=[group], columns=columns):
+                    for batch in file.iter_batches(_SCAN_ROWS, row_groups=[group], columns=_STORED):
                         yield from _rows(batch.filter(pc.equal(batch["tenant"], tenant)))
+
+    def of_messages(self, tenant: str, received_us: Mapping[str, int]) -> dict[str, RawRow]:
+        """Raw rows of a tenant's messages, by message_id, those that are there still.
+
+        received_us: by message_id the event time of each, microseconds UTC, which tells the days to search; of a day's
+        files only the row groups that hold one of them are read whole.
+        """
+        table = self._delta.current()
+        if table is None or not received_us:
+            return {}
+        times = pa.array(received_us.values(), pa.int64())
+        wanted = pa.array(received_us, pa.string())
+        found: dict[str, RawRow] = {}
+        for name in files_of(table, within([bucket_of(tenant)], day_column(times), times)):
+            with pq.ParquetFile(name) as file:
+                for group in range(file.num_row_groups):
+                    keys = file.read_row_group(group, columns=["tenant", "message_id"])
+                    here = pc.and_(pc.equal(keys["tenant"], tenant), pc.is_in(keys["message_id"], wanted))
+                    if pc.any(here).as_py():
+                        for batch in file.read_row_group(group, columns=_STORED).filter(here).to_batches():
+                            found |= {row.message_id: row for row in _rows(batch)}
+        return found
 
     def drop_before(self, day: datetime.date) -> None:
         """End the retention of mail received before that UTC day; `compact` removes the files themselves."""

@@ -15,6 +15,7 @@ from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.aggregates.finalise import finalise
 from mailwarden.domain.aggregates.layout import layout_of
 from mailwarden.domain.aggregates.offline.as_of import AsOf
+from mailwarden.stores.asked import own_column
 from mailwarden.stores.spark.batches import KeyedBatches
 from mailwarden.stores.spark.fold_rows import (
     SEQ,
@@ -27,11 +28,6 @@ from mailwarden.stores.spark.fold_rows import (
 )
 
 ROW_ID = "row_id"
-
-
-def own_column(fact: str) -> str:
-    """Name of the request column (array of strings) with the message's own names in a fact of `fact_specs.MEMBERS`."""
-    return f"own__{fact}"
 
 
 def as_of_seq_column(view: ActivityView) -> str:
