@@ -140,7 +140,9 @@ def _run(words: list[str], patch: pytest.MonkeyPatch) -> None:
         return
     assert words[0] == "mailwarden"
     patch.setattr(sys, "argv", words)
-    application.main()
+    with pytest.raises(SystemExit) as end:
+        application.main()
+    assert not end.value.code, words
 
 
 def assert_equal(found: pd.DataFrame, served: Served) -> None:

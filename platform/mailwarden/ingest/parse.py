@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, field, replace
 
 from mailwarden.domain.mail.events import Signal
-from mailwarden.domain.mail.message import Authentication, Envelope, Message, TimeSource
+from mailwarden.domain.mail.message import Authentication, Envelope, Message, QrCode, TimeSource
 from mailwarden.domain.status import Status, worst
 from mailwarden.ingest.authentication import read_authentication
 from mailwarden.ingest.bodies import Bodies, read_bodies
@@ -25,14 +25,6 @@ MAX_NESTING = 3
 
 _NO_ENVELOPE = Envelope()
 _NOBODY_TRUSTED: frozenset[str] = frozenset()
-
-
-@dataclass(slots=True)
-class _Images:
-    """Image files that were met: those inside of nested messages, and of all those left to be read later."""
-
-    nested: list[bytes] = field(default_factory=list)
-    later: tuple[bytes, ...] = ()
 
 
 def parse_message(
@@ -61,6 +53,14 @@ def parse_with_images(
     images = _Images()
     message = _parse(raw, envelope, trusted_authserv_ids, Budget(), images, 0)
     return message, images.later
+
+
+@dataclass(slots=True)
+class _Images:
+    """Image files that were met: those inside of nested messages, and of all those left to be read later."""
+
+    nested: list[bytes] = field(default_factory=list)
+    later: tuple[bytes, ...] = ()
 
 
 def _parse(
@@ -109,11 +109,27 @@ def _read(
     reading.attempt("attachments", lambda: walk_parts(data, block, reading, tree), None)
     bodies = read_bodies(tree, lambda inner, part: _nested(inner, part, reading, images, depth), urls, reading)
     reading.merge(of_values)
+    codes, pending = _codes(bodies, reading, images, depth)
     message = _assemble(raw, envelope, mbox, head, authentication, tree, bodies, urls, reading)
+    return replace(message, qr_codes=codes, pending=pending) if codes or pending else message
+
+
+def _codes(
+    bodies: Bodies, reading: Reading, images: _Images, depth: int
+) -> tuple[tuple[QrCode, ...], tuple[Signal, ...]]:
+    """The QR codes that are read at once, and the signals that the message waits for."""
     if depth:
         images.nested += bodies.images
-        return message
-    return _with_codes(message, bodies.images, images) if bodies.images or images.nested else message
+        return (), ()
+    if not bodies.images and not images.nested:
+        return (), ()
+    shelves = sort_images(bodies.images, images.nested, len(bodies.new_text.strip()))
+    images.later = shelves.later
+    codes = read_codes(shelves.now)
+    status = worst((shelves.status, codes.status))
+    if status is not Status.PRESENT:
+        reading.unread("inner", status)
+    return codes.found, ("qr",) if shelves.later else ()
 
 
 def _nested(raw: bytes, part: int, reading: Reading, images: _Images, depth: int) -> Message | None:
@@ -131,18 +147,6 @@ def _nested(raw: bytes, part: int, reading: Reading, images: _Images, depth: int
     if inner.unread:
         reading.unread("inner", worst(status for _, status in inner.unread))
     return inner
-
-
-def _with_codes(message: Message, own: list[bytes], images: _Images) -> Message:
-    shelves = sort_images(own, images.nested, len(message.new_text.strip()))
-    images.later = shelves.later
-    codes = read_codes(shelves.now)
-    unread = dict(message.unread)
-    status = worst((unread.get("inner", Status.PRESENT), shelves.status, codes.status))
-    if status is not Status.PRESENT:
-        unread["inner"] = status
-    pending: tuple[Signal, ...] = ("qr",) if shelves.later else ()
-    return replace(message, unread=tuple(unread.items()), qr_codes=codes.found, pending=pending)
 
 
 def _assemble(

@@ -114,10 +114,10 @@ def sort_images(own: Sequence[bytes], nested: Sequence[bytes], text_chars: int) 
 
 def read_codes(images: Iterable[bytes]) -> Codes:
     """The QR codes of images that `sort_images` put on a shelf, each text once, in order. Raises nothing."""
+    # Their own budget: what the rest of the message took does not decide which link a code holds.
+    reading = Reading(Budget())
     found: dict[str, QrCode] = {}
     reasons: list[Status] = []
-    # Codes are few and short by their own bounds; what their links lack is no defect of the message's bytes.
-    reading = Reading(Budget())
     for data in images:
         head = image_head(data)
         try:

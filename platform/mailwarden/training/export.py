@@ -65,8 +65,8 @@ def export_dataset(
 ) -> dict[str, Any]:
     """Write a data set to a new folder and return its card.
 
-    session: gives the Spark session, once all else is known to be well. facts: the set of which rows are made, the
-    one that `store` reads. `DATA` holds one row a recipient of a message: its keys, seq, message_id, event_timestamp, label, weight,
+    session: gives the Spark session, once all else is known to be well. facts: of which rows are
+    made. `DATA` holds one row a recipient of a message: its keys, seq, message_id, event_timestamp, label, weight,
     split, a column `view__feature` a feature, and for each view `view__status` and, of activity views,
     `view__as_of_seq`. `CARD` says what was asked and what there is, with options.record. The folder is there whole or
     not at all. Raises NotFound where there is no such service, DataError where the folder exists or no message is left.

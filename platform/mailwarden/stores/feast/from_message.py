@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from pyspark import StorageLevel
@@ -15,8 +15,6 @@ from mailwarden.stores.asked import MESSAGE_KEYS, own_column
 from mailwarden.stores.feast.entity_rows import Kind
 from mailwarden.stores.feast.own_facts import refuse_without_own
 from mailwarden.stores.feast.source import TIMESTAMP_FIELD
-from mailwarden.stores.lake.fact_sets import FactSnapshot
-from mailwarden.stores.spark.facts import read_facts
 from mailwarden.stores.spark.fold_rows import SEQ
 from mailwarden.stores.spark.message_facts import message_columns
 
@@ -55,15 +53,15 @@ class FromMessage:
             tuple(sorted(map(own_column, absent))),
         )
 
-    def into(self, asked: DataFrame, facts: FactSnapshot) -> DataFrame:
+    def into(self, asked: DataFrame, events: Callable[[], DataFrame]) -> DataFrame:
         """The rows with those columns beside, one out for one in; the join runs here, once for all views.
 
-        facts: the set that values are read from. A row whose message_id is null gets nulls. Raises DataError, with how
-        many there are, where a message_id is not in the log.
+        events: gives those of the event log, with the facts that values are computed from. A row whose message_id is
+        null gets nulls. Raises DataError, with how many there are, where a message_id is not in the log.
         """
         if not self.shown and not self.own:
             return asked
-        messages = read_facts(asked.sparkSession, facts).where(F.col("kind") == "message")
+        messages = events().where(F.col("kind") == "message")
         told = message_columns()
         names = [*self.shown, *self.own]
         wanted = asked.select(*MESSAGE_KEYS).distinct()

@@ -16,6 +16,7 @@ from mailwarden.settings import Settings
 from mailwarden.stores.asked import MESSAGE_KEYS
 from mailwarden.stores.feast.source import ContentDefinition
 from mailwarden.stores.lake.event_log import EventLog
+from mailwarden.stores.lake.fact_sets import FactSets
 
 MOST_MESSAGES = 1_000
 """Messages that one call may name: the lake keeps no index by message_id, so that each is searched for."""
@@ -30,8 +31,8 @@ ContentReader: TypeAlias = Callable[[Mapping[str, int], Sequence[Event]], Sequen
 def events_of(config: RepoConfig, tenants: Sequence[Any], message_ids: Sequence[Any]) -> list[Event | None]:
     """The event of each row's message; None for a row whose message_id is null.
 
-    Searches all days of a tenant's bucket in the event log, whose rows are narrow. Raises DataError where a call names
-    more than `MOST_MESSAGES`, or the log does not hold one.
+    With the newest facts. Searches all days of a tenant's bucket in the event log, whose rows are narrow. Raises
+    DataError where a call names more than `MOST_MESSAGES`, or the log does not hold one.
     """
     asked = {(tenant, name) for tenant, name in zip(tenants, message_ids, strict=True) if name is not None}
     if len(asked) > MOST_MESSAGES:
@@ -39,10 +40,11 @@ def events_of(config: RepoConfig, tenants: Sequence[Any], message_ids: Sequence[
             f"{len(asked)} messages are named in one online read, which may name {MOST_MESSAGES}: each is searched "
             "for in the lake; ask get_historical_features"
         )
-    log = EventLog(_settings(config).events_path)
+    settings = _settings(config)
+    sets = FactSets(settings.facts_path, EventLog(settings.events_path))
     found: dict[tuple[str, str], Event] = {}
     for tenant in {tenant for tenant, _ in asked}:
-        events = log.find_all(tenant, {name for owner, name in asked if owner == tenant})
+        events = sets.view(tenant).find_all(tenant, {name for owner, name in asked if owner == tenant})
         found |= {(tenant, name): event for name, event in events.items()}
     missing = len(asked) - len(found)
     if missing:

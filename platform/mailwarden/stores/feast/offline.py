@@ -125,7 +125,7 @@ class MailwardenOfflineStore(OfflineStore):  # type: ignore[misc]
 
         def plan(statuses: bool) -> tuple[DataFrame, DataFrame]:
             spark = rows.session()
-            asked = looked_up.into(rows.frame(spark), facts)
+            asked = looked_up.into(rows.frame(spark), lambda: read_facts(spark, facts))
             result = asked.drop(*looked_up.own)
             for view, names in wanted.items():
                 definition = definition_of(view)

@@ -10,10 +10,10 @@ from feast import FeatureStore, RepoConfig
 from mailwarden.settings import Settings
 
 
-def repo_config(settings: Settings, fact_set: int | None = None, content_reader: str = "") -> RepoConfig:
+def repo_config(settings: Settings, *, fact_set: int | None = None, content_reader: str = "") -> RepoConfig:
     """What feature_store.yaml would say for these settings.
 
-    fact_set: see `MailwardenOfflineStoreConfig`. content_reader: as in the online store's configuration.
+    fact_set: see `MailwardenOfflineStoreConfig`. content_reader: see `RedisStateOnlineStoreConfig`.
     """
     settings.root.mkdir(parents=True, exist_ok=True)
     return RepoConfig(
@@ -50,7 +50,7 @@ def open_feature_store(
     fact_set: the one that historical values are computed from, the newest by default. content_reader: dotted name of
     who computes content online; without one, content is read offline alone. Needs neither data nor a JVM.
     """
-    store = FeatureStore(config=repo_config(settings, fact_set, content_reader))
+    store = FeatureStore(config=repo_config(settings, fact_set=fact_set, content_reader=content_reader))
     if objects:
         store.apply(list(objects))
     return store

@@ -129,6 +129,18 @@ class EventView:
                 return table_to_events(pa.Table.from_batches([batch]))[0]
         return None
 
+    def find_all(self, tenant: str, message_ids: Collection[str]) -> dict[str, Event]:
+        """A tenant's messages by message_id, of those asked the ones there are; searches every day of its bucket."""
+        wanted = (
+            (ds.field("tenant") == tenant)
+            & (ds.field("kind") == "message")
+            & ds.field("message_id").isin(sorted(message_ids))
+        )
+        found: dict[str, Event] = {}
+        for batch in self.read(EVENT_SCHEMA.names, wanted, within([bucket_of(tenant)])):
+            found |= {event.message_id: event for event in table_to_events(pa.Table.from_batches([batch]))}
+        return found
+
     def in_order(self, tenant: str, beyond: int = 0, until: int | None = None, *, limit: int) -> Iterator[list[Event]]:
         """A tenant's events of seq beyond .. until, in order of seq; limit: events held at a time."""
         files = within([bucket_of(tenant)])
@@ -255,16 +267,8 @@ class EventLog:
         return frozenset(name for batch in batches for name in batch.column(0).to_pylist())
 
     def find_all(self, tenant: str, message_ids: Collection[str]) -> dict[str, Event]:
-        """A tenant's messages by message_id, of those asked the ones there are; searches every day of its bucket."""
-        wanted = (
-            (ds.field("tenant") == tenant)
-            & (ds.field("kind") == "message")
-            & ds.field("message_id").isin(sorted(message_ids))
-        )
-        found: dict[str, Event] = {}
-        for batch in self.view().read(EVENT_SCHEMA.names, wanted, within([bucket_of(tenant)])):
-            found |= {event.message_id: event for event in table_to_events(pa.Table.from_batches([batch]))}
-        return found
+        """Messages by message_id; see `EventView.find_all`."""
+        return self.view().find_all(tenant, message_ids)
 
     def compact(self, *, retention_hours: int = 168) -> int:
         """Join small files; see `DeltaLog.compact`."""

@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -45,7 +44,6 @@ RAW_SCHEMA: pa.Schema = pa.schema(
 
 _SCAN_ROWS = 32
 _STORED = [field.name for field in RAW_SCHEMA if field.name not in PARTITIONS]
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 # Small row groups: fetching one message must not read megabytes of its neighbours.
 _WRITER = WriterProperties(compression="ZSTD", compression_level=3, max_row_group_size=256)
 
@@ -116,8 +114,7 @@ class RawMail:
                     if not pc.any(pc.equal(tenants, tenant)).as_py():
                         continue
                     for batch in file.iter_batches(_SCAN_ROWS, row_groups=[group], columns=_STORED):
-                        own = batch.filter(pc.equal(batch["tenant"], tenant))
-                        yield from map(_raw_row, own.to_pylist())
+                        yield from _rows(batch.filter(pc.equal(batch["tenant"], tenant)))
 
     def of_messages(self, tenant: str, received_us: Mapping[str, int]) -> dict[str, RawRow]:
         """Raw rows of a tenant's messages, by message_id, those that are there still.
@@ -137,8 +134,8 @@ class RawMail:
                     keys = file.read_row_group(group, columns=["tenant", "message_id"])
                     here = pc.and_(pc.equal(keys["tenant"], tenant), pc.is_in(keys["message_id"], wanted))
                     if pc.any(here).as_py():
-                        rows = file.read_row_group(group, columns=_STORED).filter(here)
-                        found |= {row["message_id"]: _raw_row(row) for row in rows.to_pylist()}
+                        for batch in file.read_row_group(group, columns=_STORED).filter(here).to_batches():
+                            found |= {row.message_id: row for row in _rows(batch)}
         return found
 
     def drop_before(self, day: datetime.date) -> None:
@@ -154,17 +151,16 @@ class RawMail:
         return self._delta.compact(retention_hours=retention_hours)
 
 
-def _raw_row(row: Mapping[str, Any]) -> RawRow:
-    return RawRow(
-        tenant=row["tenant"],
-        content_sha256=row["content_sha256"],
-        message_id=row["message_id"],
-        received_at_us=(row["received_at"] - _EPOCH) // datetime.timedelta(microseconds=1),
-        mail_from=row["mail_from"],
-        rcpt_to=tuple(row["rcpt_to"] or ()),
-        time_source=row["time_source"],
-        raw=row["raw"],
-    )
+def _rows(batch: pa.RecordBatch) -> Iterator[RawRow]:
+    names = ("tenant", "content_sha256", "message_id", "mail_from", "time_source", "rcpt_to")
+    columns = [batch[name].to_pylist() for name in names]
+    times = batch["received_at"].cast(pa.int64()).to_pylist()
+    for index, (*facts, rcpt_to) in enumerate(zip(*columns, strict=True)):
+        tenant, content_sha256, message_id, mail_from, time_source = facts
+        raw = batch["raw"][index].as_py()
+        yield RawRow(
+            tenant, content_sha256, message_id, times[index], mail_from, tuple(rcpt_to or ()), time_source, raw
+        )
 
 
 def _find(name: str, content_sha256: str, tenant: str) -> bytes | None:
