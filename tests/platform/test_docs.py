@@ -67,10 +67,15 @@ def test_a_word_lives_where_the_glossary_says(name: str) -> None:
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
-def test_what_a_page_names_is_there(page: Path) -> None:
+def test_what_a_page_points_at_is_there(page: Path) -> None:
     text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
         assert target.startswith("http") or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", ["generations", "glossary", "packed-state"])
+def test_what_a_page_on_our_code_names_is_defined(page: str) -> None:
+    text = re.sub(r"```.*?```", "", (DOCS / f"{page}.md").read_text(), flags=re.DOTALL)
     called = set(re.findall(r"`([A-Za-z_]+)\(\)`", text)) | set(re.findall(r"`([A-Z][A-Za-z_]{2,})`", text))
     called = {name for name in called if not name.startswith("MAILWARDEN_")}
     assert called <= definitions(), sorted(called - definitions())
