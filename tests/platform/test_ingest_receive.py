@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow.dataset as ds
 import pytest
 
+from mailwarden.domain.mail.content import ContentSet, ContentValues
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.message import Envelope, Message
 from mailwarden.ingest.parse import parse_message
@@ -16,9 +17,10 @@ from mailwarden.ingest.receive import Received, Site, receive, unwrapped
 from mailwarden.ingest.sources import open_source
 from mailwarden.stores.lake.event_log import EventLog, table_to_events
 from mailwarden.stores.lake.raw_mail import RawMail
+from mailwarden.stores.lists import load_lists
 from mailwarden_features import discover
 
-CONTENT = discover().content
+CONTENT = ContentSet(discover().content, load_lists(), {})
 HOP = b"Received: from a by mx.corp.example for <bob@corp.example>; Sun, 8 Apr 2007 13:07:21 -0400\n"
 BODY = b"To: eve@else.example\nSubject: s\n\nhttps://a.example/\n"
 OUTSIDE = b"From: Ann <ann@parts.example>\n"
@@ -52,8 +54,8 @@ ENVELOPES = {
 }
 
 
-def computed(message: Message) -> dict[str, object]:
-    return dict(CONTENT.compute(message))
+def computed(message: Message) -> ContentValues:
+    return CONTENT.values_of(message, lambda view, failure: pytest.fail(f"{view.name}: {failure}"))
 
 
 @pytest.mark.parametrize("how", ENVELOPES)
