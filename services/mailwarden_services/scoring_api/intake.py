@@ -349,7 +349,7 @@ class Intake:
         logged = await asyncio.to_thread(self._events.signals, found.tenant, found.message_id, found.received_at_us)
         if found.facts.signal in logged:
             return
-        target = self._target(found.tenant, found.message_id, found.received_at_us)
+        target = self._facts.current(self._target(found.tenant, found.message_id, found.received_at_us))
         self._prepare_tenant(found.tenant)
         event = signal_event_of(
             target,
