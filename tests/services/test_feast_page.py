@@ -213,7 +213,9 @@ def test_a_plain_training_set_equals_the_logged_vectors(materialised: Served) ->
 
 def test_the_page_runs_and_its_export_equals_the_logged_vectors(page: dict[str, Any], served: Served) -> None:
     assert_equal(page["data"], served)
-    assert_equal(duckdb.sql(f"SELECT * FROM '{served.folder}/sets/behaviour/data/*.parquet'").df(), served)
+    assert_equal(
+        duckdb.connect().execute(f"SELECT * FROM '{served.folder}/sets/behaviour/data/*.parquet'").df(), served
+    )
     assert not [name for name in page["data"].columns if name.startswith("own__")]
     card = page["card"]
     assert card["splits"]["all"]["messages"] == served.messages
