@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import cast
 
 import structlog
@@ -38,7 +39,7 @@ def open_reader(settings: Settings) -> Read:
 
         versions: of the views that are asked, by name. Raises ContractError where a view is another.
         """
-        views = _views().only(versions)
+        views = _views(settings.lists_path).only(versions)
         _check(views.views, versions)
         times: dict[str, dict[str, int]] = defaultdict(dict)
         for event in events:
@@ -89,5 +90,5 @@ def _trusted(database: str) -> dict[str, frozenset[str]]:
 
 
 @lru_cache(maxsize=1)
-def _views() -> ContentSet:
-    return content_set(discover().content, load_lists())
+def _views(lists: Path | None) -> ContentSet:
+    return content_set(discover().content, load_lists(lists))

@@ -136,7 +136,9 @@ def page(materialised: Served) -> Iterator[dict[str, Any]]:
 def _run(words: list[str], patch: pytest.MonkeyPatch) -> None:
     if words[0] == "feast":
         words = [str(ROOT / "feature_repo") if word == "feature_repo" else word for word in words[1:]]
-        feast_cli.main(words, standalone_mode=False)
+        # With -c it goes to that folder, and stays there.
+        with contextlib.chdir(Path.cwd()):
+            feast_cli.main(words, standalone_mode=False)
         return
     assert words[0] == "mailwarden"
     patch.setattr(sys, "argv", words)
