@@ -15,6 +15,7 @@ from mailwarden_services.bench import (
     freshness,
     growth,
     historical_join,
+    hostile_load,
     online_read,
     reading,
     redis_load,
@@ -167,6 +168,21 @@ def _http(found: Mapping[str, Any]) -> Grid:
     return Grid("Through HTTP, simulated mail", heading, rows, found["note"])
 
 
+def _hostile(found: Mapping[str, Any]) -> Grid:
+    rows = tuple(
+        (f"{path}, {words}", f"{one['requests']:,}", _ms(one["p50_ms"]), _ms(one["p99_ms"]))
+        for path, name in (("/healthz", "healthz"), ("/v1/score", "score"))
+        for words, one in (("alone", found["alone"][name]), ("beside hostile mail", found["beside"][name]))
+    )
+    answers = ", ".join(f"{times:,} by {status}" for status, times in sorted(found["hostile"].items()))
+    note = (
+        f"{found['senders']} connections of another tenant send messages of up to 10 MB, answered {answers}; all "
+        f"processes of the service then hold {found['resident_bytes'] / 2**20:,.0f} MiB, shared pages counted in each."
+    )
+    heading = ("request", "requests", "p50 ms", "p99 ms")
+    return Grid("Another tenant's requests beside hostile mail", heading, rows, note)
+
+
 def _freshness(found: Mapping[str, Any]) -> Grid:
     rows = tuple(
         (words, _ms(found[name]["p50_ms"]), _ms(found[name]["p99_ms"]))
@@ -208,6 +224,7 @@ PARTS: Mapping[str, Part] = {
     "content": Part(lambda settings, say: content_cost.measure(), _content),
     "load": Part(lambda settings, say: redis_load.measure(settings, say=say), _load),
     "http": Part(lambda settings, say: through_http.measure(settings, say=say), _http),
+    "hostile": Part(lambda settings, say: hostile_load.measure(settings, say=say), _hostile),
     "freshness": Part(lambda settings, say: freshness.measure(settings, say=say), _freshness),
     "growth": growth_of(growth.SIZES),
 }

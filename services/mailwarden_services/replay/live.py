@@ -36,12 +36,15 @@ class Refused(DataError):
         self.status = status
 
 
-class _UnixConnection(http.client.HTTPConnection):
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket; timeout: seconds."""
+
     def __init__(self, path: Path, timeout: float) -> None:
         super().__init__("localhost", timeout=timeout)
         self._path = path
 
     def connect(self) -> None:
+        """Connect to the socket's path."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
@@ -57,7 +60,7 @@ class LiveService:
 
     def __init__(self, settings: Settings, process: ChildProcess, path: Path, key: str) -> None:
         self.process = process
-        self._connection = _UnixConnection(path, 60.0)
+        self._connection = UnixConnection(path, 60.0)
         self._headers = {"Authorization": f"Bearer {key}"}
         self._redis = open_client(settings.redis_url.get_secret_value(), timeout_seconds=5.0)
         self._marks = Marks(self._redis, settings.project, settings.streams)
