@@ -150,7 +150,8 @@ def test_an_unknown_part_is_refused() -> None:
 
 def test_tables_of_every_part() -> None:
     read = {"p50_ms": 0.1, "p99_ms": 0.2}
-    load = {"messages_per_second": 100.0, "p50_ms": 5.0, "p99_ms": 9.0, "cpu_ms": {"api": 4.0, "writer": 2.0}}
+    load = {"messages_per_second": 100.0, "p50_ms": 5.0, "p99_ms": 9.0, "cpu_ms": {}}
+    load["cpu_ms"] = {"api": 4.0, "reading": 1.0, "writer": 2.0}
     names = ("bare", "bare_plain", "ours", "plain", "ours_several", "ours_cluster", "feast_sdk", "feast_store")
     rate = {"seconds": 2.0, "rows_per_second": 10}
     figures = {
@@ -180,5 +181,11 @@ def test_tables_of_every_part() -> None:
             "to_folded": read,
         },
         "http": {"flat_out": load, "half_load": load, "note": ""},
+        "hostile": {
+            **dict.fromkeys(("alone", "beside"), dict.fromkeys(("healthz", "score"), {"requests": 9, **read})),
+            "hostile": {"200": 7},
+            "senders": 4,
+            "resident_bytes": 2**30,
+        },
     }
     assert len(bench_tables(figures)) == len(figures)
