@@ -142,7 +142,7 @@ def test_what_is_no_key_or_time_is_refused_and_what_is_missing_is_null(store: Fe
 
 
 def test_nothing_runs_before_it_is_asked_for(store: FeatureStore, spark: SparkSession, tmp_path: Path) -> None:
-    rows = asked(1, plus=1)
+    rows = asked(1, plus=1, own__recipients=[["x@x.test"]] * len(HOSTILE))
     path = str(tmp_path / "rows.parquet")
     rows.to_parquet(path, coerce_timestamps="us", index=False)
     shuffled = spark.createDataFrame(pa.Table.from_pandas(rows, preserve_index=False)).repartition(3, "sender")
@@ -182,7 +182,9 @@ def test_threads_do_not_meet_each_others_rows(store: FeatureStore) -> None:
 
 
 def test_on_demand_columns_are_computed_on_the_executors(store: FeatureStore, tmp_path: Path) -> None:
-    rows = asked(2, plus=range(2 * len(HOSTILE)))
+    many = 2 * len(HOSTILE)
+    # What an on-demand view is made of is asked for whole, features that compare the message with the past too.
+    rows = asked(2, plus=range(many), own__recipients=[["x@x.test"]] * many)
     path = str(tmp_path / "rows.parquet")
     rows.to_parquet(path, coerce_timestamps="us", index=False)
     refs = ["by_row:double", "by_frame:sum", "by_frame:pid", "senders:seen"]
@@ -212,8 +214,10 @@ def test_a_message_is_matched_by_the_names_that_it_holds_itself(store: FeatureSt
     own = [[row.recipient] if i % 2 else [row.recipient, "other@x.test"] for i, row in enumerate(rows.itertuples())]
     found = store.get_historical_features(rows.assign(own__recipients=own), ["senders:alike"]).to_df()
     assert found["alike"].tolist() == [1.0 if i % 2 else 0.5 for i in range(len(rows))]
-    for nothing in (rows, rows.assign(own__recipients=None)):
-        assert store.get_historical_features(nothing, ["senders:alike"]).to_df()["alike"].isna().all()
+    nothing = store.get_historical_features(rows.assign(own__recipients=None), ["senders:alike"]).to_df()
+    assert nothing["alike"].isna().all()
+    with pytest.raises(DataError, match=r"senders:alike.*Give tenant and message_id.*own__recipients"):
+        store.get_historical_features(rows, ["senders:alike"])
 
 
 @pytest.mark.parametrize("wrong", ["twice", "lost"])
