@@ -167,7 +167,7 @@ class Campaign:
         )
         return events
 
-    def _words(self) -> str:
+    def words(self) -> str:
         return "\n".join((self.folder / f"{name}.log").read_text()[-3_000:] for name in self.processes)
 
 

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -149,6 +150,22 @@ def test_a_child_that_hangs_ends_with_its_parent() -> None:
     while _runs(pid):
         assert time.monotonic() < deadline, "the child outlives its parent"
         time.sleep(0.02)
+
+
+def test_the_script_that_reads_mail_is_not_run_again_in_its_children(tmp_path: Path) -> None:
+    script = tmp_path / "serves.py"
+    script.write_text(
+        "import asyncio\n"
+        "from mailwarden_services.reading.child import Child\n"
+        "print('serving', flush=True)\n"
+        "async def main():\n"
+        "    one = Child(eval, cpu_seconds=60.0, wall_seconds=60.0)\n"
+        "    print(await one.ask('6 * 7'), flush=True)\n"
+        "    one.stop()\n"
+        "asyncio.run(main())\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.returncode) == ("serving\n42\n", 0), done.stderr
 
 
 def _runs(pid: int) -> bool:

@@ -71,6 +71,8 @@ def export_dataset(
     `view__as_of_seq`. `CARD` says what was asked and what there is, with options.record. The folder is there whole or
     not at all. Raises NotFound where there is no such service, DataError where the folder exists or no message is left.
     """
+    # Spark has a working directory of its own: that of when it was started.
+    out = out.absolute()
     if out.exists():
         raise DataError(f"{out} exists; choose another folder, or remove it first")
     service = _service(store, options.service)

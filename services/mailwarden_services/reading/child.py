@@ -2,8 +2,8 @@
 
 1. `Child.start` forks a process off a server that has imported all that the work needs, so that a new one is there
    in milliseconds; it waits for frames on a pipe.
-2. `Child.ask` sends a frame and waits for the answer. All the while it looks at the CPU time that the process has
-   used for it, and at the clock.
+2. `Child.ask` sends a frame, once the process says that it is ready, and waits for the answer. All the while it looks
+   at the CPU time that the process has used for it, and at the clock.
 3. Over `cpu_seconds`, or `wall_seconds` where it does not even compute, the process is killed: nothing of its state
    outlives a message that overcame it. `TookTooLong` says so, `Died` where it ended by itself.
 
@@ -17,17 +17,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import math
 import multiprocessing
 import os
 import pickle
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
+from types import ModuleType
 from typing import Any
 
 from mailwarden.errors import StoreError, StoreTimeout
@@ -61,6 +63,7 @@ class Child:
         self._cpu_seconds, self._wall_seconds = cpu_seconds, wall_seconds
         self._process: BaseProcess | None = None
         self._pipe: Connection[Any, Any] | None = None
+        self._ready = False
         self.ended = 0
 
     def start(self) -> None:
@@ -71,50 +74,60 @@ class Child:
         context = _context(self._work.__module__)
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, self._work, self._nice), daemon=True)
-        process.start()
+        with _no_main_module():
+            process.start()
         theirs.close()
-        self._process, self._pipe = process, ours
+        self._process, self._pipe, self._ready = process, ours, False
 
     async def ask(self, what: Any) -> Any:
         """What the work makes of it; raises TookTooLong or Died, and whatever the work itself raised."""
         self.start()
-        assert self._pipe is not None and self._process is not None and self._process.pid is not None
-        pipe, pid = self._pipe, self._process.pid
-        frame = pickle.dumps(what, protocol=5)
-        answered = asyncio.get_running_loop().create_future()
-        loop = asyncio.get_running_loop()
-        loop.add_reader(pipe.fileno(), _settle, answered)
+        assert self._pipe is not None
+        sending: asyncio.Task[None] | None = None
         try:
-            used, began = _cpu_seconds(pid), time.monotonic()
-            sending = asyncio.create_task(_send(pipe, frame))
-            while not answered.done():
-                await asyncio.wait({answered}, timeout=_LOOK_SECONDS)
-                if answered.done():
-                    break
-                if not self._process.is_alive():
-                    raise Died(f"a process that reads mail ended with {self._process.exitcode}")
-                if (spent := _cpu_seconds(pid) - used) > self._cpu_seconds:
-                    raise TookTooLong(f"{spent:.2f} CPU seconds were not enough")
-                if time.monotonic() - began > self._wall_seconds:
-                    raise TookTooLong(f"{self._wall_seconds:.0f} seconds were not enough")
+            if not self._ready:
+                # What a process needs before its first message is not on that message's account.
+                await self._frame(math.inf)
+                self._ready = True
+            sending = asyncio.create_task(_send(self._pipe, pickle.dumps(what, protocol=5)))
+            worked, value = pickle.loads(await self._frame(self._cpu_seconds))
             await sending
-            # The answer is small, and was written in one go.
-            worked, value = pickle.loads(pipe.recv_bytes())
         except (EOFError, OSError, TookTooLong, Died, asyncio.CancelledError) as exc:
-            loop.remove_reader(pipe.fileno())
             self.ended += 1
             self._kill()
             # A thread that still sends finds nobody at the other end; only then is the pipe let go of.
             with contextlib.suppress(OSError):
-                await asyncio.shield(sending)
+                if sending is not None:
+                    await asyncio.shield(sending)
             self.stop()
             if isinstance(exc, (EOFError, OSError)):
                 raise Died("a process that reads mail ended in the middle of a message") from exc
             raise
-        loop.remove_reader(pipe.fileno())
         if not worked:
             raise value
         return value
+
+    async def _frame(self, cpu_seconds: float) -> bytes:
+        """The next frame that the process sends; it is small, and written in one go."""
+        assert self._pipe is not None and self._process is not None and self._process.pid is not None
+        pipe, process, pid = self._pipe, self._process, self._process.pid
+        loop = asyncio.get_running_loop()
+        there = loop.create_future()
+        used, began = _cpu_seconds(pid), time.monotonic()
+        loop.add_reader(pipe.fileno(), _settle, there)
+        try:
+            while True:
+                await asyncio.wait({there}, timeout=_LOOK_SECONDS)
+                if there.done():
+                    return pipe.recv_bytes()
+                if not process.is_alive():
+                    raise Died(f"a process that reads mail ended with {process.exitcode}")
+                if (spent := _cpu_seconds(pid) - used) > cpu_seconds:
+                    raise TookTooLong(f"{spent:.2f} CPU seconds were not enough")
+                if time.monotonic() - began > self._wall_seconds:
+                    raise TookTooLong(f"{self._wall_seconds:.0f} seconds were not enough")
+        finally:
+            loop.remove_reader(pipe.fileno())
 
     def stop(self) -> None:
         """End the process, whatever it does."""
@@ -129,6 +142,17 @@ class Child:
             self._process.join()
             self._process.close()
         self._process = None
+
+
+@contextlib.contextmanager
+def _no_main_module() -> Iterator[None]:
+    """Nobody's main module is run again in a child: a script that serves would serve there a second time."""
+    ours = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = ours
 
 
 def _settle(future: asyncio.Future[None]) -> None:
@@ -170,6 +194,7 @@ def _serve(pipe: Connection[Any, Any], work: Work, nice: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     os.nice(nice)
+    pipe.send_bytes(b"")
     while True:
         try:
             frame = pipe.recv_bytes()
