@@ -54,7 +54,7 @@ _ATTEMPTS = 100
 class Filling:
     """A generation on its way. loaded: by tenant, the last seq that was loaded, None while loading goes on.
 
-    caught_up: partitions whose writers fold it with the rest. ahead: by tenant, the (seq, time) to which marks are moved
+    caught_up: partitions whose writers fold it with the rest. ahead: by tenant, the (seq, time) that marks are moved to
     by `outrun`; whoever catches up to less does so in vain.
     """
 
