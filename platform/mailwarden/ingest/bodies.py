@@ -67,7 +67,7 @@ def read_bodies(
         )
     _choose(texts, bodies)
     if len(bodies.new_text) > MAX_TEXT or len(bodies.quoted_text) > MAX_TEXT:
-        reading.defect("text_too_long", f"more than {MAX_TEXT} characters")
+        reading.cut(("text",), "text_too_long", f"more than {MAX_TEXT:,} characters")
         bodies.new_text = bodies.new_text[:MAX_TEXT]
         bodies.quoted_text = bodies.quoted_text[:MAX_TEXT]
     return bodies
