@@ -78,7 +78,7 @@ class Stubborn:
         pass
 
 
-@pytest.mark.parametrize("error", [TookTooLong("1 s"), Died("9")])
+@pytest.mark.parametrize("error", [TookTooLong("1 s"), Died("9"), RecursionError("too deep")])
 def test_what_cannot_be_read_whole_is_read_by_its_headers(content: ContentSet, error: Exception) -> None:
     async def test() -> None:
         async with processes(content) as reader:

@@ -100,7 +100,7 @@ class Child:
             await sending
             # The answer is small, and was written in one go.
             worked, value = pickle.loads(pipe.recv_bytes())
-        except (EOFError, OSError, TookTooLong, Died, asyncio.CancelledError) as exc:
+        except BaseException as exc:
             loop.remove_reader(pipe.fileno())
             self.ended += 1
             self._kill()

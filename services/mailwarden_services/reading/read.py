@@ -1,6 +1,7 @@
 """A message read for scoring, in a child process: its event and content values, however much of it can be read.
 
-1. The whole message is read. Where that takes too long, the child is ended (`child.Child`).
+1. The whole message is read. Where that takes too long, the child is ended (`child.Child`); where it fails, the same
+   follows as if it had taken too long.
 2. A fresh one reads its header fields alone: all else has status `deadline`.
 3. Where even that takes too long, what the envelope says is all that is known.
 
@@ -151,6 +152,9 @@ class ReadInProcesses:
                 return reading
             except (TookTooLong, Died) as exc:
                 _log.warning("a message was not read", tenant=site.tenant, what=how, bytes=len(raw), why=str(exc))
+            except Exception as exc:
+                # What reads mail raises nothing that is known; a message that shows otherwise is decided on too.
+                _log.error("reading a message failed", tenant=site.tenant, what=how, bytes=len(raw), why=repr(exc))
         return self._reader.envelope_only(raw, envelope, site)
 
     def start(self) -> None:
