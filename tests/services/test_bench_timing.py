@@ -182,7 +182,7 @@ def test_tables_of_every_part() -> None:
         },
         "http": {"flat_out": load, "half_load": load, "note": ""},
         "hostile": {
-            **dict.fromkeys(("alone", "beside"), dict.fromkeys(("healthz", "score"), {"requests": 9, **read})),
+            **{when: {path: {"requests": 9, **read} for path in ("healthz", "score")} for when in ("alone", "beside")},
             "hostile": {"200": 7},
             "senders": 4,
             "resident_bytes": 2**30,
