@@ -24,8 +24,8 @@ def local_scorer(platform: Platform) -> Scorer:
 
 
 def local_campaigns(platform: Platform, tenant: Tenant) -> Campaigns:
-    """The tenant's campaigns as the event log has them, to be asked and not to be written."""
-    campaigns = Campaigns(platform.settings.campaigns_path)
+    """The tenant's campaigns as the facts in force have them, to be asked and not to be written."""
+    campaigns = Campaigns(platform.settings.campaigns_path, platform.facts)
     campaigns.prepare(tenant.name, platform.events.view())
     return campaigns
 

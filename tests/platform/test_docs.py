@@ -18,6 +18,7 @@ COINED = set(
     """
     slot edge level ring reach recipe mark generation emission way hop watermark lease portion held extreme peak bucket
     coupon listed ideal truth spool contacts home intake champion bundle fold_row recent_set suffix_row due_seq
+    fact_set reparse signal campaign cluster signature budget aspect unread lane content_set standing
     """.split()  # noqa: SIM905
 )
 
@@ -27,6 +28,8 @@ def entries() -> dict[str, str]:
 
 
 def place(path: str) -> Path:
+    if path.startswith("feature_repo/"):
+        return ROOT / path
     return SERVICES / path.removeprefix("services/") if path.startswith("services/") else PLATFORM / path
 
 

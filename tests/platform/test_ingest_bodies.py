@@ -8,6 +8,7 @@ import zipfile
 import pytest
 
 from mailwarden.domain.mail.message import Message
+from mailwarden.domain.status import Status
 from mailwarden.ingest.attachments import detect_type
 from mailwarden.ingest.parse import parse_message
 from mailwarden.ingest.quotes import split_quotes
@@ -379,6 +380,14 @@ def test_broken_multiparts_still_show_their_text() -> None:
     nameless = parse_message(b"Content-Type: multipart/mixed\n\nwords")
     assert nameless.new_text == "words"
     assert "multipart_without_boundary" in codes(nameless)
+
+
+def test_a_text_that_is_cut_is_not_read_in_full() -> None:
+    # Below what is searched for quotes, so that only the length of what is kept can tell.
+    message = plain("word " * 30_000)
+    assert len(message.new_text) == 100_000
+    assert message.unread == (("text", Status.OVER_BUDGET),)
+    assert plain("word " * 15_000).unread == ()
 
 
 def test_long_texts_are_cut_with_a_defect() -> None:

@@ -114,6 +114,16 @@ def test_the_same_mail_again_adds_nothing_and_a_new_label_takes_the_old_one_back
     assert [event.seq for event in lake.events()] == list(range(1, len(before) + 3))
 
 
+def test_a_label_of_a_message_that_the_source_holds_twice_bears_what_was_decided_of_it(lake: Lake) -> None:
+    for name in ("1", "2"):
+        write(lake.folder, name, 1, text="One text of enough letters that near copies of it are told from others.")
+    (lake.folder / "data" / "2").write_bytes((lake.folder / "data" / "1").read_bytes())
+    lake.ingest(labels=lake.labels("spam data/2\n"))
+    message, label = lake.events()
+    assert message.campaign and message.new_recipients
+    assert (label.kind, label.campaign, label.new_recipients) == ("label", message.campaign, message.new_recipients)
+
+
 def test_a_crash_before_the_commit_shows_nothing_and_is_mended_by_a_second_run(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,19 @@ class Lake:
             workers=1,
         )
 
+    def label_again(self, folder: str) -> None:
+        """Ingest a folder once more, with labels as `index` has them."""
+        pipeline.ingest(
+            open_source(self.folder / folder),
+            tenant="acme",
+            own_domains=frozenset({"acme.example"}),
+            event_log=self.log,
+            raw_mail=self.raw,
+            fact_sets=self.sets,
+            labels=LabelIndex.read(self.folder / "index"),
+            workers=1,
+        )
+
     def reparse(self, *tenants: str, **options: Any) -> FactSet:
         sites = {name: Site(name, frozenset({"acme.example"})) for name in tenants or ("acme",)}
         return reparse(self.sets, self.log, self.raw, sites, made_at_us=1, workers=1, scratch=self.folder, **options)
@@ -123,6 +136,29 @@ def test_facts_are_derived_under_the_same_seqs_and_decided_again_in_their_order(
     found = lake.sets.view("acme").find("acme", before[1].message_id, before[1].received_at_us)
     assert found is not None
     assert found.sender == "ann@x.example"
+
+
+def test_a_label_that_comes_later_in_bulk_bears_its_messages_facts_in_force(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.ingest("ann@x.example", "ann2@x.example")
+    with monkeypatch.context() as new_code:
+        taken = domain_facts.event_of
+
+        def event_of(message: Message, **given: Any) -> Event:
+            event = taken(message, **given)
+            return replace(event, sender=event.sender.replace("ann2@", "ann@"), signature="A" * 128, facts_version=7)
+
+        new_code.setattr(receive, "event_of", event_of)
+        new_code.setattr(stage, "FACTS_VERSION", 7)
+        lake.reparse()
+    # Code that takes other facts again does not change which ones the message counts with.
+    (lake.folder / "index").write_text("spam mail0/1\n")
+    lake.label_again("mail0")
+    message, label = lake.events()[1:]
+    assert (message.sender, message.new_recipients, message.facts_version) == ("ann@x.example", (), 7)
+    assert label == replace(message, **{name: getattr(label, name) for name in domain_facts._OWN["label"]})
+    assert label.campaign and (label.kind, label.seq, label.label) == ("label", 3, "spam")
 
 
 def test_stored_mail_gives_the_events_that_it_gave_when_it_came(lake: Lake) -> None:

@@ -24,6 +24,7 @@ from mailwarden.stores.spark.offline_table import Manifest, OfflineTable
 QUERIES = (
     "SELECT count(*), count(DISTINCT day), count(DISTINCT bucket), sum(seq) FROM events",
     "SELECT tenant, count(*) FROM messages GROUP BY tenant ORDER BY tenant",
+    "SELECT count(*), sum(seq) FROM signals",
     "SELECT label, count(*) FROM labels GROUP BY label ORDER BY label",
     "SELECT count(*) FROM raw_mail WHERE day = DATE '2024-01-02'",
     "SELECT n, s FROM words ORDER BY n",
@@ -124,3 +125,16 @@ def test_spark_answers_as_duckdb_does(settings: Settings, spark: Any) -> None:
 def test_a_home_without_anything_has_empty_views(tmp_path: Path) -> None:
     connection = in_duckdb(Settings(home=tmp_path))
     assert connection.execute("SELECT count(*) FROM labels").fetchone() == (0,)
+
+
+def test_each_kind_of_event_has_a_view_of_its_own(tmp_path: Path, histories: Any) -> None:
+    message = next(event for event in histories.events(5, seed=3) if event.kind == "message")
+    label = replace(message, kind="label", seq=101, label="SP")
+    signal = replace(message, kind="signal", seq=102, signal="qr", qr_url_count=1, link_domain="far.example")
+    settings = Settings(home=tmp_path)
+    EventLog(settings.events_path).append([message, label, signal])
+    connection = in_duckdb(settings)
+    assert connection.execute("SELECT seq FROM messages").fetchall() == [(message.seq,)]
+    assert connection.execute("SELECT seq, label FROM labels").fetchall() == [(101, "SP")]
+    found = connection.execute("SELECT seq, signal, qr_url_count, link_domain FROM signals").fetchall()
+    assert found == [(102, "qr", 1, "far.example")]

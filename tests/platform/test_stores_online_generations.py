@@ -158,12 +158,60 @@ def test_marks_that_outrun_writers_leave_only_what_is_whole(generations: Generat
             join(generations, view, number, partition)
     number = fill(generations, filling, {"acme": 3})
     join(generations, filling, number, 2)
-    generations.outrun([view, filling])
+    generations.outrun([view, filling], {"acme": (9, 90)})
     catalog = generations.catalog()
     assert catalog.of(view) == Entry(2, abandoned=(1,), last=2)
-    assert catalog.of(filling) == Entry(1, Filling(2, {"acme": 3}), last=2)
+    assert catalog.of(filling) == Entry(1, Filling(2, {"acme": 3}, ahead={"acme": (9, 90)}), last=2)
+    assert generations.marks.whole("acme") == Watermark(9, 90)
     assert "materialise this view too" in str(catalog.of(other).unreadable)
     assert catalog.of(other).live(0) == ()
+
+
+def test_no_partition_joins_on_marks_that_are_moved_while_it_looks(
+    generations: Generations, activity_views: Views, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = activity_views[0]
+    generations.register_empty()
+    number = fill(generations, view, {"acme": 3})
+    look, before = generations.marks.lease_and_folded, generations.marks.folded(1)
+
+    def outrun_behind_the_look(partition: int) -> tuple[bytes, dict[str, Watermark]]:
+        seen = look(partition)
+        generations.outrun([view], {"acme": (9, 90)})
+        return seen
+
+    monkeypatch.setattr(generations.marks, "lease_and_folded", outrun_behind_the_look)
+    assert not generations.caught_up(view, number, 1, owner=OWNER, folded=before)
+    assert generations.catalog().of(view).live(1) == (1,)
+    monkeypatch.undo()
+    assert join(generations, view, number, 1)
+    assert generations.catalog().of(view).live(1) == (1, number)
+
+
+def test_marks_that_somebody_was_to_move_and_did_not_are_moved_by_whoever_joins(
+    generations: Generations, activity_views: Views, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = activity_views[0]
+    generations.register_empty()
+    number = fill(generations, view, {"acme": 3})
+    with monkeypatch.context() as cut:
+        cut.setattr(generations.marks, "advance", lambda ahead: 0)
+        generations.outrun([view], {"acme": (9, 90)})
+    assert not join(generations, view, number, 1)
+    assert generations.marks.folded(1) == {"acme": Watermark(9, 90)}
+    assert join(generations, view, number, 1)
+
+
+def test_a_catalog_of_a_former_release_is_read(
+    generations: Generations, activity_views: Views, redis_client: Client
+) -> None:
+    former = (
+        b'{"serving":1,"filling":{"generation":2,"loaded":{"acme":3},"caught_up":[1]},"retiring":[],"abandoned":[],'
+        b'"unreadable":null,"last":2}'
+    )
+    view = activity_views[0]
+    redis_client.hset(catalog_key(PROJECT).decode(), f"{view.name}@{view.version}", former)
+    assert generations.catalog().of(view) == Entry(1, Filling(2, {"acme": 3}, (1,)), last=2)
 
 
 def test_another_number_of_streams_and_a_broken_catalog_are_said_in_words(

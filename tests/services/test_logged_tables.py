@@ -17,6 +17,7 @@ from mailwarden.stores.accepted import NO_CONTENT, AcceptedMessage, LoggedConten
 from mailwarden.stores.lake.texts import Texts
 from mailwarden.stores.lake.vector_log import VectorLog
 from mailwarden.testing.messages import message_of
+from mailwarden_features.discovery import discover
 from mailwarden_services.feature_writer.logged_tables import text_table, vector_table
 
 VIEW = ContentView(
@@ -26,6 +27,7 @@ VIEW = ContentView(
     lambda message, lists: {"subject": message.subject, "verdict": "pass", "length": 2**53 + 1, "share": None},
     ("text",), 1.0,
 )  # fmt: skip
+VIEWS = {view.name: view for view in discover().activity}
 CONTENT = ContentSet((VIEW,), NO_LISTS, {VIEW.name: 77})
 DAY_US = 86_400_000_000
 
@@ -70,6 +72,19 @@ def test_values_of_another_version_are_not_given_this_ones_names(tmp_path: Path)
     assert (row["content_words__version"], row["content_words__fingerprint"]) == (2, 77)
     assert row["content_words__verdict"] is None and row["content_words__length"] is None
     assert text_table([accepted(1)], (replace(VIEW, version=3),)).num_rows == 0
+
+
+def test_history_that_a_former_release_served_is_logged_under_the_version_that_it_had(tmp_path: Path) -> None:
+    grown, come = VIEWS["sender_domain_activity"], VIEWS["campaign_activity"]
+    former = LoggedRow(
+        "a@x.example", {grown.name: [1.0, 2.0]}, {grown.name: 7}, {grown.name: "present"}, {grown.name: 2}
+    )
+    record = replace(accepted(8), rows=(former,))
+    (row,) = vector_table([record], (grown, come), ()).to_pylist()
+    assert (row[f"{grown.name}__version"], row[f"{grown.name}__as_of_seq"], row[f"{grown.name}__facts"]) == (2, 7, 0)
+    assert {row[f"{grown.name}__{feature.name}"] for feature in grown.features} == {None}
+    assert row[f"{come.name}__version"] is row[f"{come.name}__status"] is None
+    assert VectorLog(tmp_path / "vectors").append(vector_table([record], (grown, come), ())) == 1
 
 
 def test_texts_are_a_row_a_message_and_go_when_raw_mail_does(tmp_path: Path) -> None:

@@ -75,6 +75,16 @@ def test_what_takes_too_long_or_dies_is_told_and_the_next_is_read(
     run(test())
 
 
+def test_an_answer_that_cannot_be_read_is_told_and_the_next_is_read() -> None:
+    async def test() -> None:
+        async with child() as one:
+            with pytest.raises(ValueError, match="no number"):
+                await one.ask("type('Odd', (), {'__reduce__': lambda self: (int, ('no number',))})()")
+            assert await one.ask("6 * 7") == 42
+
+    run(test())
+
+
 def test_a_machine_that_is_slow_cuts_nothing_off() -> None:
     """A process that hardly computes is not over its CPU time, however long it takes by the clock."""
 

@@ -78,7 +78,7 @@ class Stubborn:
         pass
 
 
-@pytest.mark.parametrize("error", [TookTooLong("1 s"), Died("9")])
+@pytest.mark.parametrize("error", [TookTooLong("1 s"), Died("9"), RecursionError("too deep")])
 def test_what_cannot_be_read_whole_is_read_by_its_headers(content: ContentSet, error: Exception) -> None:
     async def test() -> None:
         async with processes(content) as reader:
@@ -96,6 +96,20 @@ def test_what_cannot_be_read_whole_is_read_by_its_headers(content: ContentSet, e
             assert found.content.values["content_headers"] == whole.content.values["content_headers"]
 
     asyncio.run(test())
+
+
+def test_headers_that_are_read_alone_say_what_was_not_read_of_them(content: ContentSet) -> None:
+    reader = Reader(content)
+    many = b"".join(b"X-%d: 1\r\n" % number for number in range(1_100)) + RAW
+    long = b"".join(b"X-%d: %b\r\n" % (number, b"x" * 9_000) for number in range(40)) + RAW
+    for raw, status in ((RAW, Status.PRESENT), (many, Status.OVER_BUDGET), (long, Status.DEADLINE)):
+        found = reader.headers(raw, ENVELOPE, SITE)
+        assert found.content.status["content_headers"] == status
+        assert found.content.status["content_text"] == Status.DEADLINE
+    # What was read says as much, and the same, as in a reading of the whole.
+    alone, whole = reader.headers(many, ENVELOPE, SITE), reader.whole(many, ENVELOPE, SITE)
+    assert alone.content.values["content_headers"] == whole.content.values["content_headers"]
+    assert whole.content.status["content_headers"] == Status.OVER_BUDGET
 
 
 def test_where_not_even_headers_can_be_read_the_envelope_speaks(content: ContentSet) -> None:

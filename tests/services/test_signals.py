@@ -23,7 +23,7 @@ from PIL import Image
 
 from mailwarden.domain.mail.facts import SignalFacts
 from mailwarden.domain.mail.message import Envelope
-from mailwarden.errors import NotFound, StoreError, StoreUnavailable
+from mailwarden.errors import DataError, NotFound, StoreError, StoreUnavailable
 from mailwarden.ingest.found_later import FoundLater, find_later
 from mailwarden.settings import Settings
 from mailwarden.simulation.draft import SimulatedMessage
@@ -33,6 +33,7 @@ from mailwarden.stores.spool_reader import SpoolReader
 from mailwarden_services.bootstrap import Platform
 from mailwarden_services.embedded import with_redis
 from mailwarden_services.replay.live import live_service
+from mailwarden_services.signals import handover
 from mailwarden_services.signals.found import FoundSignal, decode_found, encode_found
 from mailwarden_services.signals.handover import Handover
 from mailwarden_services.signals.worker import MAX_STARTS, SignalWorker
@@ -276,3 +277,28 @@ def test_the_hand_over_drops_what_is_unknown_and_keeps_what_fails(tmp_path: Path
     assert asyncio.run(Handover(tmp_path, take).step())
     assert not asyncio.run(Handover(tmp_path, take).step())
     assert seen == ["a", "b", "b"]
+
+
+def test_the_hand_over_goes_on_after_whatever_stood_in_its_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handover, "RETRY_SECONDS", 0.0)
+    answers: list[Exception | None] = [StoreUnavailable("away"), DataError("fact sets cannot be read"), None]
+    taken = asyncio.Event()
+
+    async def take(found: FoundSignal) -> None:
+        error = answers.pop(0)
+        if error is not None:
+            raise error
+        taken.set()
+
+    with Spool(tmp_path, fsync=False) as spool:
+        spool.append(encode_found(FoundSignal("t", "a", 1, SignalFacts("qr", 1, 1, ""))))
+
+    async def until_taken() -> None:
+        run = asyncio.create_task(Handover(tmp_path, take).run())
+        await asyncio.wait(
+            {run, asyncio.create_task(asyncio.wait_for(taken.wait(), 30))}, return_when="FIRST_COMPLETED"
+        )
+        assert taken.is_set() and not run.done()
+        run.cancel()
+
+    asyncio.run(until_taken())

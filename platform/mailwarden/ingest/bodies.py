@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from mailwarden.domain.mail.message import Aspect, Attachment, Message
+from mailwarden.domain.status import Status
 from mailwarden.ingest.attachments import OCTETS, SNIFFED_BYTES, binary_type, detect_type
-from mailwarden.ingest.budget import LINKED_CHARS, QUOTED_CHARS, SNIFFED, TEXT_BYTES
+from mailwarden.ingest.budget import BODY, LINKED_CHARS, QUOTED_CHARS, SNIFFED, TEXT_BYTES
 from mailwarden.ingest.charsets import decode
+from mailwarden.ingest.encrypted import has_encrypted_body, is_encrypted_file, is_encrypted_text
 from mailwarden.ingest.html_text import read_html
 from mailwarden.ingest.mime import Leaf, Tree
 from mailwarden.ingest.quotes import split_quotes
@@ -66,8 +68,11 @@ def read_bodies(
             _aspect_of(leaf), partial(_read_leaf, leaf, bodies, texts, parse_nested, urls, reading), None, leaf.index
         )
     _choose(texts, bodies)
+    if has_encrypted_body(tree) or is_encrypted_text(bodies.new_text):
+        for aspect in BODY:
+            reading.unread(aspect, Status.ENCRYPTED)
     if len(bodies.new_text) > MAX_TEXT or len(bodies.quoted_text) > MAX_TEXT:
-        reading.defect("text_too_long", f"more than {MAX_TEXT} characters")
+        reading.cut(("text",), "text_too_long", f"more than {MAX_TEXT:,} characters")
         bodies.new_text = bodies.new_text[:MAX_TEXT]
         bodies.quoted_text = bodies.quoted_text[:MAX_TEXT]
     return bodies
@@ -97,8 +102,11 @@ def _read_leaf(
         texts.append(_read_text(leaf, data, bodies, urls, reading))
     elif data or leaf.filename or not leaf.content_type.startswith("multipart/"):
         bodies.attachments.append(_attachment(leaf, data, _type_of(data, leaf.index, reading)))
-        if bodies.attachments[-1].content_type.startswith("image/"):
+        content_type = bodies.attachments[-1].content_type
+        if content_type.startswith("image/"):
             bodies.images.append(data)
+        elif is_encrypted_file(data, content_type):
+            reading.unread("inner", Status.ENCRYPTED)
 
 
 def _type_of(data: bytes, part: int, reading: Reading) -> str:

@@ -25,6 +25,7 @@ MAX_NESTING = 3
 
 _NO_ENVELOPE = Envelope()
 _NOBODY_TRUSTED: frozenset[str] = frozenset()
+_NO_CODES: tuple[tuple[QrCode, ...], tuple[Signal, ...]] = ((), ())
 
 
 def parse_message(
@@ -109,7 +110,7 @@ def _read(
     reading.attempt("attachments", lambda: walk_parts(data, block, reading, tree), None)
     bodies = read_bodies(tree, lambda inner, part: _nested(inner, part, reading, images, depth), urls, reading)
     reading.merge(of_values)
-    codes, pending = _codes(bodies, reading, images, depth)
+    codes, pending = reading.attempt("inner", lambda: _codes(bodies, reading, images, depth), _NO_CODES)
     message = _assemble(raw, envelope, mbox, head, authentication, tree, bodies, urls, reading)
     return replace(message, qr_codes=codes, pending=pending) if codes or pending else message
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import structlog
 
 from mailwarden.domain.mail.events import Event, Kind
@@ -23,10 +22,12 @@ from mailwarden.ingest.parallel import Parsed, parse_all
 from mailwarden.ingest.receive import Site
 from mailwarden.ingest.sources import RawMessage, Source
 from mailwarden.ingest.spill import Spill
+from mailwarden.ingest.stood import Stood
 from mailwarden.stores.campaigns import CampaignNumbering, Campaigns
 from mailwarden.stores.contacts import Contacts, Numbering
-from mailwarden.stores.lake.delta import bucket_of, day_column, within
+from mailwarden.stores.lake.delta import day_column
 from mailwarden.stores.lake.event_log import EventLog, EventView, events_to_table, table_to_events
+from mailwarden.stores.lake.fact_sets import FactSets
 from mailwarden.stores.lake.raw_mail import RawMail, RawRow
 
 _ROWS = 4096
@@ -94,6 +95,7 @@ def ingest(
     trusted_authserv_ids: frozenset[str] = frozenset(),
     event_log: EventLog,
     raw_mail: RawMail,
+    fact_sets: FactSets | None = None,
     contacts: Contacts | None = None,
     campaigns: Campaigns | None = None,
     labels: LabelIndex | None = None,
@@ -112,7 +114,8 @@ def ingest(
     any time takes that of the one before it in the source. A label is added where the message does not bear it
     already, a signal where the message is new.
 
-    own_domains: the tenant's. contacts, campaigns: the home's; without them the log is read for who wrote to whom
+    own_domains: the tenant's. fact_sets: the home's: a label of a message that an earlier run added bears its facts in
+    force, by default the log's. contacts, campaigns: the home's; without them the log is read for who wrote to whom
     before and for near copies, and the home's take in later what was added. next_seq: given a count, reserves as
     many and returns the first; by default the tenant's seqs in the log go on. label_sink: given the label events,
     from the log, of all labelled messages of the source, also those of an earlier run, after the commit: it must
@@ -124,6 +127,7 @@ def ingest(
     with (
         tempfile.TemporaryDirectory(prefix="mailwarden-ingest-", dir=scratch) as folder,
         Spill(Path(folder)) as spill,
+        ExitStack() as opened,
         closing(Contacts(Path(folder) / "contacts.sqlite")) if contacts is None else nullcontext(contacts) as known,
         closing(Campaigns(Path(folder) / "campaigns")) if campaigns is None else nullcontext(campaigns) as clustered,
     ):
@@ -143,8 +147,10 @@ def ingest(
             first = view.last_seq(tenant) + 1 if next_seq is None else next_seq(len(written.rows))
             numbering.begin(view)
             copies.begin(view)
-            given_before = _given_before(view, tenant, spill, written)
-            return _batches(spill, written, first, numbering, copies, gathered.signals, given_before)
+            stood = opened.enter_context(closing(Stood(Path(tempfile.mkdtemp(dir=folder)))))
+            in_force = view if fact_sets is None else fact_sets.over(view, tenant)[0]
+            stood.read(in_force, tenant, _labelled_before(spill, written))
+            return _batches(spill, written, first, numbering, copies, gathered.signals, stood)
 
         with known.numbering(tenant) as numbering, clustered.numbering(tenant) as copies:
             event_log.append_stream(tenant, plan)
@@ -221,6 +227,7 @@ def _plan(view: EventView, tenant: str, spill: Spill, gathered: _Gathered, label
     there = view.message_ids(tenant, None if gathered.defects["no_time"] else days)
     bears = view.labels(tenant) if gathered.labels else {}
     label_of = dict(gathered.labels)
+    first: dict[str, int] = {}
     rows: list[int] = []
     label_rows: list[int] = []
     given: list[str] = []
@@ -229,9 +236,12 @@ def _plan(view: EventView, tenant: str, spill: Spill, gathered: _Gathered, label
         if message_id not in there:
             there.add(message_id)
             rows.append(row)
+            if label_of:
+                first[message_id] = row
         label = label_of.get(row)
         if label is not None and bears.get(message_id) != label:
-            label_rows.append(row)
+            # A message may be in the source twice, and the second one be labelled.
+            label_rows.append(first.get(message_id, row))
             given.append(label)
             taken_back.append(bears.get(message_id, ""))
             bears[message_id] = label
@@ -262,7 +272,7 @@ def _batches(
     numbering: Numbering,
     copies: CampaignNumbering,
     signals: Mapping[int, FoundLater],
-    given_before: dict[str, tuple[tuple[str, ...], str]],
+    stood: Stood,
 ) -> Iterator[pa.RecordBatch]:
     told_of = {int(row) for row, kind in zip(plan.rows, plan.kind, strict=True) if kind != "message"}
     # A label or a signal bears the facts of its message, which stands before it: bit i is recipient i.
@@ -281,17 +291,18 @@ def _batches(
                 campaign_of[int(rows[i])] = campaign
                 if names:
                     new_of[int(rows[i])] = sum(1 << at for at, name in enumerate(found[i].recipients) if name in names)
+        before = stood.find([found[i].message_id for i, row in enumerate(map(int, rows)) if row not in campaign_of])
         for i, row in enumerate(map(int, rows)):
             kind, known_at_us = plan.kind[start + i], int(plan.known_us[start + i])
             if kind == "message":
                 continue
             event = found[i]
             if row in campaign_of:
-                bits, campaign = new_of.get(row, 0), campaign_of[row]
+                bits = new_of.get(row, 0)
                 names = tuple(name for at, name in enumerate(event.recipients) if bits >> at & 1)
+                event = replace(event, new_recipients=names, campaign=campaign_of[row])
             else:
-                names, campaign = given_before.get(event.message_id, ((), ""))
-            event = replace(event, new_recipients=names, campaign=campaign)
+                event = before.get(event.message_id, event)
             if kind == "label":
                 label, replaced = plan.label[start + i], plan.replaced[start + i] or None
                 found[i] = label_event_of(event, label=label, replaced=replaced, seq=seqs[i], known_at_us=known_at_us)
@@ -300,20 +311,10 @@ def _batches(
         yield from events_to_table(found).to_batches()
 
 
-def _given_before(view: EventView, tenant: str, spill: Spill, plan: _Plan) -> dict[str, tuple[tuple[str, ...], str]]:
-    """New recipients and campaign of messages that an earlier run added and this one labels, by message_id."""
-    added = set(map(int, plan.messages))
-    rows = {int(row) for row, label in zip(plan.rows, plan.label, strict=True) if label} - added
-    if not rows:
-        return {}
-    ids = pa.array([message_id for row, message_id in enumerate(spill.message_ids()) if row in rows])
-    wanted = (ds.field("tenant") == tenant) & (ds.field("kind") == "message") & ds.field("message_id").isin(ids)
-    found: dict[str, tuple[tuple[str, ...], str]] = {}
-    columns = ["message_id", "new_recipients", "campaign"]
-    for batch in view.read(columns, wanted, within([bucket_of(tenant)])):
-        for message_id, names, campaign in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            found[message_id] = tuple(names or ()), campaign or ""
-    return found
+def _labelled_before(spill: Spill, plan: _Plan) -> list[str]:
+    """Ids of the messages that an earlier run added and this one labels."""
+    rows = {int(row) for row, label in zip(plan.rows, plan.label, strict=True) if label} - set(map(int, plan.messages))
+    return [message_id for row, message_id in enumerate(spill.message_ids()) if row in rows] if rows else []
 
 
 def _write_raw(raw_mail: RawMail, tenant: str, spill: Spill, rows: Rows) -> None:

@@ -119,6 +119,7 @@ def ingest(
                 trusted_authserv_ids=frozenset(owner.trusted_authserv_ids),
                 event_log=platform.events,
                 raw_mail=platform.raw,
+                fact_sets=platform.facts,
                 contacts=contacts,
                 campaigns=campaigns,
                 labels=None if labels is None else read_index(source, labels),

@@ -23,10 +23,10 @@ def sql(
 ) -> None:
     """Print statements that open the lake and the offline store as views, for DuckDB or Spark SQL.
 
-    Views: events, messages, labels, vectors (what each decision was made with), texts (that features saw), raw_mail
-    (without the mail itself), and each content view by its name. They show the newest version as it is now; run it
-    again to see more. States of activity views are packed: `mailwarden dataset export` gives their values. Decisions
-    lie in the SQL database.
+    Views: events, messages, labels, signals, vectors (what each decision was made with), texts (that features saw),
+    raw_mail (without the mail itself), and each content view by its name. They show the newest version as it is now;
+    run it again to see more. States of activity views are packed: `mailwarden dataset export` gives their values.
+    Decisions lie in the SQL database.
 
     Examples:
 

@@ -53,11 +53,11 @@ def vector_table(
             columns["received_at"].append(event.received_at_us)
             columns["decision_id"].append(record.answer["decision_id"])
             for view in views:
-                columns[f"{view.name}__as_of_seq"].append(row.as_of_seq[view.name])
-                columns[f"{view.name}__status"].append(row.status[view.name])
-                columns[f"{view.name}__version"].append(row.version[view.name])
+                columns[f"{view.name}__as_of_seq"].append(row.as_of_seq.get(view.name))
+                columns[f"{view.name}__status"].append(row.status.get(view.name))
+                columns[f"{view.name}__version"].append(row.version.get(view.name))
                 columns[f"{view.name}__facts"].append(row.facts.get(view.name, 0))
-                for feature, value in zip(view.features, row.values[view.name], strict=True):
+                for feature, value in _placed(view, row.version.get(view.name), row.values.get(view.name, ())):
                     columns[f"{view.name}__{feature.name}"].append(value)
             for name, said in alike.items():
                 columns[name].append(said)
@@ -99,11 +99,14 @@ def _content_columns(logged: LoggedContent, content: Sequence[ContentView]) -> d
 
 
 def _named(logged: LoggedContent, view: ContentView) -> Iterator[tuple[ContentFeature, ContentValue]]:
+    return _placed(view, logged.version.get(view.name), logged.values.get(view.name, ()))
+
+
+def _placed(view: ActivityView | ContentView, version: int | None, values: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
     """A view's features with their values: null where another version than this process has computed them.
 
     The spool keeps values by their place, which another version may have given to other features.
     """
-    values = logged.values.get(view.name, ())
-    if logged.version.get(view.name) != view.version or len(values) != len(view.features):
+    if version != view.version or len(values) != len(view.features):
         values = (None,) * len(view.features)
     return zip(view.features, values, strict=True)

@@ -92,7 +92,7 @@ class Child:
             sending = asyncio.create_task(_send(self._pipe, pickle.dumps(what, protocol=5)))
             worked, value = pickle.loads(await self._frame(self._cpu_seconds))
             await sending
-        except (EOFError, OSError, TookTooLong, Died, asyncio.CancelledError) as exc:
+        except BaseException as exc:
             self.ended += 1
             self._kill()
             # A thread that still sends finds nobody at the other end; only then is the pipe let go of.

@@ -1,6 +1,7 @@
 """A message read for scoring, in a child process: its event and content values, however much of it can be read.
 
-1. The whole message is read. Where that takes too long, the child is ended (`child.Child`).
+1. The whole message is read. Where that takes too long, the child is ended (`child.Child`); where it fails, the same
+   follows as if it had taken too long.
 2. A fresh one reads its header fields alone: all else has status `deadline`.
 3. Where even that takes too long, what the envelope says is all that is known.
 
@@ -84,15 +85,22 @@ class Reader:
         return self._reading(len(raw) - len(received.raw), received.envelope, received.message, received.event)
 
     def headers(self, raw: bytes, envelope: Envelope, site: Site) -> Reading:
-        """Header fields alone; the rest has status `deadline`."""
+        """Header fields alone; the rest has status `deadline`, and so have they where they do not end soon enough."""
         rest, envelope = unwrapped(raw, envelope)
         ends = [at for end in (b"\n\n", b"\n\r\n") if (at := rest.find(end, 0, HEADERS_MOST)) >= 0]
         cut = rest[: min(ends, default=HEADERS_MOST) + 1]
+        message = receive(cut, envelope, site).message
+        of_headers = message.status_of(("headers",))
+        if not ends and len(rest) > len(cut):
+            of_headers = Status.DEADLINE
+        unread: list[tuple[Aspect, Status]] = [(aspect, Status.DEADLINE) for aspect in _REST]
+        if of_headers is not Status.PRESENT:
+            unread.append(("headers", of_headers))
         message = replace(
-            receive(cut, envelope, site).message,
+            message,
             content_sha256=hashlib.sha256(rest).hexdigest(),
             size=len(rest),
-            unread=tuple((aspect, Status.DEADLINE) for aspect in _REST),
+            unread=tuple(sorted(unread)),
         )
         return self._reading(len(raw) - len(rest), envelope, message, event_for(message, envelope, site))
 
@@ -151,6 +159,9 @@ class ReadInProcesses:
                 return reading
             except (TookTooLong, Died) as exc:
                 _log.warning("a message was not read", tenant=site.tenant, what=how, bytes=len(raw), why=str(exc))
+            except Exception as exc:
+                # What reads mail raises nothing that is known; a message that shows otherwise is decided on too.
+                _log.error("reading a message failed", tenant=site.tenant, what=how, bytes=len(raw), why=repr(exc))
         return self._reader.envelope_only(raw, envelope, site)
 
     def start(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from mailwarden.errors import NotFound, StoreError
+from mailwarden.errors import MailwardenError, NotFound
 from mailwarden.stores.spool_reader import SpoolReader, retire
 from mailwarden_services.signals.found import FoundSignal, decode_found
 
@@ -31,7 +31,10 @@ class Handover:
         self._reader = SpoolReader(found, READER_NAME)
 
     async def step(self) -> bool:
-        """Take in what there is now; True where there was something. Raises StoreError where a store is away."""
+        """Take in what there is now; True where there was something.
+
+        Raises StoreError where a store is away, DataError where fact sets cannot be read.
+        """
         records = self._reader.poll(limit=100)
         for position, payload in records:
             found = decode_found(payload)
@@ -50,7 +53,7 @@ class Handover:
         while True:
             try:
                 wait = 0.0 if await self.step() else LOOK_SECONDS
-            except StoreError as exc:
+            except MailwardenError as exc:
                 log.error("found signals wait; trying again", error=str(exc))
                 # Polled and not taken: read again from the checkpoint.
                 self._reader.close()

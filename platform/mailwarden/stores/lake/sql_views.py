@@ -21,12 +21,14 @@ _DERIVED = {
         "SELECT tenant, seq, message_id, label, known_at, received_at, sender, recipients, day, bucket FROM events "
         "WHERE kind = 'label'",
     ),
+    "signals": ("events", "SELECT * FROM events WHERE kind = 'signal'"),
 }
 """Views over views: name, what they are of, and how."""
 
 
 def view_statements(tables: Iterable[LakeTable], engine: Engine) -> list[str]:
-    """Statements to be run in order, each without its semicolon: each table, then `messages` and `labels` of `events`.
+    """Statements to be run in order, each without its semicolon: each table, then `messages`, `labels` and
+    `signals` of `events`.
 
     A table without files becomes an empty view of its columns. Files are named one by one: views show the version of
     when they were made, which stays readable for the retention of `compact`; make them anew to see more.

@@ -54,12 +54,20 @@ _ATTEMPTS = 100
 class Filling:
     """A generation on its way. loaded: by tenant, the last seq that was loaded, None while loading goes on.
 
-    caught_up: partitions whose writers fold it with the rest.
+    caught_up: partitions whose writers fold it with the rest. ahead: by tenant, the (seq, time) that marks are moved to
+    by `outrun`; whoever catches up to less does so in vain.
     """
 
     generation: int
     loaded: Mapping[str, int] | None = None
     caught_up: tuple[int, ...] = ()
+    ahead: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, body: Mapping[str, Any]) -> Filling:
+        """Of an entry's value; `ahead` came later than the others."""
+        ahead = {tenant: (seq, time_us) for tenant, (seq, time_us) in body.get("ahead", {}).items()}
+        return cls(body["generation"], body["loaded"], tuple(body["caught_up"]), ahead)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +93,8 @@ class Entry:
         try:
             body = json.loads(value)
             filling = body.pop("filling")
-            if filling is not None:
-                filling = Filling(filling["generation"], filling["loaded"], tuple(filling["caught_up"]))
             return cls(
-                filling=filling,
+                filling=None if filling is None else Filling.read(filling),
                 retiring=tuple(body.pop("retiring")),
                 abandoned=tuple(body.pop("abandoned")),
                 facts={int(number): facts for number, facts in body.pop("facts", {}).items()},
@@ -259,7 +265,8 @@ class Generations:
 
         def done(entry: Entry) -> Entry:
             _check_filling(view, entry, generation)
-            return replace(entry, filling=Filling(generation, dict(newest)))
+            assert entry.filling is not None
+            return replace(entry, filling=replace(entry.filling, loaded=dict(newest), caught_up=()))
 
         self._change_one(view, done)
 
@@ -295,10 +302,21 @@ class Generations:
         holder, marks = self.marks.lease_and_folded(partition)
         if holder != owner or {t: m.seq for t, m in marks.items()} != {t: m.seq for t, m in folded.items()}:
             return False
+        behind: dict[str, tuple[int, int]] = {}
 
         def joined(entry: Entry) -> Entry:
+            behind.clear()
             filling = entry.filling
             if filling is None or filling.generation != generation:
+                return entry
+            # Marks that are about to be moved are told of in the catalog first, and this is read after the marks: so
+            # no partition joins on marks of before the move.
+            behind.update(
+                (tenant, mark)
+                for tenant, mark in filling.ahead.items()
+                if tenant not in folded or folded[tenant].seq < mark[0]
+            )
+            if behind:
                 return entry
             caught_up = tuple(sorted({*filling.caught_up, partition}))
             if len(caught_up) < self.partitions:
@@ -306,6 +324,10 @@ class Generations:
             return _flipped(entry, generation)
 
         after = self._change_one(view, joined)
+        if behind:
+            # Also for whoever was cut off before it moved them.
+            self.marks.advance(behind, [partition])
+            return False
         if after.serving == generation:
             _log.info("a generation serves", view=view.name, version=view.version, generation=generation)
         return True
@@ -341,20 +363,21 @@ class Generations:
         self._change_one(view, marked)
         _log.error("a generation is folded no more", view=view.name, generation=generation, reason=reason)
 
-    def outrun(self, whole: Sequence[ActivityView]) -> None:
-        """Take out every generation that will not hold all up to the marks, before these are moved ahead.
+    def outrun(self, whole: Sequence[ActivityView], ahead: Mapping[str, tuple[int, int]]) -> None:
+        """Move the marks ahead, and take out every generation that does not hold all up to them before.
 
         Marks are moved past what writers have folded where `materialize` loaded more than that, as after a bulk ingest.
         Invariant: a mark says that every live generation is whole up to it. So first, in one change of the catalog:
 
         1. The serving generation of a view in `whole` was loaded up to there: it stays.
         2. Retiring generations were not: they are given up, and dropped later.
-        3. A filling one was not either: its partitions have to catch it up again, from what was loaded into it.
+        3. A filling one was not either: its partitions have to catch it up again, from what was loaded into it, and to
+           no less than the marks to come, which it bears from now on.
         4. The serving one of any other view was not, and cannot be made whole by folding on: it is unreadable until
            that view is materialised too.
 
-        Then the caller moves the marks (`Marks.advance`). Cut off in between, something is caught up or materialised
-        for nothing, and no state has a gap. whole: the views that were loaded.
+        Then the marks are moved. Cut off in between, something is caught up or materialised for nothing, and no state
+        has a gap. whole: the views that were loaded. ahead: by tenant, the (seq, time) that they were loaded up to.
         """
         names = {catalog_field(view) for view in whole}
 
@@ -363,7 +386,7 @@ class Generations:
             for name, entry in catalog.entries.items():
                 after = replace(entry, retiring=(), abandoned=(*entry.abandoned, *entry.retiring))
                 if after.filling is not None:
-                    after = replace(after, filling=replace(after.filling, caught_up=()))
+                    after = replace(after, filling=replace(after.filling, caught_up=(), ahead=dict(ahead)))
                 if name not in names and after.serving is not None and after.unreadable is None:
                     after = replace(
                         after, unreadable="its states lack events that were materialised; materialise this view too"
@@ -373,6 +396,7 @@ class Generations:
             return changed
 
         self._change(left)
+        self.marks.advance(ahead)
 
     def _change_one(self, view: ActivityView, make: Callable[[Entry], Entry]) -> Entry:
         name = catalog_field(view)

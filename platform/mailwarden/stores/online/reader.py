@@ -179,7 +179,8 @@ class OnlineReader:
             if found[2] != plan.version:
                 now = self._fetch_plan()
                 if not now.reads_as(plan):
-                    plan, found = now, self._fetch(now, requests, rows, hashes)
+                    found = self._fetch(now, requests, rows, hashes)
+                plan = now
         states, marks, _ = found
         return self._vectors(plan, requests, rows, states, marks)
 

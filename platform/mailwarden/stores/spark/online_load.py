@@ -117,8 +117,7 @@ class OnlineLoad:
         others = any(entry.serving is not None for name, entry in entries.items() if name not in known)
         gap = max((mark[0] - folded.get(tenant, 0) for tenant, mark in ahead.items()), default=0)
         if ahead and (not others or gap > REPAIR_LIMIT):
-            self._generations.outrun(self._sink.views)
-            self._generations.marks.advance(ahead)
+            self._generations.outrun(self._sink.views, ahead)
             _log.info("marks moved to what was materialised", tenants=len(ahead))
 
     def _add(
