@@ -11,6 +11,7 @@ from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _SAMPLE_SECONDS = 0.5
+_MODULES = {"writer": b"mailwarden_services.feature_writer", "signals": b"mailwarden_services.signals"}
 
 
 def tree(pid: int) -> list[int]:
@@ -28,11 +29,12 @@ def tree(pid: int) -> list[int]:
 
 
 def parts_of(pid: int) -> dict[str, list[int]]:
-    """The processes of a `serve`, by what they do: "api" itself, "writer" for features, "reading" for mail."""
-    parts: dict[str, list[int]] = {"api": [pid], "writer": [], "reading": []}
+    """The processes of a `serve`, by what they do: "api" itself, "writer" for features, "signals", "reading" for mail."""
+    parts: dict[str, list[int]] = {"api": [pid], "writer": [], "signals": [], "reading": []}
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         command = Path(f"/proc/{child}/cmdline").read_bytes()
-        parts["writer" if b"feature_writer" in command else "reading"] += tree(int(child))
+        module = next((name for name in _MODULES if _MODULES[name] in command), "reading")
+        parts[module] += tree(int(child))
     return parts
 
 

@@ -353,10 +353,12 @@ def test_serve_starts_without_redis_and_starts_its_writer_again(warden: Any, sim
 
 
 def children(pid: int) -> list[int]:
+    """Feature writers that a process started."""
     found = []
     for folder in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError):
             state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
-            if int(parent) == pid and state != "Z":
+            is_writer = b"mailwarden_services.feature_writer" in (folder / "cmdline").read_bytes()
+            if int(parent) == pid and state != "Z" and is_writer:
                 found.append(int(folder.name))
     return found

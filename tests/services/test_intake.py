@@ -8,7 +8,7 @@ import pytest
 
 from mailwarden.domain.mail.events import Event
 from mailwarden.simulation.draft import SimulatedMessage
-from mailwarden_services.scoring_api import intake as intake_module
+from mailwarden_services.scoring_api import recent as recent_module
 from mailwarden_services.scoring_api.intake import DueSeq, Recent, RecentMessages
 
 Mail = list[SimulatedMessage]
@@ -33,7 +33,7 @@ def test_the_oldest_message_is_forgotten_with_its_key_whoever_comes_after() -> N
 
 def test_a_seq_is_due_once_the_lag_has_passed(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr(intake_module.time, "monotonic", lambda: now)
+    monkeypatch.setattr(recent_module.time, "monotonic", lambda: now)
     due = DueSeq(10.0)
     assert due.seq("t") == 0
     for seq in range(1, 31):
@@ -47,7 +47,7 @@ def test_a_seq_is_due_once_the_lag_has_passed(monkeypatch: pytest.MonkeyPatch) -
 
 def test_within_a_tenth_of_the_lag_marks_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr(intake_module.time, "monotonic", lambda: now)
+    monkeypatch.setattr(recent_module.time, "monotonic", lambda: now)
     due = DueSeq(10.0)
     for seq in range(1, 1_001):
         now = seq * 0.01
