@@ -29,7 +29,7 @@ def tree(pid: int) -> list[int]:
 
 
 def parts_of(pid: int) -> dict[str, list[int]]:
-    """The processes of a `serve`, by what they do: "api" itself, "writer" for features, "signals", "reading" for mail."""
+    """The processes of a `serve` by what they do: "api" itself, "writer" of features, "signals", "reading" of mail."""
     parts: dict[str, list[int]] = {"api": [pid], "writer": [], "signals": [], "reading": []}
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         command = Path(f"/proc/{child}/cmdline").read_bytes()

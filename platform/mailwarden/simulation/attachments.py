@@ -117,6 +117,13 @@ def picture(rng: random.Random, name: str) -> File:
     return _png(name, [[bool(bits >> (x ^ y) % width & 1) for x in range(width)] for y in range(12)], 2)
 
 
+def photo(rng: random.Random, name: str) -> File:
+    """A picture of noise."""
+    pixels = rng.randbytes(rng.randint(200, 700))
+    rows = [pixels[at : at + 8] for at in range(0, len(pixels) - 7, 8)]
+    return _png(name, [[bool(byte >> bit & 1) for byte in row for bit in range(8)] for row in rows], 1)
+
+
 def calendar(uid: str, summary: str, organiser: str, starts: str, ends: str) -> File:
     """A meeting request (RFC 5545). starts, ends: UTC in basic form."""
     lines = (

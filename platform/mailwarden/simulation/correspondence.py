@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from mailwarden.simulation.attachments import calendar, document, locked_archive, pdf, picture
+from mailwarden.simulation.attachments import calendar, document, locked_archive, pdf, photo, picture
 from mailwarden.simulation.company import FREE_HOSTS
 from mailwarden.simulation.draft import Draft
 from mailwarden.simulation.mime import civil
@@ -262,7 +262,7 @@ def _enclose(world: World, draft: Draft, values: dict[str, str]) -> None:
         case n if n < 13:
             draft.files.append(document(f"notes_{code}.docx", text, macro=rng.random() < 0.1))
         case n if n < 16:
-            draft.files.append(picture(rng, f"photo_{code}.png"))
+            draft.files.append(photo(rng, f"photo_{code}.png"))
         case n if n < 18:
             draft.files.append(locked_archive(rng, f"drawings_{code}.zip", f"drawing_{code}.dwg"))
             draft.paragraphs.insert(-1, rng.choice((f"Password: {code}", "The password follows by phone.")))
