@@ -18,8 +18,8 @@ from PIL import Image
 from mailwarden.domain.mail.facts import SignalFacts, anew, event_of, signal_event_of
 from mailwarden.domain.status import Status
 from mailwarden.ingest import qr
-from mailwarden.ingest.found_later import find_later
 from mailwarden.ingest.bare_images import MAX_PIECES, bare_image
+from mailwarden.ingest.found_later import find_later
 from mailwarden.ingest.images import ImageHead, image_head
 from mailwarden.ingest.index import LabelIndex
 from mailwarden.ingest.parse import parse_message, parse_with_images

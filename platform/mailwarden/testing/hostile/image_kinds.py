@@ -80,7 +80,9 @@ def _jpeg_fill_before(size: int, chance: Random) -> bytes:
 
 def _texts_in_each(size: int, chance: Random) -> bytes:
     count = max(1, size // (len(_LONG) + 20))
-    return _png(b"".join(_chunk(b"zTXt", b"%d\0\0" % n + _LONG) for n in range(count)), side=chance.choice(_FIRST_SIDES))
+    return _png(
+        b"".join(_chunk(b"zTXt", b"%d\0\0" % n + _LONG) for n in range(count)), side=chance.choice(_FIRST_SIDES)
+    )
 
 
 def _images_in(size: int, chance: Random) -> bytes:
