@@ -19,7 +19,6 @@ MAX_VALUE = 32 * 1024
 
 _NEEDED = ("from", "subject", "date", "to", "cc", "reply-to", "sender", "message-id", "content-type",
            "content-transfer-encoding", "content-disposition")  # fmt: skip
-_FIRST_FIELDS = frozenset((*_NEEDED, "received", "return-path", "delivered-to", "mime-version"))
 _TAIL = MAX_VALUE // 4
 _FIELD = re.compile(r"([!-9;-~\x80-\xff]{1,200})[ \t]*:[ \t]*")
 _ENCODED_WORD = re.compile(r"=\?([^?\s]{1,80})\?([bBqQ])\?([^?]*)\?=")
@@ -60,7 +59,7 @@ def read_headers(data: bytes, start: int, end: int, reading: Reading, part: int 
     block = data[start : start + reading.take(HEADER_BYTES, stop - start, part)]
     if start + len(block) < (stop if blank >= 0 else end):
         # Half a field is none, and would be taken for the beginning of the body.
-        block = block[: block.rfind(b"\n") + 1] or block
+        block = block[: block.rfind(b"\n") + 1]
     # Latin-1 keeps byte and character offsets equal; values with 8-bit bytes are read again below.
     lines = block.decode("latin-1").split("\n")
     if lines and not lines[-1]:
@@ -85,7 +84,9 @@ def read_headers(data: bytes, start: int, end: int, reading: Reading, part: int 
             following = lines[number + 1] if number + 1 < len(lines) else ""
             field = _FIELD.match(following)
             # A message whose first line is broken still has the headers below it; a part begins with its text.
-            if field is None or not (fields or (part == 0 and field[1].lower() in _FIRST_FIELDS)):
+            if field is None or not (
+                fields or (part == 0 and b"\nfrom:" in data[start : blank if blank >= 0 else end].lower())
+            ):
                 reading.defect("headers_not_ended" if fields else "no_headers", "", part)
                 reading.budget.take(FIELDS, len(fields))
                 return HeaderBlock(_unfold(fields, block, reading, part), offset)
@@ -100,7 +101,8 @@ def read_headers(data: bytes, start: int, end: int, reading: Reading, part: int 
         reading.defect("no_body", "", part)
     unfolded = _unfold(fields, block, reading, part)
     if read_to < body - 2:
-        unfolded += _unfold(_late(data[read_to - 1 : body], unfolded), data[read_to:body], reading, part)
+        rest = b"\n" + data[read_to:body]
+        unfolded += _unfold(_late(rest, unfolded), rest, reading, part)
     return HeaderBlock(unfolded, body)
 
 
@@ -117,9 +119,13 @@ def _late(rest: bytes, read: list[tuple[str, str]]) -> list[tuple[str, list[str]
         if at < 0:
             continue
         value = at + len(name) + 2
-        lines = rest[value : value + MAX_HEADER_BYTES].decode("latin-1").split("\n")
-        folded = takewhile(lambda line: line[:1] in (" ", "\t"), lines[1:])
-        late.append((name, [line.rstrip("\r") for line in (lines[0].lstrip(" \t"), *folded)]))
+        end = rest.find(b"\n", value)
+        line = rest[value:] if end < 0 else rest[value:end]
+        if len(line) > 2 * MAX_VALUE:
+            line = line[:MAX_VALUE] + line[-MAX_VALUE:]
+        following = rest[end + 1 : end + MAX_VALUE] if end >= 0 else b""
+        folded = takewhile(lambda line: line[:1] in (" ", "\t"), following.decode("latin-1").split("\n"))
+        late.append((name, [one.rstrip("\r") for one in (line.decode("latin-1").lstrip(" \t"), *folded)]))
     return late
 
 

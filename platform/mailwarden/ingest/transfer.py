@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import io
 import re
+from itertools import islice
 
 from mailwarden.domain.mail.message import Aspect
 from mailwarden.domain.status import Status
@@ -13,7 +14,7 @@ from mailwarden.ingest.reading import Reading
 
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _NOT_BASE64 = bytes(set(range(256)) - set(_BASE64))
-_PADDING = re.compile(rb"=[=\s]*+")
+_PIECE = re.compile(rb"[^=\s][^=]*+")
 _UU_BEGIN = re.compile(rb"^begin [0-7]{3,4} [^\n]*\n", re.MULTILINE)
 _IDENTITY = frozenset({"", "7bit", "8bit", "binary", "7-bit", "8-bit", "none", "7bits", "8bits"})
 
@@ -49,7 +50,7 @@ def _undo_base64(data: bytes, aspect: Aspect, reading: Reading, part: int) -> by
         if aspect == "text":
             reading.unread(aspect, Status.DAMAGED)
         return first
-    pieces = _PADDING.sub(b"=", data[padding:]).strip(b"=").split(b"=", BASE64_PIECES.most)
+    pieces = [piece[0] for piece in islice(_PIECE.finditer(data, padding), BASE64_PIECES.most + 1)]
     kept = pieces[: reading.take(BASE64_PIECES, len(pieces), part)]
     return first + b"".join(_undo_base64_piece(piece + b"==", reading, part) for piece in kept)
 
