@@ -32,11 +32,11 @@ class Settings(BaseSettings):
     lists: str = ""
     spark_master: str = "local[2]"
     spark_driver_memory: str = "2g"
-    spark_shuffle_partitions: int = 8
+    spark_shuffle_partitions: int = Field(default=8, ge=1)
     streams: int = Field(default=4, ge=1, le=64)
-    redis_timeout_seconds: float = 0.25
-    max_message_bytes: int = 26_214_400
-    stale_after_seconds: float = 60.0
+    redis_timeout_seconds: float = Field(default=0.25, gt=0.0)
+    max_message_bytes: int = Field(default=26_214_400, gt=0)
+    stale_after_seconds: float = Field(default=60.0, gt=0.0)
     reading_seconds: float = Field(default=1.0, gt=0.0)
     spool_fsync: bool = True
 

@@ -394,4 +394,39 @@ def test_long_texts_are_cut_with_a_defect() -> None:
     message = plain("word " * 100_000)
     assert len(message.new_text) == 100_000
     assert message.text_chars == 500_000
-    assert "text_too_long" in codes(message)
+    assert "text_too_long" in codes(message) and message.status_of(("text",)) is Status.OVER_BUDGET
+
+
+def in_base64(data: bytes) -> Message:
+    return parse_message(b"Content-Type: text/plain\nContent-Transfer-Encoding: base64\n\n" + data)
+
+
+def test_base64_that_goes_on_behind_its_padding_is_read_on() -> None:
+    for first in (b"a", b"aa", b"words "):
+        message = in_base64(base64.b64encode(first) + b"=\n" + base64.b64encode(b"see http://evil.example/") + b"\n")
+        assert message.new_text == first.decode() + "see http://evil.example/"
+        assert [url.host for url in message.urls] == ["evil.example"]
+        assert codes(message) & {"base64_goes_on", "base64_broken"} == {"base64_goes_on"} and message.unread == ()
+
+
+def test_base64_followed_by_words_says_that_they_are_not_read() -> None:
+    message = in_base64(base64.b64encode(b"a") + b"\n-- \nhttp://list.example/\n")
+    assert message.new_text == "a" and message.status_of(("text",)) is Status.DAMAGED
+    message = in_base64(b"QQ==" * 20_000)
+    assert len(message.new_text) >= 10_000 and message.status_of(("text",)) is Status.OVER_BUDGET
+
+
+def test_a_long_file_name_keeps_its_end_and_says_that_it_was_cut() -> None:
+    head = b'Content-Type: application/x\nContent-Disposition: attachment; filename="'
+    message = parse_message(head + b"a" * 5_000 + b'.pdf.exe"\n\nMZ')
+    name = message.attachments[0].filename
+    assert len(name) == 1_000 and name.startswith("aaa") and name.endswith("a.pdf.exe")
+    assert message.status_of(("attachments",)) is Status.OVER_BUDGET
+
+
+def test_text_in_a_field_of_a_form_is_seen() -> None:
+    message = parse_message(
+        b"Content-Type: text/html\n\n<textarea>see http://evil.example/ &amp;</textarea><xmp>a<b></xmp>"
+    )
+    assert message.new_text == "see http://evil.example/ &a<b>"
+    assert [url.host for url in message.urls] == ["evil.example"]

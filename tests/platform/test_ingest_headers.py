@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from mailwarden.domain.mail.message import Envelope, Message
+from mailwarden.domain.status import Status
 from mailwarden.ingest.mbox import split_mbox_from
 from mailwarden.ingest.parse import parse_message
 
@@ -199,3 +200,43 @@ def test_bare_carriage_returns_end_lines() -> None:
     message = parse_message(b"Subject: s\rFrom: a@b.example\r\rhello")
     assert (message.subject, message.new_text) == ("s", "hello")
     assert "bare_cr" in codes(message)
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [b"X: a\r\n" * 1_200, b"To: a@b.example\n" * 100_000, (b"X: " + b"a" * 30_000 + b"\n") * 10],
+)
+def test_a_flood_of_headers_before_them_loses_none_that_a_message_needs(flood: bytes) -> None:
+    message = parse_message(
+        flood + b"From: Ann\n\t<ann@x.example>\nSUBJECT: kept\nDate: Mon, 1 Jan 2024 00:00:00 +0000\n"
+        b"Subject: another\nContent-Type: text/html\n\n<p>words"
+    )
+    assert message.sender.address == "ann@x.example" and message.sender.display_name == "Ann"
+    assert message.subject == "kept" and message.date_us is not None
+    assert message.new_text == "words"
+    assert message.status_of(("headers",)) is Status.OVER_BUDGET
+
+
+def test_a_limit_in_the_middle_of_a_name_does_not_begin_the_body() -> None:
+    for before in range(8):
+        flood = b"X: %s\n" % (b"a" * 1_020) * 256
+        message = parse_message(flood[: -before - 1] + b"\nFrom: ann@x.example\nSubject: kept\n\nwords")
+        assert message.sender.address == "ann@x.example" and message.subject == "kept" and message.new_text == "words"
+        assert message.status_of(("headers",)) is Status.OVER_BUDGET
+
+
+def test_a_long_value_keeps_both_its_ends() -> None:
+    message = parse_message(b'From: "' + b"Ann " * 30_000 + b'" <ann@x.example>\nSubject: kept\n\nwords')
+    assert message.sender.address == "ann@x.example" and message.sender.display_name.startswith("Ann Ann")
+    assert message.status_of(("headers",)) is Status.OVER_BUDGET
+
+
+@pytest.mark.parametrize("line", [b"garbage", b"X" * 201 + b": a", b"\x0c", b"\xff\xfe"])
+def test_a_broken_first_line_loses_no_headers(line: bytes) -> None:
+    message = parse_message(line + b"\nFrom: ann@x.example\nSubject: kept\n\nwords")
+    assert message.sender.address == "ann@x.example" and message.subject == "kept" and message.new_text == "words"
+    assert "header_without_colon" in codes(message)
+
+
+def test_words_alone_are_no_headers() -> None:
+    assert parse_message(b"Dear Ann\nhttp://x.example\n").new_text == "Dear Ann\nhttp://x.example"

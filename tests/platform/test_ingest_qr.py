@@ -18,6 +18,7 @@ from PIL import Image
 from mailwarden.domain.mail.facts import SignalFacts, anew, event_of, signal_event_of
 from mailwarden.domain.status import Status
 from mailwarden.ingest import qr
+from mailwarden.ingest.bare_images import MAX_PIECES, bare_image
 from mailwarden.ingest.found_later import find_later
 from mailwarden.ingest.images import ImageHead, image_head
 from mailwarden.ingest.index import LabelIndex
@@ -226,6 +227,37 @@ def test_scans_without_end_are_over_budget() -> None:
     head = image_head(endless)
     assert head is not None and head.passes > MAX_PASSES
     assert sort_images([endless], [], 0) == qr.Shelves(status=Status.OVER_BUDGET)
+
+
+def in_png(before: bytes, picture: bytes) -> bytes:
+    """A PNG file with chunks behind its head."""
+    return picture[:33] + before + picture[33:]
+
+
+def test_what_stands_in_an_image_beside_its_pixels_is_passed_over_and_not_unpacked() -> None:
+    picture = file_of(code(LINK), "PNG")
+    packed = zlib.compress(bytes(1_000_000))
+    chunk = struct.pack(">I", len(packed) + 3) + b"zTXt" + b"k\0\0" + packed
+    chunk += struct.pack(">I", zlib.crc32(chunk[4:]))
+    images = [in_png(chunk * 60, file_of(code(LINK, scale), "PNG")) for scale in range(1, 7)] * 8
+    start = time.process_time()
+    assert [one.text for one in read_codes(images).found] == [LINK]
+    assert time.process_time() - start < 1.0  # unpacked they took six
+    assert bare_image(in_png(chunk * 60, picture), "PNG") == bare_image(picture, "PNG")
+
+
+@pytest.mark.parametrize(("form", "at", "unit"), [("PNG", 33, b"\0\0\0\0abCd\0\0\0\0"), ("JPEG", 2, b"\xff\xfe\0\3a")])
+def test_an_image_of_very_many_pieces_is_over_budget(form: str, at: int, unit: bytes) -> None:
+    picture = file_of(code(LINK), form)
+    assert [one.text for one in read_codes([picture[:at] + unit * 900 + picture[at:]]).found] == [LINK]
+    at = picture.index(b"\xff\xc4") if form == "JPEG" else at
+    assert read_codes([picture[:at] + unit * (MAX_PIECES + 1) + picture[at:]]).status is Status.OVER_BUDGET
+
+
+def test_a_run_length_bitmap_is_over_budget() -> None:
+    picture = bytearray(file_of(code(LINK).convert("L"), "BMP"))
+    picture[30] = 1
+    assert sort_images([bytes(picture)], [], 0).status is Status.OVER_BUDGET
 
 
 def test_what_is_broken_is_named_and_stops_nothing() -> None:

@@ -119,12 +119,21 @@ def test_exit_codes_can_be_trusted(
 
 @pytest.mark.parametrize(("name", "value"), [
     ("MAILWARDEN_PROJECT", "Not A Name"), ("MAILWARDEN_MAX_MESSAGE_BYTES", "many"), ("MAILWARDEN_REDIS_URL", "http://x"),
+    ("MAILWARDEN_MAX_MESSAGE_BYTES", "-1"), ("MAILWARDEN_REDIS_TIMEOUT_SECONDS", "0"),
+    ("MAILWARDEN_SPARK_SHUFFLE_PARTITIONS", "0"), ("MAILWARDEN_READING_SECONDS", "nan"),
 ])  # fmt: skip
 def test_wrong_settings_are_told_by_name(run: Run, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     code, _, errors = run("status")
     assert code == 78, errors
     assert name in errors and "Traceback" not in errors
+
+
+def test_a_path_that_cannot_be_is_words_and_69(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("MAILWARDEN_HOME", str(tmp_path / "file" / "home"))
+    code, _, errors = run("status")
+    assert code == 69 and str(tmp_path / "file") in errors and "Traceback" not in errors
 
 
 def test_a_redis_that_is_away_is_69(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -114,6 +114,27 @@ def test_a_caller_that_goes_away_leaves_a_lane_that_works() -> None:
     run(test())
 
 
+def test_forking_and_reaping_stop_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loaded machine takes half a second for either: here it always does."""
+    for name in ("start", "stop"):
+        real = getattr(Child, name)
+        monkeypatch.setattr(Child, name, lambda self, real=real: (time.sleep(0.5), real(self))[1])
+
+    async def test() -> None:
+        async with child(cpu_seconds=0.1) as one:
+            asking = asyncio.create_task(one.ask(SPIN))
+            longest = 0.0
+            while not asking.done():
+                began = time.monotonic()
+                await asyncio.sleep(0.01)
+                longest = max(longest, time.monotonic() - began)
+            assert isinstance(asking.exception(), TookTooLong)
+            assert longest < 0.45
+            assert await one.ask("6 * 7") == 42
+
+    run(test())
+
+
 def test_tenants_take_turns_and_short_mail_never_waits_for_long() -> None:
     async def test() -> None:
         lanes = Lanes(eval, cpu_seconds=30.0, wall_seconds=90.0, lanes=(Lane(10, 1, 0), Lane(None, 1, 5)))

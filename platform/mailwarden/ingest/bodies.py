@@ -92,7 +92,7 @@ def _read_leaf(
     urls: UrlList,
     reading: Reading,
 ) -> None:
-    data = undo_transfer(leaf.data, leaf.transfer_encoding, reading, leaf.index)
+    data = undo_transfer(leaf.data, leaf.transfer_encoding, _aspect_of(leaf), reading, leaf.index)
     if leaf.content_type in ("message/rfc822", "message/global"):
         inner = parse_nested(data, leaf.index)
         if inner is not None:

@@ -37,6 +37,7 @@ MESSAGES = Limit(200, "messages inside", "too_many_messages", ("inner",))
 SCANNED = Limit(128 << 20, "bytes searched for boundaries", "boundaries_too_many", BODY)
 NEAR_DELIMITERS = Limit(10_000, "lines that are almost a boundary", "boundaries_too_many", BODY)
 UU_LINES = Limit(300_000, "uuencoded lines", "uuencode_too_long", ("attachments",))
+BASE64_PIECES = Limit(10_000, "base 64 texts behind another", "base64_pieces_too_many", ("text", "attachments"))
 SNIFFED = Limit(2 << 20, "bytes of files looked at for their type", "too_many_files", ("attachments",))
 
 TEXT_BYTES = Limit(4 << 20, "bytes of text", "text_too_long_to_decode", ("text", "links"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import re
 from dataclasses import dataclass
+from itertools import takewhile
 from urllib.parse import unquote_to_bytes
 
 from mailwarden.ingest.budget import FIELDS, HEADER_BYTES, SCANNED
@@ -16,6 +17,9 @@ MAX_HEADER_BYTES = 256 * 1024
 MAX_VALUE = 32 * 1024
 """Limits of one header block, so that those of the parts inside have something left; characters of one value."""
 
+_NEEDED = ("from", "subject", "date", "to", "cc", "reply-to", "sender", "message-id", "content-type",
+           "content-transfer-encoding", "content-disposition")  # fmt: skip
+_TAIL = MAX_VALUE // 4
 _FIELD = re.compile(r"([!-9;-~\x80-\xff]{1,200})[ \t]*:[ \t]*")
 _ENCODED_WORD = re.compile(r"=\?([^?\s]{1,80})\?([bBqQ])\?([^?]*)\?=")
 _BETWEEN_WORDS = re.compile(r"(\?=)[ \t\r\n]+(=\?[^?\s]{1,80}\?[bBqQ]\?)")
@@ -53,6 +57,9 @@ def read_headers(data: bytes, start: int, end: int, reading: Reading, part: int 
     blank, body = _blank_line(data, start, near)
     stop = blank + 1 if blank >= 0 else near
     block = data[start : start + reading.take(HEADER_BYTES, stop - start, part)]
+    if start + len(block) < (stop if blank >= 0 else end):
+        # Half a field is none, and would be taken for the beginning of the body.
+        block = block[: block.rfind(b"\n") + 1]
     # Latin-1 keeps byte and character offsets equal; values with 8-bit bytes are read again below.
     lines = block.decode("latin-1").split("\n")
     if lines and not lines[-1]:
@@ -60,6 +67,7 @@ def read_headers(data: bytes, start: int, end: int, reading: Reading, part: int 
     most = min(MAX_HEADERS, reading.budget.left(FIELDS))
     fields: list[tuple[str, list[str]]] = []
     offset = start
+    read_to = start + len(block)
     for number, line in enumerate(lines):
         if line[:1] in (" ", "\t"):
             if fields:
@@ -69,11 +77,16 @@ def read_headers(data: bytes, start: int, end: int, reading: Reading, part: int 
         elif (field := _FIELD.match(line)) is not None:
             if len(fields) >= most:
                 reading.cut(("headers",), "too_many_headers", f"more than {most}", part)
+                read_to = offset
                 break
             fields.append((field[1], [line[field.end() :].rstrip("\r")]))
         elif line.strip("\r") and not (number == 0 and line.startswith(("From ", ">From "))):
             following = lines[number + 1] if number + 1 < len(lines) else ""
-            if not fields or _FIELD.match(following) is None:
+            field = _FIELD.match(following)
+            # A message whose first line is broken still has the headers below it; a part begins with its text.
+            if field is None or not (
+                fields or (part == 0 and b"\nfrom:" in data[start : blank if blank >= 0 else end].lower())
+            ):
                 reading.defect("headers_not_ended" if fields else "no_headers", "", part)
                 reading.budget.take(FIELDS, len(fields))
                 return HeaderBlock(_unfold(fields, block, reading, part), offset)
@@ -86,7 +99,34 @@ def read_headers(data: bytes, start: int, end: int, reading: Reading, part: int 
     if blank < 0:
         body = end
         reading.defect("no_body", "", part)
-    return HeaderBlock(_unfold(fields, block, reading, part), body)
+    unfolded = _unfold(fields, block, reading, part)
+    if read_to < body - 2:
+        rest = b"\n" + data[read_to:body]
+        unfolded += _unfold(_late(rest, unfolded), rest, reading, part)
+    return HeaderBlock(unfolded, body)
+
+
+def _late(rest: bytes, read: list[tuple[str, str]]) -> list[tuple[str, list[str]]]:
+    """Fields behind a limit without which a message is nobody's or has no parts: the first of each name not read yet.
+
+    Found by their names and not line by line, so that a flood of others before them costs next to nothing.
+    """
+    lower = rest.lower()
+    known = {name.lower() for name, _ in read}
+    late: list[tuple[str, list[str]]] = []
+    for name in _NEEDED:
+        at = -1 if name in known else lower.find(f"\n{name}:".encode())
+        if at < 0:
+            continue
+        value = at + len(name) + 2
+        end = rest.find(b"\n", value)
+        line = rest[value:] if end < 0 else rest[value:end]
+        if len(line) > 2 * MAX_VALUE:
+            line = line[:MAX_VALUE] + line[-MAX_VALUE:]
+        following = rest[end + 1 : end + MAX_VALUE] if end >= 0 else b""
+        folded = takewhile(lambda line: line[:1] in (" ", "\t"), following.decode("latin-1").split("\n"))
+        late.append((name, [one.rstrip("\r") for one in (line.decode("latin-1").lstrip(" \t"), *folded)]))
+    return late
 
 
 def _blank_line(data: bytes, start: int, end: int) -> tuple[int, int]:
@@ -105,7 +145,8 @@ def _unfold(fields: list[tuple[str, list[str]]], block: bytes, reading: Reading,
         value = lines[0] if len(lines) == 1 else "".join(lines)
         if len(value) > MAX_VALUE:
             reading.cut(("headers",), "header_too_long", name, part)
-            value = value[:MAX_VALUE]
+            # Without its middle: an address stands at the end, behind its name, and so does a boundary.
+            value = value[: MAX_VALUE - _TAIL] + value[-_TAIL:]
         if "\0" in value:
             reading.defect("nul_in_header", name, part)
             value = value.replace("\0", "")

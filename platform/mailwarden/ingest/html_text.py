@@ -45,6 +45,8 @@ _COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)", re.DOTALL)
 _VOID = frozenset((
     "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr",
 ))  # fmt: skip
+_SEEN_RAW = frozenset(("textarea", "xmp"))
+"""Elements whose content is no markup, and is seen."""
 _CLOSES_SAME = frozenset(("li", "dd", "dt", "option", "p"))
 # NUL is gone from decoded text, and so is free to mark where lines break.
 _BREAK = "\0"
@@ -95,7 +97,9 @@ class _Reader:
             if number > most:
                 break
             name = markup[5]
-            if name is not None:
+            if markup[1] is not None and markup[1].lower() in _SEEN_RAW:
+                self._text(markup[3])
+            elif name is not None:
                 name = name.lower()
                 if markup[4]:
                     self._end_tag(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import Literal
@@ -12,15 +13,20 @@ MAX_SEGMENTS = 1_000
 """Segments of a JPEG file that are walked through in search of its size."""
 
 _STARTS_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_ALONE = frozenset((0x01, *range(0xD0, 0xD9)))
+ALONE = frozenset((0x01, *range(0xD0, 0xD9)))
+"""Markers of JPEG that no length follows."""
+_FILL = re.compile(rb"\xff*+")
 _SCAN = b"\xff\xda"
+_RUN_LENGTH_PASSES = 100
+"""A run-length bitmap is decoded by an interpreter, run by run, and runs of nothing have no end."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageHead:
     """What an image says of itself. width, height: pixels, 0 where it does not say, as in one that is cut off.
 
-    passes: how often a decoder goes over all pixels: the scans of a JPEG file, which a sender may repeat at will.
+    passes: how often a decoder goes over all pixels: the scans of a JPEG file, which a sender may repeat at will; more
+    than are allowed where its work has no bound in pixels.
     """
 
     format: ImageFormat
@@ -58,12 +64,12 @@ def image_head(data: bytes) -> ImageHead | None:
 def _jpeg(data: bytes) -> ImageHead:
     at = 2
     for _ in range(MAX_SEGMENTS):
-        while data[at + 1 : at + 2] == b"\xff":
-            at += 1
+        # Any number of fill bytes may stand before a marker.
+        at = max(at, _FILL.match(data, at).end() - 1)  # type: ignore[union-attr]
         if data[at : at + 1] != b"\xff" or at + 1 >= len(data):
             break
         marker = data[at + 1]
-        if marker in _ALONE:
+        if marker in ALONE:
             at += 2
             continue
         if marker in _STARTS_OF_FRAME:
@@ -78,7 +84,8 @@ def _bmp(data: bytes) -> ImageHead:
         return ImageHead("BMP", *struct.unpack_from("<HH", data, 18))
     width, height = struct.unpack_from("<ii", data, 18)
     # Of a picture that stands the right way up the height is negative.
-    return ImageHead("BMP", max(width, 0), abs(height))
+    packed = data[30:34] in (b"\1\0\0\0", b"\2\0\0\0")
+    return ImageHead("BMP", max(width, 0), abs(height), _RUN_LENGTH_PASSES if packed else 1)
 
 
 def _webp(data: bytes) -> ImageHead:

@@ -10,6 +10,7 @@ from mailwarden.ingest.headers import HeaderBlock, decode_words, read_headers, r
 from mailwarden.ingest.reading import Reading
 
 MAX_BOUNDARY = 1_000
+MAX_FILENAME = 1_000
 MAX_DEPTH = 30
 """Multiparts inside each other; what is deeper stays one part."""
 
@@ -149,12 +150,19 @@ class _Walk:
                 content_type=content_type,
                 parameters=parameters,
                 disposition=disposition[:100],
-                filename=" ".join(filename.split())[:1_000],
+                filename=self._short(" ".join(filename.split()), index),
                 transfer_encoding=encoding.strip().strip('"').lower(),
                 data=self.raw[headers.body : end],
                 alternatives=alternatives,
             )
         )
+
+    def _short(self, filename: str, index: int) -> str:
+        """A name without its middle where it is too long: its end says what a click starts."""
+        if len(filename) <= MAX_FILENAME:
+            return filename
+        self.reading.cut(("attachments",), "filename_too_long", f"{len(filename)}", index)
+        return filename[: MAX_FILENAME // 2] + filename[-MAX_FILENAME // 2 :]
 
 
 def _before_newline(raw: bytes, start: int, at: int) -> int:

@@ -17,6 +17,7 @@ from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImage
 
 from mailwarden.domain.mail.message import QrCode
 from mailwarden.domain.status import Status, worst
+from mailwarden.ingest.bare_images import TooManyPieces, bare_image
 from mailwarden.ingest.budget import Budget
 from mailwarden.ingest.charsets import clean
 from mailwarden.ingest.images import ImageHead, image_head
@@ -122,6 +123,9 @@ def read_codes(images: Iterable[bytes]) -> Codes:
         head = image_head(data)
         try:
             texts = [] if head is None else _decode(data, head)
+        except TooManyPieces:
+            reasons.append(Status.OVER_BUDGET)
+            continue
         except Exception:
             # The decoders are given strangers' bytes, and each has errors of its own for what it cannot read.
             reasons.append(Status.DAMAGED)
@@ -145,7 +149,7 @@ def _decode(data: bytes, head: ImageHead) -> list[str]:
     """The texts of the codes in an image, from top to bottom and left to right."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with Image.open(io.BytesIO(data), formats=(head.format,)) as image:
+        with Image.open(io.BytesIO(bare_image(data, head.format)), formats=(head.format,)) as image:
             if image.size != (head.width, head.height):
                 raise ValueError("the image is of another size than its head says")
             if image.mode in ("P", "LA", "PA", "RGBA") or "transparency" in image.info:

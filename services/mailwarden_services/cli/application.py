@@ -84,3 +84,10 @@ def main() -> None:
     except MailwardenError as error:
         console.print(f"{type(error).__name__}: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        # A path of the operator's that nobody foresaw: its name and what the system says of it are all there is to say.
+        said = f"{error.filename}: {error.strerror}; give another path, or correct MAILWARDEN_HOME or its permissions"
+        console.print(f"StoreError: {said}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(EXIT_CODES[StoreError])

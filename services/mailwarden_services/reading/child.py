@@ -23,6 +23,7 @@ import os
 import pickle
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
@@ -38,6 +39,7 @@ LARGE_FRAME = 256 * 1024
 """Bytes from which a frame is sent by a thread: a pipe takes it only as fast as the child reads."""
 
 _LOOK_SECONDS = 0.05
+_MAIN_MODULE = threading.Lock()
 _PR_SET_PDEATHSIG = 1
 
 Work = Callable[[Any], Any]
@@ -81,8 +83,9 @@ class Child:
 
     async def ask(self, what: Any) -> Any:
         """What the work makes of it; raises TookTooLong or Died, and whatever the work itself raised."""
-        self.start()
-        assert self._pipe is not None
+        if self._process is None or not self._process.is_alive():
+            await _to_its_end(self.start)
+        assert self._pipe is not None and self._process is not None
         sending: asyncio.Task[None] | None = None
         try:
             if not self._ready:
@@ -94,12 +97,12 @@ class Child:
             await sending
         except BaseException as exc:
             self.ended += 1
-            self._kill()
+            self._process.kill()
             # A thread that still sends finds nobody at the other end; only then is the pipe let go of.
             with contextlib.suppress(OSError):
                 if sending is not None:
                     await asyncio.shield(sending)
-            self.stop()
+            await _to_its_end(self.stop)
             if isinstance(exc, (EOFError, OSError)):
                 raise Died("a process that reads mail ended in the middle of a message") from exc
             raise
@@ -147,12 +150,25 @@ class Child:
 @contextlib.contextmanager
 def _no_main_module() -> Iterator[None]:
     """Nobody's main module is run again in a child: a script that serves would serve there a second time."""
-    ours = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
+    # Processes are started by several threads, and the module is the whole process's.
+    with _MAIN_MODULE:
+        ours = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = ours
+
+
+async def _to_its_end(work: Callable[[], None]) -> None:
+    """Fork or reap a process in a thread, since either takes a loaded machine up to half a second, in which the event
+    loop would answer nobody; done before this returns, so that nobody else has the child meanwhile."""
+    running = asyncio.create_task(asyncio.to_thread(work))
     try:
-        yield
-    finally:
-        sys.modules["__main__"] = ours
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait({running})
+        raise
 
 
 def _settle(future: asyncio.Future[None]) -> None:

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from mailwarden.testing.hostile.shapes import Kind, field, fields
+from random import Random
+
+from mailwarden.testing.hostile.shapes import FIRST, Kind, field, fields
 
 _TYPE = b"Content-Type"
+
+
+def _behind(*units: bytes, first: bytes = b"X: a\n") -> Kind:
+    """A flood of fields before those that no reading may lose."""
+
+    def make(size: int, chance: Random) -> bytes:
+        unit = chance.choice(units)
+        return first + unit * max(1, (size - len(FIRST)) // len(unit)) + FIRST + b"\nhi\n"
+
+    return make
+
 
 HEADER_KINDS: dict[str, Kind] = {
     "header count": fields(b"X-%d", b"a", each=1),
@@ -76,6 +89,13 @@ HEADER_KINDS: dict[str, Kind] = {
     "header digits": fields(b"X-Priority", b"1", b"&#" + b"9" * 4_301 + b";"),
     "return path": fields(b"Return-Path", b"<", b"<a@b>", b"\xc3\xbc@\xc3\xbc"),
     "mailer": fields(b"X-Mailer", b"(", b"(a)", b"1.", b"()("),
+    "headers behind a flood": _behind(b"X: a\n", b"Received: from a by b\n", b"X:\n " + b"a" * 900 + b"\n"),
+    "headers behind one another": _behind(b"To: a@b.example\n", b"Cc: a@b.example\n", b"fro:\n", b"Reply-To: a\n"),
+    "headers behind a broken line": _behind(b"X: a\n", first=b"no field\n"),
+    "headers behind a broken name": _behind(b"X: a\n", first=b"X" * 300 + b": a\n"),
+    "sender behind a long name": lambda size, chance: (
+        FIRST.replace(b"From: Mallory", b'From: "' + b"Ann " * (size // 4) + b'"') + b"\nhi\n"
+    ),
     "list headers": fields(b"List-Unsubscribe", b"<http://a.example/%d>,", b"<"),
 }
 """Name to kind."""

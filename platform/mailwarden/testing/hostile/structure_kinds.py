@@ -98,6 +98,8 @@ STRUCTURE_KINDS: dict[str, Kind] = {
     "carriage returns": lambda size, chance: FIRST.replace(b"\n", b"\r") + b"\r" * max(0, size - len(FIRST)),
     "newlines": lambda size, chance: FIRST + b"\n" * max(0, size - len(FIRST)),
     "base64 junk": encoded(b"base64", b"A", b"=", b"A=", b"!", b"A!", b"\n"),
+    "base64 that goes on": encoded(b"base64", b"QQ==\n", b"QUI=", b"QQ== \n=", b"QQ==!", content_type=b"text/plain"),
+    "base64 that goes on in parts": parts(_PLAIN + b"Content-Transfer-Encoding: base64\n", b"QQ==", 1_000),
     "base64 junk as text": body(b"text/plain", b"A!", b"=A", headers=b"Content-Transfer-Encoding: base64\n"),
     "quoted-printable junk": encoded(b"quoted-printable", b"=", b"= ", b"=\r", b"=\n", b"=4", b" \n"),
     "quoted-printable as html": body(
@@ -138,6 +140,14 @@ STRUCTURE_KINDS: dict[str, Kind] = {
     "files of scripts": attached(_file(b"", b"WScript.Shell(", b"eval ", b"new ", b"\nDim ", b"Set a="), 900, b"a.js"),
     "files of blanks": attached(_file(b"<job>", b" ", b"\n\t"), 900, b"a.wsf"),
     "file names": parts(b'Content-Type: application/x; name="' + b"a.pdf." * 600 + b'"\n', b"a", 900),
+    "file names without end": parts(
+        b'Content-Disposition: attachment; filename="' + b"a" * 30_000 + b'.exe"\n', b"MZ", 900
+    ),
+    "file names in pieces": parts(
+        b"Content-Disposition: attachment" + b"".join(b"; filename*%d*=a%%41" % n for n in range(300)) + b"\n",
+        b"a",
+        900,
+    ),
     "files without content": lambda size, chance: in_multipart(
         run(b'--=b\nContent-Disposition: attachment; filename="%d.exe"\n\n', size)
     ),
