@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import mailwarden.compiled
 from mailwarden.domain.aggregates import expressions, fact_specs, finalise
 from mailwarden.domain.mail import events
@@ -118,6 +120,7 @@ print("counted", online, verdict.values, *verdict.wrong[:1])
 """
 
 
+@pytest.mark.verify
 def test_a_fact_and_an_expression_are_added_in_three_files_each_and_counted_by_every_engine(tmp_path: Path) -> None:
     package = Path(mailwarden.compiled.__file__).parent
     copy = tmp_path / "sources" / "mailwarden"
