@@ -6,7 +6,7 @@ import time
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mailwarden.domain.mail.addresses import (
@@ -119,6 +119,8 @@ def test_what_uts_46_refuses_stays_as_written_and_loses_nothing(written: str, no
 LABELS = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=20)
 
 
+@example("0.\r.\r")
+@example("a。 。")
 @given(st.lists(LABELS, min_size=1, max_size=4).map(".".join))
 def test_a_host_normalised_twice_changes_nothing(host: str) -> None:
     once = normalise_host(host)

@@ -21,6 +21,11 @@ _SUFFIXES = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
 
 _PLAIN_ADDRESS = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~.-]{1,128}@[a-z0-9](?:[a-z0-9_-]|\.(?!\.|$)){0,253}")
 _UNREADABLE = re.compile(r"[\s\x00-\x1f\x7f<>,;()\"]")
+_EDGES = (
+    ".\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+"""What stands around a name: dots, and white space as Python has it."""
 _LABEL_EDGE = re.compile("[\u3002\uff0e\uff61]")
 _NO_HOST = re.compile(r"[\x00-,/:-@\[-^`{-\x7f]")
 _MAX_WRITTEN = 4
@@ -85,13 +90,12 @@ def normalise_host(host: str) -> str:
     >>> normalise_host("grossbank.example")
     'grossbank.example'
     """
-    text = host.strip()
+    text = host.strip(_EDGES)
     if text.isascii():
-        text = text.lower().strip(".")
-        return text if len(text) <= _MAX_HOST else ""
+        return text.lower() if len(text) <= _MAX_HOST else ""
     if len(text) > _MAX_WRITTEN * _MAX_HOST:
         return ""
-    labels = _LABEL_EDGE.sub(".", text).strip(".").split(".")
+    labels = _LABEL_EDGE.sub(".", text).strip(_EDGES).split(".")
     name = ".".join(_ascii_label(label) or _ascii_label(_lower(label)) or _lower(label) for label in labels)
     return name if len(name) <= _MAX_HOST else ""
 
