@@ -31,7 +31,9 @@ def tree(pid: int) -> list[int]:
 def parts_of(pid: int) -> dict[str, list[int]]:
     """The processes of a `serve` by what they do: "api" itself, "writer" of features, "signals", "reading" of mail."""
     parts: dict[str, list[int]] = {"api": [pid], "writer": [], "signals": [], "reading": []}
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+    # Children are listed by the thread that started them.
+    lists = [(task / "children").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    for child in " ".join(lists).split():
         command = Path(f"/proc/{child}/cmdline").read_bytes()
         module = next((name for name in _MODULES if _MODULES[name] in command), "reading")
         parts[module] += tree(int(child))
