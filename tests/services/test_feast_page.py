@@ -91,7 +91,7 @@ def served(
         for number, message in enumerate(simulated[:MESSAGES]):
             answer = api.send(message)
             if number % 3 == 0:
-                known_at = "2030-01-01T00:00:00Z"
+                known_at = "2026-06-01T00:00:00Z"
                 response = api.label(message_id=answer["message_id"], label=message.label, known_at=known_at)
                 assert response.status_code < 300, response.text
             warden.drain(writer)
