@@ -1,7 +1,31 @@
-"""Imported by the server that reading processes are forked off, so that none compiles anything on a message's time."""
+"""Imported by the server that reading processes are forked off: what a first message costs once is paid here.
+
+Nothing is compiled, and no suffix list read, on the account of a message.
+"""
 
 from __future__ import annotations
 
 from mailwarden.domain.mail.campaigns import hashed_words, signature_of_words
+from mailwarden.domain.mail.message import Envelope
+from mailwarden.ingest.receive import Site, receive
+
+_MESSAGE = b"""From: Ann <ann@partner.example>
+To: bob@company.example
+Subject: =?utf-8?q?gr=C3=BCn?=
+Received: from a.example ([192.0.2.1]) by b.example for <bob@company.example>; Mon, 5 Jan 2026 10:00:00 +0000
+MIME-Version: 1.0
+Content-Type: multipart/mixed; boundary=b
+
+--b
+Content-Type: text/html; charset=utf-8
+
+<p style="color: red">See <a href="https://www.partner.example/a?b=c">www.partner.example</a>, b&uuml;cher.example</p>
+--b
+Content-Type: application/pdf; name=a.pdf
+
+%PDF-1.4
+--b--
+"""
 
 signature_of_words(hashed_words("compiled by now")[0])
+receive(_MESSAGE, Envelope(), Site("", frozenset({"company.example"})))
