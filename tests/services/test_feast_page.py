@@ -213,6 +213,7 @@ def test_a_plain_training_set_equals_the_logged_vectors(materialised: Served) ->
         assert found[column].notna().any(), column
 
 
+@pytest.mark.verify  # Feast's own command line, run in this process, leaves its metrics to every later application
 def test_the_page_runs_and_its_export_equals_the_logged_vectors(page: dict[str, Any], served: Served) -> None:
     assert_equal(page["data"], served)
     assert_equal(
