@@ -143,6 +143,8 @@ def new_view(
         raise ConfigError("say what the view is keyed by (--keys sender), or what it is like (--like sender_activity)")
     emission = emission_of(keys)
     both_ways = emission in _SENT
+    # A link's domain may be known by what was found in a message later, and by no message of its own.
+    none = _NONE_SENT if both_ways else _NONE_LINKED if "link_domain" in keys else ""
     key = " and ".join(key.replace("_", " ") for key in keys) or "tenant"
     texts = {
         "transform.py": _TRANSFORM.format(
@@ -151,8 +153,8 @@ def new_view(
         ),
         "view.py": _VIEW.format(
             name=name, package=package, owner=_quoted(owner), key=key, keys=_tuple(keys), emission=emission,
-            none='\n_NONE = "it never sent anything: it was only written to"\n' if both_ways else "",
-            null=", _NONE" if both_ways else "",
+            none=f'\n_NONE = "{none}"\n' if none else "",
+            null=", _NONE" if none else "",
         ),
         "__init__.py": "",
     }  # fmt: skip
@@ -160,6 +162,10 @@ def new_view(
     for file, text in texts.items():
         (folder / file).write_text(text, encoding="utf-8")
     return folder
+
+
+_NONE_SENT = "it never sent anything: it was only written to"
+_NONE_LINKED = "no message linked to it: it was found later, in a picture"
 
 
 def new_content_view(root: Path, name: str, *, owner: str, package: str = PACKAGE) -> Path:
