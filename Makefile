@@ -29,7 +29,7 @@ layers:
 	@$(PY)/lint-imports --no-cache
 
 unit:
-	@$(PY)/pytest -m "not verify"
+	@$(PY)/pytest -m "not verify" -n 2 --dist loadfile
 
 verify: setup  ## Long campaigns: every message of the corpora, many random histories
 	@$(PY)/pytest -m verify
