@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+# Before anything of Feast's: its metrics have Prometheus keep all counts of a process in one place.
+import prometheus_client  # noqa: F401
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
@@ -43,7 +46,7 @@ from mailwarden.training.train import Trained, TrainingOptions, train
 from mailwarden_detectors import discover as discover_detectors
 from mailwarden_features import discover as discover_features
 from mailwarden_services.bootstrap import Platform, scoring_service
-from mailwarden_services.cli import application
+from mailwarden_services.cli import application, progress
 from mailwarden_services.feature_writer.writer import FeatureWriter
 from mailwarden_services.scoring_api.app import Service, create_app
 
@@ -278,15 +281,21 @@ def own_redis(warden: Warden) -> Iterator[tuple[Warden, RedisServer]]:
 
 
 @pytest.fixture
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables have a line a row, whatever width a terminal had when the console was made."""
+    monkeypatch.setenv("COLUMNS", "250")
+    monkeypatch.setattr(progress.out, "width", 250)
+
+
+@pytest.fixture
 def run(
-    warden: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    wide: None, warden: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
     """Runs `mailwarden ...` in this process, over the test's home: exit code, standard output, standard error."""
     for name in [name for name in os.environ if name.startswith("MAILWARDEN_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("MAILWARDEN_HOME", str(warden.settings.root))
     monkeypatch.setenv("MAILWARDEN_REDIS_URL", warden.settings.redis_url.get_secret_value())
-    monkeypatch.setenv("COLUMNS", "200")
 
     def call(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["mailwarden", *words])

@@ -98,6 +98,7 @@ def test_a_new_tenant_is_made_with_its_domains(run: Run, corpus: Path, warden: A
     (("tenant", "key", "nobody"), 66, "nobody"),
     (("replay", "{corpus}", "--labels", "x", "--out", "{folder}/o", "--train-until", "soon"), 78, "soon"),
     (("replay", "{corpus}", "--labels", "x", "--out", "{folder}/o", "--pretrain", "y"), 78, "--pretrain-labels"),
+    (("replay", "{corpus}", "--labels", "x", "--out", "{folder}/o", "--reparse"), 78, "--retrain"),
     (("ingest",), 2, "Missing argument"),
     (("nonsense",), 2, "nonsense"),
 ])  # fmt: skip

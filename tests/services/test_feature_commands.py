@@ -34,14 +34,17 @@ REPOSITORY = mailwarden_features.discover()
 
 @pytest.fixture
 def run(
-    tmp_path: Path, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    wide: None,
+    tmp_path: Path,
+    redis_server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> Run:
     """Runs `mailwarden features ...` in this process over an empty home."""
     for name in [name for name in os.environ if name.startswith("MAILWARDEN_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("MAILWARDEN_HOME", str(tmp_path))
     monkeypatch.setenv("MAILWARDEN_REDIS_URL", redis_server.url)
-    monkeypatch.setenv("COLUMNS", "250")
 
     def call(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["mailwarden", "features", *words])

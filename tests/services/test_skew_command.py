@@ -22,10 +22,9 @@ REPORT = SkewReport(4_200, (VIEW,), (FEATURE,))
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(wide: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs `mailwarden ...` over a home of its own: exit code and standard output."""
     monkeypatch.setenv("MAILWARDEN_HOME", str(tmp_path))
-    monkeypatch.setenv("COLUMNS", "220")
 
     def call(*words: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["mailwarden", *words])

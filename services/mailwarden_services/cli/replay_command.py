@@ -46,6 +46,9 @@ def replay(
         str, typer.Option(help="Share of the mail, or time, before which mail is history and training set.")
     ] = "0.6",
     retrain: Annotated[float | None, typer.Option(help="Retrain every so many days of the mail's time.")] = None,
+    reparse: Annotated[
+        bool, typer.Option("--reparse", help="With --retrain: derive the facts of all mail anew before each.")
+    ] = False,
     label_delay: Annotated[float, typer.Option(help="Days from a message to when its label becomes known.")] = 1.0,
     pretrain: Annotated[Path | None, typer.Option(help="Another site's mail, from which the models come.")] = None,
     pretrain_labels: Annotated[str | None, typer.Option(help="Label index of --pretrain.")] = None,
@@ -83,12 +86,15 @@ def replay(
 
     if (pretrain is None) != (pretrain_labels is None):
         raise ConfigError("--pretrain and --pretrain-labels go together; give both or none")
+    if reparse and retrain is None:
+        raise ConfigError("--reparse goes with --retrain, before which facts are derived anew; give both")
     plan = ReplayPlan(
         source=source,
         labels=labels,
         out=out_dir,
         train_until=_train_until(train_until),
         retrain_days=retrain,
+        reparse=reparse,
         label_delay_days=label_delay,
         pretrain=None if pretrain is None or pretrain_labels is None else (pretrain, pretrain_labels),
         limit=limit,

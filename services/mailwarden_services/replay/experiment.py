@@ -19,6 +19,7 @@ from mailwarden.domain.mail.events import message_identity
 from mailwarden.errors import ConfigError, DataError, StoreUnavailable
 from mailwarden.ingest.index import LabelEntry, LabelIndex
 from mailwarden.ingest.pipeline import IngestReport, ingest
+from mailwarden.ingest.reparse import reparse
 from mailwarden.ingest.sources import open_source
 from mailwarden.labelling.feedback import index_sink
 from mailwarden.settings import Settings
@@ -29,6 +30,7 @@ from mailwarden_services.processes import parts_cpu
 from mailwarden_services.replay.live import LiveService, live_service
 from mailwarden_services.replay.spill import Spill, Spilled, files_in
 from mailwarden_services.replay.stream import PendingLabel, RefusedMessage, ScoredMessage, Stream
+from mailwarden_services.scoring_api.answers import site_of
 from mailwarden_services.scoring_api.requests import microseconds
 
 log = structlog.get_logger(__name__)
@@ -57,6 +59,7 @@ class ReplayPlan:
     out: Path
     train_until: float | datetime = 0.6
     retrain_days: float | None = None
+    reparse: bool = False
     label_delay_days: float = 1.0
     pretrain: tuple[Path, str] | None = None
     limit: int | None = None
@@ -231,6 +234,21 @@ class Experiment:
         outcome.trainings.append({"at_us": now_us, **trained})
         return int(trained["version"])
 
+    def _reparse(self, platform: Platform, outcome: ReplayOutcome, now_us: int) -> None:
+        """A second fact set of all mail so far, of this same code; what is materialised next is made of it."""
+        sites = {tenant.name: site_of(tenant) for tenant in platform.tenants.list()}
+        with self._timed(outcome, "reparse"), self._ticker("deriving facts anew", None) as tick:
+            reparse(
+                platform.facts,
+                platform.events,
+                platform.raw,
+                sites,
+                made_at_us=now_us,
+                again=True,
+                scratch=self._settings.run_path,
+                progress=lambda _, messages: tick(messages),
+            )
+
     def _stream(
         self,
         platform: Platform,
@@ -254,6 +272,8 @@ class Experiment:
             while due_us <= time_us:
                 due_us += rhythm_us
             wait_logged(platform, plan.tenant, stream.last_seq)
+            if plan.reparse:
+                self._reparse(platform, outcome, time_us)
             service.wait_model(self._retrain(platform, loop, outcome, time_us))
             paused += time.perf_counter() - started
 
