@@ -14,8 +14,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 # Before anything of Feast's: its metrics have Prometheus keep all counts of a process in one place.
 import prometheus_client  # noqa: F401
 import pytest
@@ -24,11 +22,8 @@ from pydantic import SecretStr
 
 from mailwarden.domain.aggregates.layout import layout_of
 from mailwarden.domain.aggregates.online.state import EntityState
-from mailwarden.domain.detection.detector import FeatureTable
-from mailwarden.domain.mail.content import ContentView
 from mailwarden.domain.mail.events import Event, keys_of
 from mailwarden.domain.mail.message import Envelope
-from mailwarden.ingest.parse import parse_message
 from mailwarden.settings import Settings
 from mailwarden.simulation.company import company
 from mailwarden.simulation.draft import SimulatedMessage
@@ -39,10 +34,9 @@ from mailwarden.stores.lists import load_lists
 from mailwarden.stores.online.client import open_client
 from mailwarden.stores.online.keys import KeyTemplate, state_field
 from mailwarden.stores.online.server import RedisServer
-from mailwarden.training.dataset import labelled_rows
+from mailwarden.testing.content_models import train_on_content
 from mailwarden.training.register import register
-from mailwarden.training.thresholds import Budgets
-from mailwarden.training.train import Trained, TrainingOptions, train
+from mailwarden.training.train import Trained
 from mailwarden_detectors import discover as discover_detectors
 from mailwarden_features import discover as discover_features
 from mailwarden_services.bootstrap import Platform, scoring_service
@@ -67,42 +61,14 @@ def simulated() -> list[SimulatedMessage]:
 @pytest.fixture(scope="session")
 def trained_bundle(simulated: list[SimulatedMessage]) -> Trained:
     """Detectors trained on what each message alone says, history withheld."""
-    content, detectors = content_set(discover_features().content, load_lists()), discover_detectors()
-    own = company(SEED)
-
-    def fail(view: ContentView, exc: Exception) -> None:
-        raise exc
-
-    found = [
-        content.values_of(parse_message(m.raw, m.envelope, trusted_authserv_ids=frozenset({own.authserv_id})), fail)
-        for m in simulated
-    ]
-    n = len(found)
-    columns: dict[str, np.ndarray[Any, Any]] = {
-        name: np.full(n, np.nan) for kind in detectors.values() for name in kind.features
-    }
-    for view in content.views:
-        for index, feature in enumerate(view.features):
-            values = [row.values[view.name][index] for row in found]
-            columns[f"{view.name}:{feature.name}"] = (
-                np.array([v or "" for v in values], dtype=object)
-                if feature.dtype == "string"
-                else np.array([np.nan if v is None else float(v) for v in values], dtype=np.float64)
-            )
-    rows, order = labelled_rows(
-        tenant=["acme"] * n,
-        message_id=[f"{number:032x}" for number in range(n)],
-        recipient=[""] * n,
-        seq=np.arange(1, n + 1),
-        at_us=np.array([m.envelope.received_at_us for m in simulated], dtype=np.int64),
-        labels=[m.label for m in simulated],
-        weight=np.ones(n),
+    return train_on_content(
+        simulated,
+        content_set(discover_features().content, load_lists()),
+        discover_detectors(),
+        authserv_id=company(SEED).authserv_id,
+        withheld=[view.name for view in discover_features().activity],
+        seed=SEED,
     )
-    table = FeatureTable(columns, n).take(order)
-    features = {name: FeatureTable({f: table.columns[f] for f in kind.features}, n) for name, kind in detectors.items()}
-    views = tuple(view.name for view in discover_features().activity)
-    options = TrainingOptions(seed=SEED, budgets=Budgets(0.05, 0.02, 0.01), refit=False, ablate=views)
-    return train(rows, features, detectors, options)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from mailwarden.errors import NotFound
 from mailwarden.settings import Settings
 from mailwarden_services.bench import (
     content_cost,
+    evasions,
     freshness,
     growth,
     historical_join,
@@ -48,8 +49,8 @@ def run_bench(
 ) -> dict[str, Any]:
     """Figures by part; see each part's `measure`.
 
-    parts: names in `PARTS`; by default all but growth, which takes long. sizes: of its histories. Everything that is
-    started is stopped, and nothing of `settings.home` is read or written. Raises NotFound on an unknown part.
+    parts: names in `PARTS`; by default all but growth and evasions, which take long. sizes: of its
+    histories. Everything that is started is stopped, and nothing of `settings.home` is read or written. Raises NotFound on an unknown part.
     """
     for name in parts:
         if name not in PARTS:
@@ -208,6 +209,15 @@ def _reading(found: Mapping[str, Any]) -> Grid:
     return Grid(title, ("step", "CPU ms a message", "to stdlib"), rows, "The best of the rounds, which took turns.")
 
 
+def _evasions(found: Mapping[str, Any]) -> Grid:
+    rows = tuple(
+        (name, str(one["held"]), str(one["kept"]), figure(one["reasons"], 2)) for name, one in found["evasions"].items()
+    )
+    heading = ("evasion", "held back", "all reasons kept", "share of reasons kept")
+    title = f"Evasions of {found['attacks']} caught attacks (simulated mail, no history)"
+    return Grid(title, heading, rows, "Each attack counts once an evasion; reasons are its five strongest.")
+
+
 def _ms(value: float) -> str:
     return figure(value, 3)
 
@@ -227,5 +237,6 @@ PARTS: Mapping[str, Part] = {
     "hostile": Part(lambda settings, say: hostile_load.measure(settings, say=say), _hostile),
     "freshness": Part(lambda settings, say: freshness.measure(settings, say=say), _freshness),
     "growth": growth_of(growth.SIZES),
+    "evasions": Part(lambda settings, say: evasions.measure(say=say), _evasions, by_default=False),
 }
 """Benchmarks by name, in the order in which they run."""

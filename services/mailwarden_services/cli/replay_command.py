@@ -195,7 +195,7 @@ def _counted(mail: Iterable[SimulatedMessage], tick: Callable[[int], None]) -> I
 
 def bench(
     part: Annotated[
-        list[str] | None, typer.Argument(help="Parts to measure, by name; by default all but growth, which takes long.")
+        list[str] | None, typer.Argument(help="Parts to measure, by name; by default all but growth and evasions.")
     ] = None,
     sizes: Annotated[str, typer.Option(help="Of growth: events in each history, in millions.")] = "1,10,50",
     out_dir: Annotated[
