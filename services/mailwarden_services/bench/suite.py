@@ -50,7 +50,8 @@ def run_bench(
     """Figures by part; see each part's `measure`.
 
     parts: names in `PARTS`; by default all but growth and evasions, which take long. sizes: of its
-    histories. Everything that is started is stopped, and nothing of `settings.home` is read or written. Raises NotFound on an unknown part.
+    histories. Everything that is started is stopped, and nothing of `settings.home` is read or written. Raises NotFound
+    on an unknown part.
     """
     for name in parts:
         if name not in PARTS:
