@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import base64
+import encodings.aliases
 import hashlib
 import io
 import zipfile
+from random import Random
 
 import pytest
 
@@ -232,6 +234,28 @@ def test_of_two_forms_the_html_is_read() -> None:
 )
 def test_charsets(label: str, data: bytes, text: str) -> None:
     assert parse_message(b"Content-Type: text/plain; charset=" + label.encode() + b"\n\n" + data).new_text == text
+
+
+@pytest.mark.parametrize("label", sorted(set(encodings.aliases.aliases.values())))
+def test_no_bytes_make_a_charset_raise(label: str) -> None:
+    shifts = (
+        b"\x1b$)C",
+        b"\x1b$B",
+        b"\x1b(B",
+        b"\x0e",
+        b"\x0f",
+        b"~{",
+        b"+",
+        b"\0\0",
+        b"\xff\xfe",
+        b"\xfe\xff",
+        b"\xff\xfe\0\0",
+    )
+    for seed in range(40):
+        rng = Random(seed)
+        data = b"".join(rng.choice((rng.choice(shifts), rng.randbytes(rng.randrange(9)), b"words ")) for _ in range(30))
+        message = parse_message(b"Content-Type: text/plain; charset=" + label.encode() + b"\n\n" + data)
+        assert message.unread == (), (seed, message.defects)
 
 
 def test_a_charset_that_lies_is_a_defect() -> None:

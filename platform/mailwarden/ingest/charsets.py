@@ -125,18 +125,28 @@ def _guess(data: bytes, codec: str | None) -> str:
         return data.decode("latin-1")
 
 
+_MARKS = {
+    "utf_16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+    "utf_32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+}
+"""Byte order marks by the codec that looks for one."""
+
+
 def _nearly(data: bytes, codec: str, one_in: int) -> str | None:
     """The text where at most one character in `one_in` cannot be read, else None.
 
     By pieces, and given up once there are too many: replacing costs a thousand times what reading does.
     """
-    if codec in ("utf_16", "utf_32") and data[:2] not in (b"\xff\xfe", b"\xfe\xff", b"\0\0"):
+    if codec in _MARKS and not data.startswith(_MARKS[codec]):
         codec += "_le"  # reading by pieces asks for a byte order mark, reading at once does not
     decoder = codecs.getincrementaldecoder(codec)("replace")
     pieces: list[str] = []
     bad = 0
     for start in range(0, len(data), _PIECE):
-        pieces.append(decoder.decode(data[start : start + _PIECE], start + _PIECE >= len(data)))
+        try:
+            pieces.append(decoder.decode(data[start : start + _PIECE], start + _PIECE >= len(data)))
+        except UnicodeError:
+            return None  # some give up whatever they are told, as one of shifts that never end
         bad += pieces[-1].count("\ufffd")
         # No text has more characters than bytes.
         if bad * one_in > len(data):
