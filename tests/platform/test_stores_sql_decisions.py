@@ -177,6 +177,6 @@ for n in range(first, first + 40):
         subprocess.Popen([sys.executable, "-c", program, sql_url, str(first)], stderr=subprocess.PIPE)
         for first in (0, 20, 40)
     ]
-    errors = [process.communicate(timeout=60)[1].decode() for process in running]
+    errors = [process.communicate(timeout=300)[1].decode() for process in running]
     assert [process.returncode for process in running] == [0, 0, 0], errors
     assert log.count("acme") == 80

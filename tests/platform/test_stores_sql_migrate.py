@@ -46,7 +46,7 @@ def test_downgrade_takes_every_table_away(sql_engine: sa.Engine) -> None:
 def test_processes_that_start_together_all_succeed(sql_url: str) -> None:
     program = "import sys; from mailwarden.stores.sql.migrate import upgrade; upgrade(sys.argv[1])"
     running = [subprocess.Popen([sys.executable, "-c", program, sql_url], stderr=subprocess.PIPE) for _ in range(4)]
-    errors = [process.communicate(timeout=60)[1].decode() for process in running]
+    errors = [process.communicate(timeout=300)[1].decode() for process in running]
     assert [process.returncode for process in running] == [0, 0, 0, 0], errors
     engine = open_engine(sql_url)
     with engine.connect() as connection:

@@ -218,7 +218,7 @@ def test_a_script_sees_words_and_a_code(warden: Any, tmp_path: Path) -> None:
     environment = {**os.environ, "MAILWARDEN_HOME": str(tmp_path / "fresh")}
     found = subprocess.run(
         [sys.executable, "-m", "mailwarden_services.cli", "ingest", str(tmp_path / "nowhere")],
-        env=environment, capture_output=True, text=True, check=False, timeout=60,
+        env=environment, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert found.returncode == 65
     assert found.stdout == ""
