@@ -1,0 +1,162 @@
+"""Links in plain text, as mail clients make them, without backtracking.
+
+A link begins with a scheme (http, https, ftp, file), `www.`, or the two backslashes of a file share. Without any of
+these a name is a link where Gmail, Outlook on the web and Apple Mail would make one:
+
+1. Labels of letters, digits and hyphens, the last one a top-level domain that exists, and something registered before
+   it; bounded by blanks, brackets or the marks of a sentence, and no part of a mail address, a path or an expression.
+2. A last label with a capital letter in front begins the next sentence ("done.In"), unless what is before it has one
+   too and it is Com or Org.
+3. A name of two labels that may be a file's ("readme.md", "report.py"), a time ("5.pm") or an abbreviation ("e.g") is
+   a link only where a path follows.
+"""
+
+from __future__ import annotations
+
+import re
+
+from mailwarden.domain.mail.addresses import is_top_level, registrable_domain
+from mailwarden.ingest.budget import LINKS_READ
+
+_START = re.compile(
+    r"(?:(?:https?|ftp|file):(?://|\\\\)|(?<![A-Za-z0-9_@./\\-])www\.(?=\w)"
+    r"|(?<![\w\\:])\\\\(?=[\w-]{1,63}[.@][\w.@-]{1,253}\\))[^\s<>\"\x00-\x1f]{1,4000}",
+    re.IGNORECASE,
+)
+_TRAILING = ".,;:!?'`*_~|\\]}"
+_ENDS_IN_EAST = re.compile("[、，！？；：）」』】》〉”’“‘…\u3000\u200b]|。(?![A-Za-z0-9])")
+_AFTER_HOST = re.compile(r"([a-z]{3,5}:[/\\]{2}|)([!-.0->@-~]{1,300})(?=[^\x00-\x7f])", re.IGNORECASE)
+# A dot and the last label of a name: what follows neither goes on with the name nor makes it a mail address.
+_LAST_LABEL = re.compile(
+    r"\.(?:([A-Za-z]{2,24}|[Xx][Nn]--[A-Za-z0-9-]{2,59})(?![A-Za-z0-9_@(={[-])|([^\W\d_\x00-\x7f]{2,24})(?![\w@-]))(?!\.\w)"
+)
+_REST = re.compile(r"(?::\d{1,5}(?!\w))?(?:[/?#][^\s<>\"\x00-\x1f]{0,4000})?")
+_NAME_BACKWARDS = re.compile(r"[\w.-]{1,254}")
+_ASCII_BACKWARDS = re.compile(r"[A-Za-z0-9.-]{1,254}")
+_LABEL = re.compile(r"[^\W_](?:[\w-]{0,61}[^\W_])?")
+_NOT_BEFORE = frozenset("@/\\=&%+~#$!^`|*")
+_MAX_HOST = 253
+
+_GENERIC = frozenset(("com", "net", "org", "cn"))
+_CAPITALISED = frozenset(("Com", "Org"))
+FILE_ENDINGS = frozenset(("la", "md", "mk", "mov", "pm", "ps", "py", "rs", "sh", "so", "zip"))
+"""Top-level domains that more often end the name of a file, where nothing but two labels stands there."""
+
+
+def plain_urls(text: str) -> list[str]:
+    """URLs that a reader's client would make clickable in plain text, in order and as written."""
+    if "." not in text and "://" not in text and "\\\\" not in text:
+        return []
+    found: list[tuple[int, int, str]] = []
+    if "://" in text or "www." in text or "WWW." in text or "Www." in text or "\\\\" in text:
+        for match in _START.finditer(text):
+            url = _trim(match[0])
+            found.append((match.start(), match.start() + len(url), url))
+            if len(found) > LINKS_READ.most:
+                break
+    bare = _bare(text, found)
+    if bare:
+        found = sorted(found + bare)
+    return [url for _, _, url in found]
+
+
+def _bare(text: str, found: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
+    """Names without scheme that are links, beside those found already, which are in order."""
+    bare: list[tuple[int, int, str]] = []
+    following = iter(found)
+    known = next(following, None)
+    reached = 0
+    for match in _LAST_LABEL.finditer(text):
+        label = match[1] or match[2]
+        if not is_top_level(label.lower()):
+            continue
+        while known is not None and known[1] <= match.start():
+            known = next(following, None)
+        if (known is not None and known[0] <= match.start()) or match.start() < reached:
+            continue
+        name = _name_before(text, match.start())
+        if name is None:
+            continue
+        rest = _REST.match(text, match.end())
+        tail = _trim(match[0] + rest[0])[len(match[0]) :] if rest is not None and rest[0] else ""
+        if not is_bare_host(f"{name}.{label}", has_path=len(tail.lstrip(":0123456789")) > 1):
+            continue
+        start = match.start() - len(name)
+        url = name + match[0] + tail
+        reached = start + len(url)
+        bare.append((start, reached, url))
+        if len(bare) > LINKS_READ.most:
+            break
+    return bare
+
+
+def _name_before(text: str, dot: int) -> str | None:
+    """The labels that end at a dot, None where they are part of something that is no name."""
+    run = _NAME_BACKWARDS.match(text[max(0, dot - _MAX_HOST - 2) : dot][::-1])
+    if run is None or len(run[0]) > _MAX_HOST:
+        return None
+    name = run[0][::-1]
+    if not name.isascii() and (tail := _ASCII_BACKWARDS.match(run[0])) is not None:
+        # In scripts that write no blanks a name begins where ASCII does, unless all of it is beyond ASCII.
+        if not _is_latin(name[: -len(tail[0])]):
+            name = tail[0][::-1]
+    name = name.lstrip("_-.") if name[:1] in "_-." else name
+    at = dot - len(name)
+    if not name or at < 0:
+        return None
+    if at and text[at - 1] in _NOT_BEFORE and not (text[at - 1] == "*" and "*" in text[dot : dot + 300]):
+        return None
+    if at > 1 and text[at - 1] in "([>:" and (text[at - 2].isalnum() or text[at - 2] in "-:_"):
+        # An expression of some programming language: f(a.id), p->a.id, a::b.id; in prose a blank stands before it.
+        return name if text[at - 1] == ":" and text[at - 2].isalpha() else None
+    return name
+
+
+def _is_latin(text: str) -> bool:
+    """Whether the last letter belongs to a name written with Latin letters, Greek or Cyrillic, where blanks are."""
+    return bool(text) and text[-1] < "\u0590"
+
+
+def is_bare_host(host: str, *, has_path: bool) -> bool:
+    """Whether a name that stands without a scheme is a host's, rather than a file's or two sentences' ends.
+
+    host: as written, its last label a top-level domain. has_path: something stands behind it, from a slash on.
+    """
+    labels = host.split(".")
+    if len(labels) < 2 or len(host) > _MAX_HOST or not all(map(_LABEL.fullmatch, labels)):
+        return False
+    last = labels[-1]
+    if last[0].isupper() and not last.isupper() and not has_path:
+        if last not in _CAPITALISED or not all(label[0].isupper() or label[0].isdigit() for label in labels):
+            return False
+    lower = last.lower()
+    if len(labels) == 2 and not has_path:
+        first = labels[0]
+        if lower in FILE_ENDINGS or (lower not in _GENERIC and (len(first) == 1 or first.isdecimal())):
+            return False
+    elif all(len(label) == 1 for label in labels[:-1]) and not has_path:
+        return False
+    return bool(registrable_domain(host))
+
+
+def _trim(url: str) -> str:
+    if not url.isascii():
+        url = _cut_in_east(url)
+    # A bracket closes the sentence around the link unless it was opened inside the link.
+    unopened = url.count(")") - url.count("(")
+    end = len(url)
+    while end and (url[end - 1] in _TRAILING or (url[end - 1] == ")" and unopened > 0)):
+        end -= 1
+        unopened -= url[end] == ")"
+    return url[:end]
+
+
+def _cut_in_east(url: str) -> str:
+    """Where no blanks are written, a link ends at the marks of a sentence, and its host where other letters begin."""
+    end = _ENDS_IN_EAST.search(url)
+    if end is not None:
+        url = url[: end.start()]
+    host = _AFTER_HOST.match(url)
+    if host is not None and is_top_level(host[2].rpartition(".")[2].lower()):
+        return host[0]
+    return url
