@@ -56,7 +56,9 @@ def read_url(
         domain = host if is_ip_literal(host) else registrable_domain(host)
     return Url(
         url=url,
-        text=text if len(text) <= MAX_URL_TEXT and text.isascii() and text.isprintable() else clean(text)[:MAX_URL_TEXT],
+        text=text
+        if len(text) <= MAX_URL_TEXT and text.isascii() and text.isprintable()
+        else clean(text)[:MAX_URL_TEXT],
         host=host,
         domain=domain,
         origin=origin,

@@ -33,7 +33,9 @@ _PORT = re.compile(r":\d{1,5}(?:[/\\?#]|\Z)")
 _DRIVE = re.compile(r"[a-z][:|]", re.IGNORECASE)
 _NUMBER = re.compile(r"0x([0-9a-f]*)|(0[0-7]*)|([1-9][0-9]*)")
 _DOTTED = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
-_INSIDE = re.compile(r"(?:https?|ftp|file):[/\\]{2,5}[^\s\"'<>|]{1,2000}|\\\\[\w-][\w.@-]{1,300}[\\/][^\s\"'<>|]{0,2000}", re.I)
+_INSIDE = re.compile(
+    r"(?:https?|ftp|file):[/\\]{2,5}[^\s\"'<>|]{1,2000}|\\\\[\w-][\w.@-]{1,300}[\\/][^\s\"'<>|]{0,2000}", re.I
+)
 _STRIPPED = {ord(c): None for c in "\t\r\n"}
 _EDGES = "".join(map(chr, range(33))) + "\xa0"
 _WEB = {"http": "80", "https": "443", "ftp": "21", "ws": "80", "wss": "443"}
@@ -43,7 +45,7 @@ _OVER_NETWORK = frozenset((
 ))  # fmt: skip
 """Schemes beside the web's whose authority is a host that is asked."""
 _NO_INSIDE = frozenset(("mailto", "tel", "sms", "cid", "mid", "callto"))
-_RESERVED = frozenset(("example", "test", "invalid"))
+RESERVED = frozenset(("example", "test", "invalid"))
 """Top-level domains for examples (RFC 2606): nobody owns a name there, and texts about links are full of them."""
 
 _NO_MARKS: tuple[LinkMark, ...] = ()
@@ -76,7 +78,7 @@ def parse_address(url: str, reading: Reading, part: int = 0) -> Address | None:
         if host[-1].isalpha() and host[0] != ".":
             return Address(plain[1], host if host.islower() else host.lower())
     scheme = _SCHEME.match(url)
-    if scheme is None or ("." in scheme[1] and _PORT.match(url, scheme.end() - 1)):
+    if scheme is None or ("." in scheme[1] and (url[:4].lower() == "www." or _PORT.match(url, scheme.end() - 1))):
         return _without_scheme(url, reading, part)
     name = scheme[1].lower()
     if name in _WEB:
@@ -87,7 +89,7 @@ def parse_address(url: str, reading: Reading, part: int = 0) -> Address | None:
 
 
 def resolve(base: str, url: str) -> str:
-    """A tidy address made absolute by a base element's, which is of the web; the address itself where it is absolute."""
+    """A tidy address against a base element's, which is of the web; the address itself where it is absolute."""
     scheme = _SCHEME.match(url)
     if scheme is not None:
         if scheme[1].lower() != base.partition(":")[0].lower() or url[scheme.end() : scheme.end() + 1] in ("/", "\\"):
@@ -118,7 +120,7 @@ def _without_scheme(url: str, reading: Reading, part: int) -> Address | None:
     host = bare[1]
     if host[:4].lower() != "www." or len(host) < 5:
         last = host.rpartition(".")[2].lower()
-        if last in _RESERVED:
+        if last in RESERVED:
             known = "." in host
         else:
             has_path = len(url) > bare.end() + 1
@@ -138,7 +140,7 @@ def _of_web(scheme: str, url: str, at: int, reading: Reading, part: int) -> Addr
     marks: list[LinkMark] = []
     if url[at:start] != "//" or url[start + len(written) : start + len(written) + 1] == "\\":
         marks.append("slashes")
-    userinfo, before, host = written.rpartition("@")
+    _, before, host = written.rpartition("@")
     if before:
         marks.append("userinfo")
     port = ""
@@ -156,7 +158,7 @@ def _of_web(scheme: str, url: str, at: int, reading: Reading, part: int) -> Addr
 
 
 def _of_share(url: str, at: int, reading: Reading, part: int) -> Address | None:
-    """A file, local or of a share: two slashes of either kind or four before a host, and what Windows puts behind `@`."""
+    """A file, local or of a share: two slashes of either kind or four before a host, with what Windows has behind `@`."""
     slashes = _SLASHES.match(url, at)
     start = slashes.end() if slashes is not None else at
     authority = _AUTHORITY.match(url, start)
@@ -166,7 +168,7 @@ def _of_share(url: str, at: int, reading: Reading, part: int) -> Address | None:
     host, behind, _ = written.partition("@")
     host, colon, _ = host.partition(":")
     read = _host_of(host, reading, part)
-    return Address("file", read.host, (*read.marks, *(("port",) if behind or colon else _NO_MARKS)))  # type: ignore[arg-type]
+    return Address("file", read.host, (*read.marks, *(("port",) if behind or colon else _NO_MARKS)))
 
 
 def _of_application(scheme: str, url: str, at: int, reading: Reading, part: int) -> Address:

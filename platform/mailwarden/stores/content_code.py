@@ -37,8 +37,8 @@ def fingerprint_of(view: ContentView, lists: Lists) -> int:
 
     That is the module of the view's function with the modules of ours that it imports, however far; the same of the
     parser; the versions of other packages that these import; features by name and type, what the view reads, and the
-    lists that it names, with the one that the parser reads (`redirectors`). Comments, docstrings and layout do not count, nor do words about features. Raises NotFound
-    where the view names a list that is not there.
+    lists that it names, with the one that the parser reads (`redirectors`). Comments, docstrings and layout do not
+    count, nor do words about features. Raises NotFound where the view names a list that is not there.
     """
     digest = hashlib.blake2b(digest_size=6)
     _add(digest, [(f.name, f.dtype, f.text) for f in view.features], sorted(view.reads), sorted(set(view.lists)))

@@ -47,8 +47,8 @@ class Mailbox:
 
 
 LinkPlace = Literal["anchor", "text", "subject", "form", "refresh", "frame", "loaded"]
-"""Where in a message a link stands: what a reader clicks (an anchor, an area, a vector shape), bare text, the subject, what a
-form is sent to, what the page goes to by itself, what it shows within, what is fetched from a file share as it opens."""
+"""Where in a message a link stands: what a reader clicks (an anchor, an area, a vector shape), bare text, the subject,
+what a form is sent to, what the page goes to by itself, what it shows within, what it fetches from a file share."""
 
 LinkMark = Literal[
     "bare", "base", "userinfo", "port", "ip_form", "encoded_host", "wide_host", "slashes", "controls", "rewritten",
@@ -57,8 +57,8 @@ LinkMark = Literal[
 """What is odd in how a link is written.
 
 bare: without scheme; base: moved by a base element; userinfo: a name before the host; port: not the scheme's own;
-ip_form: an IPv4 address in another form than four decimal numbers; encoded_host, wide_host: percent-encoding, or letters
-or dots that are read as ASCII, in the host; slashes: backward, too few or too many before the host; controls: blanks,
+ip_form: an IPv4 address in another form than four decimal numbers; encoded_host, wide_host: percent-encoding, or
+letters or dots that are read as ASCII, in the host; slashes: backward, too few or too many before the host; controls:
 line ends or control characters inside; rewritten: by what protects a mailbox; redirected: through a site that sends
 its visitors on; target_unread: one of these whose target does not stand in it.
 """
