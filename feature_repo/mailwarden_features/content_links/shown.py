@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from mailwarden.domain.mail.addresses import is_top_level, normalise_host, registrable_domain
+from mailwarden.domain.mail.addresses import RESERVED_TOP_LEVELS, is_top_level, normalise_host, registrable_domain
 from mailwarden.domain.mail.message import Url
 from mailwarden.ingest.text_links import FILE_ENDINGS
-from mailwarden.ingest.web_address import RESERVED
 
 MAX_TEXT = 300
 """Characters of a text that may name a party; a longer one is prose."""
@@ -49,7 +48,7 @@ def _named_by(text: str) -> str:
         host, last = whole[2], whole[2].rpartition(".")[2].lower()
         if whole[1] or whole[3][:1] in ("/", "?") or host[:4].lower() == "www.":
             return host
-        if not is_top_level(last) and last not in RESERVED:
+        if not is_top_level(last) and last not in RESERVED_TOP_LEVELS:
             return ""
         return "" if host.count(".") == 1 and last in FILE_ENDINGS else host
     if "://" in text or "www." in text.lower():

@@ -13,11 +13,13 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from mailwarden.domain.mail.addresses import is_top_level, registrable_domain
+from mailwarden.domain.mail.addresses import RESERVED_TOP_LEVELS, is_top_level, registrable_domain
 from mailwarden.stores.redirector_list import redirectors_in_use
 
 MAX_DEPTH = 8
 """Links inside each other that are taken out."""
+CONFLICT = "?"
+"""In the place of several addresses that lead to different parties: sites differ in which of two fields they take."""
 _MAX_FIELDS = 200
 
 _HTTP = re.compile(r"(https?)(:|%3a|%253a)((?:/|%2f|%252f){1,3})(?=[^/%\s])", re.IGNORECASE)
@@ -29,7 +31,7 @@ _STARS = re.compile(r"\*(?:\*(.))?", re.DOTALL)
 _RUNS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _UNDERSCORES = re.compile(r"___(.{1,4000}?)___", re.DOTALL)
 _AMP = re.compile(r"/(?:amp|c|v|i|wp)/(s/)?([^/?#]{1,253}.{0,3000})", re.DOTALL)
-_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{12,4000}=*")
+_BASE64 = re.compile(r"[A-Za-z0-9+_-]{12,4000}=*")
 _SCHEMELESS = re.compile(r"(?:[^\W_][\w-]{0,62}\.){1,8}([^\W\d_]{2,24})(?=[/?#:]|\Z)")
 
 
@@ -80,7 +82,7 @@ def table_in_use() -> Table:
 
 
 def target_of(entry: Entry, url: str) -> str:
-    """The address that a link carries in an entry's way; "" where none, or several that lead to different parties."""
+    """The address that a link carries in an entry's way; "" without one, `CONFLICT` where there are several."""
     found = DECODERS[entry.how](url, entry.names)
     if not found and entry.rewrites and entry.how != "opaque":
         found = _anywhere(url, ())
@@ -118,13 +120,18 @@ def _as_address(value: str) -> str:
             break
         value = unquote(value).strip()
     bare = _SCHEMELESS.match(value)
-    return f"http://{value}" if bare is not None and is_top_level(bare[1].lower()) else ""
+    return f"http://{value}" if bare is not None and _exists(bare[1]) else ""
+
+
+def _exists(last_label: str) -> bool:
+    last_label = last_label.lower()
+    return is_top_level(last_label) or last_label in RESERVED_TOP_LEVELS
 
 
 def _agreed(found: list[str]) -> str:
-    """The first of several addresses where all lead to one party: sites differ in which of two fields they take."""
+    """The first of several addresses where all lead to one party."""
     if len(found) > 1 and len({_party(address) for address in found}) > 1:
-        return ""
+        return CONFLICT
     return found[0] if found else ""
 
 
@@ -151,7 +158,7 @@ def _anywhere(url: str, names: tuple[str, ...]) -> str:
 
 
 def _query_or_anywhere(url: str, names: tuple[str, ...]) -> str:
-    return _query(url, names) or ("" if len(_values(url, names)) > 1 else _anywhere(url, ()))
+    return _query(url, names) or _anywhere(url, ())
 
 
 def _host_field(url: str, names: tuple[str, ...]) -> str:
@@ -233,7 +240,7 @@ def _amp(url: str, names: tuple[str, ...]) -> str:
     if found is None:
         return ""
     host = re.split(r"[/?#]", found[2], maxsplit=1)[0]
-    if not is_top_level(host.rpartition(".")[2].lower()) or "." not in host:
+    if "." not in host or not _exists(host.rpartition(".")[2]):
         return ""
     return f"http{'s' if found[1] else ''}://{found[2]}"
 

@@ -28,13 +28,14 @@ _ENDS_IN_EAST = re.compile("[、，！？；：）」』】》〉”’“‘…
 _AFTER_HOST = re.compile(r"([a-z]{3,5}:[/\\]{2}|)([!-.0->@-~]{1,300})(?=[^\x00-\x7f])", re.IGNORECASE)
 # A dot and the last label of a name: what follows neither goes on with the name nor makes it a mail address.
 _LAST_LABEL = re.compile(
-    r"\.(?:([A-Za-z]{2,24}|[Xx][Nn]--[A-Za-z0-9-]{2,59})(?![A-Za-z0-9_@(={[-])|([^\W\d_\x00-\x7f]{2,24})(?![\w@-]))(?!\.\w)"
+    r"\.(?:([A-Za-z]{2,24}|[Xx][Nn]--[A-Za-z0-9-]{2,59})(?![A-Za-z0-9@=]|[_-]\w)|([^\W\d_\x00-\x7f]{2,24})(?![\w@-]))(?!\.\w)"
 )
 _REST = re.compile(r"(?::\d{1,5}(?!\w))?(?:[/?#][^\s<>\"\x00-\x1f]{0,4000})?")
 _NAME_BACKWARDS = re.compile(r"[\w.-]{1,254}")
 _ASCII_BACKWARDS = re.compile(r"[A-Za-z0-9.-]{1,254}")
 _LABEL = re.compile(r"[^\W_](?:(?:[^\W_]|-){0,61}[^\W_])?")
 _NOT_BEFORE = frozenset("@/\\=&%+~#$!^`|*")
+_OPENING = ("(", "[", "{")
 _MAX_HOST = 253
 
 _GENERIC = frozenset(("com", "net", "org", "cn"))
@@ -107,7 +108,9 @@ def _bare(text: str, found: list[tuple[int, int, str]]) -> list[tuple[int, int, 
             known = next(following, None)
         if (known is not None and known[0] <= match.start()) or match.start() < reached:
             continue
-        name = _name_before(text, match.start())
+        # f.name(x) is an expression; "evil.com(see there)" is not.
+        called = text[match.end() : match.end() + 1] in _OPENING and label.lower() not in _GENERIC
+        name = None if called else _name_before(text, match.start())
         if name is None:
             continue
         rest = _REST.match(text, match.end())

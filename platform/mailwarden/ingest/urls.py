@@ -12,7 +12,7 @@ from mailwarden.ingest.budget import LINKS, LINKS_READ, UNWRAPPED
 from mailwarden.ingest.charsets import clean
 from mailwarden.ingest.markup_links import WrittenLink
 from mailwarden.ingest.reading import Reading
-from mailwarden.ingest.redirectors import MAX_DEPTH, table_in_use, target_of
+from mailwarden.ingest.redirectors import CONFLICT, MAX_DEPTH, table_in_use, target_of
 from mailwarden.ingest.text_links import plain_urls
 from mailwarden.ingest.web_address import Address, is_base, parse_address, resolve, tidy_address
 
@@ -97,10 +97,11 @@ def _end_of(
             entry = table.find(address.host, domain, url) if domain else None
             if entry is None:
                 break
-            inside = target_of(entry, url) if depth < MAX_DEPTH and reading.take(UNWRAPPED, 1, part) else ""
-            if not inside:
-                if entry.rewrites or depth == MAX_DEPTH:
-                    marks += ("rewritten" if entry.rewrites else "redirected", "target_unread")
+            inside = target_of(entry, url) if depth < MAX_DEPTH and reading.take(UNWRAPPED, 1, part) else CONFLICT
+            if not inside and not entry.rewrites:
+                break  # a page of that site which sends nobody on
+            if not inside or inside == CONFLICT:
+                marks += ("rewritten" if entry.rewrites else "redirected", "target_unread")
                 break
             marks.append("rewritten" if entry.rewrites else "redirected")
         tidy, controls = tidy_address(inside)

@@ -14,7 +14,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import unquote, urljoin
 
-from mailwarden.domain.mail.addresses import address_domain, is_top_level
+from mailwarden.domain.mail.addresses import RESERVED_TOP_LEVELS, address_domain, is_top_level
 from mailwarden.domain.mail.message import LinkMark
 from mailwarden.ingest.charsets import clean
 from mailwarden.ingest.hosts import read_address, read_host
@@ -45,9 +45,6 @@ _OVER_NETWORK = frozenset((
 ))  # fmt: skip
 """Schemes beside the web's whose authority is a host that is asked."""
 _NO_INSIDE = frozenset(("mailto", "tel", "sms", "cid", "mid", "callto"))
-RESERVED = frozenset(("example", "test", "invalid"))
-"""Top-level domains for examples (RFC 2606): nobody owns a name there, and texts about links are full of them."""
-
 _NO_MARKS: tuple[LinkMark, ...] = ()
 
 
@@ -75,7 +72,7 @@ def parse_address(url: str, reading: Reading, part: int = 0) -> Address | None:
     plain = _PLAIN.match(url)
     if plain is not None:
         host = plain[2]
-        if host[-1].isalpha() and host[0] != ".":
+        if host[-1].isalpha() and host[0] != "." and not host[host.rfind(".") + 1].isdigit():
             return Address(plain[1], host if host.islower() else host.lower())
     scheme = _SCHEME.match(url)
     if scheme is None or ("." in scheme[1] and (url[:4].lower() == "www." or _PORT.match(url, scheme.end() - 1))):
@@ -92,13 +89,17 @@ def resolve(base: str, url: str) -> str:
     """A tidy address against a base element's, which is of the web; the address itself where it is absolute."""
     scheme = _SCHEME.match(url)
     if scheme is not None:
-        if scheme[1].lower() != base.partition(":")[0].lower() or url[scheme.end() : scheme.end() + 1] in ("/", "\\"):
+        if scheme[1].lower() != base.partition(":")[0].lower():
             return url
         url = url[scheme.end() :]
     if url[:1] in ("/", "\\") and url[1:2] in ("/", "\\"):
         return f"{base.partition(':')[0]}:{url}"
     path, mark, rest = url.partition("?")
-    return urljoin(base[:2_000], path.replace("\\", "/") + mark + rest)
+    path = path.replace("\\", "/")
+    if scheme is not None and _SCHEME.match(path):
+        # Behind the base's own scheme what follows is a path, whatever it looks like.
+        path = f"./{path}"
+    return urljoin(base[:2_000], path + mark + rest)
 
 
 def is_base(url: str) -> bool:
@@ -120,7 +121,7 @@ def _without_scheme(url: str, reading: Reading, part: int) -> Address | None:
     host = bare[1]
     if host[:4].lower() != "www." or len(host) < 5:
         last = host.rpartition(".")[2].lower()
-        if last in RESERVED:
+        if last in RESERVED_TOP_LEVELS:
             known = "." in host
         else:
             has_path = len(url) > bare.end() + 1
@@ -158,7 +159,7 @@ def _of_web(scheme: str, url: str, at: int, reading: Reading, part: int) -> Addr
 
 
 def _of_share(url: str, at: int, reading: Reading, part: int) -> Address | None:
-    """A file, local or of a share: two slashes of either kind or four before a host, with what Windows has behind `@`."""
+    """A file, local or of a share: two or four slashes of either kind before a host; Windows has more behind `@`."""
     slashes = _SLASHES.match(url, at)
     start = slashes.end() if slashes is not None else at
     authority = _AUTHORITY.match(url, start)

@@ -165,6 +165,10 @@ def registrable_domain(host: str) -> str:
     return f"{found.domain}.{found.suffix}" if found.domain else ""
 
 
+RESERVED_TOP_LEVELS = frozenset(("example", "test", "invalid"))
+"""Top-level domains for examples (RFC 2606): nobody owns a name there, and texts about links are full of them."""
+
+
 def is_top_level(label: str) -> bool:
     """Whether a label in lower case, as written or as an A-label, is a top-level domain that exists.
 
