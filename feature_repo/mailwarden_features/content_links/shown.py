@@ -46,11 +46,12 @@ def names_another(link: Url) -> bool:
 def _named_by(text: str) -> str:
     if " " not in text.strip() and (whole := _WHOLE.fullmatch(text)) is not None:
         host, last = whole[2], whole[2].rpartition(".")[2].lower()
-        if whole[1] or whole[3][:1] in ("/", "?") or host[:4].lower() == "www.":
+        if whole[1]:
             return host
         if not is_top_level(last) and last not in RESERVED_TOP_LEVELS:
             return ""
-        return "" if host.count(".") == 1 and last in FILE_ENDINGS else host
+        is_file = host.count(".") == 1 and last in FILE_ENDINGS and whole[3][:1] not in ("/", "?")
+        return "" if is_file else host
     if "://" in text or "www." in text.lower():
         among = {found[1].lower() for found in _AMONG_WORDS.finditer(text)}
         return among.pop() if len(among) == 1 else ""

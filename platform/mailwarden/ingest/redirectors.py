@@ -26,10 +26,9 @@ _HTTP = re.compile(r"(https?)(:|%3a|%253a)((?:/|%2f|%252f){1,3})(?=[^/%\s])", re
 _ONE_SLASH = re.compile(r"(https?):/{1,3}(?=[^/])", re.IGNORECASE)
 _IN_DECODED = re.compile(r"https?:/{2}[^\s\"'<>\x00-\x1f]{1,3000}", re.IGNORECASE)
 _HEX = re.compile(r"-([0-9A-Fa-f]{2})")
-_V3 = re.compile(r"/v3/__(.{1,4000}?)__;([A-Za-z0-9+/_=-]{0,2000})!", re.DOTALL)
+_TAKEN_OUT = re.compile(r"([A-Za-z0-9+/_=-]{0,2000})!")
 _STARS = re.compile(r"\*(?:\*(.))?", re.DOTALL)
 _RUNS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-_UNDERSCORES = re.compile(r"___(.{1,4000}?)___", re.DOTALL)
 _AMP = re.compile(r"/(?:amp|c|v|i|wp)/(s/)?([^/?#]{1,253}.{0,3000})", re.DOTALL)
 _BASE64 = re.compile(r"[A-Za-z0-9+_-]{12,4000}=*")
 _SCHEMELESS = re.compile(r"(?:[^\W_][\w-]{0,62}\.){1,8}([^\W\d_]{2,24})(?=[/?#:]|\Z)")
@@ -208,13 +207,12 @@ def _url_defense_2(url: str, names: tuple[str, ...]) -> str:
 def _url_defense_3(url: str, names: tuple[str, ...]) -> str:
     """Letters that were taken out stand as base 64 behind the address, a `*` or a run `**X` in the place of each."""
     del names
-    found = _V3.search(url)
-    if found is None:
+    _, _, rest = url.partition("/v3/__")
+    written, ended, rest = rest.partition("__;")
+    if not ended:
         return ""
-    try:
-        taken = base64.b64decode(found[2] + "=" * (-len(found[2]) % 4), altchars=b"-_").decode("utf-8", "replace")
-    except ValueError:
-        taken = ""
+    letters = _TAKEN_OUT.match(rest)
+    taken = _undo_base64(letters[1]) if letters is not None else ""
     at = 0
 
     def put_back(star: re.Match[str]) -> str:
@@ -225,13 +223,13 @@ def _url_defense_3(url: str, names: tuple[str, ...]) -> str:
         at += count
         return taken[at - count : at]
 
-    return _as_address(_STARS.sub(put_back, unquote(found[1])) if taken else found[1])
+    return _as_address(_STARS.sub(put_back, unquote(written)) if taken else written)
 
 
 def _underscores(url: str, names: tuple[str, ...]) -> str:
     del names
-    found = _UNDERSCORES.search(url)
-    return _as_address(found[1]) if found is not None else ""
+    written, ended, _ = url.partition("___")[2].partition("___")
+    return _as_address(written) if ended else ""
 
 
 def _amp(url: str, names: tuple[str, ...]) -> str:
