@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from mailwarden.domain.mail.message import Message
+from mailwarden.ingest.budget import Budget
 from mailwarden.ingest.parse import parse_message
+from mailwarden.ingest.reading import Reading
 from mailwarden.ingest.text_links import plain_urls
 
 
@@ -41,7 +43,7 @@ from mailwarden.ingest.text_links import plain_urls
     ],
 )
 def test_what_a_client_links_is_found(text: str, links: list[str]) -> None:
-    assert plain_urls(text) == links
+    assert plain_urls(text, Reading(Budget())) == links
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,7 @@ def test_what_a_client_links_is_found(text: str, links: list[str]) -> None:
     ],
 )  # fmt: skip
 def test_what_no_client_links_is_none(text: str) -> None:
-    assert plain_urls(f"We saw {text} there") == []
+    assert plain_urls(f"We saw {text} there", Reading(Budget())) == []
 
 
 def subject(text: str) -> Message:

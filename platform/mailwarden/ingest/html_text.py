@@ -77,7 +77,7 @@ class _Reader:
         self.quoted: list[str] = []
         self.out = self.new
         self.hidden_chars = 0
-        self.links = MarkupLinks()
+        self.links = MarkupLinks(reading, part)
         self.may_share = False
         self.open = OpenElements()
         self.hidden_at = 0

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from mailwarden.domain.mail.message import LinkPlace
 from mailwarden.ingest.budget import LINKS_READ
+from mailwarden.ingest.reading import Reading
 from mailwarden.ingest.text_links import plain_urls
 
 LINKING = frozenset((
@@ -37,7 +38,9 @@ class MarkupLinks:
     against a base behind them too (HTML standard, 4.2.3).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, reading: Reading, part: int = 0) -> None:
+        self._reading = reading
+        self._part = part
         self.found: list[WrittenLink] = []
         self.base = ""
         self._aside: list[str] = []
@@ -50,7 +53,7 @@ class MarkupLinks:
     def text(self, chunk: str) -> None:
         """Keep the bare links of a text outside of anchors."""
         if len(self.found) <= LINKS_READ.most:
-            self.found.extend(WrittenLink(url, "", "text") for url in plain_urls(chunk))
+            self.found.extend(WrittenLink(url, "", "text") for url in plain_urls(chunk, self._reading, self._part))
 
     def tag(self, name: str, value_of: Callable[[str], str]) -> None:
         """Keep what a start tag of `LINKING`, or with a colon in its name, holds. value_of: reads an attribute."""

@@ -141,7 +141,7 @@ def read_codes(images: Iterable[bytes]) -> Codes:
 
 
 def _code(text: str, reading: Reading) -> QrCode:
-    for url in plain_urls(text)[:1]:
+    for url in plain_urls(text, reading)[:1]:
         read = read_url(url, "", "qr", reading)
         return QrCode(text, read if read is not None and read.host else None)
     return QrCode(text, None)

@@ -16,7 +16,8 @@ from __future__ import annotations
 import re
 
 from mailwarden.domain.mail.addresses import is_top_level, registrable_domain
-from mailwarden.ingest.budget import LINKS_READ
+from mailwarden.ingest.budget import LINKS_READ, NAMES
+from mailwarden.ingest.reading import Reading
 
 _BODY = re.compile(r"[^\s<>\"\x00-\x1f]{4,4000}")
 _SCHEMES = ("https", "http", "ftp", "file")
@@ -32,11 +33,13 @@ _LAST_LABEL = re.compile(
 )
 _REST = re.compile(r"(?::\d{1,5}(?!\w))?(?:[/?#][^\s<>\"\x00-\x1f]{0,4000})?")
 _NAME_BACKWARDS = re.compile(r"[\w.-]{1,254}")
-_ASCII_BACKWARDS = re.compile(r"[A-Za-z0-9.-]{1,254}")
+_ASCII_BACKWARDS = re.compile(r"[A-Za-z0-9._-]{1,254}")
 _LABEL = re.compile(r"[^\W_](?:(?:[^\W_]|-){0,61}[^\W_])?")
 _NOT_BEFORE = frozenset("@/\\=&%+~#$!^`|*")
 _OPENING = ("(", "[", "{")
 _MAX_HOST = 253
+_NO_BLANKS_FROM = "\u0590"
+"""Before it stand Latin, Greek, Cyrillic and Armenian, which write blanks between words."""
 
 _GENERIC = frozenset(("com", "net", "org", "cn"))
 _CAPITALISED = frozenset(("Com", "Org"))
@@ -46,7 +49,7 @@ FILE_ENDINGS = frozenset((
 """Top-level domains that more often end the name of a file or of a variable, where nothing but two labels stands."""
 
 
-def plain_urls(text: str) -> list[str]:
+def plain_urls(text: str, reading: Reading, part: int = 0) -> list[str]:
     """URLs that a reader's client would make clickable in plain text, in order and as written."""
     if "." not in text and "://" not in text and "\\\\" not in text:
         return []
@@ -63,7 +66,7 @@ def plain_urls(text: str) -> list[str]:
         found.append((start, start + len(url), url))
         if len(found) > LINKS_READ.most:
             break
-    bare = _bare(text, found)
+    bare = _bare(text, found, reading, part)
     if bare:
         found = sorted(found + bare)
     return [url for _, _, url in found]
@@ -94,12 +97,13 @@ def _starts(text: str) -> list[tuple[int, int]]:
     return starts
 
 
-def _bare(text: str, found: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
+def _bare(text: str, found: list[tuple[int, int, str]], reading: Reading, part: int) -> list[tuple[int, int, str]]:
     """Names without scheme that are links, beside those found already, which are in order."""
     bare: list[tuple[int, int, str]] = []
     following = iter(found)
     known = next(following, None)
-    reached = 0
+    reached = tried = 0
+    most = reading.budget.left(NAMES)
     for match in _LAST_LABEL.finditer(text):
         label = match[1] or match[2]
         if not is_top_level(label.lower()):
@@ -108,6 +112,9 @@ def _bare(text: str, found: list[tuple[int, int, str]]) -> list[tuple[int, int, 
             known = next(following, None)
         if (known is not None and known[0] <= match.start()) or match.start() < reached:
             continue
+        tried += 1
+        if tried > most:
+            break
         # f.name(x) is an expression; "evil.com(see there)" is not.
         called = text[match.end() : match.end() + 1] in _OPENING and label.lower() not in _GENERIC
         name = None if called else _name_before(text, match.start())
@@ -123,19 +130,22 @@ def _bare(text: str, found: list[tuple[int, int, str]]) -> list[tuple[int, int, 
         bare.append((start, reached, url))
         if len(bare) > LINKS_READ.most:
             break
+    if tried:
+        reading.take(NAMES, tried, part)
     return bare
 
 
 def _name_before(text: str, dot: int) -> str | None:
     """The labels that end at a dot, None where they are part of something that is no name."""
-    run = _NAME_BACKWARDS.match(text[max(0, dot - _MAX_HOST - 2) : dot][::-1])
-    if run is None or len(run[0]) > _MAX_HOST:
+    before = text[max(0, dot - _MAX_HOST - 2) : dot][::-1]
+    run = _ASCII_BACKWARDS.match(before)
+    length = run.end() if run is not None else 0
+    if before[length : length + 1] > "\x7f" and (not length or before[length] < _NO_BLANKS_FROM):
+        # A name with letters beyond ASCII; in scripts that write no blanks one begins where ASCII does.
+        run = _NAME_BACKWARDS.match(before)
+    if run is None or run.end() > _MAX_HOST:
         return None
     name = run[0][::-1]
-    tail = None if name.isascii() else _ASCII_BACKWARDS.match(run[0])
-    if tail is not None and not _is_latin(name[: -len(tail[0])]):
-        # In scripts that write no blanks a name begins where ASCII does, unless all of it is beyond ASCII.
-        name = tail[0][::-1]
     name = name.lstrip("_-.") if name[:1] in "_-." else name
     at = dot - len(name)
     if not name or at < 0:
@@ -146,11 +156,6 @@ def _name_before(text: str, dot: int) -> str | None:
         # An expression of some programming language: f(a.id), p->a.id, a::b.id; in prose a blank stands before it.
         return name if text[at - 1] == ":" and text[at - 2].isalpha() else None
     return name
-
-
-def _is_latin(text: str) -> bool:
-    """Whether the last letter belongs to a name written with Latin letters, Greek or Cyrillic, where blanks are."""
-    return bool(text) and text[-1] < "\u0590"
 
 
 def is_bare_host(host: str, *, has_path: bool) -> bool:

@@ -146,13 +146,13 @@ class UrlList:
 
     def add_text(self, text: str, part: int) -> None:
         """Keep the links of a plain body."""
-        for url in plain_urls(text):
+        for url in plain_urls(text, self._reading, part):
             self._add(url, "", "text", part, "text", "")
 
     def add_subject(self, subject: str) -> None:
         """Keep the links of a subject: with a scheme, `www.` or a path, since subjects are full of mere names."""
         if "." in subject:
-            for url in plain_urls(subject):
+            for url in plain_urls(subject, self._reading):
                 if "/" in url or "\\" in url or url[:4].lower() == "www.":
                     self._add(url, "", "subject", 0, "subject", "")
 

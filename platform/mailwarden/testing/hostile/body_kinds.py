@@ -90,9 +90,7 @@ BODY_KINDS: dict[str, Kind] = {
         "字a.com".encode(), "字".encode() * 90 + b"a.com ", "é".encode() * 200 + b".com "
     ),
     "urls bare with paths": text(b"a.com/" + b")" * 3_900 + b" ", b"a.com/" + b"(" * 3_900, b"a.com?a.com#a.com"),
-    "urls in the East": text(
-        "http://a。".encode() * 400, "http://a.jp、".encode(), "http://a".encode() + "。b".encode() * 900
-    ),
+    "urls in the East": text("http://a。".encode() * 400, "http://a.jp、".encode(), b"http://a" + "。b".encode() * 900),
     "shares": text(b"\\\\a.example\\b ", b"\\\\", b"file://a%d.example/x ", b"\\\\a" + b"@a" * 100 + b"\\ "),
     "shares in markup": html(
         b"<img src=file://a%d.example/x>", b"<p background=\\\\a.example\\x href=file:>", b"<b ile: a=b>"
