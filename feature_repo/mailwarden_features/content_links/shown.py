@@ -14,9 +14,11 @@ MAX_TEXT = 300
 
 _HOST = r"((?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}(?:xn--[a-z0-9-]{2,59}|[^\W\d_]{2,24}))"
 _WHOLE = re.compile(
-    rf"[\W_]{{0,8}}?(https?:/{{1,3}})?(?:[\w.%+-]{{1,64}}@)?{_HOST}\.?((?::\d{{1,5}})?(?:[/?#]\S*)?)[\W_]{{0,8}}",
+    rf"(https?:/{{1,3}})?(?:[\w.%+-]{{1,64}}@)?{_HOST}\.?((?::\d{{1,5}})?(?:[/?#]\S*)?)",
     re.IGNORECASE,
 )
+_AROUND = " \t\n\xa0\"'()[]<>{}*_|:;,!»«›‹→➔▶•·…–—-"
+"""What stands around a name on a button or in a sentence."""
 _AMONG_WORDS = re.compile(rf"(?<!\w)(?:https?:/{{1,3}}(?:www\.)?|www\.){_HOST}", re.IGNORECASE)
 
 
@@ -32,7 +34,10 @@ def names_another(link: Url) -> bool:
     text = link.text
     if len(text) > MAX_TEXT or len(text) < 4:
         return False
-    if not text.isascii():
+    if text.isascii():
+        if "." not in text:
+            return False
+    else:
         # As it looks: wide letters and dots, and nothing that is not seen.
         text = "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
         text = text.replace("\u3002", ".")
@@ -44,7 +49,8 @@ def names_another(link: Url) -> bool:
 
 
 def _named_by(text: str) -> str:
-    if " " not in text.strip() and (whole := _WHOLE.fullmatch(text)) is not None:
+    text = text.strip(_AROUND)
+    if " " not in text and (whole := _WHOLE.fullmatch(text)) is not None:
         host, last = whole[2], whole[2].rpartition(".")[2].lower()
         if whole[1]:
             return host

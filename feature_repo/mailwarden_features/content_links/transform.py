@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from mailwarden.domain.mail.addresses import is_ip_literal, normalise_host, registrable_domain
 from mailwarden.domain.mail.content import ContentValue
 from mailwarden.domain.mail.lists import Lists
-from mailwarden.domain.mail.message import Message, Url
+from mailwarden.domain.mail.message import LinkMark, Message, Url
 from mailwarden_features.content_links.shown import names_another
 
 MAX_URLS = 60
@@ -27,6 +27,10 @@ _NULLABLE = (
     "url_encoded_host", "url_mixed_script", "url_bare", "url_base", "url_odd_syntax", "url_form", "url_automatic",
     "url_in_subject",
 )  # fmt: skip
+
+_NO_SCHEMES: dict[str, ContentValue] = dict.fromkeys(
+    ("url_file", "url_script", "url_application", "url_phone", "url_mail", "url_mail_elsewhere"), 0
+)
 
 _EXECUTABLE_PATH = re.compile(
     r"\.(?:exe|scr|pif|com|bat|cmd|msi|jar|js|jse|vbs|vbe|wsf|hta|lnk|iso|img|apk|ps1)\Z", re.IGNORECASE
@@ -95,29 +99,34 @@ def compute(message: Message, lists: Lists) -> dict[str, ContentValue]:
 
 def _marked(links: list[Url]) -> dict[str, ContentValue]:
     """Counts of what is odd in how links are written, and of where they stand."""
-    marks = Counter(mark for link in links for mark in link.marks)
-    places = Counter(link.place for link in links)
+    marks = Counter(mark for link in links if link.marks for mark in link.marks)
+    places = Counter(link.place for link in links if link.place != "anchor")
     return {
         "url_rewritten": marks["rewritten"],
         "url_redirected": marks["redirected"],
-        "url_redirect_depth_max": max(len(link.via) for link in links),
+        "url_redirect_depth_max": max([len(link.via) for link in links]),
         "url_target_unread": marks["target_unread"],
         "url_ip_form": marks["ip_form"],
-        "url_encoded_host": sum("encoded_host" in link.marks or "wide_host" in link.marks for link in links)
-        if marks
-        else 0,
+        "url_encoded_host": _either(links, "encoded_host", "wide_host") if marks else 0,
         "url_bare": marks["bare"],
         "url_base": marks["base"],
-        "url_odd_syntax": sum("slashes" in link.marks or "controls" in link.marks for link in links) if marks else 0,
+        "url_odd_syntax": _either(links, "slashes", "controls") if marks else 0,
         "url_form": places["form"],
         "url_automatic": places["refresh"] + places["frame"] + places["loaded"],
         "url_in_subject": places["subject"],
     }
 
 
+def _either(links: list[Url], first: LinkMark, second: LinkMark) -> int:
+    return sum(first in link.marks or second in link.marks for link in links)
+
+
 def _schemes(message: Message) -> dict[str, ContentValue]:
     """Counts of links by what opens them, those among them that lead to no host."""
-    others = Counter(link.scheme for link in message.urls if link.scheme not in _WEB)
+    schemes = [link.scheme for link in message.urls if link.scheme not in _WEB]
+    if not schemes and not message.other_links:
+        return _NO_SCHEMES
+    others = Counter(schemes)
     elsewhere = 0
     sender_domain = message.sender.domain
     for link in message.other_links[:MAX_URLS]:
