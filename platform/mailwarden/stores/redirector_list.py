@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from mailwarden.domain.mail.addresses import normalise_host
+from mailwarden.domain.mail.addresses import normalise_host, registrable_domain
 
 KINDS = ("rewriter", "redirector")
 """rewriter: it protects the reader's mailbox, and no sender chose it; redirector: a sender may."""
@@ -43,6 +43,8 @@ def redirector_entry(line: str) -> tuple[str, tuple[str, ...]]:
     labels = host.split(".")
     if len(labels) < 2 or not all(map(_LABEL.fullmatch, labels)) or any(map(str.isspace, path)):
         raise ValueError(f"{key[:80]!r} is no host with a path; write `example.com/go: redirector query url`")
+    if not registrable_domain(host):
+        raise ValueError(f"{host[:80]!r} is a public suffix, and would stand for everybody's sites under it; name them")
     words = rest.split()
     if not colon:
         return f"{host}{slash}{path}", ()
