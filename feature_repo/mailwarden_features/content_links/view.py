@@ -80,7 +80,7 @@ VIEW = ContentView(
     ),
     compute=compute,
     reads=("headers", "links"),
-    cost_us=60,
+    cost_us=75,
     lists=("shorteners", "free_hosts"),
 )
 
