@@ -17,6 +17,7 @@ from mailwarden.stores.list_files import HEADER, read_list_file
 from mailwarden.stores.lists import LISTS, SHIPPED, load_lists
 
 HEAD = "# name: free_mail\n# version: 7\n"
+REDIRECTORS = "# name: redirectors\n# version: 1\n"
 
 
 @pytest.fixture
@@ -137,6 +138,25 @@ def test_ranks_are_places_or_what_stands_before_the_comma(folder: Path) -> None:
         ("free_mail.txt", HEAD + "\nposta.example\n\udcff.example\n", "line 5: not UTF-8; save the file as UTF-8"),
         ("brands.txt", "# name: brands\n# version: 1\nAcme\n", "line 3: 'Acme' is no brand with its domains"),
         ("brands.txt", "# name: brands\n# version: 1\nAcme: acme\n", "line 3: 'acme' is no domain"),
+        ("redirectors.txt", REDIRECTORS + "go: redirector query u\n", "line 3: 'go' is no host with a path"),
+        ("redirectors.txt", REDIRECTORS + "co.uk/url: redirector query u\n", "line 3: 'co.uk' is a public suffix"),
+        (
+            "redirectors.txt",
+            REDIRECTORS + "a.example: friend query u\n",
+            "line 3: 'friend query u' is not how a target",
+        ),
+        (
+            "redirectors.txt",
+            REDIRECTORS + "a.example: rewriter magic\n",
+            "line 3: 'rewriter magic' is not how a target",
+        ),
+        ("redirectors.txt", REDIRECTORS + "a.example: rewriter query\n", "names no field"),
+        ("redirectors.txt", REDIRECTORS + "a.example\n", "line 3: 'a.example' does not say where the target stands"),
+        (
+            "redirectors.txt",
+            REDIRECTORS + "a.example: rewriter path\nA.example: rewriter amp\n",
+            "line 4: 'a.example' stands twice",
+        ),
         ("popular.txt", "# name: popular\n# version: 1\nx,a.example\n", "line 3: 'x' is no rank"),
         ("popular.txt", "# name: popular\n# version: 1\n1,a.example\nb.example\n", "line 4: some lines have a rank"),
         ("popular.txt", "# name: popular\n# version: 1\n2,a.example\n2,b.example\n", "line 4: rank 2 comes after 2"),

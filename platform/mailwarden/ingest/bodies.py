@@ -19,7 +19,7 @@ from mailwarden.ingest.mime import Leaf, Tree
 from mailwarden.ingest.quotes import split_quotes
 from mailwarden.ingest.reading import Reading
 from mailwarden.ingest.transfer import undo_transfer
-from mailwarden.ingest.urls import UrlList, plain_urls
+from mailwarden.ingest.urls import UrlList
 
 MAX_TEXT = 100_000
 """Characters kept of the newest and of the quoted text."""
@@ -157,13 +157,11 @@ def _read_text(leaf: Leaf, data: bytes, bodies: Bodies, urls: UrlList, reading: 
         bodies.html_chars += len(text)
         seen = read_html(text, reading, leaf.index)
         bodies.hidden_chars += seen.hidden_chars
-        for url, label_text in seen.links:
-            urls.add(url, label_text, "html", leaf.index)
+        urls.add_markup(seen.links, seen.base, leaf.index)
         new, quoted = split_quotes(seen.new[: reading.take(QUOTED_CHARS, len(seen.new), leaf.index)])
         return _Text(new, "\n".join(t for t in (quoted, seen.quoted) if t), True, leaf.alternatives)
     bodies.text_chars += len(text)
-    for url in plain_urls(text[: reading.take(LINKED_CHARS, len(text), leaf.index)]):
-        urls.add(url, "", "text", leaf.index)
+    urls.add_text(text[: reading.take(LINKED_CHARS, len(text), leaf.index)], leaf.index)
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     new, quoted = split_quotes(text[: reading.take(QUOTED_CHARS, len(text), leaf.index)])

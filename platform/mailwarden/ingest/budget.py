@@ -49,6 +49,8 @@ ENTITIES = Limit(100_000, "HTML entities", "too_many_entities", ("text", "links"
 
 LINKS = Limit(1_000, "different links", "too_many_urls", ("links",))
 LINKS_READ = Limit(5_000, "links", "too_many_urls", ("links",))
+NAMES = Limit(50_000, "names that may be links", "too_many_urls", ("links",))
+UNWRAPPED = Limit(4_000, "links taken out of others", "too_many_urls", ("links",))
 
 LIMITS = tuple(value for value in tuple(globals().values()) if isinstance(value, Limit))
 """Every limit, as the budget keeps it."""

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import urljoin
 
-from mailwarden.ingest.budget import HTML_CHARS, LINKS_READ, TAGS
+from mailwarden.ingest.budget import HTML_CHARS, TAGS
 from mailwarden.ingest.entities import undo_entities
+from mailwarden.ingest.markup_links import LINKING, MarkupLinks, WrittenLink, may_share
 from mailwarden.ingest.open_elements import BLOCK, CELL, OpenElements
 from mailwarden.ingest.quotes import has_attribution
 from mailwarden.ingest.reading import Reading
-from mailwarden.ingest.urls import plain_urls
 
 MAX_OPEN = 256
 """Elements that are open at once; those inside are read as if they stood beside."""
@@ -56,12 +55,13 @@ _BLANK_LINES = re.compile(r"\n{3,}")
 @dataclass(slots=True)
 class HtmlText:
     """What a reader sees of an HTML body. new, quoted: visible text; hidden_chars: characters of text not seen;
-    links: (address as written, text seen) in order; bare addresses in the text have ""."""
+    links: as written, in order. base: the address that relative ones are resolved against, "" without one."""
 
     new: str = ""
     quoted: str = ""
     hidden_chars: int = 0
-    links: list[tuple[str, str]] = field(default_factory=list)
+    links: list[WrittenLink] = field(default_factory=list)
+    base: str = ""
 
 
 def read_html(source: str, reading: Reading, part: int = 0) -> HtmlText:
@@ -77,17 +77,18 @@ class _Reader:
         self.quoted: list[str] = []
         self.out = self.new
         self.hidden_chars = 0
-        self.links: list[tuple[str, str]] = []
+        self.links = MarkupLinks(reading, part)
+        self.may_share = False
         self.open = OpenElements()
         self.hidden_at = 0
         self.quoted_at = 0
         self.rest_quoted = False
-        self.base = ""
         self.link_href: str | None = None
         self.link_text: list[str] = []
 
     def read(self, source: str) -> HtmlText:
         end = number = 0
+        self.may_share = may_share(source)
         most = self.reading.budget.left(TAGS)
         for number, markup in enumerate(_MARKUP.finditer(source), 1):
             start = markup.start()
@@ -97,14 +98,20 @@ class _Reader:
             if number > most:
                 break
             name = markup[5]
-            if markup[1] is not None and markup[1].lower() in _SEEN_RAW:
-                self._text(markup[3])
+            if markup[1] is not None:
+                raw = markup[1].lower()
+                if raw in _SEEN_RAW:
+                    self._text(markup[3])
+                elif raw == "iframe":
+                    self._tag_links(raw, markup[2])
             elif name is not None:
                 name = name.lower()
                 if markup[4]:
                     self._end_tag(name)
                 else:
                     self._start_tag(name, markup[6])
+            elif source.startswith("<!--[if", start):
+                self.links.conditional(markup[0], lambda text: undo_entities(text, self.reading, self.part))
         else:
             if end < len(source):
                 self._text(source[end:])
@@ -112,7 +119,7 @@ class _Reader:
         if source and not source.endswith(">") and end == len(source) and source.rfind(">") < source.rfind("<"):
             self.reading.defect("html_tag_not_ended", "", self.part)
         self._finish_link()
-        return HtmlText(_tidy(self.new), _tidy(self.quoted), self.hidden_chars, self.links)
+        return HtmlText(_tidy(self.new), _tidy(self.quoted), self.hidden_chars, self.links.end(), self.links.base)
 
     def _text(self, chunk: str) -> None:
         if "&" in chunk:
@@ -125,10 +132,17 @@ class _Reader:
         self.out.append(chunk)
         if self.link_href is not None:
             self.link_text.append(chunk)
-        elif ("://" in chunk or "www." in chunk) and len(self.links) <= LINKS_READ.most:
-            self.links.extend((url, "") for url in plain_urls(chunk.replace(_BREAK, " ")))
+        elif "." in chunk or "\\\\" in chunk:
+            self.links.text(chunk.replace(_BREAK, " "))
+
+    def _tag_links(self, name: str, attributes: str) -> None:
+        self.links.tag(name, lambda wanted: self._attribute(attributes, wanted))
 
     def _start_tag(self, name: str, attributes: str) -> None:
+        if name in LINKING or name[:2] == "v:":
+            self._tag_links(name, attributes)
+        if self.may_share and name != "a" and may_share(attributes):
+            self.links.share(lambda wanted: self._attribute(attributes, wanted))
         if name in _VOID:
             if name == "br" or name == "hr":
                 self.out.append(_BREAK)
@@ -136,10 +150,6 @@ class _Reader:
                     self.link_text.append(" ")
             elif name == "img" and self.link_href is not None:
                 self._image_text(attributes)
-            elif name == "base" and not self.base:
-                self.base = self._attribute(attributes, "href")
-            elif name == "area":
-                self._link(self._attribute(attributes, "href"), "")
             return
         if name in BLOCK:
             self.out.append(_BREAK)
@@ -156,11 +166,9 @@ class _Reader:
             self.reading.defect("html_too_deep", f"more than {MAX_OPEN}", self.part)
         if name == "a":
             self._finish_link()
-            href = self._attribute(attributes, "href")
+            href = self._attribute(attributes, "href") or self._attribute(attributes, "xlink:href")
             if href:
                 self.link_href, self.link_text = href, []
-        elif name == "form":
-            self._link(self._attribute(attributes, "action"), "")
         if attributes:
             self._flags(name, attributes)
 
@@ -205,18 +213,9 @@ class _Reader:
             self.quoted_at = 0
             self.out = self.quoted if self.rest_quoted else self.new
 
-    def _link(self, href: str, text: str) -> None:
-        if href and len(self.links) <= LINKS_READ.most:
-            if self.base and ":" not in href[:12]:
-                try:
-                    href = urljoin(self.base[:2_000], href[:4_000])
-                except ValueError:
-                    self.reading.defect("html_base_unreadable", "", self.part)
-            self.links.append((href, text))
-
     def _finish_link(self) -> None:
         if self.link_href is not None:
-            self._link(self.link_href, " ".join("".join(self.link_text).replace(_BREAK, " ").split()))
+            self.links.add(self.link_href, " ".join("".join(self.link_text).replace(_BREAK, " ").split()))
             self.link_href = None
 
     def _image_text(self, attributes: str) -> None:

@@ -109,6 +109,7 @@ def _read(
     urls = UrlList(reading)
     reading.attempt("attachments", lambda: walk_parts(data, block, reading, tree), None)
     bodies = read_bodies(tree, lambda inner, part: _nested(inner, part, reading, images, depth), urls, reading)
+    urls.add_subject(head.subject)
     reading.merge(of_values)
     codes, pending = reading.attempt("inner", lambda: _codes(bodies, reading, images, depth), _NO_CODES)
     message = _assemble(raw, envelope, mbox, head, authentication, tree, bodies, urls, reading)
@@ -196,6 +197,7 @@ def _assemble(
         content_sha256=hashlib.sha256(raw).hexdigest(),
         size=len(raw),
         unread=reading.not_read(),
+        other_links=urls.others(),
     )
 
 

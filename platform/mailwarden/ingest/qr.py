@@ -22,7 +22,8 @@ from mailwarden.ingest.budget import Budget
 from mailwarden.ingest.charsets import clean
 from mailwarden.ingest.images import ImageHead, image_head
 from mailwarden.ingest.reading import Reading
-from mailwarden.ingest.urls import plain_urls, read_url
+from mailwarden.ingest.text_links import plain_urls
+from mailwarden.ingest.urls import read_url
 
 MAX_INLINE_TEXT = 200
 """A message with as many characters of text, or more, is read without its images: they are read later."""
@@ -140,8 +141,9 @@ def read_codes(images: Iterable[bytes]) -> Codes:
 
 
 def _code(text: str, reading: Reading) -> QrCode:
-    for url in plain_urls(text)[:1]:
-        return QrCode(text, read_url(url, "", "qr", reading))
+    for url in plain_urls(text, reading)[:1]:
+        read = read_url(url, "", "qr", reading)
+        return QrCode(text, read if read is not None and read.host else None)
     return QrCode(text, None)
 
 

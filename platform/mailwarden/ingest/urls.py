@@ -1,94 +1,133 @@
-"""Links: found in text without backtracking, and read to a host the way a browser would."""
+"""A message's links: each read to where it leads in the end, and gathered within the budget of the whole message."""
 
 from __future__ import annotations
 
 import re
-import socket
+from collections.abc import Iterable
 from typing import Literal
-from urllib.parse import unquote
 
 from mailwarden.domain.mail.addresses import is_ip_literal, registrable_domain
-from mailwarden.domain.mail.message import Url
-from mailwarden.ingest.budget import LINKS, LINKS_READ
+from mailwarden.domain.mail.message import LinkMark, LinkPlace, Url
+from mailwarden.ingest.budget import LINKS, LINKS_READ, UNWRAPPED
 from mailwarden.ingest.charsets import clean
-from mailwarden.ingest.hosts import read_host
+from mailwarden.ingest.markup_links import WrittenLink
 from mailwarden.ingest.reading import Reading
+from mailwarden.ingest.redirectors import CONFLICT, MAX_DEPTH, table_in_use, target_of
+from mailwarden.ingest.text_links import plain_urls
+from mailwarden.ingest.web_address import Address, is_base, parse_address, resolve, tidy_address
 
-MAX_URL = 4_000
 MAX_URL_TEXT = 500
-"""Characters that are kept of a link, and of the text that a reader sees of it."""
+"""Characters that are kept of the text that a reader sees of a link."""
 
-_START = re.compile(r"(?:(?:https?|ftp)://|(?<![\w@./-])www\.(?=\w))[^\s<>\"\x00-\x1f]{1,4000}", re.IGNORECASE)
-_TRAILING = ".,;:!?'`*_~|\\]}"
-_SCHEME = re.compile(r"([a-z][a-z0-9+.-]{0,30}):", re.IGNORECASE)
-_AUTHORITY = re.compile(r"[/\\]*([^/\\?#]*)")
-_NUMERIC = re.compile(r"(?:0x[0-9a-f]+|\d+)(?:\.(?:0x[0-9a-f]+|\d+)){0,3}")
-_STRIPPED_BY_BROWSERS = {ord(c): None for c in "\t\r\n"}
-_EDGES = "".join(map(chr, range(33))) + "\xa0"
-_WEB = frozenset({"http", "https", "ftp"})
+Origin = Literal["html", "text", "subject", "qr"]
+
+_WHOLE_ADDRESS = re.compile(r"\s*+[<(\[\"']?(https?://[^\s<>\"]{4,4000})\s*+", re.IGNORECASE)
 
 
-def plain_urls(text: str) -> list[str]:
-    """URLs that a reader's client would make clickable in plain text, in order."""
-    if "://" not in text and "www." not in text and "WWW." not in text:
-        return []
-    found: list[str] = []
-    for match in _START.finditer(text):
-        found.append(_trim(match[0]))
-        if len(found) > LINKS_READ.most:
-            break
-    return found
+def read_url(
+    url: str,
+    text: str,
+    origin: Origin,
+    reading: Reading,
+    part: int = 0,
+    *,
+    place: LinkPlace = "anchor",
+    base: str = "",
+) -> Url | None:
+    """The link, with its host where it leads to one; None where it leads nowhere outside of the message.
 
-
-def _trim(url: str) -> str:
-    # A bracket closes the sentence around the link unless it was opened inside the link.
-    unopened = url.count(")") - url.count("(")
-    end = len(url)
-    while end and (url[end - 1] in _TRAILING or (url[end - 1] == ")" and unopened > 0)):
-        end -= 1
-        unopened -= url[end] == ")"
-    return url[:end]
-
-
-def read_url(url: str, text: str, origin: Literal["html", "text", "qr"], reading: Reading, part: int = 0) -> Url | None:
-    """The link with its host and registrable domain; None where it leads to no host (mailto:, #, relative)."""
-    url = clean(url.strip(_EDGES).translate(_STRIPPED_BY_BROWSERS))[:MAX_URL]
-    rest = url
-    scheme = _SCHEME.match(url)
-    if scheme is not None:
-        if scheme[1].lower() not in _WEB:
-            return None
-        rest = url[scheme.end() :]
-    elif not url.startswith(("//", "\\\\", "/\\", "\\/")) and url[:4].lower() != "www.":
+    base: the address of the document's base element as written, "" without one.
+    """
+    url, controls = tidy_address(url)
+    marks: list[LinkMark] = ["controls"] if controls else []
+    if base and (whole := _moved(base, url)) != url:
+        url = whole
+        marks.append("base")
+    address = parse_address(url, reading, part)
+    if address is None:
         return None
-    authority = _AUTHORITY.match(rest)
-    host = _read_host(authority[1] if authority else "", reading, part)
-    if not host:
-        return None
+    scheme = address.scheme
+    marks += address.marks
+    target, address, via = _end_of(url, address, marks, reading, part)
+    host = address.host
+    if not address.inside and scheme == "mailto":
+        domain = registrable_domain(host)
+    else:
+        domain = host if is_ip_literal(host) else registrable_domain(host)
     return Url(
         url=url,
-        text=clean(text)[:MAX_URL_TEXT],
+        text=text
+        if len(text) <= MAX_URL_TEXT and text.isascii() and text.isprintable()
+        else clean(text)[:MAX_URL_TEXT],
         host=host,
-        domain=host if is_ip_literal(host) else registrable_domain(host),
+        domain=domain,
         origin=origin,
+        scheme=scheme,
+        target="" if target == url else target,
+        via=via,
+        shown=_shown(text, reading, part) if via or "://" in text else "",
+        place=place,
+        marks=tuple(dict.fromkeys(marks)) if marks else (),
     )
 
 
-def _read_host(authority: str, reading: Reading, part: int) -> str:
-    host = authority.rpartition("@")[2]
-    if host.startswith("["):
-        return host.partition("]")[0].lstrip("[").lower()[:100]
-    host = host.partition(":")[0]
-    if "%" in host:
-        host = unquote(host)
-    host = read_host(clean(host), reading, "links", part)
-    if host and host[0].isdigit() and _NUMERIC.fullmatch(host):
-        try:
-            # Browsers read 0x7f.1 and 2130706433 as addresses, and so must we.
-            return socket.inet_ntoa(socket.inet_aton(host))
-        except (OSError, ValueError):
-            return host
-    return host if not any(c.isspace() for c in host) else ""
+def _moved(base: str, url: str) -> str:
+    base, _ = tidy_address(base)
+    if base[:2] in ("//", "\\\\", "/\\", "\\/"):
+        base = f"https:{base}"
+    if not url or not is_base(base):
+        return url
+    try:
+        return resolve(base, url)
+    except ValueError:
+        return url
+
+
+def _end_of(
+    url: str, address: Address, marks: list[LinkMark], reading: Reading, part: int
+) -> tuple[str, Address, tuple[str, ...]]:
+    """Where a link leads once what carries it is undone, and the registrable domains that it goes through."""
+    table = table_in_use()
+    via: tuple[str, ...] = ()
+    for depth in range(MAX_DEPTH + 1):
+        if address.inside:
+            inside = address.inside
+        else:
+            domain = registrable_domain(address.host)
+            entry = table.find(address.host, domain, url) if domain else None
+            if entry is None:
+                break
+            inside = target_of(entry, url) if depth < MAX_DEPTH and reading.take(UNWRAPPED, 1, part) else CONFLICT
+            if not inside and not entry.rewrites:
+                break  # a page of that site which sends nobody on
+            if not inside or inside == CONFLICT:
+                marks += ("rewritten" if entry.rewrites else "redirected", "target_unread")
+                break
+            marks.append("rewritten" if entry.rewrites else "redirected")
+        tidy, controls = tidy_address(inside)
+        read = parse_address(tidy, reading, part)
+        if read is None or not (read.host or read.inside) or depth == MAX_DEPTH:
+            break
+        if not address.inside:
+            via = (*via, domain)
+        if controls:
+            marks.append("controls")
+        marks += read.marks
+        url, address = tidy, read
+    return url, address, via
+
+
+def _shown(text: str, reading: Reading, part: int) -> str:
+    """The registrable domain that a text leads to which is a rewritten link itself; "" for every other text."""
+    written = _WHOLE_ADDRESS.fullmatch(text)
+    if written is None:
+        return ""
+    url, _ = tidy_address(written[1])
+    address = parse_address(url, reading, part)
+    if address is None or not address.host:
+        return ""
+    _, end, via = _end_of(url, address, [], reading, part)
+    return registrable_domain(end.host) or end.host if via else ""
 
 
 class UrlList:
@@ -96,22 +135,46 @@ class UrlList:
 
     def __init__(self, reading: Reading) -> None:
         self._urls: dict[tuple[str, str, str], Url] = {}
-        self._written: set[tuple[str, str, str]] = set()
+        self._others: dict[tuple[str, str, str], Url] = {}
+        self._written: set[tuple[str, str, str, str]] = set()
         self._reading = reading
 
-    def add(self, url: str, text: str, origin: Literal["html", "text"], part: int) -> None:
-        """Keep a link, if it leads anywhere."""
-        written = (url, text, origin)
+    def add_markup(self, links: Iterable[WrittenLink], base: str, part: int) -> None:
+        """Keep the links of an HTML body, if they lead anywhere."""
+        for link in links:
+            self._add(link.href, link.text, "html", part, link.place, base)
+
+    def add_text(self, text: str, part: int) -> None:
+        """Keep the links of a plain body."""
+        for url in plain_urls(text, self._reading, part):
+            self._add(url, "", "text", part, "text", "")
+
+    def add_subject(self, subject: str) -> None:
+        """Keep the links of a subject: with a scheme, `www.` or a path, since subjects are full of mere names."""
+        if "." in subject:
+            for url in plain_urls(subject, self._reading):
+                if "/" in url or "\\" in url or url[:4].lower() == "www.":
+                    self._add(url, "", "subject", 0, "subject", "")
+
+    def _add(self, url: str, text: str, origin: Origin, part: int, place: LinkPlace, base: str) -> None:
+        written = (url, text, origin, base)
         if written in self._written or not self._reading.take(LINKS_READ, 1, part):
             return
         self._written.add(written)
-        read = self._reading.attempt("links", lambda: read_url(url, text, origin, self._reading, part), None, part)
+        read = self._reading.attempt(
+            "links", lambda: read_url(url, text, origin, self._reading, part, place=place, base=base), None, part
+        )
         if read is None:
             return
+        kept = self._urls if read.host and read.scheme != "mailto" else self._others
         key = (read.url, read.text, origin)
-        if key not in self._urls and self._reading.take(LINKS, 1, part):
-            self._urls[key] = read
+        if key not in kept and self._reading.take(LINKS, 1, part):
+            kept[key] = read
 
     def read(self) -> tuple[Url, ...]:
-        """The links so far."""
+        """The links so far that lead to a host."""
         return tuple(self._urls.values())
+
+    def others(self) -> tuple[Url, ...]:
+        """Those that lead to none."""
+        return tuple(self._others.values())

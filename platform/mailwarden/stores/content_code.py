@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mailwarden.domain.mail.content import ContentSet, ContentView
 from mailwarden.domain.mail.lists import Lists
+from mailwarden.stores.redirector_list import redirectors_in_use
 
 PARSER = "mailwarden.ingest.parse"
 """The module that a Message comes from, named and not imported: the parser is a stage above the stores."""
@@ -36,12 +37,12 @@ def fingerprint_of(view: ContentView, lists: Lists) -> int:
 
     That is the module of the view's function with the modules of ours that it imports, however far; the same of the
     parser; the versions of other packages that these import; features by name and type, what the view reads, and the
-    lists that it names. Comments, docstrings and layout do not count, nor do words about features. Raises NotFound
-    where the view names a list that is not there.
+    lists that it names, with the one that the parser reads (`redirectors`). Comments, docstrings and layout do not
+    count, nor do words about features. Raises NotFound where the view names a list that is not there.
     """
     digest = hashlib.blake2b(digest_size=6)
     _add(digest, [(f.name, f.dtype, f.text) for f in view.features], sorted(view.reads), sorted(set(view.lists)))
-    _add(digest, lists.fingerprint_of(view.lists) if view.lists else "")
+    _add(digest, lists.fingerprint_of(view.lists) if view.lists else "", redirectors_in_use().fingerprint)
     _add_code(digest, getattr(view.compute, "__module__", "") or "", PARSER)
     return int.from_bytes(digest.digest(), "little")
 
@@ -52,6 +53,7 @@ def facts_fingerprint() -> str:
     Another value under the same `FACTS_VERSION` need not mean other facts, and is told of: see `lake.fact_sets`.
     """
     digest = hashlib.blake2b(digest_size=6)
+    _add(digest, redirectors_in_use().fingerprint)
     _add_code(digest, RECEIVER)
     return digest.hexdigest()
 

@@ -13,6 +13,7 @@ from typing import Literal, NoReturn
 from mailwarden.domain.mail.addresses import is_ip_literal, normalise_host, registrable_domain
 from mailwarden.domain.mail.lists import brand_name
 from mailwarden.errors import ConfigError
+from mailwarden.stores.redirector_list import redirector_entry
 
 MAX_LIST_BYTES = 32 * 2**20
 """A million ranked domains are 22 MB; what is larger is no list of this kind."""
@@ -73,6 +74,8 @@ def read_list_file(path: Path, name: str, parse: Parse) -> ListFile:
             key, beside = parse(line)
             if parse is ranked_entry:
                 _in_order(entries, beside)
+            elif parse is redirector_entry:
+                _said_once(entries, key, beside)
         except ValueError as exc:
             what, _, mend = str(exc).partition("; ")
             wrong.append((number, what, mend))
@@ -108,6 +111,13 @@ def _in_order(entries: dict[str, tuple[str, ...]], beside: tuple[str, ...]) -> N
         raise ValueError("some lines have a rank and some have none; write one of the two in all lines")
     if last and int(beside[0]) <= int(last[0]):
         raise ValueError(f"rank {beside[0]} comes after {last[0]}; sort the lines by rank")
+
+
+def _said_once(entries: dict[str, tuple[str, ...]], key: str, beside: tuple[str, ...]) -> None:
+    if not beside:
+        raise ValueError(f"{key[:80]!r} does not say where the target stands; write `{key[:80]}: redirector query url`")
+    if entries.get(key, beside) != beside:
+        raise ValueError(f"{key[:80]!r} stands twice, and reads otherwise; keep one of the two")
 
 
 def domain_entry(line: str) -> tuple[str, tuple[str, ...]]:

@@ -31,6 +31,7 @@ from mailwarden.stores.list_files import (
     ranked_entry,
     read_list_file,
 )
+from mailwarden.stores.redirector_list import RedirectorList, redirector_entry
 
 SHIPPED = Path(mailwarden.__file__).parent / "lists"
 """The folder of the lists that come with the platform."""
@@ -42,6 +43,7 @@ LISTS: Mapping[str, Parse] = {
     "free_hosts": domain_entry,
     "brands": brand_entry,
     "popular": ranked_entry,
+    "redirectors": redirector_entry,
 }
 """Every list by name, with how an entry of it reads."""
 
@@ -91,7 +93,8 @@ class LoadedLists(Lists):
 
     def entries_of(self, name: str) -> frozenset[str]:
         """The entries of any list: host names, ranked domains, or brands' names."""
-        return frozenset({"brands": self.brands, "popular": self.ranks}.get(name) or self.names.get(name, frozenset()))
+        kept = {"brands": self.brands, "popular": self.ranks, "redirectors": self.redirectors}.get(name)
+        return frozenset(kept or self.names.get(name, frozenset()))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _same_lists, (self.folder, self.fingerprint, self.chosen)
@@ -104,11 +107,7 @@ def load_lists(folder: Path | None = None) -> LoadedLists:
     list, or a file is not what it should be.
     """
     own = {} if folder is None else _files(folder)
-    parts: dict[str, _Part] = {}
-    for name, parse in LISTS.items():
-        parts[name] = _shipped(name, parse)
-        if name in own:
-            parts[name] = _joined(parts[name], name, read_list_file(own[name], name, parse))
+    parts = {name: _part(name, own) for name in LISTS}
     lists = lists_of(
         {name: parts[name].entries for name, parse in LISTS.items() if parse is domain_entry},
         {
@@ -117,6 +116,7 @@ def load_lists(folder: Path | None = None) -> LoadedLists:
         },
         parts["brands"].entries,
         {name: part.version for name, part in parts.items()},
+        parts["redirectors"].entries,
     )
     return LoadedLists(
         names=lists.names,
@@ -124,9 +124,22 @@ def load_lists(folder: Path | None = None) -> LoadedLists:
         fingerprint=lists.fingerprint,
         brands=lists.brands,
         fingerprints=lists.fingerprints,
+        redirectors=lists.redirectors,
         folder=folder,
         origins={name: part.origin(name, lists.fingerprints[name]) for name, part in parts.items()},
     )
+
+
+def load_redirectors(folder: Path | None = None) -> RedirectorList:
+    """The list `redirectors` alone, as the parser reads it; raises ConfigError as `load_lists` does."""
+    part = _part("redirectors", {} if folder is None else _files(folder))
+    lists = lists_of({}, versions={"redirectors": part.version}, redirectors=part.entries)
+    return RedirectorList(lists.redirectors, lists.fingerprints["redirectors"])
+
+
+def _part(name: str, own: Mapping[str, Path]) -> _Part:
+    shipped = _shipped(name, LISTS[name])
+    return _joined(shipped, name, read_list_file(own[name], name, LISTS[name])) if name in own else shipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +197,9 @@ def _joined(base: _Part, name: str, file: ListFile) -> _Part:
         raise ConfigError(f"list popular ({file.path}): ranks of two lists do not mix; leave out `# mode: extend`")
     entries = {key: beside for key, beside in base.entries.items() if key not in file.taken}
     for key, beside in file.entries.items():
-        entries[key] = tuple(dict.fromkeys((*entries.get(key, ()), *beside)))
+        # A brand gets further domains; how a redirector's links read is one thing, which a site may say anew.
+        former = () if name == "redirectors" else entries.get(key, ())
+        entries[key] = tuple(dict.fromkeys((*former, *beside)))
     return _Part(
         version=f"{base.version}+{version}",
         how="extended",

@@ -163,3 +163,24 @@ def registrable_domain(host: str) -> str:
     if not found.domain:
         found = _SUFFIXES.extract_str(name)
     return f"{found.domain}.{found.suffix}" if found.domain else ""
+
+
+RESERVED_TOP_LEVELS = frozenset(("example", "test", "invalid"))
+"""Top-level domains for examples (RFC 2606): nobody owns a name there, and texts about links are full of them."""
+
+
+def is_top_level(label: str) -> bool:
+    """Whether a label in lower case, as written or as an A-label, is a top-level domain that exists.
+
+    Source: the Public Suffix List as bundled with tldextract.
+
+    >>> [is_top_level(label) for label in ("com", "museum", "рф", "xn--p1ai", "docx", "example")]
+    [True, True, True, True, False, False]
+    """
+    return label in _top_levels()
+
+
+@lru_cache(maxsize=1)
+def _top_levels() -> frozenset[str]:
+    names = [suffix for suffix in _SUFFIXES.tlds if "." not in suffix]
+    return frozenset((*names, *(normalise_host(name) for name in names if not name.isascii())))

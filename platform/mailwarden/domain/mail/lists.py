@@ -18,7 +18,8 @@ class Lists:
     ranks: registrable domains by popularity, 1 the most popular (list "popular"). fingerprint: digest of every list's
     version and content; part of that of each view that looks something up. brands: by name, in the form that
     `brand_name` gives, the registrable domains that are the brand's own (list "brands"). fingerprints: by list its
-    own digest.
+    own digest. redirectors: by host and path, how the target stands in a link (list "redirectors"), which the parser
+    reads for itself; see `stores.redirector_list`.
     """
 
     names: Mapping[str, frozenset[str]]
@@ -26,6 +27,7 @@ class Lists:
     fingerprint: str
     brands: Mapping[str, frozenset[str]] = field(default_factory=dict)
     fingerprints: Mapping[str, str] = field(default_factory=dict)
+    redirectors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def holds(self, name: str, host: str) -> bool:
         """Whether a list holds a normalised host name, or one that it lies under; raises KeyError on an unknown list.
@@ -60,6 +62,7 @@ class Lists:
             names={name: entries for name, entries in self.names.items() if name in chosen},
             ranks=self.ranks if "popular" in chosen else {},
             brands=self.brands if "brands" in chosen else {},
+            redirectors=self.redirectors if "redirectors" in chosen else {},
             fingerprints={name: digest for name, digest in self.fingerprints.items() if name in chosen},
         )
 
@@ -91,6 +94,7 @@ def lists_of(
     ranks: Mapping[str, int] | None = None,
     brands: Mapping[str, Iterable[str]] | None = None,
     versions: Mapping[str, str] | None = None,
+    redirectors: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Lists:
     """Lists with their fingerprints, from entries in normal form. versions: by list; part of its fingerprint."""
     versions = versions or {}
@@ -100,11 +104,13 @@ def lists_of(
     if brands is not None:
         owned = {brand: frozenset(domains) for brand, domains in brands.items()}
         rows["brands"] = [f"{brand}: {' '.join(sorted(domains))}" for brand, domains in sorted(owned.items())]
+    if redirectors is not None:
+        rows["redirectors"] = [f"{key}: {' '.join(how)}" for key, how in sorted(redirectors.items())]
     if ranks is not None:
         rows["popular"] = [f"{rank} {domain}" for domain, rank in sorted(ranks.items())]
     prints = {name: _digest([versions.get(name, ""), *entries]) for name, entries in rows.items()}
     whole = _digest([f"{name} {digest}" for name, digest in sorted(prints.items())])
-    return Lists(sets, dict(ranks or {}), whole, owned, prints)
+    return Lists(sets, dict(ranks or {}), whole, owned, prints, dict(redirectors or {}))
 
 
 def _is_under(host: str, entries: frozenset[str]) -> bool:

@@ -46,16 +46,46 @@ class Mailbox:
     domain: str
 
 
+LinkPlace = Literal["anchor", "text", "subject", "form", "refresh", "frame", "loaded"]
+"""Where in a message a link stands: what a reader clicks (an anchor, an area, a vector shape), bare text, the subject,
+what a form is sent to, what the page goes to by itself, what it shows within, what it fetches from a file share."""
+
+LinkMark = Literal[
+    "bare", "base", "userinfo", "port", "ip_form", "encoded_host", "wide_host", "slashes", "controls", "rewritten",
+    "redirected", "target_unread",
+]  # fmt: skip
+"""What is odd in how a link is written.
+
+bare: without scheme; base: moved by a base element; userinfo: a name before the host; port: not the scheme's own;
+ip_form: an IPv4 address in another form than four decimal numbers; encoded_host, wide_host: percent-encoding, or
+letters or dots that are read as ASCII, in the host; slashes: backward, too few or too many before the host; controls:
+line ends or control characters inside; rewritten: by what protects a mailbox; redirected: through a site that sends
+its visitors on; target_unread: one of these whose target does not stand in it.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Url:
-    """A link in a body. text: what the reader sees ("" for a bare URL in plain text); host: lower case;
-    domain: registrable domain or the IP literal; origin: what it was found in."""
+    """A link. Host and domain are those of where it leads in the end, once what rewrites and redirects is undone.
+
+    url: as written, absolute where a base makes it so; text: what the reader sees ("" for a bare URL in plain text);
+    host: lower case; domain: registrable domain or the IP literal; origin: what it was found in.
+    scheme: of where it leads, lower case. target: that address; "" where it is `url` itself. via: registrable domains
+    that it goes through, outermost first. shown: where the text is a rewritten link itself, the registrable domain that
+    one leads to; "" for every other text. place, marks: see `LinkPlace` and `LinkMark`.
+    """
 
     url: str
     text: str
     host: str
     domain: str
-    origin: Literal["html", "text", "qr"]
+    origin: Literal["html", "text", "subject", "qr"]
+    scheme: str = ""
+    target: str = ""
+    via: tuple[str, ...] = ()
+    shown: str = ""
+    place: LinkPlace = "anchor"
+    marks: tuple[LinkMark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +163,9 @@ class Message:
     subject, new_text, quoted_text: decoded text; new_text is the newest text apart from quotes, and the whole where
         all is quoted (a bare forward). Hidden HTML text is in neither.
     charsets: labels of the body texts, lower case, distinct. part_types: as declared, in walking order.
-    urls: distinct by (url, text, origin); those of nested messages are in `nested` only.
+    urls: links that lead to a host, distinct by (url, text, origin); those of nested messages are in `nested` only.
+    other_links: those that lead to none (mailto:, tel:, data:, javascript:, an application's), likewise; host and
+        domain are then those of a mail address, else "".
     html: there was an HTML body. html_chars, text_chars: characters of each body as decoded.
     hidden_chars: characters of HTML text that a reader does not see.
     hops: Received headers, topmost first. nested: messages inside (message/rfc822), parsed to a bounded depth.
@@ -176,6 +208,7 @@ class Message:
     unread: tuple[tuple[Aspect, Status], ...] = ()
     qr_codes: tuple[QrCode, ...] = ()
     pending: tuple[Signal, ...] = ()
+    other_links: tuple[Url, ...] = ()
 
     def status_of(self, aspects: Iterable[Aspect]) -> Status:
         """How well these aspects were read: present, or the worst reason why one of them was not."""

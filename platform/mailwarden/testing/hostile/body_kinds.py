@@ -82,6 +82,59 @@ BODY_KINDS: dict[str, Kind] = {
     "urls of base64": text(
         b"http://a%d.example/?" + b"YWJjZEBlLmV4YW1wbGU" * 100 + b" ", b"http://a%d.example/" + b"A" * 1_900 + b" "
     ),
+    "urls bare": text(b"a.com ", b"a%d.evil.com/x ", b"a.com,", b"(a.com", b".com", b"a.com_"),
+    "urls bare with long names": text(
+        b"a" * 252 + b".com ", b"a-" * 130 + b".com ", b"a." * 126 + b"com ", b"a" * 3_000
+    ),
+    "urls bare between letters": text(
+        "字a.com".encode(), "字".encode() * 90 + b"a.com ", "é".encode() * 200 + b".com "
+    ),
+    "urls bare with paths": text(b"a.com/" + b")" * 3_900 + b" ", b"a.com/" + b"(" * 3_900, b"a.com?a.com#a.com"),
+    "urls in the East": text("http://a。".encode() * 400, "http://a.jp、".encode(), b"http://a" + "。b".encode() * 900),
+    "shares": text(b"\\\\a.example\\b ", b"\\\\", b"file://a%d.example/x ", b"\\\\a" + b"@a" * 100 + b"\\ "),
+    "shares in markup": html(
+        b"<img src=file://a%d.example/x>", b"<p background=\\\\a.example\\x href=file:>", b"<b ile: a=b>"
+    ),
+    "links rewritten": html(
+        b"<a href=https://eur01.safelinks.protection.outlook.com/?url=https%%3A%%2F%%2Fa%d.example>a</a>",
+        b"<a href=https://www.google.com/url?q="
+        + b"http%%253A//%d.example&q=" * 60
+        + b">https://href.li/?http://a</a>",
+    ),
+    "links rewritten deep": html(
+        b"<a href=" + b"https://href.li/?" * 200 + b"http://a%d.example/>a</a>",
+        b"<a href=https://href.li/?%d" + b"https://urldefense.com/v3/__" * 100 + b">a</a>",
+    ),
+    "links rewritten with stars": html(
+        b"<a href=https://urldefense.com/v3/__https://a%d.example/"
+        + b"*" * 1_900
+        + b"__;"
+        + b"YWFh" * 480
+        + b"!>a</a>",
+        b"<a href=https://urldefense.com/v3/__%d" + b"/v3/__" * 600 + b">a</a>",
+        b"<a href=https://url.avanan.click/%d" + b"__/" * 1_200 + b">a</a>",
+    ),
+    "links rewritten in base 64": html(
+        b"<a href=https://track.customer.io/e/c/%d/" + b"aHR0cDovL2EuZXhhbXBsZS8/" * 160 + b">a</a>",
+        b"<a href=https://www.bing.com/ck/a?%d&" + b"u=a1aHR0cDovL2EuZXhhbXBsZS8&" * 140 + b">a</a>",
+    ),
+    "links of applications": html(
+        b"<a href='ms-word:ofe|u|http://a%d.example'>a</a>",
+        b"<a href='data:text/html;base64,%d" + b"PGEgaHJl" * 480 + b"'>a</a>",
+        b"<a href='javascript:%d" + b"http:/" * 600 + b"'>a</a>",
+        b"<a href='mailto:" + b"a@" * 900 + b"%d'>a</a>",
+    ),
+    "links in comments": html(
+        b"<!--[if mso]><v:rect href=//a%d.example><![endif]-->",
+        b"<!--[if a]>" + b"<a " * 900 + b"-->",
+        b"<!--[if <a b=c ",
+    ),
+    "links that lead": html(
+        b'<meta http-equiv=refresh content="0;url=http://a%d.example">', b"<iframe src=//a%d.example></iframe>"
+    ),
+    "links that show many": html(
+        b"<a href=//a%d.example>" + b"www.b.com " * 28 + b"</a>", b"<a href=//a%d.example>" + b"a." * 140 + b"</a>"
+    ),
     "quotes": text(b">\n", b"> a\n", b"| a\n", b"  >", b">>>> "),
     "quotes and attributions": text(b"On 1 Jan, A wrote:\n> a\n", b"On 1 wrote:\n", b"A wrote:\n> b\n"),
     "attributions": text(
