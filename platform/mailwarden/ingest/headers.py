@@ -6,10 +6,9 @@ import binascii
 import re
 from dataclasses import dataclass
 from itertools import takewhile
-from urllib.parse import unquote_to_bytes
 
 from mailwarden.ingest.budget import FIELDS, HEADER_BYTES, SCANNED
-from mailwarden.ingest.charsets import clean, decode
+from mailwarden.ingest.charsets import clean, decode, decode_unlabelled
 from mailwarden.ingest.reading import Reading
 
 MAX_HEADERS = 1_000
@@ -23,10 +22,6 @@ _TAIL = MAX_VALUE // 4
 _FIELD = re.compile(r"([!-9;-~\x80-\xff]{1,200})[ \t]*:[ \t]*")
 _ENCODED_WORD = re.compile(r"=\?([^?\s]{1,80})\?([bBqQ])\?([^?]*)\?=")
 _BETWEEN_WORDS = re.compile(r"(\?=)[ \t\r\n]+(=\?[^?\s]{1,80}\?[bBqQ]\?)")
-_PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]++|\\.)*+)"?|([^;]*))', re.DOTALL)
-_FIRST_WORD = re.compile(r"\s*+([^\s;=]++)")
-_GAP_BEFORE_PARAMETER = re.compile(r"[\s,]++(?=[\w*-]++\s*+=)")
-_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +160,7 @@ def _read_eight_bit(value: bytes, reading: Reading, part: int) -> str:
         return value.decode("utf-8")
     except UnicodeDecodeError:
         reading.defect("header_8bit", "", part)
-    try:
-        return value.decode("cp1252")
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
+    return decode_unlabelled(value, reading, part)
 
 
 def decode_words(value: str, reading: Reading, part: int = 0) -> str:
@@ -215,59 +207,3 @@ def _word_bytes(encoding: str, text: str, reading: Reading, part: int) -> bytes:
 def one_line(value: str) -> str:
     """The value with every run of white space made one blank."""
     return " ".join(value.split())
-
-
-def read_parameters(value: str, reading: Reading, part: int = 0) -> tuple[str, dict[str, str]]:
-    """The leading token of a structured header in lower case, and its parameters by lower-case name.
-
-    Continued and charset-marked parameters (RFC 2231) are put together; encoded words in them, which the RFC
-    forbids and mailers write, are read.
-    """
-    token, semicolon, _ = value.partition(";")
-    if "=" in token and (lost := _lost_semicolon(token)) is not None:
-        reading.defect("parameter_without_semicolon", "", part)
-        token, semicolon = token[lost[0] : lost[1]], ";"
-        value = f"{token};{value[lost[2] :]}"
-    token = token.partition("(")[0].strip().strip('"').lower()
-    if not semicolon:
-        return token, {}
-    plain: dict[str, str] = {}
-    pieces: dict[str, dict[int, tuple[bool, str]]] = {}
-    for match in _PARAMETER.finditer(value):
-        name = match[1].lower()
-        text = _ESCAPED.sub(r"\1", match[2]) if match[2] is not None else match[3].strip()
-        if "*" in name:
-            base, _, number = name.rstrip("*").partition("*")
-            index = int(number) if number.isdecimal() and len(number) < 4 else 0
-            pieces.setdefault(base, {}).setdefault(index, (name.endswith("*"), text))
-        elif name in plain:
-            reading.defect("parameter_repeated", name, part)
-        else:
-            plain[name] = clean(text)
-    for base, numbered in pieces.items():
-        plain[base] = _join_pieces(numbered, reading, part)
-    return token, plain
-
-
-def _lost_semicolon(token: str) -> tuple[int, int, int] | None:
-    """Start and end of the leading word that blanks or commas part from a parameter, and where that begins."""
-    word = _FIRST_WORD.match(token)
-    if word is None:
-        return None
-    comma = token.rfind(",", word.start(1), word.end(1))
-    for end in (word.end(1), comma):
-        if end > word.start(1) and (gap := _GAP_BEFORE_PARAMETER.match(token, end)) is not None:
-            return word.start(1), end, gap.end()
-    return None
-
-
-def _join_pieces(numbered: dict[int, tuple[bool, str]], reading: Reading, part: int) -> str:
-    charset = ""
-    gathered: list[bytes] = []
-    for index in sorted(numbered):
-        encoded, text = numbered[index]
-        if encoded and not gathered and text.count("'") >= 2:
-            charset, _, text = text.split("'", 2)
-        raw = text.encode("utf-8", "replace")
-        gathered.append(unquote_to_bytes(raw) if encoded else raw)
-    return decode(b"".join(gathered), charset, reading, part)
