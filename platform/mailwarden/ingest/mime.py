@@ -21,7 +21,12 @@ MAX_REPEATED = 3
 
 _TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,100}/[a-z0-9!#$&^_.+-]{1,100}")
 # As RFC 2045 section 5.2 has "text" alone, and as readers take other short forms.
-_SHORT_TYPES = {"html": "text/html", "text/htm": "text/html", "multipart": "multipart/mixed", "plain/text": "text/plain"}
+_SHORT_TYPES = {
+    "html": "text/html",
+    "text/htm": "text/html",
+    "multipart": "multipart/mixed",
+    "plain/text": "text/plain",
+}
 # Blanks are matched once, and few of them: a line of a thousand is no delimiter.
 _REST_OF_LINE = re.compile(rb"(--)?[ \t\r]{0,998}+(?:\n|\Z)")
 _LIKE_DELIMITER = re.compile(rb"^--([^\r\n]{1,200}+)\r?\n(?:content|CONTENT|Content)-[A-Za-z-]{1,40}+:", re.MULTILINE)
@@ -32,9 +37,10 @@ _USUAL_PREAMBLE = 200
 
 @dataclass(slots=True)
 class Leaf:
-    """A part without parts. index: its place in walking order, 0 the whole message; alternatives: the indexes of the
-    multipart/alternative parts around it, outermost first; parent: type of the multipart that it stands in, "" for the
-    whole message; place: its place in that, 0 also for the one that a multipart/related names as its root."""
+    """A part without parts. index: its place in walking order, 0 the whole message; alternatives: of each
+    multipart/alternative around it, outermost first, its index and the place in it; parent: type of the multipart that
+    it stands in, "" for the whole message; place: its place in that, 0 also for the one that a multipart/related names
+    as its root; content_id: it has one."""
 
     index: int
     content_type: str
@@ -43,7 +49,7 @@ class Leaf:
     filename: str
     transfer_encoding: str
     data: bytes
-    alternatives: tuple[int, ...]
+    alternatives: tuple[tuple[int, int], ...]
     parent: str = ""
     place: int = 0
     content_id: bool = False
@@ -67,7 +73,7 @@ class _Within(NamedTuple):
     parent: str = ""
     place: int = 0
     start: str = ""
-    alternatives: tuple[int, ...] = ()
+    alternatives: tuple[tuple[int, int], ...] = ()
     depth: int = 0
 
 
@@ -114,15 +120,15 @@ class _Walk:
         self._outside(*split.before, _USUAL_PREAMBLE)
         self._outside(*split.behind, 0)
         default = "message/rfc822" if parent.token == "multipart/digest" else "text/plain"
-        alternatives = within.alternatives
-        if parent.token == "multipart/alternative":
-            alternatives = (*alternatives, index)
         start_id = parent.parameters.get("start", "").strip(" <>") if parent.token == "multipart/related" else ""
         for place, (start, stop) in enumerate(split.spans):
             if not self.reading.budget.left(PARTS):
                 self.reading.over(PARTS)
                 return
             headers = read_headers(self.raw, start, stop, self.reading, len(self.tree.types))
+            alternatives = within.alternatives
+            if parent.token == "multipart/alternative":
+                alternatives = (*alternatives, (index, place))
             child = _Within(parent.token, place, start_id, alternatives, within.depth + 1)
             self.part(headers, stop, default, child)
 

@@ -196,6 +196,10 @@ def _assemble(
         content_sha256=hashlib.sha256(raw).hexdigest(),
         size=len(raw),
         unread=reading.not_read(),
+        body_parts=bodies.body_parts,
+        invitations=tuple(bodies.invitations),
+        outside_chars=tree.outside_chars,
+        outside_links=tree.outside_links,
     )
 
 
