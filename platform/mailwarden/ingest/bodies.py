@@ -26,6 +26,8 @@ from mailwarden.ingest.urls import UrlList, plain_urls
 
 MAX_TEXT = 100_000
 """Characters kept of the newest and of the quoted text."""
+MAX_BESIDE = 20_000
+"""Bytes read as text of a part that is a file beside the text too, and counts as one."""
 MAX_SPARE = 20
 """Parts of text that no reader shows in the body, and that are read where nothing else is there to see."""
 
@@ -34,6 +36,8 @@ _NAMED_CHARSET = re.compile(
     re.IGNORECASE,
 )
 _ENRICHED_TAG = re.compile(r"<param>[^<]*+</param>|<(<)|<[^<>]{0,60}+>", re.IGNORECASE)
+_RANK: dict[Form, int] = {"html": 2, "plain": 1}
+"""How willingly readers take a form where there are several; those of other subtypes hardly any reader takes."""
 _MESSAGES = frozenset(("message/rfc822", "message/global", "message/news"))
 _WORD = re.compile(r"\w")
 
@@ -58,11 +62,12 @@ class Bodies:
 
 @dataclass(slots=True)
 class _Text:
-    """The text of one part. branches: of each multipart/alternative around it, its index and the place in it."""
+    """The text of one part. rank: how willingly readers take its form of several; branches: of each
+    multipart/alternative around it, its index and the place in it."""
 
     new: str
     quoted: str
-    html: bool
+    rank: int
     branches: tuple[tuple[int, int], ...]
 
     @property
@@ -98,7 +103,7 @@ def read_bodies(
         for leaf, data in found.spare[:MAX_SPARE]:
             reading.defect("text_beside_body", leaf.content_type, leaf.index)
             reading.attempt("text", partial(_add_text, leaf, data, "plain", found, urls, reading), None, leaf.index)
-    _choose(found.texts, bodies)
+    _choose(found.texts, bodies, reading)
     _add_calendar(found.calendar, bodies)
     if has_encrypted_body(tree) or is_encrypted_text(bodies.new_text):
         for aspect in BODY:
@@ -136,8 +141,9 @@ def _read_leaf(
         _read_pointer(leaf, urls, reading)
     first = not found.texts
     if form is not None and form != "calendar" and is_shown(leaf, first) and not _is_binary(leaf, data, form, reading):
-        _add_text(leaf, data, form, found, urls, reading)
-        if not is_file_too(leaf, first):
+        beside = is_file_too(leaf, first)
+        _add_text(leaf, data[:MAX_BESIDE] if beside else data, form, found, urls, reading)
+        if not beside:
             return
     elif form == "calendar":
         _read_calendar(leaf, data, found, urls, reading)
@@ -236,22 +242,35 @@ def _add_text(leaf: Leaf, data: bytes, form: Form, found: _Found, urls: UrlList,
         if "\r" in text:
             text = text.replace("\r\n", "\n").replace("\r", "\n")
         new, quoted = split_quotes(text[: reading.take(QUOTED_CHARS, len(text), leaf.index)])
-    found.texts.append(_Text(new, quoted, form == "html", leaf.alternatives))
+    is_known = form == "html" or not leaf.content_type.startswith("text/") or leaf.content_type == "text/plain"
+    found.texts.append(_Text(new, quoted, _RANK.get(form, 0) if is_known else 0, leaf.alternatives))
 
 
-def _choose(texts: list[_Text], bodies: Bodies) -> None:
-    """Of several forms of one text the reader sees the last in HTML, else the last, so that is the one to judge."""
-    best: dict[int, tuple[bool, int]] = {}
+def _choose(texts: list[_Text], bodies: Bodies, reading: Reading) -> None:
+    """Of several forms of one text the reader sees the last in HTML, else what is plain: that is the one to judge."""
+    best: dict[int, tuple[int, int]] = {}
+    several = False
     for text in texts:
         if not text.is_empty:
             for alternative, place in text.branches:
-                best[alternative] = max(best.get(alternative, (False, -1)), (text.html, place))
-    shown = [text for text in texts if all(best.get(one, (False, place))[1] == place for one, place in text.branches)]
+                rank, other = best.get(alternative, (-1, place))
+                several = several or (rank == text.rank and other != place)
+                best[alternative] = max((rank, other), (text.rank, place))
+    if several:
+        reading.defect("alternatives_repeated")
+    shown = [text for text in texts if all(_is_best(text, place, best.get(one)) for one, place in text.branches)]
     bodies.new_text = "\n\n".join(text.new for text in shown if text.new)
     bodies.quoted_text = "\n\n".join(text.quoted for text in shown if text.quoted)
     if bodies.quoted_text and _WORD.search(bodies.new_text) is None:
         # With nothing newer beside it, as in a bare forward, the quoted text is what the sender sends.
         bodies.new_text, bodies.quoted_text = bodies.quoted_text, ""
+
+
+def _is_best(text: _Text, place: int, best: tuple[int, int] | None) -> bool:
+    if best is None:
+        return True
+    # Readers differ in which of several plain forms they take.
+    return place == best[1] if best[0] == _RANK["html"] else text.rank == best[0]
 
 
 def _read_calendar(leaf: Leaf, data: bytes, found: _Found, urls: UrlList, reading: Reading) -> None:

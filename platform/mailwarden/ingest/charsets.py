@@ -27,10 +27,21 @@ _C1_AS_WRITTEN = {
 _WIDE = ("utf_16", "utf_32")
 _NOT_ASCII = ("utf_7", "hz", "iso2022", "utf_16", "utf_32", "cp037", "cp5", "cp1026", "cp1140", "cp273", "cp424")
 _WESTERN = frozenset(("cp1252", "iso8859_15", "cp1250", "cp1254", "iso8859_2", "mac_roman"))
+_LATIN = _WESTERN | {"cp1257", "iso8859_3", "iso8859_4", "iso8859_10", "iso8859_13", "iso8859_14", "iso8859_16"}
+_OTHER = frozenset((
+    "gb18030", "cp949", "cp932", "big5hkscs", "cp1251", "koi8_r", "koi8_u", "iso8859_5", "cp866", "cp1253", "iso8859_7",
+    "cp1255", "iso8859_8", "cp1256", "iso8859_6", "cp874",
+))  # fmt: skip
+_RUN = re.compile(rb"[\x80-\xff]{3}")
 _JAPANESE: dict[str, tuple[str, Callable[[bytes], bytes | None]]] = {
     JIS: ("iso2022_jp_ext", from_escapes),
     EUC_JP: ("euc_jp", from_euc),
 }
+_ASCII = bytes(range(128))
+_LEAST_GUESSED = 8
+"""Bytes beyond ASCII that a guess needs: fewer are a Western word more often than another script's."""
+_LEAST_DIFFERENT = 6
+"""Different ones among them: rows of dots and dashes are no language."""
 _LEAST_HIGH = 12
 """Bytes beyond ASCII of a text in another multi-byte charset, from which on being valid UTF-8 is no chance."""
 
@@ -72,8 +83,18 @@ def decode(data: bytes, label: str, reading: Reading, part: int = 0) -> str:
     return clean(text)
 
 
-def decode_unlabelled(data: bytes, reading: Reading, part: int = 0) -> str:
-    """Text of eight-bit bytes where no label can stand, as in a header field."""
+def decode_unlabelled(data: bytes, likely: str, reading: Reading, part: int = 0) -> str:
+    """Text of eight-bit bytes where no label can stand, as in a header field.
+
+    likely: the charset label that stands nearby, "" without; readers take that where the bytes are no UTF-8.
+    """
+    codec = codec_for(likely) if likely else None
+    # A label of another script is not this field's where its words are of Latin letters.
+    if codec in _LATIN or (codec in _OTHER and _RUN.search(data) is not None):
+        try:
+            return clean(data.decode(codec or ""))
+        except UnicodeDecodeError:
+            pass
     return clean(_guess(data, None, reading, part))
 
 
@@ -190,6 +211,8 @@ def _guess(data: bytes, codec: str | None, reading: Reading, part: int) -> str:
     # A codec that fits but for a few bytes tells more than a reading that is wrong throughout.
     likely = "utf_8" if codec is None else _JAPANESE[codec][0] if codec in _JAPANESE else codec
     text = _nearly(data, likely, 100 if likely == "utf_8" else 20)
+    if text is not None and likely == "utf_8" and _is_chance(text):
+        text = None
     if text is None:
         text = _detected(data, codec, reading, part)
     if text is not None:
@@ -200,6 +223,12 @@ def _guess(data: bytes, codec: str | None, reading: Reading, part: int) -> str:
         return data.decode("latin-1")
 
 
+def _is_chance(text: str) -> bool:
+    """Text that is nearly UTF-8 only because nearly all of it is ASCII: its letters beyond that are not read."""
+    beyond = len(text) - len(text.encode("ascii", "ignore"))
+    return beyond < 2 * text.count("\ufffd") + 1
+
+
 def _detected(data: bytes, declared: str | None, reading: Reading, part: int) -> str | None:
     """The text in the legacy charset that it looks like, None where that is the declared one or does not fit."""
     # Loaded where a first message needs it.
@@ -207,6 +236,9 @@ def _detected(data: bytes, declared: str | None, reading: Reading, part: int) ->
 
     high = _FIRST_HIGH.search(data)
     if high is None:
+        return None
+    beyond = data[high.start() : high.start() + GUESSED_BYTES].translate(None, _ASCII)
+    if len(beyond) < _LEAST_GUESSED or len(set(beyond)) < _LEAST_DIFFERENT:
         return None
     detector = EncodingDetector()
     detector.feed(data[high.start() : high.start() + GUESSED_BYTES], last=len(data) - high.start() <= GUESSED_BYTES)

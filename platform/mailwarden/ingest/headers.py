@@ -20,6 +20,7 @@ _NEEDED = ("from", "subject", "date", "to", "cc", "reply-to", "sender", "message
            "content-transfer-encoding", "content-disposition")  # fmt: skip
 _TAIL = MAX_VALUE // 4
 _FIELD = re.compile(r"([!-9;-~\x80-\xff]{1,200})[ \t]*:[ \t]*")
+_CHARSET = re.compile(rb"charset\s{0,10}+=\s{0,10}+[\"']?+([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE)
 _ENCODED_WORD = re.compile(r"=\?([^?\s]{1,80})\?([bBqQ])\?([^?]*)\?=")
 _BETWEEN_WORDS = re.compile(r"(\?=)[ \t\r\n]+(=\?[^?\s]{1,80}\?[bBqQ]\?)")
 
@@ -135,6 +136,7 @@ def _blank_line(data: bytes, start: int, end: int) -> tuple[int, int]:
 
 def _unfold(fields: list[tuple[str, list[str]]], block: bytes, reading: Reading, part: int) -> list[tuple[str, str]]:
     ascii_only = block.isascii()
+    nearby: str | None = None
     unfolded: list[tuple[str, str]] = []
     for name, lines in fields:
         value = lines[0] if len(lines) == 1 else "".join(lines)
@@ -146,7 +148,10 @@ def _unfold(fields: list[tuple[str, list[str]]], block: bytes, reading: Reading,
             reading.defect("nul_in_header", name, part)
             value = value.replace("\0", "")
         if not ascii_only and not value.isascii():
-            value = _read_eight_bit(value.encode("latin-1"), reading, part)
+            if nearby is None:
+                named = _CHARSET.search(block)
+                nearby = named[1].decode("ascii") if named else ""
+            value = _read_eight_bit(value.encode("latin-1"), nearby, reading, part)
         if not ascii_only and not name.isascii():
             reading.defect("header_name_not_ascii", "", part)
             name = name.encode("latin-1").decode("utf-8", "replace")
@@ -154,13 +159,13 @@ def _unfold(fields: list[tuple[str, list[str]]], block: bytes, reading: Reading,
     return unfolded
 
 
-def _read_eight_bit(value: bytes, reading: Reading, part: int) -> str:
+def _read_eight_bit(value: bytes, nearby: str, reading: Reading, part: int) -> str:
     # Plain UTF-8 in headers is allowed (RFC 6532); anything else is not, and common.
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError:
         reading.defect("header_8bit", "", part)
-    return decode_unlabelled(value, reading, part)
+    return decode_unlabelled(value, nearby, reading, part)
 
 
 def decode_words(value: str, reading: Reading, part: int = 0) -> str:

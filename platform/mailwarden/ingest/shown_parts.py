@@ -73,7 +73,9 @@ def reads_as_text(data: bytes, form: Form, named: bool) -> bool:
         return _TAG.search(data) is not None
     if named:
         return False
-    head = data[:_LOOKED_AT].replace(b"\0", b"")
+    head = data[:_LOOKED_AT]
+    if head.count(0) * 20 > len(head):
+        return False
     odd = len(head.translate(None, _SEEN))
     if odd * 4 <= len(head):
         return True
