@@ -223,7 +223,7 @@ def _decoded(leaf: Leaf, data: bytes, form: Form, bodies: Bodies, reading: Readi
 def _add_text(leaf: Leaf, data: bytes, form: Form, found: _Found, urls: UrlList, reading: Reading) -> None:
     bodies = found.bodies
     text = _decoded(leaf, data, form, bodies, reading)
-    bodies.body_parts += 1
+    bodies.body_parts += bool(text.strip())
     if form == "html":
         bodies.html = True
         bodies.html_chars += len(text)

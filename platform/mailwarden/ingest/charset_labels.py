@@ -36,6 +36,8 @@ _LABELS = {
     "ksc_5601": "cp949",
     "gb_2312": "gb18030",
     "gb2312_80": "gb18030",
+    "gb_2312_80": "gb18030",
+    "utf_8_mac": "utf_8",
     "cn_gb": "gb18030",
     "cn_big5": "big5hkscs",
     "sjis": "cp932",
@@ -80,7 +82,8 @@ _PAGES = {
     "cp1200": "utf_16",
     "cp65000": "utf_7",
 }
-_TEXT_CODECS = frozenset(encodings.aliases.aliases.values()) - {
+_WITHOUT_ALIAS = frozenset(("koi8_t", "koi8_u", "cp720", "cp737", "cp856", "cp874", "cp875", "cp1006", "mac_farsi"))
+_TEXT_CODECS = (frozenset(encodings.aliases.aliases.values()) | _WITHOUT_ALIAS) - {
     "base64_codec", "bz2_codec", "hex_codec", "quopri_codec", "rot_13", "uu_codec", "zlib_codec", "mbcs", "oem",
     "punycode", "idna", "undefined", "unicode_escape", "raw_unicode_escape",
 }  # fmt: skip

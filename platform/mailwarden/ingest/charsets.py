@@ -38,9 +38,9 @@ _JAPANESE: dict[str, tuple[str, Callable[[bytes], bytes | None]]] = {
     EUC_JP: ("euc_jp", from_euc),
 }
 _ASCII = bytes(range(128))
-_LEAST_GUESSED = 8
+_LEAST_GUESSED = 6
 """Bytes beyond ASCII that a guess needs: fewer are a Western word more often than another script's."""
-_LEAST_DIFFERENT = 6
+_LEAST_DIFFERENT = 5
 """Different ones among them: rows of dots and dashes are no language."""
 _LEAST_HIGH = 12
 """Bytes beyond ASCII of a text in another multi-byte charset, from which on being valid UTF-8 is no chance."""
@@ -182,10 +182,12 @@ def _is_japanese(data: bytes, codec: str) -> bool:
 
 def _japanese(data: bytes, codec: str) -> str | None:
     strict, brought = _JAPANESE[codec]
-    try:
-        return data.decode(strict)
-    except UnicodeDecodeError:
-        pass
+    # The codec passes over the shift to half-width letters.
+    if b"\x0e" not in data:
+        try:
+            return data.decode(strict)
+        except UnicodeDecodeError:
+            pass
     in_932 = brought(data)
     if in_932 is not None:
         try:

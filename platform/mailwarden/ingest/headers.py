@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from mailwarden.ingest.budget import FIELDS, HEADER_BYTES, SCANNED
+from mailwarden.ingest.charset_labels import codec_for
 from mailwarden.ingest.charsets import clean, decode, decode_unlabelled
 from mailwarden.ingest.reading import Reading
 
@@ -176,24 +177,45 @@ def decode_words(value: str, reading: Reading, part: int = 0) -> str:
     joined = _BETWEEN_WORDS.sub(r"\1\2", _BETWEEN_WORDS.sub(r"\1\2", value))
     out: list[str] = []
     end = 0
-    pending: list[bytes] = []
+    pending: list[tuple[str, str]] = []
     charset = ""
     for word in _ENCODED_WORD.finditer(joined):
         label = word[1].partition("*")[0].lower()
-        if pending and (word.start() != end or label != charset):
-            out.append(decode(b"".join(pending), charset, reading, part))
+        # A character may be split between two words of one charset, so bytes are gathered first.
+        if pending and (word.start() != end or (label != charset and codec_for(label) != codec_for(charset))):
+            out.append(_read_words(pending, charset, reading, part))
             pending = []
         if word.start() != end:
             out.append(joined[end : word.start()])
         end = word.end()
         charset = label
-        # A character may be split between two words of one charset, so bytes are gathered first.
-        if said := _word_bytes(word[2], word[3], reading, part):
-            pending.append(said)
+        pending.append((word[2], word[3]))
     if pending:
-        out.append(decode(b"".join(pending), charset, reading, part))
+        out.append(_read_words(pending, charset, reading, part))
     out.append(joined[end:])
     return clean("".join(out))
+
+
+def _read_words(words: list[tuple[str, str]], charset: str, reading: Reading, part: int) -> str:
+    gathered = b"".join(_word_bytes(encoding, text, reading, part) for encoding, text in words)
+    if len(words) > 1 and any(encoding in "bB" and len(text) % 4 for encoding, text in words):
+        # Some mailers cut the base 64 itself into words, and not what it stands for.
+        whole = "".join(text for encoding, text in words if encoding in "bB")
+        if len(whole) % 4 == 0 and not _fits(gathered, charset):
+            together = _word_bytes("b", whole, reading, part)
+            gathered = together if _fits(together, charset) else gathered
+    return decode(gathered, charset, reading, part) if gathered else ""
+
+
+def _fits(data: bytes, charset: str) -> bool:
+    codec = codec_for(charset)
+    if codec is None or " " in codec:
+        return False
+    try:
+        data.decode(codec)
+    except ValueError:
+        return False
+    return True
 
 
 def _word_bytes(encoding: str, text: str, reading: Reading, part: int) -> bytes:

@@ -154,9 +154,10 @@ class _Walk:
         encoding = self._encoding(headers, index)
         size = end - headers.body
         if encoding in ("base64", "quoted-printable") and self.reading.take(SCANNED, size, index) == size:
-            decoded = undo_transfer(self.raw[headers.body : end], encoding, "attachments", self.reading, index)
+            # A newline before it, as before every body, for a delimiter that begins it.
+            decoded = b"\n" + undo_transfer(self.raw[headers.body : end], encoding, "attachments", self.reading, index)
             for boundary in filter(None, boundaries):
-                split = _Walk(decoded, self.reading, self.tree)._split(0, len(decoded), boundary, index)
+                split = _Walk(decoded, self.reading, self.tree)._split(1, len(decoded), boundary, index)
                 if split.spans:
                     self.reading.defect("multipart_encoded", encoding, index)
                     return split

@@ -14,9 +14,12 @@ from mailwarden.ingest.reading import Reading
 
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _NOT_BASE64 = bytes(set(range(256)) - set(_BASE64))
-# Short lines below words are words too.
+# A line of words: with blanks between them, or with what is no base 64 in its first half. Base 64 with a little junk
+# strewn in is none. Short lines below words are words too.
 _WORDS = re.compile(
-    rb"^[A-Za-z0-9+/=]*+(?:[^A-Za-z0-9+/=\s]|[ \t]++\S)[^\n]*+(?:\n[A-Za-z0-9+/]{0,15}+\r?+(?=\n|\Z))*+", re.MULTILINE
+    rb"^(?:[^\s]*+[ \t]++[^\s]|[A-Za-z0-9+/=]{0,39}+[^A-Za-z0-9+/=\s])[^\n]*+"
+    rb"(?:\n[A-Za-z0-9+/]{0,15}+\r?+(?=\n|\Z))*+",
+    re.MULTILINE,
 )
 _PIECE = re.compile(rb"[^=\s][^=]*+")
 _SOFT_BREAK_WITH_BLANKS = re.compile(rb"=[ \t]++(?=[\r\n]|\Z)")
@@ -98,7 +101,7 @@ def _is_text(decoded: bytes) -> bool:
 
 def _is_no_base64(data: bytes) -> bool:
     """Whether a text declared to be base 64 is words as they stand: blanks and punctuation throughout."""
-    head = data[:_LOOKED_AT].strip()
+    head = b"\n".join(line.strip() for line in data[:_LOOKED_AT].split(b"\n")).strip()
     odd = head.translate(None, _BASE64 + b"=\r\n")
     if len(odd) * 12 < len(head) or not head:
         return False
@@ -120,6 +123,8 @@ def _undo_quoted(data: bytes, reading: Reading, part: int) -> bytes:
 
 def _undo_base64(data: bytes, aspect: Aspect, reading: Reading, part: int) -> bytes:
     """What goes on behind its padding is read as readers' clients show it, where a decoder ends."""
+    if aspect == "text" and (b" " in data or b":" in data or b"_" in data):
+        data = _without_words(data, 0, aspect, reading)
     padding = data.find(b"=")
     rest = data[padding:].translate(None, b"= \t\r\n") if padding >= 0 else b""
     if not rest:
@@ -132,13 +137,15 @@ def _undo_base64(data: bytes, aspect: Aspect, reading: Reading, part: int) -> by
     return b"".join(_undo_base64_piece(piece + b"==", reading, part) for piece in kept)
 
 
-def _without_words(data: bytes, padding: int, aspect: Aspect, reading: Reading) -> bytes:
-    """Lines of words behind the padding are left out, as mailing lists put them there, or what is made to look so."""
-    rest, count = _WORDS.subn(b"", data[padding:])
-    if count and aspect == "text":
+def _without_words(data: bytes, start: int, aspect: Aspect, reading: Reading) -> bytes:
+    """Lines of words are left out, as mailing lists put them there, or what is made to look so."""
+    rest, count = _WORDS.subn(b"", data[start:])
+    if not count or not (start or rest.strip()):
+        return data
+    if aspect == "text":
         # A file is whole without them.
         reading.unread(aspect, Status.DAMAGED)
-    return data[:padding] + rest
+    return data[:start] + rest
 
 
 def _undo_base64_piece(data: bytes, reading: Reading, part: int) -> bytes:

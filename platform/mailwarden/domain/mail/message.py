@@ -152,7 +152,7 @@ class Message:
     unread: what was not read in full, and why; each aspect at most once.
     qr_codes: of its images, each text once: where there is little text and they are small; see `events.SIGNALS` for
         those that are read later. pending: the signals that it waits for.
-    body_parts: parts whose text the reader sees. invitations: calendar parts, whose text is part of new_text.
+    body_parts: parts with text that the reader sees. invitations: calendar parts, whose text is part of new_text.
     outside_chars, outside_links: letters before and behind the parts of multiparts, which no reader shows, and links
         among them.
     """
