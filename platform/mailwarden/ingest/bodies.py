@@ -139,7 +139,7 @@ def _read_leaf(
         return
     if leaf.content_type.startswith("message/"):
         _read_pointer(leaf, urls, reading)
-    first = not found.texts
+    first = all(text.is_empty for text in found.texts)
     if form is not None and form != "calendar" and is_shown(leaf, first) and not _is_binary(leaf, data, form, reading):
         beside = is_file_too(leaf, first)
         _add_text(leaf, data[:MAX_BESIDE] if beside else data, form, found, urls, reading)

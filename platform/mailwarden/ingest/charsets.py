@@ -212,7 +212,7 @@ def _guess(data: bytes, codec: str | None, reading: Reading, part: int) -> str:
         pass
     # A codec that fits but for a few bytes tells more than a reading that is wrong throughout.
     likely = "utf_8" if codec is None else _JAPANESE[codec][0] if codec in _JAPANESE else codec
-    text = _nearly(data, likely, 100 if likely == "utf_8" else 20)
+    text = _nearly(data, likely, 20)
     if text is not None and likely == "utf_8" and _is_chance(text):
         text = None
     if text is None:
@@ -227,8 +227,9 @@ def _guess(data: bytes, codec: str | None, reading: Reading, part: int) -> str:
 
 def _is_chance(text: str) -> bool:
     """Text that is nearly UTF-8 only because nearly all of it is ASCII: its letters beyond that are not read."""
-    beyond = len(text) - len(text.encode("ascii", "ignore"))
-    return beyond < 2 * text.count("\ufffd") + 1
+    bad = text.count("\ufffd")
+    good = len(text) - len(text.encode("ascii", "ignore")) - bad
+    return good <= bad if bad * 100 <= len(text) else good < 10 * bad
 
 
 def _detected(data: bytes, declared: str | None, reading: Reading, part: int) -> str | None:

@@ -27,6 +27,7 @@ _TAG = re.compile(
     re.IGNORECASE,
 )
 _LOOKED_AT = 65_536
+_READ_AT = 4_096
 _SEEN = bytes(range(32, 127)) + b"\t\r\n\f\x1b"
 _HIGH = bytes(range(128, 256))
 
@@ -61,7 +62,7 @@ def is_shown(leaf: Leaf, first: bool) -> bool:
 
 def is_file_too(leaf: Leaf, first: bool) -> bool:
     """Whether a part that is shown is a file beside that: other readers list it as one."""
-    return bool(leaf.filename) and leaf.index > 0 and not first and leaf.disposition == "inline"
+    return bool(leaf.filename) and leaf.disposition == "inline" and not first and not leaf.alternatives
 
 
 def reads_as_text(data: bytes, form: Form, named: bool) -> bool:
@@ -79,9 +80,6 @@ def reads_as_text(data: bytes, form: Form, named: bool) -> bool:
     odd = len(head.translate(None, _SEEN))
     if odd * 4 <= len(head):
         return True
-    try:
-        head[:-4].decode("utf-8")
-    except UnicodeDecodeError as error:
-        if error.start < len(head) - 8:
-            return False
-    return len(head.translate(None, _SEEN + _HIGH)) * 50 <= len(head)
+    text = head[:_READ_AT].decode("utf-8", "replace")
+    controls = len(head.translate(None, _SEEN + _HIGH))
+    return text.count("\ufffd") <= max(4, len(text) // 20) and controls <= max(8, len(head) // 50)
