@@ -29,7 +29,9 @@ _SHORT_TYPES = {
 }
 # Blanks are matched once, and few of them: a line of a thousand is no delimiter.
 _REST_OF_LINE = re.compile(rb"(--)?[ \t\r]{0,998}+(?:\n|\Z)")
-_LIKE_DELIMITER = re.compile(rb"^--([^\r\n]{1,200}+)\r?\n(?:content|CONTENT|Content)-[A-Za-z-]{1,40}+:", re.MULTILINE)
+_LIKE_DELIMITER = re.compile(rb"--([^\r\n]{1,200}+)\r?\n(?:content|CONTENT|Content)-[A-Za-z-]{1,40}+:")
+_GUESSED_WITHIN = 1 << 20
+"""Bytes of a body that are looked through for a delimiter that its boundary does not name."""
 _BLANKS = b" \t\r\n"
 _USUAL_PREAMBLE = 200
 """Letters of what mailers say before the first part to readers that know no MIME."""
@@ -161,14 +163,25 @@ class _Walk:
                 if split.spans:
                     self.reading.defect("multipart_encoded", encoding, index)
                     return split
-        looked = self.reading.take(SCANNED, size, index)
-        alike = _LIKE_DELIMITER.search(self.raw, headers.body, headers.body + looked)
-        if alike is not None:
+        alike = self._delimiter_like(headers.body, end, index)
+        if alike:
             self.reading.defect("boundary_guessed", "", index)
-            return self._split(headers.body, end, alike[1].rstrip()[:MAX_BOUNDARY], index)
+            return self._split(headers.body, end, alike, index)
         if boundaries[0]:
             self.reading.defect("boundary_not_found", "", index)
         return _Split(self.raw, [])
+
+    def _delimiter_like(self, start: int, end: int, index: int) -> bytes:
+        """The boundary of the first line that only a delimiter can be, as a field of a part follows; empty for none."""
+        stop = start + self.reading.take(SCANNED, min(end - start, _GUESSED_WITHIN), index)
+        at = start if self.raw.startswith(b"--", start, stop) else self.raw.find(b"\n--", start, stop) + 1
+        while at > 0:
+            if (alike := _LIKE_DELIMITER.match(self.raw, at, stop)) is not None:
+                return alike[1].rstrip()[:MAX_BOUNDARY]
+            if not self.reading.take(NEAR_DELIMITERS, 1, index):
+                break
+            at = self.raw.find(b"\n--", at, stop) + 1
+        return b""
 
     def _split(self, start: int, end: int, boundary: bytes, index: int) -> _Split:
         raw = self.raw

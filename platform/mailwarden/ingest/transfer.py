@@ -9,7 +9,7 @@ from itertools import islice
 
 from mailwarden.domain.mail.message import Aspect
 from mailwarden.domain.status import Status
-from mailwarden.ingest.budget import BASE64_PIECES, UU_LINES
+from mailwarden.ingest.budget import BASE64_PIECES, SOFT_BREAKS, UU_LINES
 from mailwarden.ingest.reading import Reading
 
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -113,7 +113,8 @@ def _is_no_base64(data: bytes) -> bool:
 def _undo_quoted(data: bytes, reading: Reading, part: int) -> bytes:
     """RFC 2045 section 6.7: blanks before the end of a line are not the sender's, behind a soft break either."""
     if b"= " in data or b"=\t" in data:
-        data = _SOFT_BREAK_WITH_BLANKS.sub(b"=", data)
+        data, count = _SOFT_BREAK_WITH_BLANKS.subn(b"=", data, reading.budget.left(SOFT_BREAKS) + 1)
+        reading.take(SOFT_BREAKS, count, part)
     if b"=\r" in data and data.count(b"\r") != data.count(b"\r\n"):
         # The decoder takes the rest of the line away behind one.
         reading.defect("quoted_printable_broken", "", part)
