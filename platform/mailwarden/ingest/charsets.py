@@ -119,7 +119,9 @@ def _seven_bit(data: bytes, codec: str | None, label: str, reading: Reading, par
         return data.decode(_with_order(codec, data))
     except (UnicodeError, ValueError):
         reading.defect("charset_mismatch", label, part)
-    return _nearly(data, codec, 20) or data.decode("ascii")
+    # The codec of UTF-7 takes a square of the length where it has to replace.
+    nearly = None if codec == "utf_7" else _nearly(data, codec, 20)
+    return nearly or data.decode("ascii")
 
 
 def _by_mark(data: bytes) -> str | None:

@@ -23,7 +23,6 @@ _WORDS = re.compile(
 )
 _PIECE = re.compile(rb"[^=\s][^=]*+")
 _SOFT_BREAK_WITH_BLANKS = re.compile(rb"=[ \t]++(?=[\r\n]|\Z)")
-_LONE_RETURN = re.compile(rb"\r(?!\n)")
 _UU_BEGIN = re.compile(rb"^begin [0-7]{3,4} [^\n]*\n", re.MULTILINE)
 _WORDS_OF_NAME = re.compile(r"[\s_-]+")
 _IDENTITY = frozenset(("", "7bit", "8bit", "binary", "none", "7bits", "8bits", "plain", "identity"))
@@ -118,7 +117,7 @@ def _undo_quoted(data: bytes, reading: Reading, part: int) -> bytes:
     if b"=\r" in data and data.count(b"\r") != data.count(b"\r\n"):
         # The decoder takes the rest of the line away behind one.
         reading.defect("quoted_printable_broken", "", part)
-        data = _LONE_RETURN.sub(b"\r\n", data)
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     return binascii.a2b_qp(data)
 
 
