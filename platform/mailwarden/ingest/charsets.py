@@ -10,11 +10,14 @@ from mailwarden.ingest.charset_labels import EUC_JP, JIS, codec_for
 from mailwarden.ingest.japanese import from_escapes, from_euc
 from mailwarden.ingest.reading import Reading
 
-GUESSED_BYTES = 4_096
-"""Bytes from the first that is not ASCII on, that a guess of the charset looks at."""
+GUESSED_BYTES = 1_500
+"""Bytes that a guess of the charset looks at: words that are not ASCII, so that markup costs nothing."""
 
+_LOOKED_AT = 4_096
 _PIECE = 1_024
-_FIRST_HIGH = re.compile(rb"[\x80-\xff]")
+# Neither bracket is part of a character of several bytes in any charset.
+_WORD_BEYOND_ASCII = re.compile(rb"[\x80-\xff][^\s<>]{0,200}+")
+_BEFORE = 6
 _ESCAPES = re.compile(rb"\x1b\$[@B(]")
 # Words of scripts other than Latin, where a Western charset is claimed: blanks that do not break stand in rows too.
 _NOT_WESTERN = re.compile(rb"[\x81-\x9f\xa1-\xff]{6}")
@@ -175,9 +178,9 @@ def _is_japanese(data: bytes, codec: str) -> bool:
     """Eight-bit bytes under a label of ISO-2022-JP are most often another encoding's."""
     if codec == EUC_JP:
         try:
-            data[:GUESSED_BYTES].decode("euc_jis_2004")
+            data[:_LOOKED_AT].decode("euc_jis_2004")
         except UnicodeDecodeError as error:
-            return error.start > min(len(data), GUESSED_BYTES) - 4
+            return error.start > min(len(data), _LOOKED_AT) - 4
         return True
     return _ESCAPES.search(data) is not None
 
@@ -239,14 +242,12 @@ def _detected(data: bytes, declared: str | None, reading: Reading, part: int) ->
     # Loaded where a first message needs it.
     from chardetng_py import EncodingDetector
 
-    high = _FIRST_HIGH.search(data)
-    if high is None:
-        return None
-    beyond = data[high.start() : high.start() + GUESSED_BYTES].translate(None, _ASCII)
+    looked = _words_beyond_ascii(data)
+    beyond = looked.translate(None, _ASCII)
     if len(beyond) < _LEAST_GUESSED or len(set(beyond)) < _LEAST_DIFFERENT:
         return None
     detector = EncodingDetector()
-    detector.feed(data[high.start() : high.start() + GUESSED_BYTES], last=len(data) - high.start() <= GUESSED_BYTES)
+    detector.feed(looked, last=True)
     codec = codec_for(detector.guess(tld=None, allow_utf8=False))
     if codec is None or codec == declared:
         return None
@@ -254,6 +255,20 @@ def _detected(data: bytes, declared: str | None, reading: Reading, part: int) ->
     if text is not None and codec != "cp1252":
         reading.defect("charset_guessed", codec, part)
     return text
+
+
+def _words_beyond_ascii(data: bytes) -> bytes:
+    """The first words with bytes beyond ASCII, each with a few of those before it, to `GUESSED_BYTES`."""
+    words: list[bytes] = []
+    room = GUESSED_BYTES
+    end = 0
+    for word in _WORD_BEYOND_ASCII.finditer(data):
+        words.append(data[max(end, word.start() - _BEFORE) : word.end()])
+        end = word.end()
+        room -= len(words[-1]) + 1
+        if room <= 0:
+            break
+    return b" ".join(words)
 
 
 def _nearly(data: bytes, codec: str, one_in: int) -> str | None:

@@ -41,6 +41,14 @@ class HeaderBlock:
                 return value
         return None
 
+    def of_content(self) -> dict[str, list[str]]:
+        """All values of the Content- fields by lower-case name, each in order; one pass for what every part is asked."""
+        found: dict[str, list[str]] = {}
+        for key, value in self.fields:
+            if key[0] in "Cc" and key[:8].lower() == "content-":
+                found.setdefault(key.lower(), []).append(value)
+        return found
+
     def all(self, name: str) -> list[str]:
         """All values of that name (given in lower case), in order."""
         return [value for key, value in self.fields if len(key) == len(name) and key.lower() == name]

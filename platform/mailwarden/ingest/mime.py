@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -69,6 +70,10 @@ class Tree:
     outside_links: int = 0
 
 
+_Content = Mapping[str, Sequence[str]]
+"""The Content- fields of a part, as `HeaderBlock.of_content` has them."""
+
+
 class _Within(NamedTuple):
     """Where a part stands. start: the Content-ID that a multipart/related names as its root, "" without."""
 
@@ -102,7 +107,8 @@ class _Walk:
     def part(self, headers: HeaderBlock, end: int, default: str, within: _Within) -> None:
         index = len(self.tree.types)
         self.reading.budget.take(PARTS)
-        choices = self._content_types(headers, default, index)
+        content = headers.of_content()
+        choices = self._content_types(content, default, index)
         self.tree.types.append(choices[0].token)
         for choice in choices:
             if not choice.token.startswith("multipart/"):
@@ -110,13 +116,13 @@ class _Walk:
             if within.depth >= MAX_DEPTH:
                 self.reading.cut(BODY, "multipart_too_deep", f"more than {MAX_DEPTH}", index)
                 continue
-            split = self._parted(headers, end, choice, index)
+            split = self._parted(headers.body, end, choice, content, index)
             if split.spans:
                 self.tree.types[index] = choice.token
                 inside = self if split.raw is self.raw else _Walk(split.raw, self.reading, self.tree)
                 inside._children(split, choice, index, within)
                 return
-        self._leaf(headers, end, choices[0], within, index)
+        self._leaf(headers.body, end, choices[0], content, within, index)
 
     def _children(self, split: _Split, parent: Structured, index: int, within: _Within) -> None:
         self._outside(*split.before, _USUAL_PREAMBLE)
@@ -142,7 +148,7 @@ class _Walk:
                 self.tree.outside_chars += len(text)
                 self.tree.outside_links += links
 
-    def _parted(self, headers: HeaderBlock, end: int, structured: Structured, index: int) -> _Split:
+    def _parted(self, start: int, end: int, structured: Structured, content: _Content, index: int) -> _Split:
         """The parts by the first boundary that is found: as given, given again, behind an encoding, or by its look."""
         given = [structured.parameters.get("boundary", "")]
         given += [value for name, value in structured.repeated if name == "boundary"][: MAX_REPEATED - 1]
@@ -150,23 +156,23 @@ class _Walk:
         if not boundaries[0]:
             self.reading.defect("multipart_without_boundary", "", index)
         for boundary in filter(None, boundaries):
-            split = self._split(headers.body, end, boundary, index)
+            split = self._split(start, end, boundary, index)
             if split.spans:
                 return split
-        encoding = self._encoding(headers, index)
-        size = end - headers.body
+        encoding = self._encoding(content, index)
+        size = end - start
         if encoding in ("base64", "quoted-printable") and self.reading.take(SCANNED, size, index) == size:
             # A newline before it, as before every body, for a delimiter that begins it.
-            decoded = b"\n" + undo_transfer(self.raw[headers.body : end], encoding, "attachments", self.reading, index)
+            decoded = b"\n" + undo_transfer(self.raw[start:end], encoding, "attachments", self.reading, index)
             for boundary in filter(None, boundaries):
                 split = _Walk(decoded, self.reading, self.tree)._split(1, len(decoded), boundary, index)
                 if split.spans:
                     self.reading.defect("multipart_encoded", encoding, index)
                     return split
-        alike = self._delimiter_like(headers.body, end, index)
+        alike = self._delimiter_like(start, end, index)
         if alike:
             self.reading.defect("boundary_guessed", "", index)
-            return self._split(headers.body, end, alike, index)
+            return self._split(start, end, alike, index)
         if boundaries[0]:
             self.reading.defect("boundary_not_found", "", index)
         return _Split(self.raw, [])
@@ -221,9 +227,9 @@ class _Walk:
                 self.reading.defect("boundary_not_closed", "", index)
         return _Split(raw, spans, before, behind)
 
-    def _content_types(self, headers: HeaderBlock, default: str, index: int) -> list[Structured]:
+    def _content_types(self, content: _Content, default: str, index: int) -> list[Structured]:
         """The part's Content-Type; of several, each that may be meant: what a reader takes differs."""
-        values = [value for value in headers.all("content-type") if value.strip()][:MAX_REPEATED]
+        values = [value for value in content.get("content-type", ()) if value.strip()][:MAX_REPEATED]
         if not values:
             return [Structured(default, {})]
         if len(values) > 1:
@@ -239,22 +245,23 @@ class _Walk:
         known = _SHORT_TYPES.get(squeezed) or (squeezed if _TYPE.fullmatch(squeezed) else "text/plain")
         return structured._replace(token=known)
 
-    def _encoding(self, headers: HeaderBlock, index: int) -> str:
-        values = headers.all("content-transfer-encoding")
+    def _encoding(self, content: _Content, index: int) -> str:
+        values = content.get("content-transfer-encoding")
         if not values:
             return "7bit"
         if len(values) > 1:
             self.reading.defect("content_header_repeated", "content-transfer-encoding", index)
         return encoding_named(without_comments(values[0], self.reading, index))
 
-    def _leaf(self, headers: HeaderBlock, end: int, structured: Structured, within: _Within, index: int) -> None:
+    def _leaf(
+        self, start: int, end: int, structured: Structured, content: _Content, within: _Within, index: int
+    ) -> None:
         disposition, more = "", dict[str, str]()
-        value = headers.first("content-disposition")
-        if value:
-            disposition, more, _ = read_parameters(value, self.reading, index)
+        if values := content.get("content-disposition"):
+            disposition, more, _ = read_parameters(values[0], self.reading, index)
         filename = decode_words(more.get("filename") or structured.parameters.get("name") or "", self.reading, index)
-        content_id = headers.first("content-id")
-        is_root = bool(within.start) and (content_id or "").strip(" <>") == within.start
+        content_id = content.get("content-id", ("",))[0]
+        is_root = bool(within.start) and content_id.strip(" <>") == within.start
         self.tree.leaves.append(
             Leaf(
                 index=index,
@@ -262,8 +269,8 @@ class _Walk:
                 parameters=structured.parameters,
                 disposition=disposition[:100],
                 filename=self._short(" ".join(filename.split()), index),
-                transfer_encoding=self._encoding(headers, index),
-                data=self.raw[headers.body : end],
+                transfer_encoding=self._encoding(content, index),
+                data=self.raw[start:end],
                 alternatives=within.alternatives,
                 parent=within.parent,
                 place=0 if is_root else within.place,
