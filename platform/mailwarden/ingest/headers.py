@@ -42,7 +42,7 @@ class HeaderBlock:
         return None
 
     def of_content(self) -> dict[str, list[str]]:
-        """All values of the Content- fields by lower-case name, each in order; one pass for what every part is asked."""
+        """All values of the Content- fields by lower-case name, each in order."""
         found: dict[str, list[str]] = {}
         for key, value in self.fields:
             if key[0] in "Cc" and key[:8].lower() == "content-":
