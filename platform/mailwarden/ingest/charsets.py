@@ -28,6 +28,11 @@ _C1_AS_WRITTEN = {
     if (character := bytes((byte,)).decode("cp1252", "replace")) != "\ufffd"
 }
 _WIDE = ("utf_16", "utf_32")
+_MARKS = {
+    "utf_16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+    "utf_32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+}
+"""Byte order marks by the codec that looks for one."""
 _NOT_ASCII = ("utf_7", "hz", "iso2022", "utf_16", "utf_32", "cp037", "cp5", "cp1026", "cp1140", "cp273", "cp424")
 _WESTERN = frozenset(("cp1252", "iso8859_15", "cp1250", "cp1254", "iso8859_2", "mac_roman"))
 _LATIN = _WESTERN | {"cp1257", "iso8859_3", "iso8859_4", "iso8859_10", "iso8859_13", "iso8859_14", "iso8859_16"}
@@ -167,7 +172,7 @@ def _as_declared(data: bytes, codec: str, label: str, reading: Reading, part: in
 
 def _with_order(codec: str, data: bytes) -> str:
     """The codec with the byte order that unmarked text has by where its NULs stand; Python takes the machine's."""
-    if codec not in _WIDE or data.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")):
+    if codec not in _MARKS or data.startswith(_MARKS[codec]):
         return codec
     width = 2 if codec == "utf_16" else 4
     first, last = data[0:2_000:width].count(0), data[width - 1 : 2_000 : width].count(0)
