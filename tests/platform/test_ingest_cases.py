@@ -1,4 +1,4 @@
-"""Small messages that were once read wrongly, beside the checkout: each is read as its reader sees it."""
+"""Small messages that were read wrongly once, one of each kind of fault, where they are at hand."""
 
 from __future__ import annotations
 
@@ -12,29 +12,53 @@ from mailwarden.ingest.parse import parse_message
 from mailwarden.stores.lists import load_lists
 from mailwarden_features.content_links.view import VIEW as LINKS
 
-CASES = Path(__file__).parents[3] / "shared" / "cases"
 LISTS = load_lists()
 
+CASES = Path(__file__).parents[3] / "shared" / "cases"
 
-def links(message: Message, *names: str) -> list[object]:
-    found = LINKS.compute(message, LISTS)
-    return [found[name] for name in names]
-
-
-RIGHT: dict[str, Callable[[Message], object]] = {
-    "08-idna-sharp-s": lambda m: (m.urls[0].domain, m.sender.domain) == ("xn--grobank-2va.example",) * 2,
-    "09-schemeless-url-in-text": lambda m: [u.host for u in m.urls] == ["login.evil-host.com"],
-    "11-safelinks-rewritten": lambda m: {u.domain for u in m.urls} == {"partner.example"}
-    and links(m, "url_text_differs", "url_rewritten", "url_has_recipient") == [0, 2, 0],
-    "27-link-schemes": lambda m: [u.host for u in m.urls] == ["evil-host.example"] * 2
-    and links(m, "url_file", "url_application", "url_script") == [1, 1, 1],
-    "28a-base-with-colon": lambda m: [u.url for u in m.urls] == ["https://login.evil-host.example/v?a=b:c"],
-}  # fmt: skip
+Right = Callable[[Message], bool]
 
 
-@pytest.mark.parametrize("name", sorted(RIGHT))
-def test_a_case_is_read_rightly(name: str) -> None:
-    path = CASES / f"{name}.eml"
-    if not path.exists():
-        pytest.skip(f"no {path.name} in {CASES}")
-    assert RIGHT[name](parse_message(path.read_bytes()))
+def says(*words: str) -> Right:
+    return lambda message: all(word in message.new_text for word in words)
+
+
+def leads_to(host: str) -> Right:
+    return lambda message: host in {url.host for url in message.urls}
+
+
+def links_say(**expected: object) -> Right:
+    return lambda message: expected.items() <= LINKS.compute(message, LISTS).items()
+
+
+PHISH = (says("Verify your password"), leads_to("login.evil-host.example"))
+
+RIGHT: dict[str, tuple[Right, ...]] = {
+    "03": (*PHISH, says("Hello Bob")),
+    "04a": (*PHISH, lambda message: message.html and not message.attachments),
+    "05a": (*PHISH, lambda message: "text_begins_as_file" in {defect.code for defect in message.defects}),
+    "08": (lambda m: (m.urls[0].domain, m.sender.domain) == ("xn--grobank-2va.example",) * 2,),
+    "09": (lambda m: [u.host for u in m.urls] == ["login.evil-host.com"],),
+    "11": (
+        lambda m: {u.domain for u in m.urls} == {"partner.example"},
+        links_say(url_text_differs=0, url_rewritten=2, url_has_recipient=0),
+    ),
+    "12": (*PHISH, says("Your subscription renews today", "+1 800 555 0100")),
+    "18": PHISH,
+    "24": (says("明日の会議の資料を①確認してください"),),
+    "27": (
+        lambda m: [u.host for u in m.urls] == ["evil-host.example"] * 2,
+        links_say(url_file=1, url_application=1, url_script=1),
+    ),
+    "28a": (lambda m: [u.url for u in m.urls] == ["https://login.evil-host.example/v?a=b:c"],),
+    "32": PHISH,
+}
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason=f"no messages in {CASES}")
+@pytest.mark.parametrize("case", RIGHT)
+def test_it_is_read_as_its_reader_sees_it(case: str) -> None:
+    (path,) = CASES.glob(f"{case}-*.eml")
+    message = parse_message(path.read_bytes())
+    for number, right in enumerate(RIGHT[case]):
+        assert right(message), (path.name, number, message.new_text)

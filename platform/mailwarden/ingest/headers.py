@@ -6,10 +6,10 @@ import binascii
 import re
 from dataclasses import dataclass
 from itertools import takewhile
-from urllib.parse import unquote_to_bytes
 
 from mailwarden.ingest.budget import FIELDS, HEADER_BYTES, SCANNED
-from mailwarden.ingest.charsets import clean, decode
+from mailwarden.ingest.charset_labels import codec_for
+from mailwarden.ingest.charsets import clean, decode, decode_unlabelled
 from mailwarden.ingest.reading import Reading
 
 MAX_HEADERS = 1_000
@@ -21,12 +21,9 @@ _NEEDED = ("from", "subject", "date", "to", "cc", "reply-to", "sender", "message
            "content-transfer-encoding", "content-disposition")  # fmt: skip
 _TAIL = MAX_VALUE // 4
 _FIELD = re.compile(r"([!-9;-~\x80-\xff]{1,200})[ \t]*:[ \t]*")
+_CHARSET = re.compile(rb"charset\s{0,10}+=\s{0,10}+[\"']?+([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE)
 _ENCODED_WORD = re.compile(r"=\?([^?\s]{1,80})\?([bBqQ])\?([^?]*)\?=")
 _BETWEEN_WORDS = re.compile(r"(\?=)[ \t\r\n]+(=\?[^?\s]{1,80}\?[bBqQ]\?)")
-_PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]++|\\.)*+)"?|([^;]*))', re.DOTALL)
-_FIRST_WORD = re.compile(r"\s*+([^\s;=]++)")
-_GAP_BEFORE_PARAMETER = re.compile(r"[\s,]++(?=[\w*-]++\s*+=)")
-_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +40,14 @@ class HeaderBlock:
             if len(key) == len(name) and key.lower() == name:
                 return value
         return None
+
+    def of_content(self) -> dict[str, list[str]]:
+        """All values of the Content- fields by lower-case name, each in order."""
+        found: dict[str, list[str]] = {}
+        for key, value in self.fields:
+            if key[0] in "Cc" and key[:8].lower() == "content-":
+                found.setdefault(key.lower(), []).append(value)
+        return found
 
     def all(self, name: str) -> list[str]:
         """All values of that name (given in lower case), in order."""
@@ -140,6 +145,7 @@ def _blank_line(data: bytes, start: int, end: int) -> tuple[int, int]:
 
 def _unfold(fields: list[tuple[str, list[str]]], block: bytes, reading: Reading, part: int) -> list[tuple[str, str]]:
     ascii_only = block.isascii()
+    nearby: str | None = None
     unfolded: list[tuple[str, str]] = []
     for name, lines in fields:
         value = lines[0] if len(lines) == 1 else "".join(lines)
@@ -151,7 +157,10 @@ def _unfold(fields: list[tuple[str, list[str]]], block: bytes, reading: Reading,
             reading.defect("nul_in_header", name, part)
             value = value.replace("\0", "")
         if not ascii_only and not value.isascii():
-            value = _read_eight_bit(value.encode("latin-1"), reading, part)
+            if nearby is None:
+                named = _CHARSET.search(block)
+                nearby = named[1].decode("ascii") if named else ""
+            value = _read_eight_bit(value.encode("latin-1"), nearby, reading, part)
         if not ascii_only and not name.isascii():
             reading.defect("header_name_not_ascii", "", part)
             name = name.encode("latin-1").decode("utf-8", "replace")
@@ -159,16 +168,13 @@ def _unfold(fields: list[tuple[str, list[str]]], block: bytes, reading: Reading,
     return unfolded
 
 
-def _read_eight_bit(value: bytes, reading: Reading, part: int) -> str:
+def _read_eight_bit(value: bytes, nearby: str, reading: Reading, part: int) -> str:
     # Plain UTF-8 in headers is allowed (RFC 6532); anything else is not, and common.
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError:
         reading.defect("header_8bit", "", part)
-    try:
-        return value.decode("cp1252")
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
+    return decode_unlabelled(value, nearby, reading, part)
 
 
 def decode_words(value: str, reading: Reading, part: int = 0) -> str:
@@ -179,24 +185,45 @@ def decode_words(value: str, reading: Reading, part: int = 0) -> str:
     joined = _BETWEEN_WORDS.sub(r"\1\2", _BETWEEN_WORDS.sub(r"\1\2", value))
     out: list[str] = []
     end = 0
-    pending: list[bytes] = []
+    pending: list[tuple[str, str]] = []
     charset = ""
     for word in _ENCODED_WORD.finditer(joined):
         label = word[1].partition("*")[0].lower()
-        if pending and (word.start() != end or label != charset):
-            out.append(decode(b"".join(pending), charset, reading, part))
+        # A character may be split between two words of one charset, so bytes are gathered first.
+        if pending and (word.start() != end or (label != charset and codec_for(label) != codec_for(charset))):
+            out.append(_read_words(pending, charset, reading, part))
             pending = []
         if word.start() != end:
             out.append(joined[end : word.start()])
         end = word.end()
         charset = label
-        # A character may be split between two words of one charset, so bytes are gathered first.
-        if said := _word_bytes(word[2], word[3], reading, part):
-            pending.append(said)
+        pending.append((word[2], word[3]))
     if pending:
-        out.append(decode(b"".join(pending), charset, reading, part))
+        out.append(_read_words(pending, charset, reading, part))
     out.append(joined[end:])
     return clean("".join(out))
+
+
+def _read_words(words: list[tuple[str, str]], charset: str, reading: Reading, part: int) -> str:
+    gathered = b"".join(_word_bytes(encoding, text, reading, part) for encoding, text in words)
+    if len(words) > 1 and any(encoding in "bB" and len(text) % 4 for encoding, text in words):
+        # Some mailers cut the base 64 itself into words, and not what it stands for.
+        whole = "".join(text for encoding, text in words if encoding in "bB")
+        if len(whole) % 4 == 0 and not _fits(gathered, charset):
+            together = _word_bytes("b", whole, reading, part)
+            gathered = together if _fits(together, charset) else gathered
+    return decode(gathered, charset, reading, part) if gathered else ""
+
+
+def _fits(data: bytes, charset: str) -> bool:
+    codec = codec_for(charset)
+    if codec is None or " " in codec:
+        return False
+    try:
+        data.decode(codec)
+    except ValueError:
+        return False
+    return True
 
 
 def _word_bytes(encoding: str, text: str, reading: Reading, part: int) -> bytes:
@@ -215,59 +242,3 @@ def _word_bytes(encoding: str, text: str, reading: Reading, part: int) -> bytes:
 def one_line(value: str) -> str:
     """The value with every run of white space made one blank."""
     return " ".join(value.split())
-
-
-def read_parameters(value: str, reading: Reading, part: int = 0) -> tuple[str, dict[str, str]]:
-    """The leading token of a structured header in lower case, and its parameters by lower-case name.
-
-    Continued and charset-marked parameters (RFC 2231) are put together; encoded words in them, which the RFC
-    forbids and mailers write, are read.
-    """
-    token, semicolon, _ = value.partition(";")
-    if "=" in token and (lost := _lost_semicolon(token)) is not None:
-        reading.defect("parameter_without_semicolon", "", part)
-        token, semicolon = token[lost[0] : lost[1]], ";"
-        value = f"{token};{value[lost[2] :]}"
-    token = token.partition("(")[0].strip().strip('"').lower()
-    if not semicolon:
-        return token, {}
-    plain: dict[str, str] = {}
-    pieces: dict[str, dict[int, tuple[bool, str]]] = {}
-    for match in _PARAMETER.finditer(value):
-        name = match[1].lower()
-        text = _ESCAPED.sub(r"\1", match[2]) if match[2] is not None else match[3].strip()
-        if "*" in name:
-            base, _, number = name.rstrip("*").partition("*")
-            index = int(number) if number.isdecimal() and len(number) < 4 else 0
-            pieces.setdefault(base, {}).setdefault(index, (name.endswith("*"), text))
-        elif name in plain:
-            reading.defect("parameter_repeated", name, part)
-        else:
-            plain[name] = clean(text)
-    for base, numbered in pieces.items():
-        plain[base] = _join_pieces(numbered, reading, part)
-    return token, plain
-
-
-def _lost_semicolon(token: str) -> tuple[int, int, int] | None:
-    """Start and end of the leading word that blanks or commas part from a parameter, and where that begins."""
-    word = _FIRST_WORD.match(token)
-    if word is None:
-        return None
-    comma = token.rfind(",", word.start(1), word.end(1))
-    for end in (word.end(1), comma):
-        if end > word.start(1) and (gap := _GAP_BEFORE_PARAMETER.match(token, end)) is not None:
-            return word.start(1), end, gap.end()
-    return None
-
-
-def _join_pieces(numbered: dict[int, tuple[bool, str]], reading: Reading, part: int) -> str:
-    charset = ""
-    gathered: list[bytes] = []
-    for index in sorted(numbered):
-        encoded, text = numbered[index]
-        if encoded and not gathered and text.count("'") >= 2:
-            charset, _, text = text.split("'", 2)
-        raw = text.encode("utf-8", "replace")
-        gathered.append(unquote_to_bytes(raw) if encoded else raw)
-    return decode(b"".join(gathered), charset, reading, part)

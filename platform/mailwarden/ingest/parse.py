@@ -198,6 +198,10 @@ def _assemble(
         size=len(raw),
         unread=reading.not_read(),
         other_links=urls.others(),
+        body_parts=bodies.body_parts,
+        invitations=tuple(bodies.invitations),
+        outside_chars=tree.outside_chars,
+        outside_links=tree.outside_links,
     )
 
 

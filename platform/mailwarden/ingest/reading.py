@@ -18,23 +18,28 @@ T = TypeVar("T")
 class Reading:
     """Collects what went wrong in reading order, and spends from the budget of the whole message.
 
-    budget: shared by a message and those inside it. Defects are bounded: the last one kept says that there were more.
+    budget: shared by a message and those inside it. Defects are bounded, but for the first of each code: the last one
+    kept says that there were more.
     """
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
         self._defects: list[Defect] = []
         self._seen: set[tuple[str, int]] = set()
+        self._codes: set[str] = set()
+        self._many = False
         self._unread: dict[Aspect, Status] = {}
 
     def defect(self, code: str, detail: str = "", part: int = 0) -> None:
         """Record a defect once a code and part: a thousand bad lines say no more than the first."""
-        if (code, part) in self._seen or len(self._defects) > MAX_DEFECTS:
+        if (code, part) in self._seen:
             return
+        # The first of a code is kept behind any flood of others: features are made of which codes there are.
+        if len(self._defects) >= MAX_DEFECTS and code in self._codes:
+            self._many = True
+            return
+        self._codes.add(code)
         self._seen.add((code, part))
-        if len(self._defects) == MAX_DEFECTS:
-            self._defects.append(Defect("too_many_defects"))
-            return
         printable = "".join(c if c.isprintable() else "?" for c in detail[:MAX_DETAIL])
         self._defects.append(Defect(code, printable, part))
 
@@ -59,6 +64,7 @@ class Reading:
         """Take over what another reading of the same message found, behind what this one did."""
         for defect in other._defects:
             self.defect(defect.code, defect.detail, defect.part)
+        self._many = self._many or other._many
         for aspect, status in other._unread.items():
             self.unread(aspect, status)
 
@@ -80,7 +86,7 @@ class Reading:
 
     def defects(self) -> tuple[Defect, ...]:
         """The defects so far, in reading order."""
-        return tuple(self._defects)
+        return (*self._defects, Defect("too_many_defects")) if self._many else tuple(self._defects)
 
     def not_read(self) -> tuple[tuple[Aspect, Status], ...]:
         """What was not read in full so far, and why; each aspect once, in the order of their names."""

@@ -1,4 +1,4 @@
-"""Content-Transfer-Encoding undone (RFC 2045), garbage included."""
+"""Content-Transfer-Encoding undone (RFC 2045) as it asks of receivers, garbage included."""
 
 from __future__ import annotations
 
@@ -9,50 +9,143 @@ from itertools import islice
 
 from mailwarden.domain.mail.message import Aspect
 from mailwarden.domain.status import Status
-from mailwarden.ingest.budget import BASE64_PIECES, UU_LINES
+from mailwarden.ingest.budget import BASE64_PIECES, SOFT_BREAKS, UU_LINES
 from mailwarden.ingest.reading import Reading
 
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _NOT_BASE64 = bytes(set(range(256)) - set(_BASE64))
+# A line of words: with blanks between them, or with what is no base 64 in its first half. Base 64 with a little junk
+# strewn in is none. Short lines below words are words too.
+_WORDS = re.compile(
+    rb"^(?:[^\s]*+[ \t]++[^\s]|[A-Za-z0-9+/=]{0,39}+[^A-Za-z0-9+/=\s])[^\n]*+"
+    rb"(?:\n[A-Za-z0-9+/]{0,15}+\r?+(?=\n|\Z))*+",
+    re.MULTILINE,
+)
 _PIECE = re.compile(rb"[^=\s][^=]*+")
+_SOFT_BREAK_WITH_BLANKS = re.compile(rb"=[ \t]++(?=[\r\n]|\Z)")
 _UU_BEGIN = re.compile(rb"^begin [0-7]{3,4} [^\n]*\n", re.MULTILINE)
-_IDENTITY = frozenset({"", "7bit", "8bit", "binary", "7-bit", "8-bit", "none", "7bits", "8bits"})
+_WORDS_OF_NAME = re.compile(r"[\s_-]+")
+_IDENTITY = frozenset(("", "7bit", "8bit", "binary", "none", "7bits", "8bits", "plain", "identity"))
+_UU = frozenset(("xuuencode", "uuencode", "xuue", "uue", "xuu"))
+_NAMES = {name: "7bit" for name in _IDENTITY} | {name: "x-uuencode" for name in _UU}
+_NAMES |= {
+    "quotedprintable": "quoted-printable",
+    "quotedprintible": "quoted-printable",
+    "qp": "quoted-printable",
+    "base64": "base64",
+    "xbase64": "base64",
+    "b64": "base64",
+}
+_HIGH = bytes(range(128, 256))
+_SEEN = bytes(range(32, 127)) + b"\t\r\n" + _HIGH
+_LEAST_UNDECLARED = 80
+"""Characters of base 64 from which on a text that is nothing else is that, whatever it was declared."""
+_LOOKED_AT = 3_000
+
+
+def encoding_named(value: str) -> str:
+    """The encoding that a Content-Transfer-Encoding without comments names, however it spells that.
+
+    "7bit" stands for all that change nothing; an unknown one stays as it is, in lower case.
+    """
+    written = value.partition(";")[0].strip(" \t\"'.,").lower()
+    return _NAMES.get(_WORDS_OF_NAME.sub("", written), written)
 
 
 def undo_transfer(data: bytes, encoding: str, aspect: Aspect, reading: Reading, part: int) -> bytes:
     """The bytes of a part as they were before their transfer encoding; as they stand where it is unknown.
 
-    aspect: what of the message is damaged where they cannot be read to their end.
+    encoding: as `encoding_named` has it. aspect: what of the message is damaged where they cannot be read to their end.
     """
-    if encoding in _IDENTITY:
+    if encoding == "7bit":
+        if aspect == "text" and _is_base64_text(data):
+            reading.defect("encoding_mismatch", "base64", part)
+            return _undo_base64(data, aspect, reading, part)
         return data
     if encoding == "quoted-printable":
-        # The soft break's own blank is what keeps "= \n" from being read as text.
-        return binascii.a2b_qp(data)
+        return _undo_quoted(data, reading, part)
     if encoding == "base64":
+        if aspect == "text" and _is_no_base64(data):
+            reading.defect("encoding_mismatch", "7bit", part)
+            return data
         return _undo_base64(data, aspect, reading, part)
-    if encoding in ("x-uuencode", "uuencode", "x-uue", "uue"):
+    if encoding == "x-uuencode":
         return _undo_uu(data, reading, part)
     reading.defect("transfer_encoding_unknown", encoding[:40], part)
     return data
 
 
+def _is_base64_text(data: bytes) -> bool:
+    """Whether a text declared to be as it stands is nothing but base 64 that holds text."""
+    head = data[:_LOOKED_AT].strip()
+    if len(head) < _LEAST_UNDECLARED or b" " in head or head.translate(None, _BASE64 + b"=\r\n"):
+        return False
+    if data.translate(None, _BASE64 + b"=\r\n \t"):
+        return False
+    lines = head.split()
+    if max(map(len, lines)) < 20:
+        return False
+    kept = head.translate(None, b"=\r\n")
+    decoded = binascii.a2b_base64(kept[: len(kept) // 4 * 4])
+    return not decoded.translate(None, _SEEN) and _is_text(decoded)
+
+
+def _is_text(decoded: bytes) -> bool:
+    try:
+        decoded[:-4].decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start > len(decoded) - 8 or len(decoded.translate(None, _HIGH)) * 5 > len(decoded) * 4
+    return True
+
+
+def _is_no_base64(data: bytes) -> bool:
+    """Whether a text declared to be base 64 is words as they stand: blanks and punctuation throughout."""
+    head = b"\n".join(line.strip() for line in data[:_LOOKED_AT].split(b"\n")).strip()
+    odd = head.translate(None, _BASE64 + b"=\r\n")
+    if len(odd) * 12 < len(head) or not head:
+        return False
+    # A line of base 64 with junk strewn in has no words: those are short.
+    words = head.split()
+    return len(words) > 3 and len(head) < 16 * len(words)
+
+
+def _undo_quoted(data: bytes, reading: Reading, part: int) -> bytes:
+    """RFC 2045 section 6.7: blanks before the end of a line are not the sender's, behind a soft break either."""
+    if b"= " in data or b"=\t" in data:
+        data, count = _SOFT_BREAK_WITH_BLANKS.subn(b"=", data, reading.budget.left(SOFT_BREAKS) + 1)
+        reading.take(SOFT_BREAKS, count, part)
+    if b"=\r" in data and data.count(b"\r") != data.count(b"\r\n"):
+        # The decoder takes the rest of the line away behind one.
+        reading.defect("quoted_printable_broken", "", part)
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return binascii.a2b_qp(data)
+
+
 def _undo_base64(data: bytes, aspect: Aspect, reading: Reading, part: int) -> bytes:
     """What goes on behind its padding is read as readers' clients show it, where a decoder ends."""
+    if aspect == "text" and (b" " in data or b":" in data or b"_" in data):
+        data = _without_words(data, 0, aspect, reading)
     padding = data.find(b"=")
     rest = data[padding:].translate(None, b"= \t\r\n") if padding >= 0 else b""
     if not rest:
         return _undo_base64_piece(data, reading, part)
     reading.defect("base64_goes_on", "", part)
-    first = _undo_base64_piece(data[:padding] + b"==", reading, part)
     if rest.translate(None, _BASE64):
-        # Words behind it, as mailing lists put them there, or what a sender has made to look so; a file is whole.
-        if aspect == "text":
-            reading.unread(aspect, Status.DAMAGED)
-        return first
-    pieces = [piece[0] for piece in islice(_PIECE.finditer(data, padding), BASE64_PIECES.most + 1)]
+        data = _without_words(data, padding, aspect, reading)
+    pieces = [piece[0] for piece in islice(_PIECE.finditer(data), BASE64_PIECES.most + 1)]
     kept = pieces[: reading.take(BASE64_PIECES, len(pieces), part)]
-    return first + b"".join(_undo_base64_piece(piece + b"==", reading, part) for piece in kept)
+    return b"".join(_undo_base64_piece(piece + b"==", reading, part) for piece in kept)
+
+
+def _without_words(data: bytes, start: int, aspect: Aspect, reading: Reading) -> bytes:
+    """Lines of words are left out, as mailing lists put them there, or what is made to look so."""
+    rest, count = _WORDS.subn(b"", data[start:])
+    if not count or not (start or rest.strip()):
+        return data
+    if aspect == "text":
+        # A file is whole without them.
+        reading.unread(aspect, Status.DAMAGED)
+    return data[:start] + rest
 
 
 def _undo_base64_piece(data: bytes, reading: Reading, part: int) -> bytes:
@@ -64,7 +157,7 @@ def _undo_base64_piece(data: bytes, reading: Reading, part: int) -> bytes:
         if len(kept) % 4 == 1:
             kept = kept[:-1]
         return binascii.a2b_base64(kept + b"=" * (-len(kept) % 4))
-    if not decoded and data.strip():
+    if not decoded and data.strip(b"= \t\r\n"):
         reading.defect("base64_broken", "", part)
     return decoded
 

@@ -149,6 +149,11 @@ class UrlList:
         for url in plain_urls(text, self._reading, part):
             self._add(url, "", "text", part, "text", "")
 
+    def add_addresses(self, urls: Iterable[str], part: int) -> None:
+        """Keep links that stand where nothing but a link does, as in a calendar's property."""
+        for url in urls:
+            self._add(url, "", "text", part, "text", "")
+
     def add_subject(self, subject: str) -> None:
         """Keep the links of a subject: with a scheme, `www.` or a path, since subjects are full of mere names."""
         if "." in subject:

@@ -110,6 +110,17 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True)
+class Invitation:
+    """A calendar part. method: a word of RFC 5546 in upper case, "" for none; organizer: address as normalised, ""
+    where none is given; organizer_domain: registrable domain of that; attendees: how many are named."""
+
+    method: str = ""
+    organizer: str = ""
+    organizer_domain: str = ""
+    attendees: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Hop:
     """One Received header, as far as it can be read. received_at_us: None where its date cannot be read."""
 
@@ -173,6 +184,9 @@ class Message:
     unread: what was not read in full, and why; each aspect at most once.
     qr_codes: of its images, each text once: where there is little text and they are small; see `events.SIGNALS` for
         those that are read later. pending: the signals that it waits for.
+    body_parts: parts with text that the reader sees. invitations: calendar parts, whose text is part of new_text.
+    outside_chars, outside_links: letters before and behind the parts of multiparts, which no reader shows, and links
+        among them.
     """
 
     headers: tuple[tuple[str, str], ...]
@@ -209,6 +223,10 @@ class Message:
     qr_codes: tuple[QrCode, ...] = ()
     pending: tuple[Signal, ...] = ()
     other_links: tuple[Url, ...] = ()
+    body_parts: int = 0
+    invitations: tuple[Invitation, ...] = ()
+    outside_chars: int = 0
+    outside_links: int = 0
 
     def status_of(self, aspects: Iterable[Aspect]) -> Status:
         """How well these aspects were read: present, or the worst reason why one of them was not."""
