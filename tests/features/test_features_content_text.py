@@ -153,3 +153,38 @@ def test_characters_that_deceive() -> None:
     assert value("zero_width_count", new_text="pass\u200bwo\u200brd") == 2
     assert value("hidden_text_ratio", html=True, hidden_chars=30, new_text="x" * 10) == 0.75
     assert value("hidden_text_ratio", html=True, new_text="x") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "expected"),
+    [
+        ("zero_width_count", {"new_text": "password", "invisible_chars": 3}, 3),
+        ("zero_width_count", {"subject": "Pass\u00adword"}, 1),
+        ("zero_width_count", {"new_text": "می\u200cخواهم"}, 0),
+        ("split_words", {"new_text": "password", "split_words": 2, "subject": "in\u200bvoice"}, 3),
+        ("confusable_words", {"new_text": "Your раураӏ account"}, 1),
+        ("confusable_words", {"new_text": "Сухо в лесу, рос сахар"}, 0),
+        ("name_confusable", {"subject": "раураӏ for you", "new_text": "hello"}, 1),
+        ("name_confusable", {"subject": "hello", "new_text": "раураӏ for you"}, 0),
+        ("name_confusable", {"subject": "from ceo＠corp.example"}, 1),
+        ("hidden_text_len", {"html": True, "hidden_chars": 30, "preview": "ten letter s"}, 20),
+        ("hidden_text_ratio", {"html": True, "hidden_chars": 10, "preview": "ten letter s", "new_text": "x"}, 0.0),
+        ("preview_len", {"html": True, "preview": "Winter"}, 6),
+        ("preview_len", {"new_text": "x"}, None),
+        ("quoted_ask_terms", {"new_text": "see below", "quoted_text": "pay the invoice by wire transfer"}, 2),
+        ("quoted_ask_terms", {"new_text": "see below"}, 0),
+        ("quoted_bank_details", {"new_text": "x", "quoted_text": "to DE89 3704 0044 0532 0130 00"}, 1),
+        ("subject_is_reply", {"subject": "Odp: plan", "headers": (("Subject", "x"),)}, 1),
+        ("subject_is_reply", {"subject": "Re[2]: plan", "headers": (("Subject", "x"),)}, 1),
+        ("subject_is_forward", {"subject": "轉寄: plan", "headers": (("Subject", "x"),)}, 1),
+        ("subject_is_forward", {"subject": "Visit: plan", "headers": (("Subject", "x"),)}, 0),
+    ],
+)
+def test_what_is_hidden_disguised_or_quoted(name: str, changes: dict[str, Any], expected: ContentValue) -> None:
+    assert value(name, **changes) == expected
+
+
+def test_of_a_long_text_what_matters_is_kept() -> None:
+    filler = "the captain reads the weather aloud. " * 400
+    text = value("new_text", new_text=f"{filler}pay $4,500 to the new account{filler}")
+    assert isinstance(text, str) and len(text) <= 6_000 and "pay $4,500" in text

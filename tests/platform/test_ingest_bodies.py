@@ -51,13 +51,12 @@ OUTLOOK = "________________________________\nFrom: Bob <b@x.example>\nSent: Mond
         "Am 1.1.2024 um 10:00 schrieb Bob:\n> old words",
         "Le 1 janv. 2024, Bob a écrit :\n> old words",
         "Bob wrote:\n> old words",
-        "> old words",
         ORIGINAL,
         OUTLOOK,
         "From: Bob\nSent: Monday\nTo: Ann\n\nold words",
         "Von: Bob\nGesendet: Montag\nAn: Ann\n\nold words",
         "---------- Forwarded message ---------\nFrom: Bob\n\nold words",
-        "Begin forwarded message:\n\nold words",
+        "Begin forwarded message:\n\nFrom: Bob\n\nold words",
     ],
 )
 def test_quotes_are_set_apart(quote: str) -> None:
@@ -142,10 +141,10 @@ def test_hiding_ends_with_the_element_around_it() -> None:
     "quote",
     [
         '<div class="gmail_quote">On Monday Bob wrote:<blockquote>old</blockquote></div>',
-        '<blockquote type="cite">old</blockquote>',
+        '<blockquote type="cite"><div>On 1 Jan, Bob wrote:</div>old</blockquote>',
         "<div>On 1 Jan, Bob wrote:</div><blockquote>old</blockquote>",
-        '<div id="divRplyFwdMsg"><b>From:</b> Bob</div><div>old</div>',
-        "<p>-----Original Message-----</p><p>old</p>",
+        '<div id="divRplyFwdMsg"><b>From:</b> Bob<br><b>Sent:</b> Monday<br><b>To:</b> Ann</div><div>old</div>',
+        "<p>-----Original Message-----</p><p>From: Bob</p><p>old</p>",
         "<div><b>From:</b> Bob<br><b>Sent:</b> Monday<br><b>To:</b> Ann</div>old",
     ],
 )

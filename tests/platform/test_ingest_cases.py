@@ -11,6 +11,7 @@ from mailwarden.domain.mail.message import Message
 from mailwarden.ingest.parse import parse_message
 from mailwarden.stores.lists import load_lists
 from mailwarden_features.content_links.view import VIEW as LINKS
+from mailwarden_features.content_text.view import VIEW as TEXT
 
 LISTS = load_lists()
 
@@ -31,9 +32,26 @@ def links_say(**expected: object) -> Right:
     return lambda message: expected.items() <= LINKS.compute(message, LISTS).items()
 
 
+def text_says(**expected: object) -> Right:
+    return lambda message: expected.items() <= TEXT.compute(message, LISTS).items()
+
+
+def hides_the_ferry(message: Message) -> bool:
+    shown = message.new_text.startswith("Dear customer") and "ferry" not in message.new_text
+    return shown and message.hidden_text.startswith("The ferry") and message.preview == ""
+
+
+ANSWER: Right = lambda m: m.new_text == "Thanks, fine with me." and "OLD WORDS" in m.quoted_text  # noqa: E731
+ASKS_FOR_MONEY = text_says(bank_details=1, payment_terms=4, quoted_text_len=0)
+
 PHISH = (says("Verify your password"), leads_to("login.evil-host.example"))
 
 RIGHT: dict[str, tuple[Right, ...]] = {
+    "01": (says("Hello members"), lambda message: message.hidden_chars == 0),
+    "02a": (hides_the_ferry,),
+    "02b": (hides_the_ferry,),
+    "02d": (hides_the_ferry,),
+    "02g": (hides_the_ferry,),
     "03": (*PHISH, says("Hello Bob")),
     "04a": (*PHISH, lambda message: message.html and not message.attachments),
     "05a": (*PHISH, lambda message: "text_begins_as_file" in {defect.code for defect in message.defects}),
@@ -45,13 +63,21 @@ RIGHT: dict[str, tuple[Right, ...]] = {
     ),
     "12": (*PHISH, says("Your subscription renews today", "+1 800 555 0100")),
     "18": PHISH,
+    "21": (text_says(name_confusable=1),),
+    "22b": (text_says(zero_width_count=0, split_words=0, confusable_words=0),),
+    "23": (text_says(confusable_words=9, name_confusable=1),),
     "24": (says("明日の会議の資料を①確認してください"),),
+    "25a": (ANSWER,),
+    "25c": (ANSWER,),
+    "26": (ASKS_FOR_MONEY,),
+    "26b": (ASKS_FOR_MONEY,),
     "27": (
         lambda m: [u.host for u in m.urls] == ["evil-host.example"] * 2,
         links_say(url_file=1, url_application=1, url_script=1),
     ),
     "28a": (lambda m: [u.url for u in m.urls] == ["https://login.evil-host.example/v?a=b:c"],),
     "32": PHISH,
+    "33": (says("Verify your password, username, login. Your invoice payment is overdue"), text_says(split_words=7)),
 }
 
 

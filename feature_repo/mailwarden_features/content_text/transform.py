@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import re
 
+from mailwarden.domain.mail.characters import Lookalikes, has_wide_address, lookalike_words, shown
 from mailwarden.domain.mail.content import ContentValue
 from mailwarden.domain.mail.lists import Lists
+from mailwarden.domain.mail.long_texts import kept_of
 from mailwarden.domain.mail.message import Message
 from mailwarden_features.content_text.checksums import has_iban, has_wallet
 from mailwarden_features.content_text.lexicon import count_intents, words_of
 
 MAX_TEXT = 6_000
-"""Characters of the newest text that are kept and read."""
+"""Characters of the newest text that are kept and read: of a longer one its start, its end, and what is between them
+of links, money and requests."""
 MAX_SUBJECT = 1_000
+MAX_QUOTED = 3_000
+
+_ASKS = ("credential", "payment", "payroll", "gift_card", "callback", "threat")
 
 _SHORT_BODY = (75, 1_750)
 _LEAST_DIGITS = 7
@@ -21,8 +27,17 @@ _LEAST_DIGITS = 7
 _UPPER = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LETTERS = _UPPER + _UPPER.lower()
 _DIGITS = b"0123456789"
-_REPLY = re.compile(r"\s*(?:re|aw|sv|antw|rv|res|ref|odp|vs|回复|答复)\s*+(?:\[\d{1,3}\])?\s*+[:：]", re.IGNORECASE)
-_FORWARD = re.compile(r"\s*(?:fwd?|wg|tr|rv|enc|i|vl|doorst|转发)\s*[:：]", re.IGNORECASE)
+_COUNTED = r"\s*+(?:[\[(^]\d{1,3}[\])]?)?\s*+[:：]"
+_REPLY = re.compile(
+    r"\s*(?:re|aw|antw?|antwort|sva?|vs|rv|resp?|ref|rif|odp|odpověď|ynt|yan|cev|отв|ответ|відп|vá|válasz|răsp|απ|σχετ"
+    rf"|返信|回复|回覆|回復|答复|答覆|회신|답장|답변){_COUNTED}",
+    re.IGNORECASE,
+)
+_FORWARD = re.compile(
+    r"\s*(?:fwd?|wg|tr|rv|enc|i|v[lb]|vid|doorst|pd|přep|předáno|ilt|ilet|ynl|пересл|пер|fs|továbbítás|redir|πρθ"
+    rf"|転送|转发|轉寄|轉發|전달){_COUNTED}",
+    re.IGNORECASE,
+)
 _QUOTED_BLOCK = re.compile(
     r"^[ \t>]{0,20}(?:-{2,20} ?(?:original message|forwarded message)|(?:from|von|de|da|van): \S.{0,200}"
     r"\n[ \t>]{0,20}(?:sent|to|date|gesendet|envoyé|enviado|inviato|verzonden):)",
@@ -31,13 +46,6 @@ _QUOTED_BLOCK = re.compile(
 _PHONE = re.compile(r"(?<![\w/.=-])(?:\+|00)?\(?\d{1,4}\)?(?:[ .-]{1,2}\(?\d{2,4}\)?){2,4}(?![\w/=-])")
 _CURRENCY_SIGNS = "$€£¥"
 _CURRENCY_WORDS = frozenset({"usd", "eur", "gbp", "dollar", "dollars", "euro", "euros", "pounds", "chf"})
-_HIDDEN_CHARACTERS = re.compile(
-    "[\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]"
-)
-_LETTERS_RUN = re.compile(r"[^\W\d_]+")
-_LATIN = re.compile("[A-Za-z]")
-_LOOKALIKE = re.compile("[\u0370-\u03ff\u0400-\u052f\u0530-\u058f\u13a0-\u13ff]")
-_STYLED = re.compile("[\uff21-\uff5a\U0001d400-\U0001d7ff\u2460-\u24ff]")
 _GENERIC_GREETING = re.compile(
     r"\s{0,20}(?:dear|hello|hi|attention|attn|valued|sehr geehrte[r]?|estimado|cher|chère|gentile)[ ,:]{1,3}"
     r"(?:sir|madam|customer|client|user|friend|member|account|email|e-mail|valued|kunde|cliente|client|beneficiary|"
@@ -60,7 +68,7 @@ def subject_facts(message: Message, present: bool) -> dict[str, ContentValue]:
                 "subject_digit_count", "subject_punctuation_count", "subject_non_ascii_share",
             )
         )  # fmt: skip
-    subject = message.subject[:MAX_SUBJECT]
+    subject = shown(message.subject[:MAX_SUBJECT]).text
     data = subject.encode("utf-8", "replace")
     return {
         "subject": subject,
@@ -79,13 +87,16 @@ def text_facts(message: Message) -> dict[str, ContentValue]:
 
     A value is null where there is neither text nor HTML body, except counts over both, which look at the subject too.
     """
-    text = message.new_text[:MAX_TEXT]
-    subject = message.subject[:MAX_SUBJECT]
-    words = words_of(f"{subject}\n{text}")
+    body = shown(message.new_text)
+    text = body.text
+    if len(text) > MAX_TEXT:
+        text = kept_of(text, MAX_TEXT, [url.text for url in message.urls])
+    title = shown(message.subject[:MAX_SUBJECT])
+    name = shown(message.sender.display_name)
+    words = words_of(f"{title.text}\n{text}")
     different = set(words)
     intents = count_intents(words, different)
-    shown = f"{message.sender.display_name}\n{subject}\n{text}"
-    plain = shown.isascii()
+    drawn = lookalike_words(f"{name.text}\n{title.text}\n{text}")
     has_body = bool(message.html or message.text_chars)
     data = text.encode("utf-8", "replace")
     digits = len(data) - len(data.translate(None, _DIGITS))
@@ -107,12 +118,28 @@ def text_facts(message: Message) -> dict[str, ContentValue]:
         ),
         "bank_details": int(not few_digits and has_iban(text)) if has_body else None,
         "crypto_wallet": int(has_wallet(text)) if has_body else None,
-        "zero_width_count": 0 if plain else len(_HIDDEN_CHARACTERS.findall(shown)),
-        "confusable_ratio": _confusable_ratio(shown, plain),
+        "zero_width_count": message.invisible_chars + body.invisible + title.invisible + name.invisible,
+        "split_words": message.split_words + body.split_words + title.split_words + name.split_words,
+        "confusable_ratio": _share_of(drawn) if text or title.text.strip() or name.text else None,
+        "confusable_words": drawn.lookalikes,
+        "name_confusable": int(_is_name_confusable(name.text, title.text, drawn)),
         "hidden_text_ratio": _hidden_ratio(message),
+        "hidden_text_len": _hidden_len(message) if message.html else None,
+        "preview_len": len(message.preview) if message.html else None,
         "fake_thread": int(_fake_thread(message)),
     }
-    return values
+    return values | _quoted_facts(message.quoted_text, has_body)
+
+
+def _quoted_facts(quoted: str, has_body: bool) -> dict[str, ContentValue]:
+    """What quoted text asks for: anybody can write a line above their own words that says another wrote them."""
+    if not quoted:
+        absent = 0 if has_body else None
+        return {"quoted_ask_terms": absent, "quoted_bank_details": absent}
+    quoted = quoted[:MAX_QUOTED]
+    words = words_of(quoted)
+    counts = count_intents(words, set(words))
+    return {"quoted_ask_terms": sum(counts[intent] for intent in _ASKS), "quoted_bank_details": int(has_iban(quoted))}
 
 
 def _upper_share(data: bytes) -> float | None:
@@ -135,29 +162,28 @@ def _phone_in_short_body(text: str, length: int) -> bool:
     return any(_LEAST_DIGITS <= sum(map(str.isdigit, match[0])) <= 15 for match in _PHONE.finditer(text))
 
 
-def _confusable_ratio(shown: str, plain: bool) -> float | None:
-    if not shown.strip():
-        return None
-    if plain or (_LOOKALIKE.search(shown) is None and _STYLED.search(shown) is None):
-        return 0.0
-    words = _LETTERS_RUN.findall(shown)
-    odd = sum(map(_is_confusable, words))
-    return odd / len(words) if words else 0.0
+def _share_of(drawn: Lookalikes) -> float:
+    return drawn.lookalikes / drawn.words if drawn.words else 0.0
 
 
-def _is_confusable(word: str) -> bool:
-    """Letters of two scripts that look alike in one word, or letters that are only dressed up as Latin."""
-    if word.isascii():
+def _is_name_confusable(name: str, title: str, drawn: Lookalikes) -> bool:
+    if name.isascii() and title.isascii():
         return False
-    return _STYLED.search(word) is not None or (_LOOKALIKE.search(word) is not None and _LATIN.search(word) is not None)
+    if has_wide_address(name) or has_wide_address(title):
+        return True
+    return drawn.lookalikes > 0 and lookalike_words(f"{name}\n{title}").lookalikes > 0
+
+
+def _hidden_len(message: Message) -> int:
+    return max(0, message.hidden_chars - len("".join(message.preview.split())))
 
 
 def _hidden_ratio(message: Message) -> float | None:
     if not message.html:
         return None
-    visible = len(message.new_text) + len(message.quoted_text)
-    whole = message.hidden_chars + visible
-    return message.hidden_chars / whole if whole else 0.0
+    hidden = _hidden_len(message)
+    whole = hidden + len(message.new_text) + len(message.quoted_text)
+    return hidden / whole if whole else 0.0
 
 
 def _fake_thread(message: Message) -> bool:

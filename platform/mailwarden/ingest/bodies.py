@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+from mailwarden.domain.mail.characters import shown
+from mailwarden.domain.mail.long_texts import ends_of, kept_of
 from mailwarden.domain.mail.message import Aspect, Attachment, Invitation, Message
 from mailwarden.domain.status import Status
 from mailwarden.ingest.attachments import OCTETS, SNIFFED_BYTES, binary_type, detect_type
@@ -16,9 +18,9 @@ from mailwarden.ingest.calendars import read_calendar
 from mailwarden.ingest.charset_labels import codec_for
 from mailwarden.ingest.charsets import decode
 from mailwarden.ingest.encrypted import has_encrypted_body, is_encrypted_file, is_encrypted_text
-from mailwarden.ingest.html_text import read_html
+from mailwarden.ingest.html_text import MAX_HIDDEN, read_html
 from mailwarden.ingest.mime import Leaf, Tree
-from mailwarden.ingest.quotes import split_quotes
+from mailwarden.ingest.quotes import MARK, Names, split_quotes
 from mailwarden.ingest.reading import Reading
 from mailwarden.ingest.shown_parts import Form, form_of, is_file_too, is_shown, reads_as_text
 from mailwarden.ingest.transfer import undo_transfer
@@ -52,6 +54,10 @@ class Bodies:
     html_chars: int = 0
     text_chars: int = 0
     hidden_chars: int = 0
+    hidden_text: str = ""
+    preview: str = ""
+    invisible_chars: int = 0
+    split_words: int = 0
     body_parts: int = 0
     charsets: list[str] = field(default_factory=list)
     attachments: list[Attachment] = field(default_factory=list)
@@ -77,23 +83,30 @@ class _Text:
 
 @dataclass(slots=True)
 class _Found:
-    """What is gathered before it is known which of it is shown. calendar: texts of invitations, in order."""
+    """What is gathered before it is known which of it is shown. names: what the message's headers name of mail before
+    it; calendar: texts of invitations, in order."""
 
     bodies: Bodies
+    names: Names
     texts: list[_Text] = field(default_factory=list)
     calendar: list[str] = field(default_factory=list)
     spare: list[tuple[Leaf, bytes]] = field(default_factory=list)
 
 
 def read_bodies(
-    tree: Tree, parse_nested: Callable[[bytes, int], Message | None], urls: UrlList, reading: Reading
+    tree: Tree,
+    parse_nested: Callable[[bytes, int], Message | None],
+    urls: UrlList,
+    reading: Reading,
+    names: Names = "nothing",
 ) -> Bodies:
     """Decode every leaf: what a reader sees as text becomes text, all else an attachment.
 
-    parse_nested: reads the bytes of a message inside this one, None where it may go no deeper.
+    parse_nested: reads the bytes of a message inside this one, None where it may go no deeper. names: what the
+    message's headers name of mail before it, by which its quotes are told.
     """
     bodies = Bodies()
-    found = _Found(bodies)
+    found = _Found(bodies, names)
     for leaf in tree.leaves:
         reading.attempt(
             _aspect_of(leaf), partial(_read_leaf, leaf, found, parse_nested, urls, reading), None, leaf.index
@@ -110,8 +123,9 @@ def read_bodies(
             reading.unread(aspect, Status.ENCRYPTED)
     if len(bodies.new_text) > MAX_TEXT or len(bodies.quoted_text) > MAX_TEXT:
         reading.cut(("text",), "text_too_long", f"more than {MAX_TEXT:,} characters")
-        bodies.new_text = bodies.new_text[:MAX_TEXT]
-        bodies.quoted_text = bodies.quoted_text[:MAX_TEXT]
+        links = [url.text for url in urls.read() if url.text]
+        bodies.new_text = kept_of(bodies.new_text, MAX_TEXT, links)
+        bodies.quoted_text = kept_of(bodies.quoted_text, MAX_TEXT, links)
     return bodies
 
 
@@ -227,11 +241,14 @@ def _add_text(leaf: Leaf, data: bytes, form: Form, found: _Found, urls: UrlList,
     if form == "html":
         bodies.html = True
         bodies.html_chars += len(text)
-        seen = read_html(text, reading, leaf.index)
+        seen = read_html(text, reading, leaf.index, found.names)
         bodies.hidden_chars += seen.hidden_chars
+        bodies.hidden_text = f"{bodies.hidden_text}\n{seen.hidden}".strip()[:MAX_HIDDEN]
+        bodies.preview = bodies.preview or seen.preview
+        bodies.invisible_chars += seen.invisible
+        bodies.split_words += seen.split_words
         urls.add_markup(seen.links, seen.base, leaf.index)
-        new, quoted = split_quotes(seen.new[: reading.take(QUOTED_CHARS, len(seen.new), leaf.index)])
-        quoted = "\n".join(t for t in (quoted, seen.quoted) if t)
+        new, quoted = seen.new, seen.quoted
     else:
         bodies.text_chars += len(text)
         if form == "enriched":
@@ -239,7 +256,14 @@ def _add_text(leaf: Leaf, data: bytes, form: Form, found: _Found, urls: UrlList,
         urls.add_text(text[: reading.take(LINKED_CHARS, len(text), leaf.index)], leaf.index)
         if "\r" in text:
             text = text.replace("\r\n", "\n").replace("\r", "\n")
-        new, quoted = split_quotes(text[: reading.take(QUOTED_CHARS, len(text), leaf.index)])
+        most = reading.take(QUOTED_CHARS, len(text), leaf.index)
+        if most < len(text):
+            start, end = ends_of(len(text), most)
+            text = f"{text[:start]}\n{text[end:]}"
+        plain = shown(text.replace(MARK, ""))
+        bodies.invisible_chars += plain.invisible
+        bodies.split_words += plain.split_words
+        new, quoted = split_quotes(plain.text, found.names)
     is_known = form == "html" or not leaf.content_type.startswith("text/") or leaf.content_type == "text/plain"
     found.texts.append(_Text(new, quoted, _RANK.get(form, 0) if is_known else 0, leaf.alternatives))
 

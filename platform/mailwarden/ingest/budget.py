@@ -49,6 +49,9 @@ QUOTED_CHARS = Limit(400_000, "characters searched for quotes", "text_too_long",
 LINKED_CHARS = Limit(2_000_000, "characters of plain text searched for links", "links_too_far", ("links",))
 HTML_CHARS = Limit(1_000_000, "characters of HTML", "html_too_long", ("text", "links"))
 TAGS = Limit(50_000, "HTML tags", "too_many_tags", ("text", "links"))
+LOOKS = Limit(20_000, "elements of a look of their own", "too_many_styles", ("text",))
+RULES = Limit(3_000, "rules of style sheets", "too_many_styles", ("text",))
+MATCHES = Limit(100_000, "rules held against elements", "too_many_styles", ("text",))
 ENTITIES = Limit(100_000, "HTML entities", "too_many_entities", ("text", "links"))
 
 LINKS = Limit(1_000, "different links", "too_many_urls", ("links",))

@@ -8,132 +8,237 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from enum import Enum
 
-from mailwarden.ingest.budget import HTML_CHARS, TAGS
+from mailwarden.domain.mail.characters import shown
+from mailwarden.domain.mail.long_texts import ends_of
+from mailwarden.ingest.budget import HTML_CHARS, QUOTED_CHARS, TAGS
+from mailwarden.ingest.cascade import ATTRIBUTE, STYLED_TAGS, Cascade, Frame, read_marks
+from mailwarden.ingest.drawn_lines import BREAK, ENDS, OPENS, joined_cells, lines_of, without_marks
+from mailwarden.ingest.drawn_lines import CELL as CELL_MARK
 from mailwarden.ingest.entities import undo_entities
+from mailwarden.ingest.looks import nothing_seen
 from mailwarden.ingest.markup_links import LINKING, MarkupLinks, WrittenLink, may_share
 from mailwarden.ingest.open_elements import BLOCK, CELL, OpenElements
-from mailwarden.ingest.quotes import has_attribution
+from mailwarden.ingest.quotes import Names, split_quotes
 from mailwarden.ingest.reading import Reading
 
-MAX_OPEN = 256
+MAX_OPEN = 512
 """Elements that are open at once; those inside are read as if they stood beside."""
-_ATTRIBUTION_TAIL = 5_000
+MAX_HIDDEN = 10_000
+"""Characters that are kept of hidden text."""
+MAX_PREVIEW = 140
+"""Characters, blanks apart, that a preview text may have: as much as lists of messages show."""
 
 _ATTRIBUTES = r"((?:[^>=]++|=\s*+(?:\"[^\"]*+(?:\"|\Z)|'[^']*+(?:'|\Z))?+)*+)"
 _MARKUP = re.compile(
-    r"<(?:!--(?:-?>|.*?(?:--!?>|\Z))|[!?][^>]*+(?:>|\Z)|/(?![a-zA-Z])[^>]*+(?:>|\Z)"
-    rf"|(script|style|title|textarea|xmp|iframe|noembed|noframes)(?=[\s/>]){_ATTRIBUTES}(?:>|\Z)"
-    r"(.*?)(?:</\1(?=[\s/>])[^>]*+(?:>|\Z)|\Z)"
-    rf"|(/?)([a-zA-Z][^\s/>]*+){_ATTRIBUTES}(?:>|\Z))",
-    re.DOTALL | re.IGNORECASE,
+    rf"<(?:(/?)([a-zA-Z][^\s/>]*+){_ATTRIBUTES}(?:>(\s*+)|\Z)"
+    r"|!--(?:-?>|.*?(?:--!?>|\Z))|[!?][^>]*+(?:>|\Z)|/(?![a-zA-Z])[^>]*+(?:>|\Z))",
+    re.DOTALL,
 )
-# The look-behind keeps a search from beginning anew at every letter of a long word.
-_ATTRIBUTE = re.compile(r"""(?<![^\s"'>/=])([^\s"'>/=]++)\s*+=\s*(?:"([^"]*+)"?|'([^']*+)'?|([^\s>"']+))""")
-# Possessive throughout: no two of the runs can give a character to each other.
-_HIDES = re.compile(
-    r"display\s*+:\s*+none|visibility\s*+:\s*+(?:hidden|collapse)|mso-hide\s*+:\s*+all"
-    r"|font-size\s*+:\s*+(?:0++(?:\.[01]\d*+)?+|\.[01]\d*+|1(?:\.0++)?+(?=\s*+p[xt]))\s*+(?:px|pt|em|rem|%)?+\s*+(?:!|;|$)"
-    r"|(?<![a-z-])opacity\s*+:\s*+0*+(?:\.0++)?+\s*+(?:!|;|$)",
-    re.IGNORECASE,
-)
-_CITED = re.compile(r"type\s*=\s*[\"']?cite|\bcite\s*=|gmail_quote|border-left", re.IGNORECASE)
-_HIDDEN_ATTRIBUTE = re.compile(r"(?:^|[\s\"'])hidden(?=[\s/=]|$)", re.IGNORECASE)
-_COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)", re.DOTALL)
-
 _VOID = frozenset((
     "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr",
 ))  # fmt: skip
+_RAW = {
+    name: re.compile(rf"</{name}(?=[\s/>])[^>]*+(?:>|\Z)", re.IGNORECASE)
+    for name in ("script", "style", "title", "textarea", "xmp", "iframe", "noembed", "noframes")
+}
+"""Elements whose content is no markup, with what ends them."""
+
+
+class _Kind(Enum):
+    """What an element's tags do to the text around them."""
+
+    VOID = 1
+    BLOCK = 2
+    CELL = 3
+
+
+_KINDS = dict.fromkeys(_VOID, _Kind.VOID) | dict.fromkeys(BLOCK, _Kind.BLOCK) | dict.fromkeys(CELL, _Kind.CELL)
 _SEEN_RAW = frozenset(("textarea", "xmp"))
 """Elements whose content is no markup, and is seen."""
 _CLOSES_SAME = frozenset(("li", "dd", "dt", "option", "p"))
-# NUL is gone from decoded text, and so is free to mark where lines break.
-_BREAK = "\0"
-_BLANK_LINES = re.compile(r"\n{3,}")
+_IN_IMAGES = frozenset(("desc", "defs", "metadata", "symbol"))
+"""Elements of SVG whose text is not drawn."""
 
 
 @dataclass(slots=True)
 class HtmlText:
-    """What a reader sees of an HTML body. new, quoted: visible text; hidden_chars: characters of text not seen;
-    links: as written, in order. base: the address that relative ones are resolved against, "" without one."""
+    """What a reader sees of an HTML body.
+
+    new, quoted: visible text. hidden, hidden_chars: text that is not seen, its first `MAX_HIDDEN` characters, and how
+    many it has, blanks apart. preview: what of it is short, stands in front and is not drawn at all, so that lists of
+    messages show it. invisible: characters that no reader sees in the visible text. split_words: words that such
+    characters, hidden text, empty elements or cells divide. links: as written, in order. base: the
+    address that relative ones are resolved against, "" without one.
+    """
 
     new: str = ""
     quoted: str = ""
+    preview: str = ""
+    hidden: str = ""
     hidden_chars: int = 0
+    invisible: int = 0
+    split_words: int = 0
     links: list[WrittenLink] = field(default_factory=list)
     base: str = ""
 
 
-def read_html(source: str, reading: Reading, part: int = 0) -> HtmlText:
-    """Read the text of an HTML body; markup beyond the budget of the whole message is not read."""
-    return _Reader(reading, part).read(source[: reading.take(HTML_CHARS, len(source), part)])
+def read_html(source: str, reading: Reading, part: int = 0, names: Names = "nothing") -> HtmlText:
+    """Read the text of an HTML body; of markup beyond the budget of the whole message its start and its end are read.
+
+    names: what the message's headers name of mail before it, as `split_quotes` takes it.
+    """
+    source = without_marks(source)
+    most = reading.take(HTML_CHARS, len(source), part)
+    if most < len(source):
+        start, end = ends_of(len(source), most)
+        source = f"{source[:start]} {source[end:]}"
+    return _Reader(source, reading, part).read(names)
 
 
 class _Reader:
-    def __init__(self, reading: Reading, part: int) -> None:
+    def __init__(self, source: str, reading: Reading, part: int) -> None:
+        self.source = source
         self.reading = reading
         self.part = part
-        self.new: list[str] = []
-        self.quoted: list[str] = []
-        self.out = self.new
+        self.cascade = Cascade(source, reading, part)
+        self.out: list[str] = []
+        self.hidden: list[str] = []
         self.hidden_chars = 0
+        self.hidden_kept = 0
+        self.aside = False
+        self.begun = False
+        self.preview = ""
         self.links = MarkupLinks(reading, part)
-        self.may_share = False
+        self.may_share = may_share(source)
         self.open = OpenElements()
-        self.hidden_at = 0
-        self.quoted_at = 0
-        self.rest_quoted = False
+        self.look = self.cascade.root
+        self.looks = [self.look]
+        self.frames: list[Frame] = []
+        self.quotes: list[int] = []
+        self.split_words = 0
+        self.divided = False
+        self.opened_at = -1
         self.link_href: str | None = None
         self.link_text: list[str] = []
 
-    def read(self, source: str) -> HtmlText:
+    def read(self, names: Names) -> HtmlText:
+        source = self.source
         end = number = 0
-        self.may_share = may_share(source)
         most = self.reading.budget.left(TAGS)
-        for number, markup in enumerate(_MARKUP.finditer(source), 1):
-            start = markup.start()
-            if start > end:
-                self._text(source[end:start])
-            end = markup.end()
+        while True:
+            for markup in _MARKUP.finditer(source, end):
+                start, stop = markup.span()
+                if start > end:
+                    self._text(source[end:start])
+                number += 1
+                end = stop
+                if number > most:
+                    break
+                closes, name, attributes, blanks = markup.groups()
+                if name is None:
+                    self.divided = True
+                    if source.startswith("<!--[if", start):
+                        self.links.conditional(markup[0], self._undo)
+                    continue
+                name = name.lower()
+                if closes:
+                    self._end_tag(name)
+                elif name == "br":
+                    self._break()
+                elif name not in _RAW:
+                    self._start_tag(name, attributes)
+                else:
+                    if name == "iframe":
+                        self._tag_links(name, attributes)
+                    end = self._raw(name, end - len(blanks or ""))
+                    break
+                if blanks:
+                    self._blanks(blanks)
+            else:
+                if end < len(source):
+                    self._text(source[end:])
+                break
             if number > most:
                 break
-            name = markup[5]
-            if markup[1] is not None:
-                raw = markup[1].lower()
-                if raw in _SEEN_RAW:
-                    self._text(markup[3])
-                elif raw == "iframe":
-                    self._tag_links(raw, markup[2])
-            elif name is not None:
-                name = name.lower()
-                if markup[4]:
-                    self._end_tag(name)
-                else:
-                    self._start_tag(name, markup[6])
-            elif source.startswith("<!--[if", start):
-                self.links.conditional(markup[0], lambda text: undo_entities(text, self.reading, self.part))
-        else:
-            if end < len(source):
-                self._text(source[end:])
         self.reading.take(TAGS, number, self.part)
         if source and not source.endswith(">") and end == len(source) and source.rfind(">") < source.rfind("<"):
             self.reading.defect("html_tag_not_ended", "", self.part)
         self._finish_link()
-        return HtmlText(_tidy(self.new), _tidy(self.quoted), self.hidden_chars, self.links.end(), self.links.base)
+        return self._finish(names)
+
+    def _raw(self, name: str, begin: int) -> int:
+        """Pass an element whose content is no markup; where it ends."""
+        found = _RAW[name].search(self.source, begin)
+        if name in _SEEN_RAW:
+            self._text(self.source[begin : found.start() if found is not None else len(self.source)])
+        self.divided = True
+        return found.end() if found is not None else len(self.source)
+
+    def _finish(self, names: Names) -> HtmlText:
+        text, joined = joined_cells("".join(self.out))
+        seen = shown(lines_of(text))
+        text = seen.text
+        most = self.reading.take(QUOTED_CHARS, len(text), self.part)
+        if most < len(text):
+            start, end = ends_of(len(text), most)
+            text = f"{text[:start]}\n{text[end:]}"
+        new, quoted = split_quotes(text, names)
+        hidden = shown(lines_of("".join(self.hidden))).text if self.hidden else ""
+        return HtmlText(
+            new, quoted, self.preview, hidden[:MAX_HIDDEN], self.hidden_chars, seen.invisible,
+            self.split_words + joined + seen.split_words, self.links.end(), self.links.base,
+        )  # fmt: skip
 
     def _text(self, chunk: str) -> None:
+        if chunk.isspace():
+            self._blanks(chunk)
+            return
         if "&" in chunk:
             chunk = undo_entities(chunk, self.reading, self.part)
-        if self.hidden_at:
-            self.hidden_chars += len("".join(chunk.split()))
+        look = self.look
+        if not look.seen:
+            self._hide(chunk)
             return
-        if self.open.counts.get("pre"):
-            chunk = chunk.replace("\n", _BREAK)
+        if not self.begun:
+            self._end_front()
+        if self.open.places.get("pre"):
+            chunk = chunk.replace("\n", BREAK)
+        if look.backwards:
+            chunk = chunk[::-1]
+        if self.divided:
+            self.divided = False
+            if chunk[:1].isalpha() and self.out and self.out[-1][-1:].isalpha():
+                self.split_words += 1
         self.out.append(chunk)
         if self.link_href is not None:
             self.link_text.append(chunk)
         elif "." in chunk or "\\\\" in chunk:
-            self.links.text(chunk.replace(_BREAK, " "))
+            self.links.text(chunk.replace(BREAK, " "))
+
+    def _blanks(self, chunk: str) -> None:
+        """White space alone, which needs no look."""
+        self.out.append(chunk.replace("\n", BREAK) if self.open.places.get("pre") else " ")
+        if self.link_href is not None:
+            self.link_text.append(" ")
+
+    def _hide(self, chunk: str) -> None:
+        count = len("".join((chunk if chunk.isascii() else shown(chunk).text).split()))
+        if not count:
+            return
+        self.divided = True
+        self.hidden_chars += count
+        self.aside = self.aside or self.look.aside
+        if self.hidden_kept < MAX_HIDDEN:
+            self.hidden_kept += len(chunk)
+            self.hidden += (chunk, " ")
+
+    def _end_front(self) -> None:
+        """The first seen text: what was hidden before it is a preview text, if it is short enough for one."""
+        self.begun = True
+        if 0 < self.hidden_chars <= MAX_PREVIEW and not self.aside:
+            self.preview = shown(lines_of("".join(self.hidden))).text
 
     def _tag_links(self, name: str, attributes: str) -> None:
         self.links.tag(name, lambda wanted: self._attribute(attributes, wanted))
@@ -143,63 +248,82 @@ class _Reader:
             self._tag_links(name, attributes)
         if self.may_share and name != "a" and may_share(attributes):
             self.links.share(lambda wanted: self._attribute(attributes, wanted))
-        if name in _VOID:
-            if name == "br" or name == "hr":
-                self.out.append(_BREAK)
-                if self.link_href is not None:
-                    self.link_text.append(" ")
-            elif name == "img" and self.link_href is not None:
-                self._image_text(attributes)
+        kind = _KINDS.get(name)
+        if kind is _Kind.VOID:
+            self._void(name, attributes)
             return
-        if name in BLOCK:
-            self.out.append(_BREAK)
+        is_link = False
+        if kind is _Kind.BLOCK:
+            self.out.append(BREAK)
             # A paragraph ends where the next block begins, whether or not it says so.
-            if self.open.counts.get("p"):
+            if self.open.places.get("p"):
                 self._close("p")
-            if name in _CLOSES_SAME and self.open.innermost() == name:
+            if name in _CLOSES_SAME and self.open.names and self.open.names[-1] == name:
                 self._close(name)
-        elif name in CELL:
-            self.out.append(" ")
-        if len(self.open) < MAX_OPEN:
-            self.open.push(name)
-        else:
-            self.reading.defect("html_too_deep", f"more than {MAX_OPEN}", self.part)
-        if name == "a":
+        elif kind is _Kind.CELL:
+            self.out.append(CELL_MARK)
+        elif name == "a":
             self._finish_link()
             href = self._attribute(attributes, "href") or self._attribute(attributes, "xlink:href")
-            if href:
-                self.link_href, self.link_text = href, []
+            is_link = bool(href)
+        self._open(name, attributes, is_link)
+        if is_link:
+            self.link_href, self.link_text = href, []
+
+    def _open(self, name: str, attributes: str, is_link: bool) -> None:
+        if len(self.looks) > MAX_OPEN:
+            self.reading.defect("html_too_deep", f"more than {MAX_OPEN}", self.part)
+            return
+        marks = None
         if attributes:
-            self._flags(name, attributes)
+            marks = read_marks(attributes, self._undo, self.cascade.by_any)
+        look = self.look
+        if marks is not None or self.cascade.has_rules or name in STYLED_TAGS:
+            if name == "summary" and self.open.names and self.open.names[-1] == "details":
+                look = self.looks[-2]
+            look = self.look = self.cascade.look_of(look, name, marks, self.frames, is_link)
+        if self.open.places.get("svg") and name in _IN_IMAGES:
+            look = self.look = nothing_seen(look)
+        if name == "blockquote" or (marks is not None and marks.quote and name in BLOCK):
+            self.quotes.append(len(self.looks) - 1)
+            self.out.append(OPENS)
+        self.open.push(name)
+        self.looks.append(look)
+        self.opened_at = len(self.out)
+        if self.cascade.has_rules:
+            self.frames.append(Frame(name, marks))
 
-    def _flags(self, name: str, attributes: str) -> None:
-        depth = len(self.open)
-        lower = attributes.lower()
-        if not self.hidden_at and _may_hide(lower) and self._is_hidden(attributes):
-            self.hidden_at = depth
-        if not self.quoted_at and (
-            (name == "blockquote" and (_CITED.search(attributes) is not None or self._attributed())) or _quotes(lower)
-        ):
-            self.quoted_at = depth
-            self.out = self.quoted
-        if _quotes_rest(lower):
-            self.rest_quoted = True
-            self.out = self.quoted
+    def _undo(self, value: str) -> str:
+        return undo_entities(value, self.reading, self.part)
 
-    def _attributed(self) -> bool:
-        # Of the last pieces no more than an attribution may span: they may be as long as the message.
-        return has_attribution(_tidy([piece[-_ATTRIBUTION_TAIL:] for piece in self.new[-20:]]))
+    def _void(self, name: str, attributes: str) -> None:
+        if name == "hr":
+            self._break()
+        elif name == "img" and self.link_href is not None:
+            self._image_text(attributes)
+
+    def _break(self) -> None:
+        self.out.append(BREAK)
+        if self.link_href is not None:
+            self.link_text.append(" ")
+        if self.look.indented:
+            # Only the first line is moved out of sight.
+            look = self.look.copy()
+            look.indented = False
+            look.judge()
+            self.look = self.looks[-1] = look
 
     def _end_tag(self, name: str) -> None:
-        if name == "a":
-            self._finish_link()
-        if name in BLOCK:
-            self.out.append(_BREAK)
-        elif name in CELL:
+        empty = self.opened_at == len(self.out)
+        kind = _KINDS.get(name)
+        if kind is _Kind.BLOCK or name == "br":
+            self.out.append(BREAK)
+        elif kind is _Kind.CELL:
             self.out.append(" ")
-        elif name == "br":
-            self.out.append(_BREAK)
-        if self.open.counts.get(name):
+        elif name == "a":
+            self._finish_link()
+        if self.open.places.get(name):
+            self.divided = self.divided or empty
             self._close(name)
 
     def _close(self, name: str) -> None:
@@ -207,56 +331,29 @@ class _Reader:
         at = self.open.close(name)
         if at is None:
             return
-        if self.hidden_at > at:
-            self.hidden_at = 0
-        if self.quoted_at > at:
-            self.quoted_at = 0
-            self.out = self.quoted if self.rest_quoted else self.new
+        del self.looks[at + 1 :]
+        self.look = self.looks[-1]
+        if self.quotes:
+            while self.quotes and self.quotes[-1] >= at:
+                self.quotes.pop()
+                self.out.append(ENDS)
+        if self.frames:
+            del self.frames[at:]
 
     def _finish_link(self) -> None:
         if self.link_href is not None:
-            self.links.add(self.link_href, " ".join("".join(self.link_text).replace(_BREAK, " ").split()))
+            text = " ".join("".join(self.link_text).replace(BREAK, " ").split())
+            self.links.add(self.link_href, shown(text).text)
             self.link_href = None
 
     def _image_text(self, attributes: str) -> None:
         alt = self._attribute(attributes, "alt")
-        if alt:
+        if alt and not self.look.gone:
             self.link_text.append(f" {alt} ")
 
-    def _is_hidden(self, attributes: str) -> bool:
-        style = self._attribute(attributes, "style")
-        if "/*" in style:
-            style = _COMMENT.sub("", style)
-        if style and _HIDES.search(style) is not None:
-            return True
-        return _HIDDEN_ATTRIBUTE.search(_ATTRIBUTE.sub(" ", attributes)) is not None
-
     def _attribute(self, attributes: str, wanted: str) -> str:
-        for match in _ATTRIBUTE.finditer(attributes):
+        for match in ATTRIBUTE.finditer(attributes):
             if match[1].lower() == wanted:
-                value = match[2] if match[2] is not None else match[3] if match[3] is not None else match[4]
+                value = match[2] if match[2] is not None else match[3] if match[3] is not None else match[4] or ""
                 return undo_entities(value, self.reading, self.part).strip() if "&" in value else value.strip()
         return ""
-
-
-def _tidy(pieces: list[str]) -> str:
-    text = "".join(pieces)
-    lines = [" ".join(line.split()) for line in text.split(_BREAK)]
-    return _BLANK_LINES.sub("\n\n", "\n".join(lines)).strip()
-
-
-# Of attributes in lower case, and one after another: that costs a thirtieth of a search that minds no case.
-def _may_hide(lower: str) -> bool:
-    return "display" in lower or "visib" in lower or "font-size" in lower or "hid" in lower or "opacity" in lower
-
-
-def _quotes(lower: str) -> bool:
-    if "quote" in lower and ("gmail_quote" in lower or "yahoo_quoted" in lower or "protonmail_quote" in lower):
-        return True
-    return "moz-cite-prefix" in lower or "zmail_extra" in lower
-
-
-def _quotes_rest(lower: str) -> bool:
-    if "outlookmessageheader" in lower or "olk_src_body_section" in lower:
-        return True
-    return "divrplyfwdmsg" in lower or "appendonsend" in lower

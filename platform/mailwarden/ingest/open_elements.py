@@ -17,50 +17,55 @@ SPECIAL = BLOCK | CELL | {"button", "applet", "marquee", "object", "template"}
 class OpenElements:
     """A stack of open elements whose every step costs the same, however deep it is.
 
-    counts: how many of a name are open. An end tag looks at where its name, a table and a special element stand last,
-    and never through what is open between.
+    names: of the open elements, the innermost last. places: where each name stands in it, an empty list where it stands
+    no more. An end tag looks at where its name, a table and a special element stand last, and never through what is
+    open between.
     """
 
+    __slots__ = ("_special", "names", "places")
+
     def __init__(self) -> None:
-        self.counts: dict[str, int] = {}
-        self._stack: list[str] = []
-        self._places: dict[str, list[int]] = {}
+        self.names: list[str] = []
+        self.places: dict[str, list[int]] = {}
         self._special: list[int] = []
-
-    def __len__(self) -> int:
-        return len(self._stack)
-
-    def innermost(self) -> str:
-        """The name of the element opened last, "" where none is open."""
-        return self._stack[-1] if self._stack else ""
 
     def push(self, name: str) -> None:
         """Open an element."""
-        at = len(self._stack)
-        self._stack.append(name)
-        self._places.setdefault(name, []).append(at)
+        at = len(self.names)
+        self.names.append(name)
+        places = self.places.get(name)
+        if places is None:
+            self.places[name] = [at]
+        else:
+            places.append(at)
         if name in SPECIAL:
             self._special.append(at)
-        self.counts[name] = self.counts.get(name, 0) + 1
 
     def close(self, name: str) -> int | None:
         """Close the innermost of that name with all inside; how many stay open, None where nothing was closed.
 
         An inline element's end does not reach across a special element, and nothing but its own end out of a table.
         """
-        places = self._places.get(name)
+        names = self.names
+        if names and names[-1] == name:
+            # Most end tags close what was opened last.
+            names.pop()
+            at = self.places[name].pop()
+            if self._special and self._special[-1] == at:
+                self._special.pop()
+            return at
+        places = self.places.get(name)
         if not places:
             return None
         at = places[-1]
         if name not in SPECIAL and self._special and self._special[-1] > at:
             return None
-        tables = self._places.get("table")
+        tables = self.places.get("table")
         if name != "table" and tables and tables[-1] > at:
             return None
-        for gone in reversed(self._stack[at:]):
-            self.counts[gone] -= 1
-            self._places[gone].pop()
-        del self._stack[at:]
+        for gone in reversed(names[at:]):
+            self.places[gone].pop()
+        del names[at:]
         while self._special and self._special[-1] >= at:
             self._special.pop()
         return at

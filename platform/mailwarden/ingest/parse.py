@@ -17,6 +17,7 @@ from mailwarden.ingest.headers import HeaderBlock, read_headers
 from mailwarden.ingest.mbox import MboxFrom, split_mbox_from
 from mailwarden.ingest.mime import Tree, walk_parts
 from mailwarden.ingest.qr import read_codes, sort_images
+from mailwarden.ingest.quotes import Names
 from mailwarden.ingest.reading import Reading
 from mailwarden.ingest.urls import UrlList
 
@@ -108,7 +109,8 @@ def _read(
     tree = Tree()
     urls = UrlList(reading)
     reading.attempt("attachments", lambda: walk_parts(data, block, reading, tree), None)
-    bodies = read_bodies(tree, lambda inner, part: _nested(inner, part, reading, images, depth), urls, reading)
+    names: Names = "thread" if head.references else "answered" if head.in_reply_to else "nothing"
+    bodies = read_bodies(tree, lambda inner, part: _nested(inner, part, reading, images, depth), urls, reading, names)
     urls.add_subject(head.subject)
     reading.merge(of_values)
     codes, pending = reading.attempt("inner", lambda: _codes(bodies, reading, images, depth), _NO_CODES)
@@ -186,6 +188,10 @@ def _assemble(
         html_chars=bodies.html_chars,
         text_chars=bodies.text_chars,
         hidden_chars=bodies.hidden_chars,
+        hidden_text=bodies.hidden_text,
+        preview=bodies.preview,
+        invisible_chars=bodies.invisible_chars,
+        split_words=bodies.split_words,
         charsets=tuple(bodies.charsets),
         part_types=tuple(tree.types),
         urls=urls.read(),

@@ -1,141 +1,261 @@
-"""The newest text of a message apart from the mail that it quotes."""
+"""The newest text of a message apart from the mail that it quotes, by the structure that a thread leaves in it.
+
+A quote is what an attribution, a block of quoted header fields, or a forwarding line stands above, or what is marked in
+a message that names the ones before it. Marks alone (">", an indented block, a mail program's class name) are anybody's
+to write: what stands under them is new text.
+"""
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from typing import Literal
 
-_LINE_MARK = re.compile(
-    r"^[ \t\xa0]*+(?:[>|]|--|__|\*?(?:From|Von|De|Da|Van|Fr[åa]n|Subject)[ \t\xa0]*+:)", re.MULTILINE | re.IGNORECASE
-)
+from mailwarden.ingest.quote_words import LABELS, LONGEST_LABEL, OPENINGS, SAYS, SAYS_AT_END, SEPARATORS, Label
+
+Names = Literal["nothing", "answered", "thread"]
+"""What a message's headers name of mail before it: nothing, the message that it answers (In-Reply-To), or the thread
+(References)."""
+
+MARK = "\x02"
+"""Begins each line of an HTML body that stands in a block which may be a quote."""
+
+_BLANKS = " \t\xa0\r"
+_COLONS = ":："
 _QUOTED_LINE = re.compile(r"[ \t\xa0]{0,8}(?:[A-Za-z]{1,3})?>|[ \t\xa0]{0,8}\| ")
-_SEPARATOR = re.compile(
-    r"[ \t\xa0]*+(?:-{2,40}+[ \t\xa0]*+(?:original (?:message|appointment)|forwarded (?:message|by)\b.{0,200}+|"
-    r"reply (?:message|separator)|urspr(?:ü|ue|u)ngliche (?:nachricht|e-?mail)|weitergeleitete nachricht|"
-    r"message d'origine|message (?:original|transféré)|mensaje original|messaggio originale|"
-    r"oorspronkelijk bericht|mensagem original|ursprungligt meddelande)[ \t\xa0]*+-*+"
-    r"|begin forwarded message:?)[ \t\xa0]*+",
-    re.IGNORECASE,
-)
-_RULE = re.compile(r"[ \t\xa0]*+_{10,200}+[ \t\xa0]*+")
-_BLOCK_FROM = re.compile(r"[ \t\xa0]{0,8}\*?(?:From|Von|De|Da|Van|Från)[ \t\xa0]*:\*?[ \t\xa0]*\S", re.IGNORECASE)
-_BLOCK_NEXT = re.compile(
-    r"[ \t\xa0]{0,8}\*?(?:Sent|Date|To|Subject|Cc|Gesendet|Datum|An|Betreff|Envoyé|Date|À|Objet|Enviado|Fecha|"
-    r"Para|Asunto|Inviato|Data|A|Oggetto|Verzonden|Aan|Onderwerp|Skickat|Till)[ \t\xa0]*:",
-    re.IGNORECASE,
-)
-_SAYS = re.compile(r"\b(?:wrote|writes|said|schrieb|écrit|écrivait|escribió|scritto|schreef|escreveu|skrev)\b")
+_RULE = "-_=*~ \t\xa0"
+_OPENERS = frozenset(">|-_=*\x02")
+_SAYS = re.compile(rf"(?<!\w)(?:{SAYS})(?!\w)", re.IGNORECASE)
 _SAYS_WITHIN = 80
-_BLANKS = " \t\xa0"
-_WHO_SAYS = re.compile(r"[ \t\xa0]{0,8}(?:On|Am|Le|El|Il|Op|Em|Den|In|At)\b|[^\d@<>]*[\d@<>]")
-_ATTRIBUTION_START = re.compile(r"[ \t\xa0]{0,8}(?:On|Am|Le|El|Il|Op|Em|Den)[ \t\xa0].{6,300}")
+_WHO_SAYS = re.compile(r"[ \t\xa0]{0,8}(?:On|Am|Le|El|Il|Op|Em|Den|In|At|W|Dnia|Dne|Dňa|Pe|La)\b|[^\d@<>]*[\d@<>]")
+_ADDRESS = re.compile(r"[<(\[]\s{0,3}(?:mailto:)?[^\s<>()@]{1,64}@[^\s<>()@]{1,190}\s{0,3}[>)\]]")
+_TIME = re.compile(r"(?<!\d)\d{1,2}[:.時时시h]\d{2}(?!\d)|(?<!\d)\d{1,2}[點点시]")
+_YEAR = re.compile(r"(?<!\d)(?:19|20)\d{2}(?!\d)|(?<!\d)\d{1,2}[./-]\d{1,2}[./-]\d{2}(?!\d)")
+_DATES_WORDS = re.compile(r"[^\W\d_]{2,}")
+_MOST_WORDS = 14
+_STARTS = re.compile(
+    r"[ \t\xa0]{0,8}(?:(?:On|Am|Le|El|Il|Op|Em|Den|Dnia|Dne|W|Pe|La|В|Στις)[ \t\xa0]|[^\s\d]{0,12},? ?\d{1,4}[ ./年년-]"
+    r"|[^<>@]{0,100}<[^<>@\s]{1,64}@)",
+)
+_LOOKED_AHEAD = 8
+_LONGEST = 600
 
 
-def has_attribution(text: str) -> bool:
-    """Whether text ends with a line that says whose words follow ("On ... wrote:")."""
-    tail = text[-500:].rstrip().rsplit("\n", 2)[-2:]
-    return _is_attribution(tail[-1]) or _is_attribution(" ".join(tail))
+def split_quotes(text: str, names: Names = "nothing") -> tuple[str, str]:
+    """(newest text, quoted text) of a plain body, or of an HTML body whose blocks begin their lines with `MARK`.
 
-
-def split_quotes(text: str) -> tuple[str, str]:
-    """(newest text, quoted text) of a plain body.
-
-    Lines that begin with ">" are quoted wherever they stand. After a separator, a block of From/Sent lines, or an
-    attribution not followed by ">" lines, all is quoted to the end.
+    names: what supports ">" lines that have no attribution: a thread does, and a message that is answered does where
+    an answer stands below them.
     """
-    if not _may_quote(text):
-        return text.strip(), ""
     lines = text.split("\n")
-    new: list[str] = []
-    quoted: list[str] = []
-    number = 0
-    while number < len(lines):
-        line = lines[number]
-        if not line or line.isspace():
-            new.append(line)
-            number += 1
+    candidates = _candidates(lines)
+    if not candidates:
+        return text.strip(), ""
+    return _Split(lines, names, candidates).read()
+
+
+def _candidates(lines: list[str]) -> set[int]:
+    """Where a quote may begin, by the first and the last character of a line and the word before a colon."""
+    found: set[int] = set()
+    for number, line in enumerate(lines):
+        line = line.strip()
+        if not line:
             continue
-        if _QUOTED_LINE.match(line):
-            quoted.append(line)
-            number += 1
-            continue
-        if _opens_rest(lines, number):
-            quoted.extend(lines[number:])
-            break
-        taken = _attribution_lines(lines, number)
-        if taken:
-            if not _next_is_quoted(lines, number + taken):
-                quoted.extend(lines[number:])
+        last = line[-1]
+        if last == ":" or last == "：":
+            found.update((number - 2, number - 1, number))
+        elif line[0] in _OPENERS or ">" in line[1:4] or ((":" in line or "：" in line) and _label_of(line) is not None):
+            found.add(number)
+    return found
+
+
+class _Split:
+    def __init__(self, lines: list[str], names: Names, candidates: set[int]) -> None:
+        self.lines = lines
+        self.names = names
+        self.candidates = candidates
+        self.attributed = False
+        self.new: list[str] = []
+        self.quoted: list[str] = []
+
+    def read(self) -> tuple[str, str]:
+        lines, number = self.lines, 0
+        while number < len(lines):
+            line = lines[number]
+            if number not in self.candidates or not line.strip():
+                self.new.append(line)
+                number += 1
+            elif _is_marked(line):
+                number = self._run(number)
+            elif _opens_rest(lines, number, self.names != "nothing"):
+                self.quoted += lines[number:]
                 break
-            quoted.extend(lines[number : number + taken])
-            number += taken
-            continue
-        new.append(line)
-        number += 1
-    return "\n".join(new).strip(), "\n".join(quoted).strip()
+            else:
+                taken = _attribution_lines(lines, number)
+                if not taken:
+                    self.new.append(line)
+                    number += 1
+                elif _next_is_marked(lines, number + taken):
+                    self.attributed = True
+                    self.quoted += lines[number : number + taken]
+                    number += taken
+                else:
+                    self.quoted += lines[number:]
+                    break
+        new, quoted = ("\n".join(part).strip() for part in (self.new, self.quoted))
+        return new.replace(MARK, ""), quoted.replace(MARK, "")
+
+    def _run(self, number: int) -> int:
+        """Sort a run of marked lines; where it ends."""
+        lines = self.lines
+        stop = last = number
+        while stop < len(lines) and (_is_marked(lines[stop]) or not lines[stop].strip(_BLANKS)):
+            if lines[stop].strip(_BLANKS):
+                last = stop
+            stop += 1
+        stop = last + 1
+        run = lines[number:stop]
+        in_html = run[0].startswith(MARK)
+        if self.attributed or _names_its_source([_unmarked(line) for line in run[: _LOOKED_AHEAD + 4]]):
+            self.attributed = True
+        elif in_html:
+            # Somebody's indented words, in which a quote may stand further down.
+            lines[number:stop] = [_unmarked(line) for line in run]
+            self.candidates |= {number + at for at in _candidates(lines[number:stop])}
+            return number
+        elif not self._is_supported(stop):
+            self.new += run
+            return stop
+        self.quoted += run
+        return stop
+
+    def _is_supported(self, stop: int) -> bool:
+        if self.names == "answered":
+            return not any(self.new) or any(line.strip(_BLANKS) for line in self.lines[stop:])
+        return self.names == "thread"
 
 
-def _may_quote(text: str) -> bool:
-    """Whether a mark of a quote stands in the text: without one, no line of it need be looked at."""
-    lower = text.lower()
-    # One word after another costs a tenth of a search for all that minds no case.
-    return (
-        "wrote" in lower or "writes" in lower or "forwarded" in lower or "schrieb" in lower or "écrit" in lower
-        or "escribi" in lower or "scritto" in lower or "schreef" in lower or "escreveu" in lower or "skrev" in lower
-        or _LINE_MARK.search(text) is not None
-    )  # fmt: skip
+def _is_marked(line: str) -> bool:
+    return line.startswith(MARK) or _QUOTED_LINE.match(line) is not None
 
 
-def _opens_rest(lines: list[str], number: int) -> bool:
-    line = lines[number]
+def _unmarked(line: str) -> str:
+    if line.startswith(MARK):
+        return line[1:]
+    found = _QUOTED_LINE.match(line)
+    return line[found.end() :] if found is not None else line
+
+
+def _names_its_source(run: list[str]) -> bool:
+    """Whether a marked run begins with what says whose words follow."""
+    first = next((number for number, line in enumerate(run) if line.strip(_BLANKS)), None)
+    return first is not None and (_opens_rest(run, first, False) or _attribution_lines(run, first) > 0)
+
+
+def _next_is_marked(lines: list[str], number: int) -> bool:
+    for line in lines[number : number + 3]:
+        if line.strip(_BLANKS):
+            return _is_marked(line)
+    return False
+
+
+def _label_of(line: str) -> Label | None:
+    """What a line's header field is, None where it is none."""
+    return _label(line[: LONGEST_LABEL + 12])
+
+
+@lru_cache(maxsize=2048)
+def _label(begin: str) -> Label | None:
+    colon = begin.find(":")
+    if colon < 0:
+        colon = begin.find("：")
+        if colon < 0:
+            return None
+    return LABELS.get(_lower(begin[:colon].strip("* \t\xa0")))
+
+
+def _lower(words: str) -> str:
+    """In lower case, the Turkish capital I with its dot too."""
+    return words.lower() if words.isascii() else words.lower().replace("i\u0307", "i")
+
+
+def _opens_rest(lines: list[str], number: int, supported: bool) -> bool:
+    """Whether all from here on is a quoted or forwarded message. supported: the message's headers name a thread."""
+    line = lines[number].strip(_BLANKS)
     if len(line) > 300:
         return False
-    head = line.lstrip(" \t\xa0*")[:1]
-    if head in ("-", "b", "B") and _SEPARATOR.fullmatch(line):
-        return True
-    if head == "_" and _RULE.fullmatch(line):
-        following = [text for text in lines[number + 1 : number + 4] if text.strip()]
-        return bool(following) and _BLOCK_FROM.match(following[0]) is not None
-    if head in ("F", "V", "D", "f", "v", "d") and _BLOCK_FROM.match(line):
-        # One "From:" is a word of prose; with two of its fellows below it is a header block.
-        return sum(_BLOCK_NEXT.match(text) is not None for text in lines[number + 1 : number + 8]) >= 2
-    return False
+    if line[0] in "-_=*~" or line[-1] in ":：-":
+        words = _lower(line.strip(_RULE).rstrip(_COLONS + _RULE))
+        if not words:
+            return _is_block(lines, _next_line(lines, number + 1))
+        dashed = line[0] in "-_=*~" and line.startswith(line[0] * 2)
+        opens = words.startswith(OPENINGS) or (dashed and words.startswith(SEPARATORS))
+        if opens and (supported or _has_label(lines, number + 1)):
+            return True
+    return _is_block(lines, number)
+
+
+def _next_line(lines: list[str], number: int) -> int:
+    while number < len(lines) and not lines[number].strip(_BLANKS):
+        number += 1
+    return number
+
+
+def _has_label(lines: list[str], number: int) -> bool:
+    return any(_label_of(_unmarked(line).strip(_BLANKS)) is not None for line in lines[number : number + _LOOKED_AHEAD])
+
+
+def _is_block(lines: list[str], number: int) -> bool:
+    """Whether three fields of a header begin here, the sender's among them; one alone is a word of prose."""
+    first = _label_of(lines[number].strip(_BLANKS)) if number < len(lines) else None
+    if first not in ("from", "date"):
+        return False
+    block = [_unmarked(line).strip(_BLANKS) for line in lines[number : number + _LOOKED_AHEAD]]
+    kinds = {_label_of(line) for line in block} - {None}
+    # A date comes first where events are announced too, and from and to are hours there.
+    enough = "from" in kinds and len(kinds) >= (3 if first == "from" else 4)
+    return enough and ("date" in kinds or any("@" in line for line in block))
 
 
 def _attribution_lines(lines: list[str], number: int) -> int:
     """How many lines from here are an attribution, 0 where none begins."""
     line = lines[number]
-    if len(line) > 600:
+    if len(line) > _LONGEST:
         return 0
     if _is_attribution(line):
         return 1
-    if _says_at(line) is not None and _next_is_quoted(lines, number + 1):
+    if _says_at(line) is not None and _next_is_marked(lines, number + 1):
         return 1  # "Ann Lee wrote:" says nothing by itself, and all before ">" lines
-    if _ATTRIBUTION_START.match(line):
+    if _STARTS.match(line):
         for more in (2, 3):
-            joined = " ".join(lines[number : number + more])
-            if len(joined) <= 600 and _is_attribution(joined):
+            joined = " ".join(map(_unmarked, lines[number : number + more]))
+            if len(joined) <= _LONGEST and _is_attribution(joined):
                 return more
     return 0
 
 
 def _is_attribution(line: str) -> bool:
+    line = line.strip(_BLANKS)
+    if not line or line[-1] not in _COLONS:
+        return False
     says = _says_at(line)
-    return says is not None and _WHO_SAYS.match(line, 0, says) is not None
+    if says is not None:
+        return _WHO_SAYS.match(line, 0, says) is not None or _YEAR.search(line) is not None
+    # Some write no verb: a date, a time and an address say it all, with few words beside.
+    if _ADDRESS.search(line) is None or (_YEAR.search(line) is None and _TIME.search(line) is None):
+        return False
+    return len(_DATES_WORDS.findall(_ADDRESS.sub(" ", line))) <= _MOST_WORDS
 
 
 def _says_at(line: str) -> int | None:
     """Where a verb of saying stands, at most 80 characters before the colon that ends the line."""
     colon = len(line.rstrip(_BLANKS)) - 1
-    if colon < 0 or line[colon] not in ":：":
+    if colon < 0 or line[colon] not in _COLONS:
         return None
+    before = line[:colon].rstrip(_BLANKS)
+    if before.endswith(SAYS_AT_END):
+        return len(before) - 1
     for verb in _SAYS.finditer(line, max(0, colon - _SAYS_WITHIN - 12), colon):
         if colon - verb.end() <= _SAYS_WITHIN:
             return verb.start()
     return None
-
-
-def _next_is_quoted(lines: list[str], number: int) -> bool:
-    for line in lines[number : number + 3]:
-        if line.strip():
-            return _QUOTED_LINE.match(line) is not None
-    return False

@@ -178,7 +178,11 @@ class Message:
     other_links: those that lead to none (mailto:, tel:, data:, javascript:, an application's), likewise; host and
         domain are then those of a mail address, else "".
     html: there was an HTML body. html_chars, text_chars: characters of each body as decoded.
-    hidden_chars: characters of HTML text that a reader does not see.
+    hidden_chars: characters of HTML text that a reader does not see, blanks and `preview` apart; hidden_text: the
+        first 10,000 of them. preview: a short hidden text in front, as lists of messages show it.
+    invisible_chars: characters of the bodies' visible text that no reader sees and no writing system asks for; they
+        are not in new_text. split_words: words of it that such characters, hidden text, empty elements or table
+        cells divide; there they are whole.
     hops: Received headers, topmost first. nested: messages inside (message/rfc822), parsed to a bounded depth.
     content_sha256: hex of the raw bytes. size: bytes.
     unread: what was not read in full, and why; each aspect at most once.
@@ -220,6 +224,10 @@ class Message:
     content_sha256: str
     size: int
     unread: tuple[tuple[Aspect, Status], ...] = ()
+    hidden_text: str = ""
+    preview: str = ""
+    invisible_chars: int = 0
+    split_words: int = 0
     qr_codes: tuple[QrCode, ...] = ()
     pending: tuple[Signal, ...] = ()
     other_links: tuple[Url, ...] = ()

@@ -1,0 +1,255 @@
+"""Which declarations hold for an element of a message, and the look that they give it (CSS Cascade 4)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from mailwarden.ingest.budget import LOOKS, MATCHES, RULES
+from mailwarden.ingest.css import Compound, Declared, Rule, Sheet, declarations, read_sheet
+from mailwarden.ingest.looks import NEVER_SHOWN, Look, styled
+from mailwarden.ingest.reading import Reading
+
+ATTRIBUTE = re.compile(r"""(?<![^\s"'>/=])([^\s"'>/=]++)(?:\s*+=\s*(?:"([^"]*+)"?|'([^']*+)'?|([^\s>"']+)))?+""")
+"""An attribute of a start tag, with its value where it has one."""
+_SHEET = re.compile(r"<(?:!--(?:-?>|.*?(?:--!?>|\Z))|style(?=[\s/>])([^>]*+)(?:>|\Z))", re.DOTALL | re.IGNORECASE)
+_HINTS = ("hidden", "bgcolor", "background", "color", "size", "text", "link", "open")
+STYLED_TAGS = NEVER_SHOWN | {"a", "h1", "h2", "h3", "small", "big", "sub", "sup", "dialog", "details", "summary"}
+"""Elements that look other than what is around them without any attribute."""
+_QUOTES = frozenset(("gmail_quote", "gmail_quote_container", "yahoo_quoted", "protonmail_quote", "zmail_extra",
+                     "tutanota_quote", "mail-quote", "ms-outlook-mobile-reference-message"))  # fmt: skip
+_CACHED_CHARS = 400
+_SHOWN_WITHOUT = frozenset(("details", "dialog"))
+
+
+class Marks:
+    """What the attributes of a start tag say that style goes by; the same object for the same attributes where known.
+
+    hints: presentational attributes; values: every attribute;
+    quote: mail programs name so what they quote, which by itself proves nothing.
+    """
+
+    __slots__ = ("classes", "declared", "hints", "id", "quote", "values")
+
+    def __init__(self, values: dict[str, str]) -> None:
+        self.values = values
+        self.id = values.get("id", "").strip().lower()
+        self.classes = frozenset(values["class"].lower().split()) if "class" in values else frozenset()
+        style = values.get("style")
+        self.declared: Declared = declarations(style) if style else ()
+        self.hints = {name: values[name] for name in _HINTS if name in values}
+        self.quote = not _QUOTES.isdisjoint(self.classes) or self.id in _QUOTES
+
+
+def _marks(attributes: str) -> Marks | None:
+    """None where the attributes say nothing that style goes by."""
+    lower = attributes.lower()
+    if not (
+        "style" in lower or "color" in lower or "class" in lower or "id" in lower or "size" in lower
+        or "background" in lower or "text" in lower or "open" in lower
+    ):  # fmt: skip
+        return None
+    return Marks(attributes_of(attributes))
+
+
+def attributes_of(attributes: str) -> dict[str, str]:
+    """Attributes by name in lower case, as written; of two of a name the first, "" where there is no value."""
+    values: dict[str, str] = {}
+    for name, double, single, bare in ATTRIBUTE.findall(attributes):
+        values.setdefault(name.lower(), double or single or bare)
+    return values
+
+
+_cached = lru_cache(maxsize=4096)(_marks)
+
+
+def read_marks(attributes: str, undo: Callable[[str], str], by_any: bool = False) -> Marks | None:
+    """The marks of a start tag's attributes. undo: reads the character references of a value; by_any: selectors may
+    ask for any attribute."""
+    if "&" in attributes or by_any:
+        return Marks(
+            {name: undo(value) if "&" in value else value for name, value in attributes_of(attributes).items()}
+        )
+    return _cached(attributes) if len(attributes) <= _CACHED_CHARS else _marks(attributes)
+
+
+class Frame(NamedTuple):
+    """An open element as selectors see it."""
+
+    tag: str
+    marks: Marks | None
+
+
+class Cascade:
+    """The looks of one HTML body's elements. has_rules: it has style sheets."""
+
+    def __init__(self, source: str, reading: Reading, part: int) -> None:
+        self.reading = reading
+        self.part = part
+        self.sheet = Sheet()
+        if "<style" in source or "<STYLE" in source or "<Style" in source:
+            self._read_sheets(source)
+        self.has_rules = self.sheet.count > 0
+        self.by_any = self.sheet.by_any
+        self.root = Look()
+        self._looks = {self.root.value(): self.root}
+        self._simple: dict[tuple[str, Marks | None], tuple[tuple[Rule, ...], list[Rule]]] = {}
+
+    def _read_sheets(self, source: str) -> None:
+        lower = source.lower()
+        at = 0
+        while (found := _SHEET.search(source, at)) is not None:
+            at = found.end()
+            if found[1] is None:
+                continue
+            end = lower.find("</style", at)
+            end = len(source) if end < 0 else end
+            values = attributes_of(found[1])
+            if values.get("type", "text/css").strip().lower() in ("", "text/css"):
+                most = self.reading.budget.left(RULES)
+                count = read_sheet(source[at:end], self.sheet, most, values.get("media", ""))
+                self.reading.take(RULES, count, self.part)
+            at = end
+
+    def look_of(self, parent: Look, name: str, marks: Marks | None, frames: Sequence[Frame], is_link: bool) -> Look:
+        """How an element looks inside of one that looks like `parent`. frames: the elements open around it."""
+        if parent.gone:
+            return parent
+        simple: tuple[Rule, ...] = ()
+        held: tuple[Rule, ...] = ()
+        if self.has_rules:
+            known = self._simple.get((name, marks))
+            if known is None:
+                known = self._simple[name, marks] = self._candidates(self.sheet.rules, name, marks)
+            simple = known[0]
+            if known[1]:
+                held = self._held(known[1], name, marks, frames)
+            if marks is None and not simple and not held and name not in STYLED_TAGS:
+                return parent
+        # Which simple rules hold follows from name and marks.
+        key = (name, marks, held, is_link)
+        look = parent.known.get(key)
+        if look is None:
+            look = self._derive(parent, name, marks, simple + held, frames, is_link)
+            # Looks of one value are one look, so that what is inside of either is derived once.
+            look = parent.known[key] = self._looks.setdefault(look.value(), look)
+        return look
+
+    def _derive(
+        self,
+        parent: Look,
+        name: str,
+        marks: Marks | None,
+        matched: tuple[Rule, ...],
+        frames: Sequence[Frame],
+        is_link: bool,
+    ) -> Look:
+        hints = marks.hints if marks is not None else {}
+        declared = marks.declared if marks is not None else ()
+        if not matched and not declared and not hints and name not in STYLED_TAGS:
+            return parent
+        if not self.reading.take(LOOKS, 1, self.part):
+            return parent
+        if name in _SHOWN_WITHOUT and "open" not in hints:
+            hints = {**hints, "hidden": ""}
+        look = styled(parent, name, _settled(matched, declared), hints, is_link)
+        if not look.seen and parent.seen and self.sheet.elsewhere:
+            simple, others = self._candidates(self.sheet.elsewhere, name, marks)
+            elsewhere = simple + self._held(others, name, marks, frames)
+            if elsewhere:
+                # What one screen hides and another shows has readers.
+                other = styled(parent, name, _settled(matched + elsewhere, declared), hints, is_link)
+                return other if other.seen else look
+        return look
+
+    def _held(self, rules: Sequence[Rule], name: str, marks: Marks | None, frames: Sequence[Frame]) -> tuple[Rule, ...]:
+        """Of rules that ask for what is around an element, or for its attributes, those that hold."""
+        granted = self.reading.take(MATCHES, len(rules), self.part)
+        return tuple(rule for rule in rules[:granted] if _holds(rule, name, marks, frames))
+
+    def _candidates(
+        self, rules: dict[str, list[Rule]], name: str, marks: Marks | None
+    ) -> tuple[tuple[Rule, ...], list[Rule]]:
+        """Rules that hold wherever an element of these names stands, and ones that may."""
+        keys = [name, "*"]
+        if marks is not None:
+            keys += [f".{one}" for one in marks.classes]
+            if marks.id:
+                keys.append(f"#{marks.id}")
+        near = [rule for key in keys for rule in rules.get(key, ())]
+        near = near[: self.reading.take(MATCHES, len(near), self.part)]
+        simple: list[Rule] = []
+        others: list[Rule] = []
+        for rule in near:
+            if rule.above or rule.last.attributes:
+                others.append(rule)
+            elif _is(rule.last, name, marks):
+                simple.append(rule)
+        return tuple(simple), others
+
+
+def _holds(rule: Rule, name: str, marks: Marks | None, frames: Sequence[Frame]) -> bool:
+    if not _is(rule.last, name, marks):
+        return False
+    at = len(frames)
+    for parent_only, compound in rule.above:
+        at -= 1
+        if parent_only:
+            if at < 0 or not _is(compound, *frames[at]):
+                return False
+            continue
+        while at >= 0 and not _is(compound, *frames[at]):
+            at -= 1
+        if at < 0:
+            return False
+    return True
+
+
+def _is(compound: Compound, name: str, marks: Marks | None) -> bool:
+    if compound.tag and compound.tag != name:
+        return False
+    if not compound.ids and not compound.classes and not compound.attributes:
+        return True
+    if marks is None:
+        return False
+    if any(one != marks.id for one in compound.ids) or not marks.classes.issuperset(compound.classes):
+        return False
+    return all(_has(marks.values.get(one), how, value) for one, how, value in compound.attributes)
+
+
+def _has(found: str | None, how: str, value: str) -> bool:
+    if found is None:
+        return False
+    found = found.lower()
+    if not how:
+        return True
+    if how == "=":
+        return found == value
+    if how == "~=":
+        return value in found.split()
+    if how == "|=":
+        return found == value or found.startswith(f"{value}-")
+    if not value:
+        return False
+    if how == "^=":
+        return found.startswith(value)
+    return found.endswith(value) if how == "$=" else value in found
+
+
+def _settled(matched: Iterable[Rule], declared: Declared) -> dict[str, str]:
+    """Properties by name: the important ones of the style attribute first, then of rules, then its plain ones, ..."""
+    ordered = sorted(matched, key=_weight)
+    blocks = [rule.declared for rule in ordered]
+    style: dict[str, str] = {}
+    for important in (False, True):
+        for block in (*blocks, declared):
+            for name, value, urgent in block:
+                if urgent is important:
+                    style[name] = value
+    return style
+
+
+def _weight(rule: Rule) -> tuple[int, int, int, int]:
+    return rule.weight

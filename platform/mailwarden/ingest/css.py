@@ -1,0 +1,358 @@
+"""Style as mail carries it: declarations that bear on what is seen, and style sheets with their selectors.
+
+Source: CSS Syntax 3, Selectors 4, Media Queries 4, as far as mail readers go. All is read in lower case; a mail reader
+without a document type, which most mail lacks, minds no case in names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
+
+from mailwarden.ingest.colours import css_colour
+
+_CACHED_CHARS = 600
+KEPT = frozenset((
+    "display", "visibility", "opacity", "font-size", "line-height", "color", "background-color", "background-image",
+    "height", "max-height", "width", "max-width", "overflow", "position", "float", "left", "right", "top", "bottom",
+    "margin-left", "margin-top", "text-indent", "clip", "clip-path", "transform", "scale", "filter", "mso-hide",
+    "content-visibility", "-webkit-text-fill-color", "direction", "unicode-bidi",
+))  # fmt: skip
+"""Properties that can hide text, or show it again."""
+_DISPLAYS = frozenset((
+    "none", "block", "inline", "inline-block", "flex", "inline-flex", "grid", "inline-grid", "list-item", "table",
+    "inline-table", "table-row", "table-cell", "table-row-group", "table-header-group", "table-footer-group",
+    "table-column", "table-column-group", "table-caption", "contents", "flow-root", "run-in", "initial", "inherit",
+    "unset", "revert", "-webkit-box", "-webkit-inline-box", "-webkit-flex", "-ms-flexbox",
+))  # fmt: skip
+_ANYWHERE = frozenset(("inherit", "initial", "unset", "revert"))
+_VISIBILITIES = _ANYWHERE | {"visible", "hidden", "collapse"}
+_SHORT = frozenset(("font", "background", "margin", "overflow-x", "overflow-y", "-webkit-transform", "inset"))
+
+_COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)", re.DOTALL)
+_ESCAPE = re.compile(r"\\(?:([0-9a-f]{1,6})[ \t\n\r\f]?|(.))", re.DOTALL | re.IGNORECASE)
+_PIECE = re.compile(r"(?:[^;\"'()]++|\"[^\"]*+\"?|'[^']*+'?|\([^()]*+\)?|\))++")
+_FONT_SIZE = re.compile(
+    r"(?:^|\s)((?:\d{1,6}(?:\.\d{0,6})?|\.\d{1,6})(?:px|pt|pc|em|rem|ex|ch|in|cm|mm|q|vw|vh|%)?|(?:xx?-)?(?:small|large)"
+    r"|xxx-large|medium|smaller|larger)(?:\s{0,9}/\s{0,9}([^\s,]{1,20}))?(?=\s)"
+)
+_COLOUR_WORD = re.compile(r"#[0-9a-f]{3,8}|(?:rgb|hsl|hwb)a?\([^()]{1,80}\)|[a-z]{3,24}")
+_IMAGE = re.compile(r"url\(|gradient\(|image\(|image-set\(")
+
+Declared = tuple[tuple[str, str, bool], ...]
+"""Declarations in order: a property, its value, whether it is important."""
+
+
+def declarations(style: str) -> Declared:
+    """What of a block of declarations bears on what is seen; shorthands as the properties that they stand for.
+
+    >>> declarations("Font: 0/0 a; color:#FFF !important; cursor:default")
+    (('font-size', '0', False), ('line-height', '0', False), ('color', '#fff', True))
+    """
+    return _cached(style) if len(style) <= _CACHED_CHARS else _declarations(style)
+
+
+def _declarations(style: str) -> Declared:
+    style = _undo(style).lower()
+    pieces = _PIECE.findall(style) if "(" in style or '"' in style or "'" in style else style.split(";")
+    found: list[tuple[str, str, bool]] = []
+    for piece in pieces:
+        name, _, value = piece.partition(":")
+        name = name.strip()
+        if name not in KEPT and name not in _SHORT:
+            continue
+        value = value.strip()
+        important = False
+        if "!" in value:
+            value, _, word = value.rpartition("!")
+            value, important = value.strip(), word.strip() == "important"
+        if name in KEPT:
+            if _is_valid(name, value):
+                found.append((name, value, important))
+        else:
+            found.extend((longhand, part, important) for longhand, part in _longhands(name, value))
+    return tuple(found)
+
+
+def _is_valid(name: str, value: str) -> bool:
+    """Whether a browser would not drop the declaration, by which one before it holds."""
+    if name == "display":
+        return value in _DISPLAYS
+    if name == "visibility":
+        return value in _VISIBILITIES
+    if name in ("color", "background-color", "-webkit-text-fill-color"):
+        return css_colour(value) is not None or value in _ANYWHERE or value == "currentcolor"
+    if name in ("font-size", "opacity", "height", "max-height", "width", "max-width", "left", "top"):
+        return value[:1] in "0123456789.+-" or value.isalpha() or "-" in value
+    return bool(value)
+
+
+_cached = lru_cache(maxsize=2048)(_declarations)
+
+
+def _undo(text: str) -> str:
+    if "/*" in text:
+        text = _COMMENT.sub("", text)
+    return _ESCAPE.sub(_escaped, text) if "\\" in text else text
+
+
+def _escaped(found: re.Match[str]) -> str:
+    if found[1] is None:
+        return found[2]
+    number = int(found[1], 16)
+    return chr(number) if 0 < number < 0x110000 and not 0xD800 <= number < 0xE000 else "\ufffd"
+
+
+def _longhands(name: str, value: str) -> Iterator[tuple[str, str]]:
+    if name == "font":
+        size = _FONT_SIZE.search(f"{value} ")
+        if size is not None:
+            yield "font-size", size[1]
+            yield "line-height", size[2] or "normal"
+    elif name == "background":
+        image = _IMAGE.search(value) is not None
+        yield "background-image", "url" if image else "none"
+        words = _COLOUR_WORD.findall(_without_urls(value) if image else value)
+        yield "background-color", next((word for word in words if css_colour(word) is not None), "transparent")
+    elif name == "margin":
+        parts = value.split()[:4]
+        if parts:
+            yield "margin-top", parts[0]
+            yield "margin-left", parts[3] if len(parts) == 4 else parts[1] if len(parts) > 1 else parts[0]
+    elif name == "inset":
+        parts = value.split()[:4]
+        if parts:
+            yield "top", parts[0]
+            yield "left", parts[3] if len(parts) == 4 else parts[1] if len(parts) > 1 else parts[0]
+    elif name == "-webkit-transform":
+        yield "transform", value
+    else:
+        yield "overflow", value
+
+
+_URL = re.compile(r"url\([^()]*+\)?")
+
+
+def _without_urls(value: str) -> str:
+    return _URL.sub(" ", value)
+
+
+class Compound(NamedTuple):
+    """What one element must be: its tag ("" for any), ids, classes, and (attribute, operator, value) each."""
+
+    tag: str
+    ids: tuple[str, ...]
+    classes: tuple[str, ...]
+    attributes: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rule:
+    """One selector with its declarations. last: what the element itself must be; above: (whether it must be the parent,
+    compound), the nearest first; weight: specificity and place, by which rules overrule each other."""
+
+    last: Compound
+    above: tuple[tuple[bool, Compound], ...]
+    weight: tuple[int, int, int, int]
+    declared: Declared
+
+
+@dataclass(slots=True)
+class Sheet:
+    """The rules of a message's style sheets by what their last compound names. elsewhere: those that hold on another
+    screen, a telephone's or a dark one; count: of all rules; by_any: one of them asks for any attribute."""
+
+    rules: dict[str, list[Rule]] = field(default_factory=dict)
+    elsewhere: dict[str, list[Rule]] = field(default_factory=dict)
+    count: int = 0
+    by_any: bool = False
+
+    def add(self, rule: Rule, elsewhere: bool) -> None:
+        """Keep a rule under an id, a class, a tag or none ("*") that it asks for."""
+        last = rule.last
+        key = f"#{last.ids[0]}" if last.ids else f".{last.classes[0]}" if last.classes else last.tag or "*"
+        (self.elsewhere if elsewhere else self.rules).setdefault(key, []).append(rule)
+        self.by_any = self.by_any or any(one.attributes for one in (last, *(above for _, above in rule.above)))
+        self.count += 1
+
+
+_COMPOUND = re.compile(r"(\*|[a-z][\w-]*+)?+((?:[.#](?:\\.|[\w-])++|\[[^\]]*+\]|::?[\w-]++(?:\([^()]*+\))?+)*+)")
+_PART = re.compile(r"[.#](?:\\.|[\w-])++|\[[^\]]*+\]|::?[\w-]++(?:\([^()]*+\))?+")
+_ATTRIBUTE = re.compile(r"\[\s*+([\w-]++)\s*+(?:([~|^$*]?+=)\s*+(\"[^\"]*+\"|'[^']*+'|[^\s\]\"']++)\s*+[is]?+\s*+)?+\]")
+_COMBINATOR = re.compile(r"\s*+([>+~])\s*+|\s++")
+_HELD = frozenset((":link", ":any-link", ":root", ":enabled"))
+MAX_COMPOUNDS = 8
+MAX_SELECTOR = 300
+
+
+def selector(text: str) -> tuple[Compound, tuple[tuple[bool, Compound], ...], tuple[int, int, int]] | None:
+    """A selector in lower case as (the element, what stands above it, specificity); None for one that mail's elements
+    cannot be held against (siblings, states, generated content)."""
+    if len(text) > MAX_SELECTOR:
+        return None
+    compounds: list[Compound] = []
+    parents: list[bool] = []
+    ids = classes = tags = at = 0
+    while at < len(text):
+        found = _COMPOUND.match(text, at)
+        if found is None or found.end() == at or len(compounds) == MAX_COMPOUNDS:
+            return None
+        compound = _compound(found[1] or "", found[2])
+        if compound is None:
+            return None
+        compounds.append(compound)
+        ids += len(compound.ids)
+        classes += len(compound.classes) + len(compound.attributes)
+        tags += bool(compound.tag)
+        at = found.end()
+        if at == len(text):
+            break
+        combinator = _COMBINATOR.match(text, at)
+        if combinator is None or combinator[1] in ("+", "~"):
+            return None
+        parents.append(combinator[1] == ">")
+        at = combinator.end()
+    if not compounds:
+        return None
+    above = tuple(zip(reversed(parents), reversed(compounds[:-1]), strict=True))
+    return compounds[-1], above, (ids, classes, tags)
+
+
+def _compound(tag: str, rest: str) -> Compound | None:
+    ids: list[str] = []
+    classes: list[str] = []
+    attributes: list[tuple[str, str, str]] = []
+    for part in _PART.findall(rest):
+        if part[0] == "#":
+            ids.append(part[1:].replace("\\", ""))
+        elif part[0] == ".":
+            classes.append(part[1:].replace("\\", ""))
+        elif part[0] == "[":
+            written = _ATTRIBUTE.fullmatch(part)
+            if written is None:
+                return None
+            attributes.append((written[1], written[2] or "", (written[3] or "").strip("\"'")))
+        elif part not in _HELD:
+            return None
+    return Compound("" if tag == "*" else tag, tuple(ids), tuple(classes), tuple(attributes))
+
+
+_MARK = re.compile(r"[{}]")
+_SKIPPED = ("@font-face", "@page", "@keyframes", "@-webkit-keyframes", "@-moz-keyframes", "@-ms-viewport", "@viewport",
+            "@property", "@counter-style", "@list")  # fmt: skip
+
+
+def read_sheet(text: str, sheet: Sheet, most: int, media: str = "") -> int:
+    """Add a style sheet's rules that bear on what is seen; how many it has, of which at most `most` are read."""
+    read = _cached_rules if len(text) <= _CACHED_SHEET else _rules
+    count, rules = read(text, most, media)
+    for last, above, specificity, declared, elsewhere in rules:
+        sheet.add(Rule(last, above, (*specificity, sheet.count), declared), elsewhere)
+    return count
+
+
+class _Read(NamedTuple):
+    last: Compound
+    above: tuple[tuple[bool, Compound], ...]
+    specificity: tuple[int, int, int]
+    declared: Declared
+    elsewhere: bool
+
+
+def _rules(text: str, most: int, media: str) -> tuple[int, tuple[_Read, ...]]:
+    text = _COMMENT.sub(" ", text).replace("<!--", " ").replace("-->", " ")
+    blocks: list[tuple[bool, bool]] = [screens(media)]
+    rules: list[_Read] = []
+    at = count = 0
+    while (mark := _MARK.search(text, at)) is not None:
+        before = text[at : mark.start()]
+        at = mark.end()
+        if mark[0] == "}":
+            if len(blocks) > 1:
+                blocks.pop()
+            continue
+        head = before.rpartition(";")[2].strip().lower()
+        if head.startswith("@"):
+            blocks.append(_within(blocks[-1], head))
+            continue
+        end = text.find("}", at)
+        end = len(text) if end < 0 else end
+        here, there = blocks[-1]
+        declared = declarations(text[at:end].strip()) if here or there else ()
+        at = end + 1
+        for written in head.split(","):
+            count += 1
+            if count > most:
+                return count, tuple(rules)
+            read = selector(_unescaped(written.strip())) if declared else None
+            if read is not None:
+                rules.append(_Read(*read, declared, not here))
+    return count, tuple(rules)
+
+
+def _within(around: tuple[bool, bool], head: str) -> tuple[bool, bool]:
+    """Where the rules of an at-rule's block hold, by where those around it do."""
+    here, there = around
+    if head.startswith("@media"):
+        now, other = screens(head[6:])
+        return here and now, (here or there) and (now or other)
+    skipped = head.startswith((*_SKIPPED, "@supports not"))
+    return here and not skipped, there and not skipped
+
+
+_CACHED_SHEET = 8_000
+_cached_rules = lru_cache(maxsize=128)(_rules)
+
+
+def _unescaped(text: str) -> str:
+    return _undo(text).lower() if "\\" in text and not _ESCAPED_MARK.search(text) else text
+
+
+_ESCAPED_MARK = re.compile(r"\\[^0-9a-z]", re.IGNORECASE)
+_FEATURE = re.compile(r"\(\s{0,9}([a-z-]{1,40})\s{0,9}(?::\s{0,9}([^()]{1,40}))?\)")
+_LENGTH = re.compile(r"(\d{1,6}(?:\.\d{0,4})?)\s{0,3}(px|em|rem)?")
+_DESK, _TELEPHONE = 1024.0, 375.0
+
+
+@lru_cache(maxsize=256)
+def screens(media: str) -> tuple[bool, bool]:
+    """Of a list of media queries: whether one holds on a desk's screen in light colours, and whether on another one.
+
+    >>> screens("print"), screens("screen and (max-width: 600px)"), screens("(min-width: 300px)")
+    ((False, False), (False, True), (True, True))
+    """
+    media = media.strip().lower()[:400]
+    if not media:
+        return True, True
+    queries = media.split(",")
+    desk = any(_holds(query, _DESK, False) for query in queries)
+    return desk, desk or any(
+        _holds(query, width, dark) for query in queries for width, dark in ((_TELEPHONE, False), (_DESK, True))
+    )
+
+
+def _holds(query: str, width: float, dark: bool) -> bool:
+    words = query.partition("(")[0].split()
+    kind = next((word for word in words if word not in ("only", "not", "and")), "all")
+    if kind in ("all", "screen"):
+        held = all(_has(name, value.strip(), width, dark) for name, value in _FEATURE.findall(query))
+    else:
+        held = False
+    return held != ("not" in words)
+
+
+def _has(name: str, value: str, width: float, dark: bool) -> bool:
+    if name == "prefers-color-scheme":
+        return (value == "dark") is dark
+    if name in ("max-width", "max-device-width", "min-width", "min-device-width"):
+        length = _LENGTH.match(value)
+        if length is None:
+            return False
+        limit = float(length[1]) * (1.0 if length[2] in (None, "px") else 16.0)
+        return width <= limit if name.startswith("max") else width >= limit
+    if name.endswith("device-pixel-ratio"):
+        return value[:1] == "0" or value == "1"
+    return name in ("hover", "color", "min-color", "orientation", "pointer") and value != "portrait"
