@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up what is missing: Java 17, redis-server and zstd from the system, and .venv from locked versions.
+# Sets up what is missing: Java 17, redis-server, zstd and libarchive from the system, and .venv from locked versions.
 # Idempotent, and quick when nothing is missing. Add --with-postgresql to have the server that tests can use.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -16,6 +16,8 @@ missing=()
 java_is_new_enough || missing+=(openjdk-17-jre-headless)
 command -v redis-server >/dev/null || missing+=(redis-server)
 command -v zstd >/dev/null || missing+=(zstd)
+# Newer releases call it libarchive13t64, which provides this name.
+ls /usr/lib/*/libarchive.so.13 /usr/lib/libarchive.so.13 /lib/*/libarchive.so.13 2>/dev/null | read -r || missing+=(libarchive13)
 if [ "${1:-}" = "--with-postgresql" ] && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
     missing+=(postgresql)
 fi

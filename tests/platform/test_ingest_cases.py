@@ -10,6 +10,7 @@ import pytest
 from mailwarden.domain.mail.message import Message
 from mailwarden.ingest.parse import parse_message
 from mailwarden.stores.lists import load_lists
+from mailwarden_features.content_attachments.view import VIEW as FILES
 from mailwarden_features.content_links.view import VIEW as LINKS
 from mailwarden_features.content_text.view import VIEW as TEXT
 
@@ -62,6 +63,11 @@ RIGHT: dict[str, tuple[Right, ...]] = {
         links_say(url_text_differs=0, url_rewritten=2, url_has_recipient=0),
     ),
     "12": (*PHISH, says("Your subscription renews today", "+1 800 555 0100")),
+    "13a": (lambda m: [u.host for u in m.nested[0].urls] == ["login.evil-host.example"],),
+    "14": (says("suspended"), leads_to("login.evil-host.example")),
+    "15": (lambda m: any("executable" in file.traits and file.depth == 1 for file in m.inner),),
+    "16a": (lambda m: {"form", "password_field"} <= set(m.inner[0].traits),),
+    "17": (lambda m: FILES.compute(m, LISTS)["attachment_executable"] == 1,),
     "18": PHISH,
     "21": (text_says(name_confusable=1),),
     "22b": (text_says(zero_width_count=0, split_words=0, confusable_words=0),),

@@ -16,6 +16,7 @@ from mailwarden.ingest.parse import parse_message
 BODY: tuple[Aspect, ...] = ("attachments", "inner", "links", "text")
 ALL = tuple((aspect, Status.ENCRYPTED) for aspect in BODY)
 INSIDE = (("inner", Status.ENCRYPTED),)
+DAMAGED = (("inner", Status.DAMAGED),)
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 504
 PGP = "-----BEGIN PGP MESSAGE-----\n\nhQEMA\n-----END PGP MESSAGE-----\n"
 
@@ -50,11 +51,11 @@ def raw(content_type: str, body: str) -> bytes:
         (raw('multipart/encrypted; protocol="application/pgp-encrypted"; boundary=b',
              f"--b\nContent-Type: application/pgp-encrypted\n\nVersion: 1\n--b\n\n{PGP}--b--\n"), ALL),
         (raw("application/pkcs7-mime; smime-type=Enveloped-Data", "MIAG"), ALL),
-        (raw("application/pkcs7-mime; smime-type=signed-data", "MIAG"), ()),
+        (raw("application/pkcs7-mime; smime-type=signed-data", "MIAG"), DAMAGED),
         (with_file(archive(locked=True)), INSIDE),
         (with_file(archive(locked=False)), ()),
         (with_file(OLE + "EncryptedPackage".encode("utf-16-le")), INSIDE),
-        (with_file(OLE + "WordDocument".encode("utf-16-le")), ()),
+        (with_file(OLE + "WordDocument".encode("utf-16-le")), DAMAGED),
     ],
 )  # fmt: skip
 def test_what_is_encrypted_says_so(message: bytes, unread: tuple[tuple[Aspect, Status], ...]) -> None:

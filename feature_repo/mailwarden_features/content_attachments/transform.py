@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-import re
-
 from mailwarden.domain.mail.content import ContentValue
+from mailwarden.domain.mail.file_kinds import ARCHIVE_TYPES, EXECUTABLE_TYPES
+from mailwarden.domain.mail.file_names import EXECUTABLE_NAMES, extension_of, is_disguised, is_double
 from mailwarden.domain.mail.lists import Lists
 from mailwarden.domain.mail.message import Attachment, Message
 
 _NULLABLE = (
     "attachment_executable", "attachment_archive", "attachment_office", "attachment_macro_capable",
     "attachment_html", "attachment_pdf", "attachment_image", "attachment_double_extension",
-    "attachment_type_differs", "attachment_bytes_max",
+    "attachment_disguised_name", "attachment_type_differs", "attachment_bytes_max",
 )  # fmt: skip
 
-_EXECUTABLE_TYPES = frozenset(
-    """
-    application/vnd.microsoft.portable-executable application/x-elf application/x-mach-binary application/java-vm
-    application/java-archive application/x-msi application/x-ms-shortcut application/x-ms-wsf application/hta
-    application/x-bat text/javascript text/vbscript text/x-powershell text/x-shellscript
-    application/vnd.android.package-archive application/appx application/vnd.ms-htmlhelp application/x-mswinurl
-    """.split()  # noqa: SIM905
-)
-_EXECUTABLE_NAMES = frozenset(
-    "exe scr pif com bat cmd msi jar js jse vbs vbe wsf wsh hta lnk cpl ps1 reg chm apk url gadget msc".split()  # noqa: SIM905
-)
-_ARCHIVE_TYPES = frozenset(
-    """
-    application/zip application/x-rar application/x-7z-compressed application/gzip application/x-bzip2
-    application/x-xz application/zstd application/vnd.ms-cab-compressed application/x-arj application/x-ace
-    application/x-lha application/x-tar application/x-iso9660-image application/x-vhd application/x-vhdx
-    """.split()  # noqa: SIM905
-)
 _OFFICE_PARTS = (
     "officedocument", "opendocument", "msword", "ms-excel", "ms-powerpoint", "macroenabled", "/rtf",
     "x-ole-encrypted-package", "onenote", "visio",
 )  # fmt: skip
 _MACRO_PARTS = ("macroenabled", "msword", "vnd.ms-excel", "vnd.ms-powerpoint", "x-ole-storage")
-_DOCUMENT_NAMES = frozenset("pdf doc docx xls xlsx ppt pptx txt rtf jpg jpeg png gif htm html csv mp3 zip".split())  # noqa: SIM905
 _TYPE_OF_NAME = {
     "pdf": ("application/pdf",),
     "png": ("image/",), "jpg": ("image/",), "jpeg": ("image/",), "gif": ("image/",), "bmp": ("image/",),
@@ -50,9 +31,6 @@ _TYPE_OF_NAME = {
     "htm": ("text/",), "html": ("text/",),
 }  # fmt: skip
 _UNKNOWN_TYPES = frozenset({"application/octet-stream", "application/x-empty", "text/plain"})
-_EXTENSION = re.compile(r"\.([a-z0-9]{1,10})\s*\Z", re.IGNORECASE)
-_TWO_EXTENSIONS = re.compile(r"\.([a-z0-9]{2,5})[\s_.]{0,100}\.([a-z0-9]{2,5})\s*\Z", re.IGNORECASE)
-_ARCHIVE_NAMES = frozenset("zip rar 7z gz bz2 xz tar cab iso img ace arj".split())  # noqa: SIM905
 _MODERN_CHARSETS = frozenset(
     "utf-8 utf8 us-ascii ascii iso-8859-1 iso-8859-15 windows-1252 latin1 cp1252 unicode-1-1-utf-7".split()  # noqa: SIM905
 )
@@ -93,35 +71,22 @@ def _attachment_facts(attachments: tuple[Attachment, ...]) -> dict[str, ContentV
     if not attachments:
         return dict.fromkeys(_NULLABLE)
     kinds = [attachment.content_type.lower() for attachment in attachments]
-    names = [attachment.filename[-200:] for attachment in attachments]
-    extensions = [_extension(name) for name in names]
+    names = [attachment.filename for attachment in attachments]
+    extensions = [extension_of(name) for name in names]
     both = list(zip(kinds, extensions, strict=True))
     return {
-        "attachment_executable": sum(kind in _EXECUTABLE_TYPES or end in _EXECUTABLE_NAMES for kind, end in both),
-        "attachment_archive": sum(kind in _ARCHIVE_TYPES for kind in kinds),
+        "attachment_executable": sum(kind in EXECUTABLE_TYPES or end in EXECUTABLE_NAMES for kind, end in both),
+        "attachment_archive": sum(kind in ARCHIVE_TYPES for kind in kinds),
         "attachment_office": sum(any(part in kind for part in _OFFICE_PARTS) for kind in kinds),
         "attachment_macro_capable": sum(any(part in kind for part in _MACRO_PARTS) for kind in kinds),
         "attachment_html": sum(kind in ("text/html", "image/svg+xml") for kind in kinds),
         "attachment_pdf": sum(kind == "application/pdf" for kind in kinds),
         "attachment_image": sum(kind.startswith("image/") for kind in kinds),
-        "attachment_double_extension": sum(_is_double(name) for name in names),
+        "attachment_double_extension": sum(is_double(name) for name in names),
+        "attachment_disguised_name": sum(map(is_disguised, names)),
         "attachment_type_differs": sum(_differs(kind, end) for kind, end in both),
         "attachment_bytes_max": max(attachment.size for attachment in attachments),
     }
-
-
-def _extension(name: str) -> str:
-    found = _EXTENSION.search(name)
-    return found[1].lower() if found else ""
-
-
-def _is_double(name: str) -> bool:
-    """A document's extension before another: "invoice.pdf.exe"; "archive.tar.gz" is an honest name."""
-    found = _TWO_EXTENSIONS.search(name)
-    if found is None:
-        return False
-    inner, outer = found[1].lower(), found[2].lower()
-    return inner in _DOCUMENT_NAMES and outer != inner and outer not in _ARCHIVE_NAMES
 
 
 def _differs(kind: str, extension: str) -> bool:

@@ -48,6 +48,12 @@ VIEW = ContentView(
             "attachment_double_extension", "Names with a document's extension before another.", "files", _NO_ATTACHMENT
         ),
         count(
+            "attachment_disguised_name",
+            "Names turned round, padded, or ending so that the kind is not seen.",
+            "files",
+            _NO_ATTACHMENT,
+        ),
+        count(
             "attachment_type_differs", "Attachments whose bytes are not what the name says.", "files", _NO_ATTACHMENT
         ),
         count("attachment_bytes_max", "Size of the largest attachment.", "bytes", _NO_ATTACHMENT),

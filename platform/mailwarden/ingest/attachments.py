@@ -74,6 +74,13 @@ _HTML_START = re.compile(
     rb"<(?:!doctype\s+html|html|head|body|script|meta|title|table|iframe|form|div|style|center|p|a|h1|br)\b",
     re.IGNORECASE,
 )
+_ANY_MARKUP = re.compile(
+    rb"<(?:script|form|input|body|head|html|div|iframe|meta|a|img|table|span|p|br|style|font|b|svg|button|link)[\s/>]",
+    re.IGNORECASE,
+)
+_FIELD = re.compile(rb"([A-Za-z][A-Za-z0-9-]{1,60}+):[ \t]?+[^\n]{0,2000}+\n(?:[ \t][^\n]{0,2000}+\n){0,100}+")
+_OF_MAIL = frozenset((b"received", b"return-path", b"message-id", b"date", b"subject", b"to", b"from", b"mime-version"))
+_OF_PAGES = (b"multipart/related", b"<saved by")
 # Each with a word of it in lower case, without which it is not searched for.
 _SCRIPTS: tuple[tuple[tuple[bytes, ...], re.Pattern[bytes], str], ...] = (
     ((b"<?php",), re.compile(rb"\A<\?php", re.IGNORECASE), "text/x-php"),
@@ -124,6 +131,8 @@ def binary_type(data: bytes) -> str | None:
         return _ole_type(data)
     if head.startswith(b"MZ") and _CONTROL.search(head) is not None:
         return "application/vnd.microsoft.portable-executable"
+    if head[:1] == b"0" and b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01" in head[:24]:
+        return _envelope_type(data)
     at = head.find(b"%PDF-")
     if at == 0 or (at > 0 and b"\n%%EOF" in data[-2048:]):
         return "application/pdf"
@@ -135,11 +144,28 @@ def binary_type(data: bytes) -> str | None:
         return "application/x-tar"
     if data[32_769:32_774] == b"CD001" or data[32_769:32_772] == b"BEA":
         return "application/x-iso9660-image"
+    if head[:6] in (b"070707", b"070701", b"070702"):
+        return "application/x-cpio"
     if head[7:14] == b"**ACE**":
         return "application/x-ace"
     if head[2:7] in (b"-lh0-", b"-lh5-", b"-lh6-", b"-lh7-"):
         return "application/x-lha"
     return None
+
+
+def has_zip_behind(data: bytes) -> bool:
+    """Whether a file of another kind ends as a ZIP does: what unpacks those reads it from its end."""
+    return data[-22:-18] == b"PK\5\6"
+
+
+def _envelope_type(data: bytes) -> str | None:
+    """CMS (RFC 8551 section 3.2): a signature of what stands elsewhere, or an envelope with its content."""
+    from mailwarden.ingest.containers.signed import read_envelope
+
+    found = read_envelope(data)
+    if found is None:
+        return None
+    return "application/pkcs7-signature" if found.kind == "detached" else "application/pkcs7-mime"
 
 
 def _zip_type(data: bytes) -> str:
@@ -219,7 +245,7 @@ def _text_type(data: bytes) -> str:
         return "text/x-shellscript"
     if start.startswith(b"-----BEGIN "):
         return "application/pgp-encrypted" if upper.startswith(b"-----BEGIN PGP") else "application/x-pem-file"
-    if upper.startswith(b"[INTERNETSHORTCUT]"):
+    if upper.startswith((b"[INTERNETSHORTCUT]", b"[{000214A0-")):
         return "application/x-mswinurl"
     lower = start.lower()
     for words, pattern, name in _SCRIPTS:
@@ -228,6 +254,8 @@ def _text_type(data: bytes) -> str:
             if name == "text/javascript" and start[:1] == b"<":
                 continue
             return name
+    if b":" in head[:70] and _is_message(start):
+        return "message/rfc822"
     if start[:1] == b"<":
         markup = _xml_type(start)
         if markup is not None:
@@ -235,10 +263,43 @@ def _text_type(data: bytes) -> str:
     return "text/plain" if start else "application/x-empty"
 
 
+def _is_message(start: bytes) -> bool:
+    """Whether a text is a message with a body: fields of mail that end with an empty line and something behind it.
+
+    A patch as git writes it looks so too, and is a patch; headers alone are a bounce's.
+    """
+    if start.startswith(b"From ") and b"Mon Sep 17 00:00:00 2001" in start[:80]:
+        return False
+    at = start.find(b"\n") + 1 if start.startswith((b"From ", b">From ")) else 0
+    names: set[bytes] = set()
+    saved = False
+    for _ in range(200):
+        field = _FIELD.match(start, at)
+        if field is None:
+            break
+        name = field[1].lower()
+        names.add(name)
+        saved = saved or (name in (b"content-type", b"from") and any(mark in field[0].lower() for mark in _OF_PAGES))
+        at = field.end()
+    if saved and b"mime-version" in names:
+        return True
+    if len(names & _OF_MAIL) < 3 or b"from" not in names:
+        return False
+    # Either it goes on behind its headers, or these are longer than what is looked at.
+    rest = start[at:]
+    return (bool(rest.strip()) and rest[:2].lstrip(b"\r")[:1] == b"\n") or (not rest and len(start) > 8_000)
+
+
 def _xml_type(start: bytes) -> str | None:
     lower = start[:2048].lower()
     if lower.startswith(b"<svg") or (lower.startswith((b"<?xml", b"<!doctype svg", b"<!--")) and b"<svg" in lower):
         return "image/svg+xml"
     if _HTML_START.match(start) or (lower.startswith((b"<!--", b"<?xml")) and _HTML_START.search(start)):
+        return "text/html"
+    if b"<librarydescription" in lower or b"<persistedquery" in lower:
+        return "application/windows-library+xml"
+    if b"<pcsettings" in lower:
+        return "application/x-ms-settingcontent"
+    if not lower.startswith(b"<?xml") and _ANY_MARKUP.match(start):
         return "text/html"
     return "text/xml" if lower.startswith(b"<?xml") else None

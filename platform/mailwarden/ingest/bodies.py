@@ -12,17 +12,24 @@ from mailwarden.domain.mail.characters import shown
 from mailwarden.domain.mail.long_texts import ends_of, kept_of
 from mailwarden.domain.mail.message import Aspect, Attachment, Invitation, Message
 from mailwarden.domain.status import Status
-from mailwarden.ingest.attachments import OCTETS, SNIFFED_BYTES, binary_type, detect_type
+from mailwarden.ingest.attachments import OCTETS, SNIFFED_BYTES, binary_type, detect_type, has_zip_behind
 from mailwarden.ingest.budget import BODY, LINKED_CHARS, QUOTED_CHARS, SNIFFED, TEXT_BYTES
 from mailwarden.ingest.calendars import read_calendar
 from mailwarden.ingest.charset_labels import codec_for
 from mailwarden.ingest.charsets import decode
+<<<<<<< HEAD
 from mailwarden.ingest.encrypted import has_encrypted_body, is_encrypted_file, is_encrypted_text
 from mailwarden.ingest.html_text import MAX_HIDDEN, read_html
+=======
+from mailwarden.ingest.containers.opening import File
+from mailwarden.ingest.encrypted import SMIME_TYPES, has_encrypted_body, is_encrypted_text
+from mailwarden.ingest.html_text import read_html
+>>>>>>> w-containers
 from mailwarden.ingest.mime import Leaf, Tree
 from mailwarden.ingest.quotes import MARK, Names, split_quotes
 from mailwarden.ingest.reading import Reading
 from mailwarden.ingest.shown_parts import Form, form_of, is_file_too, is_shown, reads_as_text
+from mailwarden.ingest.signed_parts import add_signed
 from mailwarden.ingest.transfer import undo_transfer
 from mailwarden.ingest.urls import UrlList
 
@@ -64,6 +71,7 @@ class Bodies:
     nested: list[Message] = field(default_factory=list)
     images: list[bytes] = field(default_factory=list)
     invitations: list[Invitation] = field(default_factory=list)
+    files: list[File] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -109,7 +117,7 @@ def read_bodies(
     found = _Found(bodies, names)
     for leaf in tree.leaves:
         reading.attempt(
-            _aspect_of(leaf), partial(_read_leaf, leaf, found, parse_nested, urls, reading), None, leaf.index
+            _aspect_of(leaf), partial(_read_leaf, leaf, tree, found, parse_nested, urls, reading), None, leaf.index
         )
     if found.spare and not any(_WORD.search(text.new) or _WORD.search(text.quoted) for text in found.texts):
         # A message whose only words no reader shows must not look like an empty one.
@@ -137,6 +145,7 @@ def _aspect_of(leaf: Leaf) -> Aspect:
 
 def _read_leaf(
     leaf: Leaf,
+    tree: Tree,
     found: _Found,
     parse_nested: Callable[[bytes, int], Message | None],
     urls: UrlList,
@@ -145,6 +154,8 @@ def _read_leaf(
     bodies = found.bodies
     form = form_of(leaf.content_type)
     data = undo_transfer(leaf.data, leaf.transfer_encoding, "text" if form else _aspect_of(leaf), reading, leaf.index)
+    if leaf.content_type in SMIME_TYPES and add_signed(leaf, data, tree, reading):
+        return
     if leaf.content_type in _MESSAGES:
         inner = parse_nested(data, leaf.index)
         if inner is not None:
@@ -166,11 +177,13 @@ def _read_leaf(
     if data or leaf.filename or not leaf.content_type.startswith("multipart/"):
         bodies.attachments.append(_attachment(leaf, data, _type_of(data, leaf.index, reading)))
         content_type = bodies.attachments[-1].content_type
-        if content_type.startswith("image/"):
+        if content_type.startswith("image/") and content_type != "image/svg+xml" and not has_zip_behind(data):
             bodies.images.append(data)
-        elif is_encrypted_file(data, content_type):
-            reading.unread("inner", Status.ENCRYPTED)
-        elif form != "calendar" and content_type == "text/calendar":
+            return
+        # A calendar's words are the body's.
+        if content_type != "text/calendar":
+            bodies.files.append(File(leaf.filename, content_type, data, leaf.index))
+        if form != "calendar" and content_type == "text/calendar":
             _read_calendar(leaf, data, found, urls, reading)
         elif form != "calendar" and leaf.disposition != "attachment" and _is_text(leaf, content_type):
             found.spare.append((leaf, data))

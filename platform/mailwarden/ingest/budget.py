@@ -59,6 +59,16 @@ LINKS_READ = Limit(5_000, "links", "too_many_urls", ("links",))
 NAMES = Limit(50_000, "names that may be links", "too_many_urls", ("links",))
 UNWRAPPED = Limit(4_000, "links taken out of others", "too_many_urls", ("links",))
 
+ENVELOPES = Limit(8, "signed envelopes", "too_many_envelopes", BODY)
+INNER_FILES = Limit(1_000, "files inside of files", "too_many_inner_files", ("inner",))
+UNPACKED = Limit(24 << 20, "bytes out of files", "inner_too_long", ("inner",))
+UNPACKED_SLOWLY = Limit(4 << 20, "bytes out of files that are packed closely", "inner_too_long", ("inner",))
+INNER_TEXT = Limit(100_000, "characters of text in files", "inner_text_too_long", ())
+INNER_LINKS = Limit(500, "links in files", "too_many_inner_links", ("inner",))
+MACRO_BYTES = Limit(128 << 10, "bytes of macros", "macros_too_long", ("inner",))
+DOCUMENT_OBJECTS = Limit(20_000, "objects of documents", "too_many_objects", ("inner",))
+DOCUMENT_TOKENS = Limit(60_000, "words of document pages", "pages_too_long", ())
+
 LIMITS = tuple(value for value in tuple(globals().values()) if isinstance(value, Limit))
 """Every limit, as the budget keeps it."""
 

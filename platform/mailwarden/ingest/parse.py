@@ -6,11 +6,13 @@ import hashlib
 from dataclasses import dataclass, field, replace
 
 from mailwarden.domain.mail.events import Signal
+from mailwarden.domain.mail.inner import InnerFile
 from mailwarden.domain.mail.message import Authentication, Envelope, Message, QrCode, TimeSource
 from mailwarden.domain.status import Status, worst
 from mailwarden.ingest.authentication import read_authentication
 from mailwarden.ingest.bodies import Bodies, read_bodies
 from mailwarden.ingest.budget import MESSAGES, PARTS, Budget
+from mailwarden.ingest.containers.opening import open_files
 from mailwarden.ingest.dates import is_believable
 from mailwarden.ingest.head import Head, read_head
 from mailwarden.ingest.headers import HeaderBlock, read_headers
@@ -113,9 +115,17 @@ def _read(
     bodies = read_bodies(tree, lambda inner, part: _nested(inner, part, reading, images, depth), urls, reading, names)
     urls.add_subject(head.subject)
     reading.merge(of_values)
+    inner: list[InnerFile] = []
+    if bodies.files:
+        opened = open_files(bodies.files, lambda inner, part: _nested(inner, part, reading, images, depth), reading)
+        inner = opened.inner
+        bodies.nested += opened.messages
+        images.nested += opened.images
     codes, pending = reading.attempt("inner", lambda: _codes(bodies, reading, images, depth), _NO_CODES)
     message = _assemble(raw, envelope, mbox, head, authentication, tree, bodies, urls, reading)
-    return replace(message, qr_codes=codes, pending=pending) if codes or pending else message
+    if codes or pending or inner:
+        message = replace(message, qr_codes=codes, pending=pending, inner=tuple(inner))
+    return message
 
 
 def _codes(

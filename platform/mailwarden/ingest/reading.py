@@ -68,6 +68,13 @@ class Reading:
         for aspect, status in other._unread.items():
             self.unread(aspect, status)
 
+    def merge_as(self, other: Reading, aspect: Aspect) -> None:
+        """The same, where all that was not read there counts as one aspect here."""
+        for defect in other._defects:
+            self.defect(defect.code, defect.detail, defect.part)
+        for status in other._unread.values():
+            self.unread(aspect, status)
+
     def unread(self, aspect: Aspect, status: Status) -> None:
         """An aspect was not read in full; of several reasons the worst is kept."""
         self._unread[aspect] = worst((status, self._unread.get(aspect, Status.PRESENT)))

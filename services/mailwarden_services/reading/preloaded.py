@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from mailwarden.domain.mail.campaigns import hashed_words, signature_of_words
 from mailwarden.domain.mail.message import Envelope
+from mailwarden.ingest.containers.openers import load_openers
 from mailwarden.ingest.receive import Site, receive
 
 _MESSAGE = b"""From: Ann <ann@partner.example>
@@ -27,5 +28,6 @@ Content-Type: application/pdf; name=a.pdf
 --b--
 """
 
+load_openers()
 signature_of_words(hashed_words("compiled by now")[0])
 receive(_MESSAGE, Envelope(), Site("", frozenset({"company.example"})))

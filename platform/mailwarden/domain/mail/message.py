@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mailwarden.domain.mail.events import Signal
+from mailwarden.domain.mail.inner import InnerFile
 from mailwarden.domain.status import Status, worst
 
 TimeSource = Literal["envelope", "mbox_from", "received", "date", "none"]
@@ -191,6 +192,8 @@ class Message:
     body_parts: parts with text that the reader sees. invitations: calendar parts, whose text is part of new_text.
     outside_chars, outside_links: letters before and behind the parts of multiparts, which no reader shows, and links
         among them.
+    inner: its files that were looked into, and those inside of them, each before what it holds; those of messages
+        inside are in `nested`, where messages out of such files are too.
     """
 
     headers: tuple[tuple[str, str], ...]
@@ -235,6 +238,7 @@ class Message:
     invitations: tuple[Invitation, ...] = ()
     outside_chars: int = 0
     outside_links: int = 0
+    inner: tuple[InnerFile, ...] = ()
 
     def status_of(self, aspects: Iterable[Aspect]) -> Status:
         """How well these aspects were read: present, or the worst reason why one of them was not."""

@@ -7,6 +7,7 @@ from random import Random
 from typing import NamedTuple
 
 from mailwarden.testing.hostile.body_kinds import BODY_KINDS
+from mailwarden.testing.hostile.container_kinds import CONTAINER_KINDS
 from mailwarden.testing.hostile.encoding_kinds import ENCODING_KINDS
 from mailwarden.testing.hostile.header_kinds import HEADER_KINDS
 from mailwarden.testing.hostile.image_kinds import IMAGE_KINDS
@@ -19,8 +20,13 @@ KINDS: dict[str, Kind] = {
     **STRUCTURE_KINDS,
     **BODY_KINDS,
     **ENCODING_KINDS,
+<<<<<<< HEAD
     **STYLE_KINDS,
     **IMAGE_KINDS,
+=======
+    **IMAGE_KINDS,
+    **CONTAINER_KINDS,
+>>>>>>> w-containers
 }
 """Name to kind; a name says what is hostile in it."""
 
