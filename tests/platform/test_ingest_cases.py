@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from mailwarden.domain.mail.events import direction_of
+from mailwarden.domain.mail.facts import authenticated
 from mailwarden.domain.mail.message import Message
+from mailwarden.domain.mail.trust import Trust
 from mailwarden.ingest.parse import parse_message
 from mailwarden.stores.lists import load_lists
+from mailwarden_features.content_identity.view import VIEW as IDENTITY
 from mailwarden_features.content_links.view import VIEW as LINKS
 
 LISTS = load_lists()
@@ -31,6 +35,15 @@ def links_say(**expected: object) -> Right:
     return lambda message: expected.items() <= LINKS.compute(message, LISTS).items()
 
 
+def identity_says(**expected: object) -> Right:
+    return lambda message: expected.items() <= IDENTITY.compute(message, LISTS).items()
+
+
+def verdicts(message: Message) -> tuple[str | None, ...]:
+    found = message.authentication
+    return found.spf, found.dkim, found.dmarc
+
+
 PHISH = (says("Verify your password"), leads_to("login.evil-host.example"))
 
 RIGHT: dict[str, tuple[Right, ...]] = {
@@ -45,6 +58,8 @@ RIGHT: dict[str, tuple[Right, ...]] = {
     ),
     "12": (*PHISH, says("Your subscription renews today", "+1 800 555 0100")),
     "18": PHISH,
+    "19": (lambda m: m.sender.address == "john@company.example", identity_says(from_comment_in_address=1)),
+    "21": (identity_says(display_name_lookalike_mark=1, display_name_other_address=1),),
     "24": (says("明日の会議の資料を①確認してください"),),
     "27": (
         lambda m: [u.host for u in m.urls] == ["evil-host.example"] * 2,
@@ -62,3 +77,23 @@ def test_it_is_read_as_its_reader_sees_it(case: str) -> None:
     message = parse_message(path.read_bytes())
     for number, right in enumerate(RIGHT[case]):
         assert right(message), (path.name, number, message.new_text)
+
+
+OWN = frozenset({"corp.example"})
+IDS = Trust(authserv_ids=frozenset({"mx.corp.example"}))
+FAILED = ("fail", "none", "fail")
+
+TRUSTED: list[tuple[str, Trust, Right]] = [
+    ("06a", IDS, lambda m: verdicts(m) == ("fail", "pass", "pass")),
+    ("06b", IDS, lambda m: direction_of(m.sender.domain, (*OWN,), OWN, authenticated(m)) == "internal"),
+    ("07", Trust(topmost=1), lambda m: verdicts(m) == FAILED),
+    ("07", Trust(hops=IDS.authserv_ids), lambda m: verdicts(m) == FAILED),
+    ("07", IDS, lambda m: verdicts(m) == (None, None, None)),
+]
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason=f"no messages in {CASES}")
+@pytest.mark.parametrize(("case", "trust", "right"), TRUSTED)
+def test_it_is_read_rightly_under_a_trust(case: str, trust: Trust, right: Right) -> None:
+    (path,) = CASES.glob(f"{case}-*.eml")
+    assert right(parse_message(path.read_bytes(), trust=trust))

@@ -56,6 +56,10 @@ LINKS_READ = Limit(5_000, "links", "too_many_urls", ("links",))
 NAMES = Limit(50_000, "names that may be links", "too_many_urls", ("links",))
 UNWRAPPED = Limit(4_000, "links taken out of others", "too_many_urls", ("links",))
 
+SIGNATURES = Limit(24, "signatures to verify", "too_many_signatures", ("authentication",))
+LOOKUPS = Limit(60, "questions to the DNS", "too_many_lookups", ("authentication",))
+HASHED = Limit(32 << 20, "bytes hashed for signatures", "signed_too_long", ("authentication",))
+
 LIMITS = tuple(value for value in tuple(globals().values()) if isinstance(value, Limit))
 """Every limit, as the budget keeps it."""
 

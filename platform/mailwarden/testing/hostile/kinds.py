@@ -11,9 +11,17 @@ from mailwarden.testing.hostile.encoding_kinds import ENCODING_KINDS
 from mailwarden.testing.hostile.header_kinds import HEADER_KINDS
 from mailwarden.testing.hostile.image_kinds import IMAGE_KINDS
 from mailwarden.testing.hostile.shapes import Kind
+from mailwarden.testing.hostile.signature_kinds import SIGNATURE_KINDS
 from mailwarden.testing.hostile.structure_kinds import STRUCTURE_KINDS
 
-KINDS: dict[str, Kind] = {**HEADER_KINDS, **STRUCTURE_KINDS, **BODY_KINDS, **ENCODING_KINDS, **IMAGE_KINDS}
+KINDS: dict[str, Kind] = {
+    **HEADER_KINDS,
+    **STRUCTURE_KINDS,
+    **BODY_KINDS,
+    **ENCODING_KINDS,
+    **IMAGE_KINDS,
+    **SIGNATURE_KINDS,
+}
 """Name to kind; a name says what is hostile in it."""
 
 LADDERS = ((100_000, 1_000_000, 10_000_000), (8_000, 64_000, 512_000), (32_000, 400_000, 5_000_000))
