@@ -9,13 +9,13 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import cast
 
 import structlog
 
 from mailwarden.domain.mail.content import ContentSet, ContentValue, ContentView
 from mailwarden.domain.mail.events import Event
-from mailwarden.domain.mail.message import Envelope, Message, TimeSource
+from mailwarden.domain.mail.message import Message
+from mailwarden.domain.mail.trust import NO_TRUST, Trust
 from mailwarden.errors import ContractError
 from mailwarden.ingest.parse import parse_message
 from mailwarden.logs import FailureLog
@@ -53,7 +53,7 @@ def open_reader(settings: Settings) -> Read:
             if row is None:
                 found.append(None)
                 continue
-            message = _parse(row, trusted.get(event.tenant, frozenset()))
+            message = _parse(row, trusted.get(event.tenant, NO_TRUST))
             computed = views.values_of(message, lambda view, exc: failures.add(view.name, exc))
             found.append({view.name: _named(view, computed.values[view.name]) for view in views.views})
         return found
@@ -76,15 +76,15 @@ def _named(view: ContentView, values: Sequence[ContentValue]) -> Mapping[str, Co
     return {feature.name: value for feature, value in zip(view.features, values, strict=True)}
 
 
-def _parse(row: RawRow, trusted: frozenset[str]) -> Message:
-    envelope = Envelope(row.received_at_us, row.mail_from, row.rcpt_to, cast(TimeSource, row.time_source))
-    return parse_message(row.raw, envelope, trusted_authserv_ids=trusted)
+def _parse(row: RawRow, trust: Trust) -> Message:
+    envelope = row.envelope
+    return parse_message(row.raw, envelope, trust=envelope.trust_or(trust))
 
 
-def _trusted(database: str) -> dict[str, frozenset[str]]:
+def _trusted(database: str) -> dict[str, Trust]:
     engine = open_engine(database)
     try:
-        return {tenant.name: frozenset(tenant.trusted_authserv_ids) for tenant in Tenants(engine).list()}
+        return {tenant.name: tenant.trusts for tenant in Tenants(engine).list()}
     finally:
         engine.dispose()
 

@@ -12,14 +12,16 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """Where things are and how much of them; every field is an environment variable with the prefix MAILWARDEN_.
 
-    home: folder that holds everything the embedded default keeps. redis_url: a Redis database for this project
-    alone; empty starts one of our own under `home`. It is one server (redis://, rediss://, unix://), a master that
-    Sentinels watch (redis+sentinel://host:26379,host:26379/service/0) or a cluster (redis+cluster://host:6379,...):
-    see `stores.online.client.open_client`. database_url: SQLAlchemy URL; empty is SQLite under `home`.
+    home: folder that holds everything the embedded default keeps. redis_url: a Redis database for this project alone;
+    empty starts one of our own under `home`. It is one server (redis://, rediss://, unix://), a master that Sentinels
+    watch (redis+sentinel://host:26379,host:26379/service/0) or a cluster (redis+cluster://host:6379,...): see
+    `stores.online.client.open_client`. database_url: SQLAlchemy URL; empty is SQLite under `home`.
     feast_registry_url: the same of Feast's registry. lists: folder of a site's own lists, each a file named after the
-    list that it replaces or extends (`mailwarden lists`); empty for those that ship. streams: partitions of the entity
-    keys in Redis, each with a stream and a writer of its own; an online store keeps the number that it was begun with.
-    reading_seconds: CPU time after which the process that reads a message is ended.
+    list that it replaces or extends (`mailwarden lists`); empty for those that ship. streams: partitions of the
+    entity keys in Redis, each with a stream and a writer of its own; an online store keeps the number that it was
+    begun with. reading_seconds: CPU time after which the process that reads a message is ended. resolver: addresses
+    of name servers, with commas, of which one is asked where a message bears no trusted result; empty has nothing
+    verified here. resolver_seconds: what all questions of one message may take.
     """
 
     model_config = SettingsConfigDict(env_prefix="MAILWARDEN_", extra="forbid", frozen=True)
@@ -38,6 +40,8 @@ class Settings(BaseSettings):
     max_message_bytes: int = Field(default=26_214_400, gt=0)
     stale_after_seconds: float = Field(default=60.0, gt=0.0)
     reading_seconds: float = Field(default=1.0, gt=0.0)
+    resolver: str = ""
+    resolver_seconds: float = Field(default=2.0, gt=0.0, le=5.0)
     spool_fsync: bool = True
 
     @cached_property
@@ -49,6 +53,11 @@ class Settings(BaseSettings):
     def lists_path(self) -> Path | None:
         """`lists`, absolute; None where only the lists that ship are used."""
         return Path(self.lists).expanduser().resolve() if self.lists else None
+
+    @property
+    def name_servers(self) -> tuple[str, ...]:
+        """`resolver`, one by one."""
+        return tuple(one.strip() for one in self.resolver.split(",") if one.strip())
 
     @property
     def events_path(self) -> Path:

@@ -17,6 +17,7 @@ from mailwarden.domain.detection.detector import Detector
 from mailwarden.domain.mail.content import ContentSet
 from mailwarden.domain.mail.facts import FACTS_VERSION
 from mailwarden.domain.mail.message import Envelope, Message
+from mailwarden.domain.mail.trust import Trust
 from mailwarden.errors import ConfigError, MailwardenError, NotFound
 from mailwarden.ingest.parse import parse_message
 from mailwarden.scoring.champion import Champion
@@ -27,6 +28,7 @@ from mailwarden.stores.bundle import Bundle
 from mailwarden.stores.campaigns import Campaigns
 from mailwarden.stores.contacts import Contacts
 from mailwarden.stores.content_code import content_set, facts_fingerprint
+from mailwarden.stores.dns import DnsResolver
 from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.lake.fact_sets import FactSets
 from mailwarden.stores.lake.raw_mail import RawMail
@@ -226,9 +228,17 @@ class Platform:
         return changed_since_training(bundle, self.content)
 
 
-def parse(raw: bytes, envelope: Envelope, trusted_authserv_ids: frozenset[str]) -> Message:
-    """The platform's one parser, as stages take it."""
-    return parse_message(raw, envelope, trusted_authserv_ids=trusted_authserv_ids)
+def parse(raw: bytes, envelope: Envelope, trust: Trust) -> Message:
+    """The platform's one parser, as stages take it: under the trust that the mail was received with, else this one."""
+    return parse_message(raw, envelope, trust=envelope.trust_or(trust))
+
+
+def resolver_of(settings: Settings) -> DnsResolver | None:
+    """What is asked of the DNS where a message bears no trusted result; None where no name server is set.
+
+    Raises ConfigError where one is set that is no address.
+    """
+    return DnsResolver(settings.name_servers, settings.resolver_seconds) if settings.name_servers else None
 
 
 class ServingChampion:
@@ -272,7 +282,7 @@ def scoring_service(platform: Platform) -> Service:
 
     champions = ServingChampion(platform.champion, version)
     scorer = Scorer(champions, platform.online_reader, platform.activity, platform.content)
-    mail = ReadInProcesses(platform.content, cpu_seconds=settings.reading_seconds)
+    mail = ReadInProcesses(platform.content, cpu_seconds=settings.reading_seconds, resolver=resolver_of(settings))
     intake = Intake(
         scorer=scorer,
         mail=mail,

@@ -12,7 +12,7 @@ from mailwarden.scoring.scorer import Scorer
 from mailwarden.stores.campaigns import Campaigns
 from mailwarden.stores.online.watermark import Watermark
 from mailwarden.stores.sql import Tenant
-from mailwarden_services.bootstrap import Platform, ServingChampion
+from mailwarden_services.bootstrap import Platform, ServingChampion, resolver_of
 from mailwarden_services.reading.read import Reader
 from mailwarden_services.scoring_api.answers import answer_of, policy_of, site_of
 
@@ -45,7 +45,7 @@ def score_file(
     if len(messages) != 1:
         raise DataError(f"{file} holds {len(messages)} messages; give one message a file, or use `mailwarden replay`")
     found = messages[0]
-    reading = Reader(platform.content).whole(found.raw, found.envelope, site_of(tenant))
+    reading = Reader(platform.content, resolver_of(platform.settings)).whole(found.raw, found.envelope, site_of(tenant))
     event = reading.event
     if reading.received_at_us is None:
         raise DataError(f"{file} bears no time: no Received, no Date; give it one, as the mail system would")

@@ -16,6 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 from mailwarden import __version__
 from mailwarden.domain.detection.detector import Detector
 from mailwarden.domain.mail.message import Envelope, Message
+from mailwarden.domain.mail.trust import NO_TRUST, Trust
 from mailwarden.errors import DataError, NotFound
 from mailwarden.materialize.job import MaterializeReport, materialize
 from mailwarden.monitoring.skew import measure_skew, read_vectors
@@ -207,7 +208,7 @@ class Loop:
         return report
 
     def _parser(self) -> TenantParser:
-        return TenantParser({t.name: frozenset(t.trusted_authserv_ids) for t in self.platform.tenants.list()})
+        return TenantParser({tenant.name: tenant.trusts for tenant in self.platform.tenants.list()})
 
     def _kept(self, names: Sequence[str], without: Sequence[str]) -> tuple[tuple[int, Bundle] | None, dict[str, bytes]]:
         """Where detectors are named, the champion (version, bundle) and those of its others that stay as they are.
@@ -259,14 +260,17 @@ def _check_views(platform: Platform, names: Sequence[str]) -> None:
 
 
 class TenantParser:
-    """The platform's parser with each tenant's trusted authserv-ids, as it is sent to Spark's workers."""
+    """The platform's parser with what each tenant trusts, as it is sent to Spark's workers.
 
-    def __init__(self, trusted: Mapping[str, frozenset[str]]) -> None:
+    Mail is read under the trust that it was received with; the present one is for mail with which none is kept.
+    """
+
+    def __init__(self, trusted: Mapping[str, Trust]) -> None:
         self._trusted = dict(trusted)
 
     def __call__(self, tenant: str, raw: bytes, envelope: Envelope) -> Message:
         """The Message of a tenant's raw mail."""
-        return parse(raw, envelope, self._trusted.get(tenant, frozenset()))
+        return parse(raw, envelope, self._trusted.get(tenant, NO_TRUST))
 
 
 def code_revision() -> str:

@@ -39,3 +39,21 @@ def test_authentication_keeps_none_error_and_silence_apart() -> None:
         assert facts["dkim_aligned"] == 0
         assert (facts["spf"], facts["spf_pass"], facts["spf_fail"]) == (None, None, None)
     assert value("spf_fail", authentication=Authentication(spf="softfail")) == 1
+
+
+def test_who_says_so_and_what_it_proves_are_told() -> None:
+    header = computed(
+        message_of(
+            authentication=Authentication(dkim="pass", dkim_aligned=True, signatures=2, source="header", forged=1)
+        )
+    )
+    shown = ("said_by", "authenticated", "dkim_signatures", "forged_results", "spf_aligned", "dmarc_policy")
+    assert [header[name] for name in shown] == ["header", 1, 2, 1, None, None]
+    own = computed(
+        message_of(authentication=Authentication(spf="fail", spf_aligned=False, source="own", policy="reject"))
+    )
+    assert [own[name] for name in shown] == ["own", 0, None, None, 0, "reject"]
+    nobody = computed(message_of(authentication=Authentication()))
+    assert all(nobody[name] is None for name in (*shown, "sealer_vouches"))
+    sealed = computed(message_of(authentication=Authentication(dmarc="fail", sealer="a.example", sealer_vouches=True)))
+    assert (sealed["sealer_vouches"], sealed["authenticated"]) == (1, 1)

@@ -9,12 +9,14 @@ import pytest
 
 from mailwarden.domain.mail.content import ContentSet, ContentView
 from mailwarden.domain.mail.message import Envelope, Message
+from mailwarden.domain.mail.reception import Reception
 from mailwarden.domain.status import Status
 from mailwarden.ingest.receive import Site, receive
 from mailwarden.stores.lists import load_lists
 from mailwarden.testing.hostile.campaign import Cost, attack, cost_of, growth, read_made
 from mailwarden.testing.hostile.kinds import KINDS, Input, inputs
 from mailwarden.testing.hostile.made import made_message
+from mailwarden.testing.hostile.signature_kinds import hostile_answer
 from mailwarden_features.discovery import discover
 
 SITE = Site("acme", frozenset({"acme.example"}), frozenset({"mx.example"}))
@@ -27,7 +29,8 @@ MOST_MB = 300
 
 def read(raw: bytes) -> Message:
     """What the API does with a message before history speaks."""
-    message = receive(raw, Envelope(), SITE).message
+    envelope = Envelope(mail_from="mallory@hostile.example", reception=Reception(client_ip="192.0.2.7"))
+    message = receive(raw, envelope, SITE, hostile_answer).message
     CONTENT.values_of(message, raise_it)
     return message
 

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from mailwarden.domain.mail.events import direction_of
+from mailwarden.domain.mail.facts import authenticated
 from mailwarden.domain.mail.message import Message
+from mailwarden.domain.mail.trust import Trust
 from mailwarden.ingest.parse import parse_message
 from mailwarden.stores.lists import load_lists
 from mailwarden_features.content_attachments.view import VIEW as FILES
+from mailwarden_features.content_identity.view import VIEW as IDENTITY
 from mailwarden_features.content_links.view import VIEW as LINKS
 from mailwarden_features.content_text.view import VIEW as TEXT
 
@@ -45,6 +49,16 @@ def hides_the_ferry(message: Message) -> bool:
 ANSWER: Right = lambda m: m.new_text == "Thanks, fine with me." and "OLD WORDS" in m.quoted_text  # noqa: E731
 ASKS_FOR_MONEY = text_says(bank_details=1, payment_terms=4, quoted_text_len=0)
 
+
+def identity_says(**expected: object) -> Right:
+    return lambda message: expected.items() <= IDENTITY.compute(message, LISTS).items()
+
+
+def verdicts(message: Message) -> tuple[str | None, ...]:
+    found = message.authentication
+    return found.spf, found.dkim, found.dmarc
+
+
 PHISH = (says("Verify your password"), leads_to("login.evil-host.example"))
 
 RIGHT: dict[str, tuple[Right, ...]] = {
@@ -69,7 +83,11 @@ RIGHT: dict[str, tuple[Right, ...]] = {
     "16a": (lambda m: {"form", "password_field"} <= set(m.inner[0].traits),),
     "17": (lambda m: FILES.compute(m, LISTS)["attachment_executable"] == 1,),
     "18": PHISH,
-    "21": (text_says(name_confusable=1),),
+    "19": (lambda m: m.sender.address == "john@company.example", identity_says(from_comment_in_address=1)),
+    "21": (
+        text_says(name_confusable=1),
+        identity_says(display_name_lookalike_mark=1, display_name_other_address=1),
+    ),
     "22b": (text_says(zero_width_count=0, split_words=0, confusable_words=0),),
     "23": (text_says(confusable_words=9, name_confusable=1),),
     "24": (says("明日の会議の資料を①確認してください"),),
@@ -94,3 +112,23 @@ def test_it_is_read_as_its_reader_sees_it(case: str) -> None:
     message = parse_message(path.read_bytes())
     for number, right in enumerate(RIGHT[case]):
         assert right(message), (path.name, number, message.new_text)
+
+
+OWN = frozenset({"corp.example"})
+IDS = Trust(authserv_ids=frozenset({"mx.corp.example"}))
+FAILED = ("fail", "none", "fail")
+
+TRUSTED: list[tuple[str, Trust, Right]] = [
+    ("06a", IDS, lambda m: verdicts(m) == ("fail", "pass", "pass")),
+    ("06b", IDS, lambda m: direction_of(m.sender.domain, (*OWN,), OWN, authenticated(m)) == "internal"),
+    ("07", Trust(topmost=1), lambda m: verdicts(m) == FAILED),
+    ("07", Trust(hops=IDS.authserv_ids), lambda m: verdicts(m) == FAILED),
+    ("07", IDS, lambda m: verdicts(m) == (None, None, None)),
+]
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason=f"no messages in {CASES}")
+@pytest.mark.parametrize(("case", "trust", "right"), TRUSTED)
+def test_it_is_read_rightly_under_a_trust(case: str, trust: Trust, right: Right) -> None:
+    (path,) = CASES.glob(f"{case}-*.eml")
+    assert right(parse_message(path.read_bytes(), trust=trust))

@@ -11,6 +11,7 @@ import pytest
 from mailwarden.domain.mail import facts as domain_facts
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.message import Message
+from mailwarden.domain.mail.trust import Trust
 from mailwarden.errors import DataError, NotFound, StoreError
 from mailwarden.ingest import pipeline, receive
 from mailwarden.ingest import reparse as stage
@@ -307,3 +308,21 @@ def test_a_set_that_lacks_an_event_is_not_published(lake: Lake, monkeypatch: pyt
     with pytest.raises(DataError, match="holds 1 events"):
         lake.reparse(again=True)
     assert lake.sets.newest() == AS_ACCEPTED
+
+
+def test_another_trust_has_facts_derived_anew(lake: Lake) -> None:
+    lake.ingest("ann@x.example")
+    with pytest.raises(DataError, match="nothing to"):
+        lake.reparse()
+    trusting = {"acme": Site("acme", frozenset({"acme.example"}), trust=Trust(topmost=1))}
+
+    def derive() -> FactSet:
+        return reparse(lake.sets, lake.log, lake.raw, trusting, made_at_us=1, workers=1, scratch=lake.folder)
+
+    assert derive().tenants["acme"].trust == trusting["acme"].trust.fingerprint
+    assert [event.trust for event in lake.events()] == [trusting["acme"].trust.fingerprint]
+    assert [event.trust for event in lake.events(number=0)] == [""]
+    with pytest.raises(DataError, match="nothing to"):
+        derive()
+    # And back again.
+    assert lake.reparse().tenants["acme"].trust == ""

@@ -9,9 +9,11 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
+from mailwarden.domain.mail.reception import Reception
+from mailwarden.domain.mail.trust import Trust
 from mailwarden.errors import NotFound, StoreError
-from mailwarden.stores.lake.delta import bucket_of
-from mailwarden.stores.lake.raw_mail import RAW_SCHEMA, RawMail, RawRow
+from mailwarden.stores.lake.delta import DeltaLog, bucket_of
+from mailwarden.stores.lake.raw_mail import RAW_SCHEMA, RawMail, RawRow, _to_table
 
 DAY_US = 86_400_000_000
 T0 = 1_176_076_800_000_000
@@ -106,3 +108,18 @@ def test_bytes_that_are_not_those_of_the_hash_are_refused(tmp_path: Path) -> Non
     mail.append([dataclasses.replace(row(1), raw=b"something else")])
     with pytest.raises(StoreError, match="damaged"):
         mail.get(row(1).content_sha256, "acme")
+
+
+def test_mail_from_before_its_reception_was_kept_is_read_beside_newer(tmp_path: Path) -> None:
+    former = DeltaLog(tmp_path / "raw", RAW_SCHEMA.remove(RAW_SCHEMA.get_field_index("reception")))
+    old, new = row(1), dataclasses.replace(row(2), reception=Reception(Trust(topmost=1), answers=()).to_text())
+    former.append(lambda _: _to_table([old]).drop_columns(["reception"]))
+    raw = RawMail(tmp_path / "raw")
+    assert raw.append([new]) == 1
+    found = {one.message_id: one for one in raw.scan(old.tenant)}
+    assert found[old.message_id] == old and found[new.message_id] == new
+    assert found[old.message_id].envelope.reception is None
+    kept = found[new.message_id].envelope.reception
+    assert kept is not None and kept.trust == Trust(topmost=1) and kept.answers == ()
+    times = {one.message_id: one.received_at_us for one in (old, new)}
+    assert raw.of_messages(old.tenant, times) == found

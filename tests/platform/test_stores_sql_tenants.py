@@ -6,6 +6,7 @@ from typing import Any, cast
 import pytest
 import sqlalchemy as sa
 
+from mailwarden.domain.mail.trust import NO_TRUST, Trust
 from mailwarden.errors import DataError, NotFound
 from mailwarden.stores.sql import Tenant, TenantPolicy, Tenants, open_engine, upgrade
 from mailwarden.stores.sql.engine import reading
@@ -148,3 +149,17 @@ def test_the_key_is_nowhere_in_the_bytes_of_the_database(tmp_path: Path) -> None
     assert b"acme.example" in files  # the write-ahead log was read too
     assert key.removeprefix("mw_").encode() not in files
     engine.dispose()
+
+
+def test_whom_a_tenant_trusts_is_kept_in_its_one_form(tenants: Tenants) -> None:
+    wanted = Trust(hops=frozenset({"*.Mail.Cloud.Example"}), topmost=1, sealers=frozenset({"list.example."}))
+    made = tenants.create("acme", domains=[], trusted_authserv_ids=["mx.acme.test"], trust=wanted, created_us=1)
+    assert made.trust == Trust(hops=frozenset({".mail.cloud.example"}), topmost=1, sealers=frozenset({"list.example"}))
+    assert made.trusts == made.trust.and_ids(["mx.acme.test"])
+    assert tenants.get("acme") == made
+    assert tenants.create("other", domains=[], created_us=1).trusts == NO_TRUST
+    assert tenants.update("acme", trust=Trust(topmost=2, behind=1)).trusts == Trust(
+        frozenset({"mx.acme.test"}), topmost=2, behind=1
+    )
+    with pytest.raises(DataError, match="behind"):
+        tenants.update("acme", trust=Trust(behind=1))

@@ -224,3 +224,21 @@ def test_a_script_sees_words_and_a_code(warden: Any, tmp_path: Path) -> None:
     assert found.stdout == ""
     last = found.stderr.strip().splitlines()[-1]
     assert last.startswith("DataError: ") and "nowhere" in last and "Traceback" not in found.stderr
+
+
+def test_whom_a_tenant_trusts_is_shown_and_changed(run: Run, warden: Any) -> None:
+    assert run("tenant", "create", "t1", "--trust", "mx.t1.example")[0] == 0
+    code, text, _ = run(
+        "tenant", "trust", "t1", "--hop", ".cloud.example", "--topmost", "1", "--sealer", "list.example"
+    )
+    assert code == 0 and "mx.t1.example" in text and ".cloud.example" in text
+    trust = Platform(warden.settings).tenants.get("t1").trusts
+    assert (trust.topmost, trust.behind) == (1, 0)
+    assert (
+        run("tenant", "trust", "t1", "--remove", "mx.t1.example", "--remove", ".cloud.example", "--topmost", "0")[0]
+        == 0
+    )
+    trust = Platform(warden.settings).tenants.get("t1").trusts
+    assert not trust.believes and trust.sealers == {"list.example"}
+    assert run("tenant", "trust", "t1", "--behind", "1")[0] == 65
+    assert run("tenant", "trust", "nobody")[0] == 66

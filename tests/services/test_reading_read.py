@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,9 +17,12 @@ from mailwarden.domain.mail.content import ContentFeature, ContentSet, ContentVi
 from mailwarden.domain.mail.events import message_identity
 from mailwarden.domain.mail.lists import NO_LISTS
 from mailwarden.domain.mail.message import Envelope
+from mailwarden.domain.mail.reception import Answer, Reception, RecordType
 from mailwarden.domain.status import Status
+from mailwarden.errors import ConfigError
 from mailwarden.ingest.receive import Site, receive
 from mailwarden.settings import Settings
+from mailwarden.stores.dns import DnsResolver
 from mailwarden_services.bootstrap import Platform
 from mailwarden_services.reading.child import Died, TookTooLong
 from mailwarden_services.reading.lanes import Lane
@@ -164,3 +169,44 @@ def test_a_content_view_that_fails_is_null_and_damaged_and_the_others_go_on(brok
     assert found.content.values == {"content_text": ("the plan",), "content_links": (None, None)}
     assert found.content.status == {"content_text": "present", "content_links": "damaged"}
     assert [line["times"] for line in logged] == [1, 2, 4] and {line["view"] for line in logged} == {"content_links"}
+
+
+def test_a_resolver_is_asked_where_no_trusted_result_stands(content: ContentSet) -> None:
+    class Zone(DnsResolver):
+        def __init__(self) -> None:
+            super().__init__(("192.0.2.53",), 1.0)
+
+        def __call__(self, name: str, type: RecordType) -> Answer:
+            records = {"far.example": "v=spf1 ip4:192.0.2.7 -all", "_dmarc.far.example": "v=DMARC1; p=reject"}
+            found = records.get(name)
+            return Answer(name, type, "found", (found,)) if found and type == "TXT" else Answer(name, type, "nothing")
+
+    envelope = Envelope(ENVELOPE.received_at_us, ENVELOPE.mail_from, ENVELOPE.rcpt_to,
+                        reception=Reception(client_ip="192.0.2.7"))  # fmt: skip
+    found = Reader(content, Zone()).whole(RAW, envelope, SITE)
+    assert found.event.authenticated is True
+    view = next(view for view in content.views if view.name == "content_authentication")
+    values = dict(zip((f.name for f in view.features), found.content.values[view.name], strict=True))
+    assert (values["spf"], values["dmarc"], values["said_by"], values["dmarc_policy"]) == (
+        "pass",
+        "pass",
+        "own",
+        "reject",
+    )
+    # Without one, from what is kept: the same, and nobody is asked.
+    assert Reader(content).whole(RAW, found.envelope, SITE).content == found.content
+    assert Reader(content).whole(RAW, envelope, SITE).event.authenticated is None
+
+
+def test_a_name_server_that_does_not_answer_costs_a_bounded_time(content: ContentSet) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        resolver = DnsResolver((f"127.0.0.1#{silent.getsockname()[1]}",), 0.4)
+        began = time.monotonic()
+        envelope = Envelope(1, "ann@far.example", (), reception=Reception(client_ip="192.0.2.7"))
+        found = Reader(content, resolver).whole(RAW, envelope, SITE)
+        assert time.monotonic() - began < 5.0
+        assert found.content.status["content_authentication"] is Status.UNAVAILABLE
+        assert found.event.authenticated is False
+    with pytest.raises(ConfigError, match="no address"):
+        DnsResolver(("resolver.example",), 1.0)

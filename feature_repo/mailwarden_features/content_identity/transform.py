@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from mailwarden.domain.mail.address_marks import addresses_in, has_lookalike_mark
 from mailwarden.domain.mail.addresses import normalise_host, registrable_domain
 from mailwarden.domain.mail.content import ContentValue
 from mailwarden.domain.mail.lists import Lists
-from mailwarden.domain.mail.message import Message
+from mailwarden.domain.mail.message import AuthorMark, Message
 
-_ADDRESS_IN_NAME = re.compile(r"[\w.+-]{1,64}@([\w-]{1,63}(?:\.[\w-]{1,63}){1,8})")
 _DIGIT = re.compile(r"\d")
 
 
@@ -24,7 +24,8 @@ def compute(message: Message, lists: Lists) -> dict[str, ContentValue]:
         "sender_domain_digits": len(_DIGIT.findall(sender.domain)) if sender.domain else None,
         "sender_domain_hyphens": sender.domain.count("-") if sender.domain else None,
         "display_name_missing": int(not sender.display_name) if sender.address else None,
-        "display_name_other_address": _name_has_other_address(message),
+        **_names(message),
+        **_writing(message),
         **_addressing(message, lists),
     }
 
@@ -59,11 +60,38 @@ def _host_domain(host: str) -> str:
     return registrable_domain(normalise_host(host))
 
 
-def _name_has_other_address(message: Message) -> int | None:
+def _writing(message: Message) -> dict[str, ContentValue]:
+    """How From is written, of which mail programs show different things."""
+    marks = message.author_marks
+    values: dict[str, ContentValue] = {feature: int(mark in marks) for feature, mark in _MARKS.items()}
+    authors = message.authors
+    fields = 1 if len(authors) == 1 else sum(len(name) == 4 and name.lower() == "from" for name, _ in message.headers)
+    return {
+        **values,
+        "author_count": len(authors),
+        "author_domain_count": len({box.domain for box in authors if box.domain}) if len(authors) > 1 else len(authors),
+        "from_field_count": fields,
+    }
+
+
+_MARKS: dict[str, AuthorMark] = {
+    "from_comment_in_address": "comment_in_address",
+    "from_several_angles": "several_angles",
+    "from_route": "route",
+    "from_encoded_address": "encoded_address",
+    "from_lookalike_mark": "lookalike_mark",
+}
+
+
+def _names(message: Message) -> dict[str, ContentValue]:
+    """Whether the name that a reader sees holds an address, and what kind of."""
     name = message.sender.display_name
     if not name:
-        return None
-    if "@" not in name:
-        return 0
-    found = _ADDRESS_IN_NAME.search(name[:500])
-    return int(found is not None and _host_domain(found[1]) != message.sender.domain)
+        return {"display_name_other_address": None, "display_name_lookalike_mark": None}
+    if name.isascii() and "@" not in name and "at" not in name:
+        return {"display_name_other_address": 0, "display_name_lookalike_mark": 0}
+    others = (_host_domain(host) != message.sender.domain for host in addresses_in(name))
+    return {
+        "display_name_other_address": int(any(others)),
+        "display_name_lookalike_mark": int(has_lookalike_mark(name)),
+    }

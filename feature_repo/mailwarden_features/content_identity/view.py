@@ -24,9 +24,22 @@ VIEW = ContentView(
         flag("display_name_missing", "The sender has no display name.", _NO_SENDER),
         flag(
             "display_name_other_address",
-            "The display name holds an address at another domain.",
+            "The display name holds an address at another domain, with an @ and dots or what looks like them.",
             "not computable: no display name",
         ),
+        flag(
+            "display_name_lookalike_mark",
+            "The display name holds an address whose @ or dots only look so, or are spelt.",
+            "not computable: no display name",
+        ),
+        count("author_count", "Mailboxes in From, of all such fields.", "addresses"),
+        count("author_domain_count", "Registrable domains of these.", "domains"),
+        count("from_field_count", "From fields; a message has one.", "header fields"),
+        flag("from_comment_in_address", "A comment stands inside of an address in From."),
+        flag("from_several_angles", "One author has several addresses in angle brackets."),
+        flag("from_route", "An address in From has a source route."),
+        flag("from_encoded_address", "An address in From is written as an encoded word."),
+        flag("from_lookalike_mark", "An address in From has an @ or dots that only look so."),
         count("recipient_count", "Recipients of the envelope, or as near as the message tells.", "addresses"),
         count("to_count", "Addresses in To.", "addresses"),
         count("cc_count", "Addresses in Cc.", "addresses"),
@@ -43,7 +56,7 @@ VIEW = ContentView(
     ),
     compute=compute,
     reads=("headers",),
-    cost_us=15,
+    cost_us=17,
     lists=("free_mail",),
 )
 

@@ -29,7 +29,8 @@ class Status(StrEnum):
 
 
 _BY_SEVERITY = (
-    Status.PRESENT, Status.NOT_COMPUTABLE, Status.ENCRYPTED, Status.DAMAGED, Status.OVER_BUDGET, Status.DEADLINE,
+    Status.PRESENT, Status.NOT_COMPUTABLE, Status.UNAVAILABLE, Status.ENCRYPTED, Status.DAMAGED, Status.OVER_BUDGET,
+    Status.DEADLINE,
 )  # fmt: skip
 """Of several reasons why a message was not read in full the one to log, the last of these."""
 

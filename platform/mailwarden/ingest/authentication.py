@@ -1,101 +1,103 @@
-"""Authentication-Results, read only where the tenant trusts who wrote it (RFC 8601)."""
+"""What hosts that the tenant trusts found of a message's authentication (RFC 8601), taken together."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from mailwarden.domain.mail.addresses import registrable_domain
 from mailwarden.domain.mail.message import Authentication
+from mailwarden.domain.mail.trust import Trust
+from mailwarden.ingest.arc_fields import trusted_seal
+from mailwarden.ingest.believed import Fields, believed
 from mailwarden.ingest.hosts import read_host
 from mailwarden.ingest.reading import Reading
+from mailwarden.ingest.results import Result
 
-MAX_TEXT = 16 * 1024
-
-_PIECE = re.compile(r'"((?:[^"\\]++|\\.)*+)"?|([();])|([^"();]++)', re.DOTALL)
-_METHOD = re.compile(r"\s*(spf|dkim|dmarc|arc)(?:\s*/\s*\d+)?\s*=\s*([a-z]+)", re.IGNORECASE)
-# The look-behind keeps a search from beginning anew at every letter of a long word.
-_PROPERTY = re.compile(r"(?<![a-z])([a-z]++)\s*+\.\s*+([a-z_-]++)\s*+=\s*+([^\s;]++)", re.IGNORECASE)
-_VERDICTS = frozenset(("none", "pass", "fail", "softfail", "neutral", "policy", "temperror", "permerror"))
-# Words that large receivers write and the RFC does not have.
-_SPELLINGS = {"hardfail": "fail", "error": "temperror", "bestguesspass": "none"}
+MAX_DOMAINS = 50
+"""Signatures of which a domain is looked up."""
 
 
-def read_authentication(
-    values: list[str], trusted_authserv_ids: frozenset[str], from_domain: str, reading: Reading
-) -> Authentication:
-    """Verdicts of the topmost Authentication-Results value whose authserv-id is trusted; others are forgeable.
+def read_authentication(fields: Fields, trust: Trust, from_domain: str, reading: Reading) -> Authentication:
+    """The verdicts of all Authentication-Results fields that are believed, read together; others say nothing.
 
-    from_domain: registrable domain of the From address, "" where there is none.
+    The topmost field that speaks of a method decides it. In one field the SPF result of the reverse path stands before
+    one of the greeting, and the DMARC result of the author's domain before one of another; of DKIM results, one a
+    signature, all fields count, a signature's topmost one. from_domain: registrable domain of the From address, ""
+    where there is none.
     """
-    if not trusted_authserv_ids:
+    if not trust.believes:
         return Authentication()
-    trusted = {name.strip().lower().rstrip(".") for name in trusted_authserv_ids}
-    for value in values:
-        sections = _sections(value[:MAX_TEXT])
-        # The id may be followed by a version: "mx.example 1".
-        words = sections[0].split()
-        if words and words[0].strip('"').lower().rstrip(".") in trusted:
-            return _verdicts(sections[1:], from_domain, reading)
-    return Authentication()
+    fields_read, forged = believed(fields, trust)
+    results = tuple(result for one in fields_read for result in one.results)
+    found = combined((one.results for one in fields_read), from_domain, reading)
+    if results:
+        found = replace(found, source="header")
+    if trust.sealers and found.arc == "pass":
+        found = with_seal(found, fields, trust, from_domain, reading)
+    return replace(found, forged=forged if trust.authserv_ids else None)
 
 
-def _sections(value: str) -> list[str]:
-    """The value cut at semicolons, without comments; quoted strings cannot cut it."""
-    sections: list[list[str]] = [[]]
-    depth = 0
-    for piece in _PIECE.finditer(value):
-        mark = piece[2]
-        if mark == "(":
-            depth += 1
-        elif mark == ")":
-            depth = max(0, depth - 1)
-        elif depth:
-            continue
-        elif mark == ";":
-            sections.append([])
-        elif piece[1] is not None:
-            sections[-1].append("".join(piece[1].split()).replace("=", ""))
-        else:
-            sections[-1].append(piece[3])
-    return ["".join(pieces) for pieces in sections]
+def with_seal(
+    found: Authentication, fields: Fields, trust: Trust, from_domain: str, reading: Reading
+) -> Authentication:
+    """The same with what a trusted sealer found when the message came to it, the ARC chain having passed."""
+    seal = trusted_seal(fields, trust.sealers)
+    if seal is None:
+        return found
+    domain, results = seal
+    then = combined([results], from_domain, reading)
+    return replace(found, sealer=domain, sealer_vouches=then.vouches_for(from_domain))
 
 
-def _verdicts(sections: list[str], from_domain: str, reading: Reading) -> Authentication:
-    found: dict[str, str] = {}
-    spf_domain = ""
-    signatures: list[tuple[str, str]] = []
-    for section in sections:
-        method = _METHOD.match(section)
-        if method is None:
-            continue
-        name, verdict = method[1].lower(), method[2].lower()
-        verdict = _SPELLINGS.get(verdict, verdict)
-        if verdict not in _VERDICTS:
-            verdict = "permerror"
-        properties = {f"{p[1]}.{p[2]}".lower(): p[3] for p in _PROPERTY.finditer(section, method.end())}
-        if name == "dkim":
-            domain = properties.get("header.d") or properties.get("header.i", "")
-            signatures.append((verdict, _domain(domain, reading)))
-        elif name not in found:
-            found[name] = verdict
-            if name == "spf":
-                spf_domain = _domain(properties.get("smtp.mailfrom") or properties.get("smtp.helo", ""), reading)
-    passing = [domain for verdict, domain in signatures if verdict == "pass"]
+def combined(fields: Iterable[Sequence[Result]], from_domain: str, reading: Reading) -> Authentication:
+    """What several fields' results come to, the topmost first; see `read_authentication`."""
+    spf: Result | None = None
+    dmarc: Result | None = None
+    arc: str | None = None
+    signatures: dict[tuple[str, str], tuple[str, str]] = {}
+    domains: dict[str, str] = {}
+
+    def domain(value: str) -> str:
+        name = value.strip("<>'\"").rpartition("@")[2]
+        if name not in domains:
+            domains[name] = (
+                "" if len(domains) >= MAX_DOMAINS else registrable_domain(read_host(name, reading, "headers"))
+            )
+        return domains[name]
+
+    for results in fields:
+        here = [one for one in results if one.method == "spf"]
+        spf = spf or next((one for one in here if one.property(*_REVERSE_PATH)), here[0] if here else None)
+        here = [one for one in results if one.method == "dmarc"]
+        of_author = (one for one in here if from_domain and domain(one.property("header.from")) == from_domain)
+        dmarc = dmarc or next(of_author, here[0] if here else None)
+        arc = arc or next((one.verdict for one in results if one.method == "arc"), None)
+        for place, one in enumerate(one for one in results if one.method == "dkim"):
+            signer = one.property("header.d") or one.property("header.i").rpartition("@")[2]
+            # One without a domain is told from others by its place alone; a field has each once.
+            key = (signer.lower(), one.property("header.b", "header.s") or f"#{place}")
+            if len(signatures) < MAX_DOMAINS:  # "none" too: that the message bears no signature
+                signatures.setdefault(key, (one.verdict, domain(signer)))
+    passing = [name for verdict, name in signatures.values() if verdict == "pass"]
     aligned = bool(from_domain) and from_domain in passing
-    dkim, dkim_domain = signatures[0] if signatures else (None, "")
+    dkim, dkim_domain = next(iter(signatures.values()), (None, ""))
     if passing:
         # One good signature authenticates, whatever becomes of the others; the author's own comes first.
         dkim, dkim_domain = "pass", from_domain if aligned else passing[0]
+    spf_domain = "" if spf is None else domain(spf.property(*_REVERSE_PATH) or spf.property("smtp.helo", "smtp.ehlo"))
     return Authentication(
-        spf=found.get("spf"),
+        spf=None if spf is None else spf.verdict,
         dkim=dkim,
-        dmarc=found.get("dmarc"),
-        arc=found.get("arc"),
+        dmarc=None if dmarc is None else dmarc.verdict,
+        arc=arc,
         spf_domain=spf_domain,
         dkim_domain=dkim_domain,
         dkim_aligned=aligned if signatures else None,
+        spf_aligned=None if spf is None or not from_domain else spf.verdict == "pass" and spf_domain == from_domain,
+        dmarc_domain="" if dmarc is None else domain(dmarc.property("header.from")),
+        signatures=sum(verdict != "none" for verdict, _ in signatures.values()),
     )
 
 
-def _domain(value: str, reading: Reading) -> str:
-    return registrable_domain(read_host(value.strip("<>\"'").rpartition("@")[2], reading, "headers"))
+_REVERSE_PATH = ("smtp.mailfrom", "smtp.mail", "smtp.mfrom", "smtp.envelope-from")

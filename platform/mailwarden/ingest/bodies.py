@@ -17,14 +17,9 @@ from mailwarden.ingest.budget import BODY, LINKED_CHARS, QUOTED_CHARS, SNIFFED, 
 from mailwarden.ingest.calendars import read_calendar
 from mailwarden.ingest.charset_labels import codec_for
 from mailwarden.ingest.charsets import decode
-<<<<<<< HEAD
-from mailwarden.ingest.encrypted import has_encrypted_body, is_encrypted_file, is_encrypted_text
-from mailwarden.ingest.html_text import MAX_HIDDEN, read_html
-=======
 from mailwarden.ingest.containers.opening import File
 from mailwarden.ingest.encrypted import SMIME_TYPES, has_encrypted_body, is_encrypted_text
-from mailwarden.ingest.html_text import read_html
->>>>>>> w-containers
+from mailwarden.ingest.html_text import MAX_HIDDEN, read_html
 from mailwarden.ingest.mime import Leaf, Tree
 from mailwarden.ingest.quotes import MARK, Names, split_quotes
 from mailwarden.ingest.reading import Reading

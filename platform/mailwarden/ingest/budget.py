@@ -68,6 +68,9 @@ INNER_LINKS = Limit(500, "links in files", "too_many_inner_links", ("inner",))
 MACRO_BYTES = Limit(128 << 10, "bytes of macros", "macros_too_long", ("inner",))
 DOCUMENT_OBJECTS = Limit(20_000, "objects of documents", "too_many_objects", ("inner",))
 DOCUMENT_TOKENS = Limit(60_000, "words of document pages", "pages_too_long", ())
+SIGNATURES = Limit(24, "signatures to verify", "too_many_signatures", ("authentication",))
+LOOKUPS = Limit(60, "questions to the DNS", "too_many_lookups", ("authentication",))
+HASHED = Limit(32 << 20, "bytes hashed for signatures", "signed_too_long", ("authentication",))
 
 LIMITS = tuple(value for value in tuple(globals().values()) if isinstance(value, Limit))
 """Every limit, as the budget keeps it."""

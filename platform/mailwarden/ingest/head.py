@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass
 from functools import partial
 
-from mailwarden.domain.mail.message import Envelope, Hop, Mailbox
+from mailwarden.domain.mail.message import AuthorMark, Envelope, Hop, Mailbox
 from mailwarden.ingest.charsets import clean
 from mailwarden.ingest.dates import is_believable, read_date
 from mailwarden.ingest.headers import HeaderBlock, decode_words, one_line
 from mailwarden.ingest.hosts import read_address
-from mailwarden.ingest.mailboxes import NOBODY, mailbox, read_mailboxes
+from mailwarden.ingest.mailboxes import NOBODY, Marks, mailbox, read_mailboxes
 from mailwarden.ingest.reading import Reading
 from mailwarden.ingest.received import read_hops
 
@@ -37,12 +37,16 @@ class Head:
     references: tuple[str, ...]
     subject: str
     hops: tuple[Hop, ...]
+    authors: tuple[Mailbox, ...]
+    author_marks: tuple[AuthorMark, ...]
 
 
 def read_head(block: HeaderBlock, envelope: Envelope, reading: Reading) -> Head:
     """Read the fields of a message's own headers; one that cannot be read is empty, and damages no other."""
     hops = read_hops(block.all("received"), reading)
-    sender = reading.attempt("headers", lambda: _sender(block, envelope, reading), NOBODY)
+    marks: Marks = set()
+    authors = _mailboxes(block, "from", reading, marks)
+    sender = reading.attempt("headers", lambda: _sender(authors, block, envelope, reading), NOBODY)
     to, cc = _mailboxes(block, "to", reading), _mailboxes(block, "cc", reading)
     date_us = reading.attempt("headers", lambda: _date(block, reading), None)
     headers = tuple((name, _decoded(value, reading)) for name, value in block.fields)
@@ -60,6 +64,8 @@ def read_head(block: HeaderBlock, envelope: Envelope, reading: Reading) -> Head:
         references=_ids(block, "references", reading),
         subject=one_line(_decoded(block.first("subject") or "", reading)),
         hops=hops,
+        authors=authors,
+        author_marks=tuple(sorted(marks)),
     )
 
 
@@ -69,19 +75,18 @@ def _decoded(value: str, reading: Reading) -> str:
     return reading.attempt("headers", lambda: decode_words(value, reading), value)
 
 
-def _mailboxes(block: HeaderBlock, name: str, reading: Reading) -> tuple[Mailbox, ...]:
+def _mailboxes(block: HeaderBlock, name: str, reading: Reading, marks: Marks | None = None) -> tuple[Mailbox, ...]:
     values = block.all(name)
     if len(values) > 1:
         reading.defect("header_repeated", name)
     return tuple(
         box
         for value in values
-        for box in reading.attempt("headers", partial(read_mailboxes, value, reading), tuple[Mailbox, ...]())
+        for box in reading.attempt("headers", partial(read_mailboxes, value, reading, marks), tuple[Mailbox, ...]())
     )
 
 
-def _sender(block: HeaderBlock, envelope: Envelope, reading: Reading) -> Mailbox:
-    authors = _mailboxes(block, "from", reading)
+def _sender(authors: tuple[Mailbox, ...], block: HeaderBlock, envelope: Envelope, reading: Reading) -> Mailbox:
     if len(authors) > 1:
         reading.defect("several_authors", f"{len(authors)}")
     if not authors:

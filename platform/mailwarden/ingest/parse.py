@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
+from typing import get_args
 
 from mailwarden.domain.mail.events import Signal
 from mailwarden.domain.mail.inner import InnerFile
-from mailwarden.domain.mail.message import Authentication, Envelope, Message, QrCode, TimeSource
+from mailwarden.domain.mail.message import Aspect, Authentication, Envelope, Message, QrCode, TimeSource
+from mailwarden.domain.mail.reception import Answer, Resolver
+from mailwarden.domain.mail.trust import NO_TRUST, Trust
 from mailwarden.domain.status import Status, worst
 from mailwarden.ingest.authentication import read_authentication
 from mailwarden.ingest.bodies import Bodies, read_bodies
@@ -36,56 +39,77 @@ def parse_message(
     envelope: Envelope = _NO_ENVELOPE,
     *,
     trusted_authserv_ids: frozenset[str] = _NOBODY_TRUSTED,
+    trust: Trust = NO_TRUST,
 ) -> Message:
     """Read a raw message; what is malformed becomes a defect of it, and what is not read in full stands in `unread`.
 
     Event time is the envelope's, else an mbox `From ` line's that the bytes begin with, the top Received's, the
     Date's: the first that lies in 1990..2099. Raises nothing. Source: RFC 5322, 2045-2047, 2231, 8601.
 
-    trusted_authserv_ids: whose Authentication-Results are believed; none by default.
+    trust: which Authentication-Results are believed; none by default. trusted_authserv_ids: more of its ids.
     """
-    return parse_with_images(raw, envelope, trusted_authserv_ids=trusted_authserv_ids)[0]
+    return parse_beside(raw, envelope, trust=trust.and_ids(trusted_authserv_ids))[0]
 
 
 def parse_with_images(
+    raw: bytes, envelope: Envelope = _NO_ENVELOPE, *, trust: Trust = NO_TRUST
+) -> tuple[Message, tuple[bytes, ...]]:
+    """As `parse_message`, with the image files that were left to be read later: see `qr.sort_images`."""
+    message, beside = parse_beside(raw, envelope, trust=trust)
+    return message, beside.later
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What reading a message gives beside it. later: image files that were left to be read later, see
+    `qr.sort_images`. answers: what the DNS said; None where it was not asked."""
+
+    later: tuple[bytes, ...]
+    answers: tuple[Answer, ...] | None
+
+
+def parse_beside(
     raw: bytes,
     envelope: Envelope = _NO_ENVELOPE,
     *,
-    trusted_authserv_ids: frozenset[str] = _NOBODY_TRUSTED,
-) -> tuple[Message, tuple[bytes, ...]]:
-    """As `parse_message`, with the image files that were left to be read later: see `qr.sort_images`."""
-    images = _Images()
-    message = _parse(raw, envelope, trusted_authserv_ids, Budget(), images, 0)
-    return message, images.later
+    trust: Trust = NO_TRUST,
+    resolver: Resolver | None = None,
+) -> tuple[Message, Beside]:
+    """As `parse_message`, with all that comes of reading it beside the message.
+
+    resolver: asked where no trusted result stands and nothing is kept of what the DNS said before.
+    """
+    images = _Images(resolver)
+    message = _parse(raw, envelope, trust, Budget(), images, 0)
+    return message, Beside(images.later, images.answers)
 
 
 @dataclass(slots=True)
 class _Images:
-    """Image files that were met: those inside of nested messages, and of all those left to be read later."""
+    """Image files that were met: those inside of nested messages, and of all those left to be read later; and the DNS,
+    with what it said."""
 
+    resolver: Resolver | None
     nested: list[bytes] = field(default_factory=list)
     later: tuple[bytes, ...] = ()
+    answers: tuple[Answer, ...] | None = None
 
 
-def _parse(
-    raw: bytes, envelope: Envelope, trusted: frozenset[str], budget: Budget, images: _Images, depth: int
-) -> Message:
+def _parse(raw: bytes, envelope: Envelope, trust: Trust, budget: Budget, images: _Images, depth: int) -> Message:
     reading = Reading(budget)
     try:
-        return _read(raw, envelope, trusted, reading, images, depth)
+        return _read(raw, envelope, trust, reading, images, depth)
     except Exception as error:
         # The last resort behind those of each part and header: mail is handed over by strangers, and one message must
         # never stop the mail behind it. Tests hold that no known message comes here.
         reading.defect("parser_failed", type(error).__name__)
-        for aspect in ("headers", "text", "links", "attachments", "inner"):
+        for aspect in get_args(Aspect):
             reading.unread(aspect, Status.DAMAGED)
         nothing = read_head(HeaderBlock([], 0), envelope, reading)
         return _assemble(raw, envelope, None, nothing, Authentication(), Tree(), Bodies(), UrlList(reading), reading)
 
 
-def _read(
-    raw: bytes, envelope: Envelope, trusted: frozenset[str], reading: Reading, images: _Images, depth: int
-) -> Message:
+def _read(raw: bytes, envelope: Envelope, trust: Trust, reading: Reading, images: _Images, depth: int) -> Message:
     data = raw
     if b"\r" in raw and b"\n" not in raw:
         reading.defect("bare_cr")
@@ -102,10 +126,18 @@ def _read(
     of_values = Reading(reading.budget)
     head = read_head(block, envelope, of_values)
     authentication = Authentication()
-    if trusted:
+    if trust.believes:
         authentication = of_values.attempt(
             "headers",
-            lambda: read_authentication(block.all("authentication-results"), trusted, head.sender.domain, of_values),
+            lambda: read_authentication(block.fields, trust, head.sender.domain, of_values),
+            authentication,
+        )
+    reception = envelope.reception
+    known = None if reception is None else reception.answers
+    if not depth and not authentication.speaks and (known is not None or images.resolver is not None):
+        authentication = of_values.attempt(
+            "authentication",
+            lambda: _verified(data, block, head, envelope, mbox, trust, authentication, images, of_values),
             authentication,
         )
     tree = Tree()
@@ -126,6 +158,33 @@ def _read(
     if codes or pending or inner:
         message = replace(message, qr_codes=codes, pending=pending, inner=tuple(inner))
     return message
+
+
+def _verified(
+    data: bytes,
+    block: HeaderBlock,
+    head: Head,
+    envelope: Envelope,
+    mbox: MboxFrom | None,
+    trust: Trust,
+    trusted: Authentication,
+    images: _Images,
+    reading: Reading,
+) -> Authentication:
+    """What is verified here, by what the DNS said when the message came, or says now where it was never asked."""
+    # Imported where a message first needs it.
+    from mailwarden.ingest.verification.questions import Questions
+    from mailwarden.ingest.verification.signed import Signed
+    from mailwarden.ingest.verification.verify import verify
+
+    known = None if envelope.reception is None else envelope.reception.answers
+    questions = Questions(images.resolver if known is None else None, known or (), reading)
+    at_us, _ = _event_time(envelope, mbox, head, Reading(reading.budget))
+    found = verify(
+        Signed(data, block.body), block.fields, head.authors, head.sender, envelope, at_us, trust, questions, reading
+    )
+    images.answers = questions.answers
+    return replace(found, forged=trusted.forged)
 
 
 def _codes(
@@ -157,7 +216,7 @@ def _nested(raw: bytes, part: int, reading: Reading, images: _Images, depth: int
     if not reading.take(MESSAGES, 1, part):
         return None
     # Whatever a message inside says of its authentication is the sender's word.
-    inner = _parse(raw, _NO_ENVELOPE, _NOBODY_TRUSTED, reading.budget, images, depth + 1)
+    inner = _parse(raw, _NO_ENVELOPE, NO_TRUST, reading.budget, images, depth + 1)
     if inner.unread:
         reading.unread("inner", worst(status for _, status in inner.unread))
     return inner
@@ -218,6 +277,8 @@ def _assemble(
         invitations=tuple(bodies.invitations),
         outside_chars=tree.outside_chars,
         outside_links=tree.outside_links,
+        authors=head.authors,
+        author_marks=head.author_marks,
     )
 
 

@@ -16,6 +16,8 @@ import structlog
 
 from mailwarden.domain.mail.events import Event, Kind
 from mailwarden.domain.mail.facts import label_event_of, signal_event_of
+from mailwarden.domain.mail.reception import Reception
+from mailwarden.domain.mail.trust import NO_TRUST, Trust
 from mailwarden.ingest.found_later import FoundLater
 from mailwarden.ingest.index import LabelIndex
 from mailwarden.ingest.parallel import Parsed, parse_all
@@ -93,6 +95,7 @@ def ingest(
     tenant: str,
     own_domains: frozenset[str],
     trusted_authserv_ids: frozenset[str] = frozenset(),
+    trust: Trust = NO_TRUST,
     event_log: EventLog,
     raw_mail: RawMail,
     fact_sets: FactSets | None = None,
@@ -114,16 +117,17 @@ def ingest(
     any time takes that of the one before it in the source. A label is added where the message does not bear it
     already, a signal where the message is new.
 
-    own_domains: the tenant's. fact_sets: the home's: a label of a message that an earlier run added bears its facts in
-    force, by default the log's. contacts, campaigns: the home's; without them the log is read for who wrote to whom
-    before and for near copies, and the home's take in later what was added. next_seq: given a count, reserves as
-    many and returns the first; by default the tenant's seqs in the log go on. label_sink: given the label events,
-    from the log, of all labelled messages of the source, also those of an earlier run, after the commit: it must
-    take an event twice for once. select: which messages to read. workers: processes that parse. progress: told
-    (messages read, total or None). scratch: folder for temporary files, a little more than the source unpacked.
+    own_domains: the tenant's. trust, trusted_authserv_ids: what it believes. fact_sets: the home's: a label of a
+    message that an earlier run added bears its facts in force, by default the log's. contacts, campaigns: the home's;
+    without them the log is read for who wrote to whom before and for near copies, and the home's take in later what
+    was added. next_seq: given a count, reserves as many and returns the first; by default the tenant's seqs in the
+    log go on. label_sink: given the label events, from the log, of all labelled messages of the source, also those of
+    an earlier run, after the commit: it must take an event twice for once. select: which messages to read. workers:
+    processes that parse. progress: told (messages read, total or None). scratch: folder for temporary files, a little
+    more than the source unpacked.
     Raises DataError where the source or the index cannot be read; nothing is added then.
     """
-    site = Site(tenant, own_domains, trusted_authserv_ids)
+    site = Site(tenant, own_domains, trusted_authserv_ids, trust=trust)
     with (
         tempfile.TemporaryDirectory(prefix="mailwarden-ingest-", dir=scratch) as folder,
         Spill(Path(folder)) as spill,
@@ -143,7 +147,7 @@ def ingest(
             if not len(written.rows):
                 return None
             # Before the events: a message that the log knows must have its raw mail.
-            _write_raw(raw_mail, tenant, spill, written.messages)
+            _write_raw(raw_mail, site, spill, written.messages)
             first = view.last_seq(tenant) + 1 if next_seq is None else next_seq(len(written.rows))
             numbering.begin(view)
             copies.begin(view)
@@ -317,12 +321,13 @@ def _labelled_before(spill: Spill, plan: _Plan) -> list[str]:
     return [message_id for row, message_id in enumerate(spill.message_ids()) if row in rows] if rows else []
 
 
-def _write_raw(raw_mail: RawMail, tenant: str, spill: Spill, rows: Rows) -> None:
+def _write_raw(raw_mail: RawMail, site: Site, spill: Spill, rows: Rows) -> None:
+    reception = Reception(trust=site.trusts).to_text()
     for chunk in _by_bytes(spill, rows):
         raw_mail.append(
             [
                 RawRow(
-                    tenant=tenant,
+                    tenant=site.tenant,
                     content_sha256=event.content_sha256,
                     message_id=event.message_id,
                     received_at_us=event.received_at_us,
@@ -330,6 +335,7 @@ def _write_raw(raw_mail: RawMail, tenant: str, spill: Spill, rows: Rows) -> None
                     rcpt_to=envelope.rcpt_to,
                     time_source=event.time_source,
                     raw=spill.raw(int(row)),
+                    reception=reception,
                 )
                 for row, (event, envelope) in zip(chunk, spill.read(chunk), strict=True)
             ]

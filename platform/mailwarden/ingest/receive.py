@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.facts import event_of
 from mailwarden.domain.mail.message import Envelope, Message
+from mailwarden.domain.mail.reception import Reception, Resolver
+from mailwarden.domain.mail.trust import NO_TRUST, Trust
 from mailwarden.ingest.mbox import split_mbox_from
-from mailwarden.ingest.parse import parse_with_images
+from mailwarden.ingest.parse import parse_beside
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Whose mail is received. own_domains: as the tenant names them; trusted_authserv_ids: see `parse_message`.
+    """Whose mail is received. own_domains: as the tenant names them; trust: which Authentication-Results it believes;
+    trusted_authserv_ids: more of its ids.
 
     stored: its mail comes from the store of raw mail, and not for the first time.
     """
@@ -22,6 +25,12 @@ class Site:
     own_domains: frozenset[str]
     trusted_authserv_ids: frozenset[str] = frozenset()
     stored: bool = False
+    trust: Trust = NO_TRUST
+
+    @property
+    def trusts(self) -> Trust:
+        """All that the tenant trusts."""
+        return self.trust.and_ids(self.trusted_authserv_ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +49,19 @@ class Received:
     later: tuple[bytes, ...] = ()
 
 
-def receive(raw: bytes, envelope: Envelope, site: Site) -> Received:
-    """Read a raw message as it came to a tenant; pure, and raises nothing.
+def receive(raw: bytes, envelope: Envelope, site: Site, resolver: Resolver | None = None) -> Received:
+    """Read a raw message as it came to a tenant; pure but for what the resolver says, and raises nothing.
+
+    resolver: asked where no trusted result stands; what it says is in the envelope that is kept.
 
     An mbox `From ` line that the bytes begin with is no part of the message: see `unwrapped`.
     """
     if not site.stored:
         raw, envelope = unwrapped(raw, envelope)
-    message, later = parse_with_images(raw, envelope, trusted_authserv_ids=site.trusted_authserv_ids)
-    return Received(raw, envelope, message, event_for(message, envelope, site), later)
+    message, beside = parse_beside(raw, envelope, trust=site.trusts, resolver=resolver)
+    known = envelope.reception or Reception()
+    kept = replace(envelope, reception=replace(known, trust=site.trusts, answers=beside.answers))
+    return Received(raw, kept, message, event_for(message, kept, site), beside.later)
 
 
 def event_for(message: Message, envelope: Envelope, site: Site) -> Event:
@@ -61,6 +74,7 @@ def event_for(message: Message, envelope: Envelope, site: Site) -> Event:
         received_at_us=message.received_at_us or 0,
         mail_from=envelope.mail_from,
         rcpt_to=envelope.rcpt_to,
+        trust=site.trusts.fingerprint,
     )
 
 
@@ -71,5 +85,5 @@ def unwrapped(raw: bytes, envelope: Envelope) -> tuple[bytes, Envelope]:
         return raw, envelope
     mail_from = envelope.mail_from if envelope.mail_from is not None else line.mail_from or None
     if envelope.received_at_us is not None:
-        return rest, Envelope(envelope.received_at_us, mail_from, envelope.rcpt_to, envelope.time_source)
-    return rest, Envelope(line.received_at_us, mail_from, envelope.rcpt_to, "mbox_from")
+        return rest, replace(envelope, mail_from=mail_from)
+    return rest, replace(envelope, received_at_us=line.received_at_us, mail_from=mail_from, time_source="mbox_from")

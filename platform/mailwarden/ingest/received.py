@@ -31,6 +31,12 @@ def read_hops(values: list[str], reading: Reading) -> tuple[Hop, ...]:
     return tuple(reading.attempt("headers", partial(read_hop, value, reading), _UNREADABLE) for value in values[:most])
 
 
+def by_host_of(value: str) -> str:
+    """The host that a Received value says it was written by, in lower case; "" where it does not say."""
+    by = _BY.search(value[:MAX_TEXT])
+    return by[1].lower().strip(".") if by else ""
+
+
 def read_hop(value: str, reading: Reading) -> Hop:
     """One Received value; what it does not say is "" or None."""
     text = value[:MAX_TEXT]

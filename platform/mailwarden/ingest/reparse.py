@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +29,6 @@ from numpy.typing import NDArray
 
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.facts import FACTS_VERSION, anew
-from mailwarden.domain.mail.message import Envelope, TimeSource
 from mailwarden.errors import DataError, NotFound
 from mailwarden.ingest.parallel import parse_all
 from mailwarden.ingest.receive import Site
@@ -65,10 +63,11 @@ def reparse(
 ) -> FactSet:
     """Derive the facts of these tenants anew, and publish the set that holds them.
 
-    sites: the tenants', as they are set now. made_at_us: the time now, microseconds UTC. again: also where code of this
-    version and fingerprint derived all there is. scratch: folder for temporary files. Safe to cut off anywhere and to
-    run again, and while mail flows. Raises NotFound where a tenant has no event, DataError where nothing changed,
-    StoreError where another process derives facts.
+    sites: the tenants', as they are set now. made_at_us: the time now, microseconds UTC. again: also where code of
+    this version and fingerprint derived all there is. scratch: folder for temporary files. Safe to cut off anywhere
+    and to run again, and while mail flows. Facts were taken by other code too where they were under another trust.
+    Raises NotFound where a tenant has no event, DataError where nothing changed, StoreError where another process
+    derives facts.
     """
     with fact_sets.writing():
         begun = _plan(fact_sets, event_log, sites, again)
@@ -90,36 +89,44 @@ def _plan(fact_sets: FactSets, event_log: EventLog, sites: Mapping[str, Site], a
     if not known:
         names = ", ".join(sorted(sites)) or "any tenant"
         raise NotFound(f"no event of {names} is logged; run `mailwarden ingest` first")
-    changed = [tenant for tenant in known if again or _is_changed(fact_sets, event_log, tenant)]
+    trusts = {tenant: site.trusts.fingerprint for tenant, site in sites.items()}
+    changed = [tenant for tenant in known if again or _is_changed(fact_sets, event_log, tenant, trusts[tenant])]
     if not changed:
         raise DataError(
             f"facts of {', '.join(sorted(known))} are those that this code takes (version {FACTS_VERSION}); nothing to "
             "derive. Raise FACTS_VERSION where the parser changed what they mean, or say `mailwarden reparse --again`"
         )
     before = fact_sets.begun()
-    if before is not None and set(before.tenants) == set(changed) and all(map(_is_current, before.tenants.values())):
+    if (
+        before is not None
+        and set(before.tenants) == set(changed)
+        and all(_is_current(facts, trusts[tenant]) for tenant, facts in before.tenants.items())
+    ):
         _log.info("a fact set that was begun is gone on with", set=before.number)
         return before
     code = FACTS_VERSION, facts_fingerprint()
-    return fact_sets.begin({name: TenantFacts(0, through[name], *code) for name in sorted(changed)})
+    return fact_sets.begin({name: TenantFacts(0, through[name], *code, trust=trusts[name]) for name in sorted(changed)})
 
 
-def _is_current(facts: TenantFacts) -> bool:
-    return facts.facts_version == FACTS_VERSION and facts.fingerprint == facts_fingerprint()
+def _is_current(facts: TenantFacts, trust: str) -> bool:
+    return (facts.facts_version, facts.fingerprint, facts.trust) == (FACTS_VERSION, facts_fingerprint(), trust)
 
 
-def _is_changed(fact_sets: FactSets, event_log: EventLog, tenant: str) -> bool:
-    """Whether other code than this took facts of a tenant's that are in force."""
+def _is_changed(fact_sets: FactSets, event_log: EventLog, tenant: str, trust: str) -> bool:
+    """Whether other code than this took facts of a tenant's that are in force, or under another trust."""
     facts = fact_sets.newest().tenants.get(tenant)
-    if facts is not None and not _is_current(facts):
+    if facts is not None and not _is_current(facts, trust):
         return True
     prints = set(fact_sets.noted().get(FACTS_VERSION, ()))
     if facts is None and not prints <= {facts_fingerprint()}:
         return True
     logged = (ds.field("tenant") == tenant) & (ds.field("seq") > (0 if facts is None else facts.through))
-    for batch in event_log.view().read(["facts_version"], logged, within([bucket_of(tenant)])):
+    for batch in event_log.view().read(["facts_version", "trust"], logged, within([bucket_of(tenant)])):
         # Null where files are from before versions were kept.
         if any(version != FACTS_VERSION for version in batch.column(0).unique().to_pylist()):
+            return True
+        # Null too: they were taken before trust was kept, under nobody knows which.
+        if any((taken or "") != trust for taken in batch.column(1).unique().to_pylist()):
             return True
     return False
 
@@ -179,9 +186,8 @@ def _derive(
 def _read_anew(raw_mail: RawMail, site: Site, spill: Spill, workers: int, progress: Progress) -> _Read:
     def stored() -> Iterator[RawMessage]:
         for row in raw_mail.scan(site.tenant):
-            envelope = Envelope(row.received_at_us, row.mail_from, row.rcpt_to, cast(TimeSource, row.time_source))
             # The hash stands where a name would: it tells whether the bytes are still those that came.
-            yield RawMessage(f"{row.message_id} {row.content_sha256}", row.raw, envelope)
+            yield RawMessage(f"{row.message_id} {row.content_sha256}", row.raw, row.envelope)
 
     ids: list[str] = []
     damaged = 0

@@ -78,6 +78,7 @@ class AcceptedMessage:
     """A scored message: its event, raw bytes and envelope, logged vectors and answer.
 
     answer: what the API answered (plain JSON). idempotency_key: the caller's, None without one. content: of all rows.
+    reception: how it was received, as `Reception.to_text` has it.
     """
 
     event: Event
@@ -88,6 +89,7 @@ class AcceptedMessage:
     answer: Mapping[str, Any]
     idempotency_key: str | None
     content: LoggedContent = NO_CONTENT
+    reception: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,7 @@ def encode_accepted(record: Accepted) -> bytes:
             "answer": record.answer,
             "idempotency_key": record.idempotency_key,
             "content": record.content.to_json(),
+            "reception": record.reception,
         }
         raw = record.raw
     head = orjson.dumps(header, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -163,6 +166,7 @@ def decode_accepted(payload: bytes) -> Accepted:
             header["answer"],
             header["idempotency_key"],
             LoggedContent.from_json(header.get("content", ())),
+            header.get("reception"),
         )
     except (struct.error, orjson.JSONDecodeError, LookupError, TypeError) as exc:
         raise StoreError(

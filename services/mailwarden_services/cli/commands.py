@@ -116,7 +116,7 @@ def ingest(
                 open_source(source),
                 tenant=owner.name,
                 own_domains=frozenset(owner.domains),
-                trusted_authserv_ids=frozenset(owner.trusted_authserv_ids),
+                trust=owner.trusts,
                 event_log=platform.events,
                 raw_mail=platform.raw,
                 fact_sets=platform.facts,

@@ -31,6 +31,7 @@ def register(app: typer.Typer) -> None:
         "list": listing,
         "create": create,
         "policy": policy,
+        "trust": trust,
         "key": key,
         "keys": keys,
         "revoke": revoke,
@@ -119,6 +120,70 @@ def policy(
     share = found.get("false_positive_budget")
     table.add_row("false-positive budget", "the platform's" if share is None else f"{share:g}")
     table.add_row("not read in full", f"at least {found.get('unread', 'banner')}")
+    out.print(table, highlight=False)
+
+
+def trust(
+    name: Name,
+    id: Annotated[list[str], typer.Option("--id", help="Believe results that bear this authserv-id; repeatable.")] = [],  # noqa: B006
+    hop: Annotated[
+        list[str],
+        typer.Option(
+            help="Believe nothing below the topmost Received by this host, .example.com for all below it; repeatable."
+        ),
+    ] = [],  # noqa: B006
+    topmost: Annotated[
+        int | None, typer.Option(help="Believe so many results from the top, whatever their id.", show_default=False)
+    ] = None,
+    behind: Annotated[
+        int | None,
+        typer.Option(help="Received fields of your own that stand above those.", show_default=False),
+    ] = None,
+    sealer: Annotated[
+        list[str], typer.Option(help="Believe this domain's ARC seal where the chain passes; repeatable.")
+    ] = [],  # noqa: B006
+    remove: Annotated[list[str], typer.Option(help="Take it off all these lists; repeatable.")] = [],  # noqa: B006
+) -> None:
+    """Show whose word on authentication a tenant takes, after changing what the options say.
+
+    Names are added to what is there. Mail that came before keeps what was trusted then; `reparse` derives its facts
+    anew. What a mail system must strip for this to hold is in docs/authentication.md.
+
+    Examples:
+
+        mailwarden tenant trust acme --id mx.acme.example
+        mailwarden tenant trust acme --hop .mail.protection.outlook.com --topmost 1
+        mailwarden tenant trust acme --sealer lists.partner.example
+        mailwarden tenant trust acme --topmost 0 --remove mx.acme.example
+    """
+    from dataclasses import replace
+
+    from mailwarden.domain.mail.trust import Trust, checked_trust
+    from mailwarden_services.bootstrap import Platform
+
+    tenants = Platform(Settings()).tenants
+    found = tenants.get(name)
+    now = found.trusts
+    given = checked_trust(Trust(frozenset(id), frozenset(hop), 0, 0, frozenset(sealer)))
+    dropped = checked_trust(Trust(hops=frozenset(remove))).hops
+    wanted = replace(
+        now,
+        authserv_ids=(now.authserv_ids | given.authserv_ids) - dropped,
+        hops=(now.hops | given.hops) - dropped,
+        sealers=(now.sealers | given.sealers) - dropped,
+        topmost=now.topmost if topmost is None else topmost,
+        behind=(0 if topmost == 0 else now.behind) if behind is None else behind,
+    )
+    if wanted != now:
+        rest = replace(wanted, authserv_ids=frozenset())
+        found = tenants.update(name, trusted_authserv_ids=sorted(wanted.authserv_ids), trust=rest)
+        now = found.trusts
+    table = Table("trust", "value")
+    table.add_row("authserv-ids", ", ".join(sorted(now.authserv_ids)))
+    table.add_row("nothing below the Received of", ", ".join(sorted(now.hops)))
+    table.add_row("results from the top", str(now.topmost))
+    table.add_row("behind own Received fields", str(now.behind))
+    table.add_row("ARC sealers", ", ".join(sorted(now.sealers)))
     out.print(table, highlight=False)
 
 

@@ -100,6 +100,7 @@ def raw_row(record: AcceptedMessage) -> RawRow:
         rcpt_to=record.rcpt_to,
         time_source=event.time_source,
         raw=record.raw,
+        reception=record.reception,
     )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import structlog
 
@@ -22,7 +22,9 @@ from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.message import Aspect, Envelope, Message, TimeSource
 from mailwarden.domain.status import Status
 from mailwarden.ingest.receive import Site, event_for, receive, unwrapped
+from mailwarden.ingest.verification import prepare
 from mailwarden.logs import FailureLog
+from mailwarden.stores.dns import DnsResolver
 from mailwarden_services.reading.child import Died, TookTooLong
 from mailwarden_services.reading.lanes import LANES, Lane, Lanes
 
@@ -68,11 +70,19 @@ class MailReader(Protocol):
 
 
 class Reader:
-    """The work of a child process; it may be sent to one."""
+    """The work of a child process; it may be sent to one.
 
-    def __init__(self, content: ContentSet) -> None:
-        self._content = content
+    resolver: asked where a message bears no trusted result; None has nothing verified.
+    """
+
+    def __init__(self, content: ContentSet, resolver: DnsResolver | None = None) -> None:
+        self._content, self._resolver = content, resolver
         self._failures = FailureLog(_log, "a content view failed", "view")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._resolver is not None:
+            prepare()
 
     def __call__(self, asked: tuple[How, bytes, Envelope, Site]) -> Reading:
         """Read a message as far as is asked."""
@@ -81,7 +91,9 @@ class Reader:
 
     def whole(self, raw: bytes, envelope: Envelope, site: Site) -> Reading:
         """All of it, within the parser's budget."""
-        received = receive(raw, envelope, site)
+        if self._resolver is not None:
+            self._resolver.begin()
+        received = receive(raw, envelope, site, self._resolver)
         return self._reading(len(raw) - len(received.raw), received.envelope, received.message, received.event)
 
     def headers(self, raw: bytes, envelope: Envelope, site: Site) -> Reading:
@@ -89,7 +101,8 @@ class Reader:
         rest, envelope = unwrapped(raw, envelope)
         ends = [at for end in (b"\n\n", b"\n\r\n") if (at := rest.find(end, 0, HEADERS_MOST)) >= 0]
         cut = rest[: min(ends, default=HEADERS_MOST) + 1]
-        message = receive(cut, envelope, site).message
+        received = receive(cut, envelope, site)
+        message, envelope = received.message, received.envelope
         of_headers = message.status_of(("headers",))
         if not ends and len(rest) > len(cut):
             of_headers = Status.DEADLINE
@@ -126,7 +139,8 @@ class Reader:
 
     def envelope_only(self, raw: bytes, envelope: Envelope, site: Site) -> Reading:
         """What is known of a message that nobody could read: no header, no value, only how it came."""
-        message = receive(b"", envelope, site).message
+        received = receive(b"", envelope, site)
+        message, envelope = received.message, received.envelope
         message = replace(message, content_sha256=hashlib.sha256(raw).hexdigest(), size=len(raw))
         nothing = ContentValues(
             {view.name: (None,) * len(view.features) for view in self._content.views},
@@ -139,11 +153,19 @@ class Reader:
 class ReadInProcesses:
     """A `MailReader` over child processes; see `lanes`.
 
-    cpu_seconds: what reading one message may take. Runs from its first message, or `start`, to `stop`.
+    cpu_seconds: what reading one message may take. resolver: see `Reader`. Runs from its first message, or `start`, to
+    `stop`.
     """
 
-    def __init__(self, content: ContentSet, *, cpu_seconds: float, lanes: Sequence[Lane] = LANES) -> None:
-        self._reader = Reader(content)
+    def __init__(
+        self,
+        content: ContentSet,
+        *,
+        cpu_seconds: float,
+        lanes: Sequence[Lane] = LANES,
+        resolver: DnsResolver | None = None,
+    ) -> None:
+        self._reader = Reader(content, resolver)
         self._lanes = Lanes(
             self._reader, cpu_seconds=cpu_seconds, wall_seconds=CLOCK_FOR_CPU * cpu_seconds, lanes=lanes
         )

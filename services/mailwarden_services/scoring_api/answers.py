@@ -17,7 +17,7 @@ from mailwarden_services.reading.read import Reading
 
 def site_of(tenant: Tenant) -> Site:
     """The tenant as one that mail is received for."""
-    return Site(tenant.name, frozenset(tenant.domains), frozenset(tenant.trusted_authserv_ids))
+    return Site(tenant.name, frozenset(tenant.domains), trust=tenant.trusts)
 
 
 def policy_of(tenant: Tenant) -> TenantPolicy:

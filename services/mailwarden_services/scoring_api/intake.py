@@ -209,6 +209,7 @@ class Intake:
             answer,
             idempotency_key,
             scored.content,
+            None if envelope.reception is None else envelope.reception.to_text(),
         )
         on_disk = self._append(encode_accepted(record))
         recent = Recent(event, answer, idempotency_key, on_disk)

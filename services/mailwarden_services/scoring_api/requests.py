@@ -8,13 +8,15 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, IPvAnyAddress, TypeAdapter, ValidationError
 
 from mailwarden.domain.mail.message import Envelope
+from mailwarden.domain.mail.reception import Reception
 from mailwarden_services.scoring_api.problems import Problem, not_a_message, too_large
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME = TypeAdapter(AwareDatetime)
+_ADDRESS = TypeAdapter(IPvAnyAddress)
 
 MAX_BATCH = 100
 """Messages in one batch request."""
@@ -24,6 +26,9 @@ MAX_RECIPIENTS = 1_000
 
 PRINTABLE = r"^\P{Cc}*$"
 """Text without control characters: a database refuses NUL, and with it all that stands beside it."""
+
+MAX_HELO = 255
+"""Characters of a greeting."""
 
 MAX_KEY = 200
 """Characters of an idempotency key."""
@@ -48,6 +53,8 @@ class MessageBody(BaseModel):
     received_at: AwareDatetime | None = Field(None, description="when the mail system received it (RFC 3339)")
     mail_from: str | None = Field(None, description="SMTP reverse path; empty for the null path")
     rcpt_to: list[str] = Field(default_factory=list, max_length=MAX_RECIPIENTS, description="SMTP recipients")
+    client_ip: IPvAnyAddress | None = Field(None, description="address of the host that handed the message over")
+    helo: str = Field("", max_length=MAX_HELO, pattern=PRINTABLE, description="what that host called itself")
     idempotency_key: str | None = Field(None, min_length=1, max_length=MAX_KEY, pattern=PRINTABLE)
 
     def raw(self, limit: int) -> bytes:
@@ -62,7 +69,8 @@ class MessageBody(BaseModel):
     def envelope(self) -> Envelope:
         """The envelope given beside the message."""
         received = None if self.received_at is None else microseconds(self.received_at)
-        return Envelope(received, self.mail_from, tuple(self.rcpt_to))
+        reception = _reception(str(self.client_ip or ""), self.helo)
+        return Envelope(received, self.mail_from, tuple(self.rcpt_to), reception=reception)
 
 
 class BatchBody(BaseModel):
@@ -120,7 +128,8 @@ async def body_within(request: Request, limit: int) -> bytes:
 
 
 def envelope_of(request: Request) -> Envelope:
-    """The envelope from `X-Mailwarden-*` headers or query parameters (`received_at`, `mail_from`, `rcpt_to`)."""
+    """The envelope from `X-Mailwarden-*` headers or query parameters (`received_at`, `mail_from`, `rcpt_to`,
+    `client_ip`, `helo`); raises Problem."""
 
     def given(name: str) -> list[str]:
         header = "x-mailwarden-" + name.replace("_", "-")
@@ -146,7 +155,24 @@ def envelope_of(request: Request) -> Envelope:
             "Bad request",
             f"`rcpt_to` names {len(recipients)} recipients; hand a message over in parts of {MAX_RECIPIENTS} at most.",
         )
-    return Envelope(received, senders[0] if senders else None, recipients)
+    clients, greetings = given("client_ip"), given("helo")
+    client = ""
+    if clients:
+        try:
+            client = str(_ADDRESS.validate_strings(clients[0]))
+        except ValidationError as exc:
+            raise Problem(
+                422,
+                "bad-request",
+                "Bad request",
+                "`client_ip` is no address; write that of the host that handed the message over, as 192.0.2.7.",
+            ) from exc
+    greeting = greetings[0][:MAX_HELO] if greetings and greetings[0].isprintable() else ""
+    return Envelope(received, senders[0] if senders else None, recipients, reception=_reception(client, greeting))
+
+
+def _reception(client_ip: str, helo: str) -> Reception | None:
+    return Reception(client_ip=client_ip, helo=helo) if client_ip or helo else None
 
 
 def idempotency_key_of(request: Request) -> str | None:

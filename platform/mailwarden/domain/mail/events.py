@@ -63,6 +63,7 @@ class Event:
         accepted; of a signal, what was found later.
     pending: those of `SIGNALS` that a message waits for; a signal follows only where something was found.
     facts_version: `facts.FACTS_VERSION` of the code that took the message's facts; 1 in rows from before it was kept.
+    trust: fingerprint of what its tenant trusted when they were taken; "" where that was nothing, or was not kept.
     """
 
     tenant: str
@@ -103,6 +104,7 @@ class Event:
     qr_url_count: int = 0
     pending: tuple[str, ...] = ()
     facts_version: int = 1
+    trust: str = ""
     schema_version: int = SCHEMA_VERSION
 
 

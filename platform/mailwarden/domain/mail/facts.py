@@ -38,14 +38,15 @@ def event_of(
     received_at_us: int,
     mail_from: str | None,
     rcpt_to: tuple[str, ...],
+    trust: str = "",
 ) -> Event:
     """The event of a message as its tenant received it: the same at ingest and at scoring.
 
     own_domains: the tenant's, as it names them; their registrable domains count. received_at_us: event time.
-    mail_from, rcpt_to: of the envelope, and part of the message's identity. A sender that trusted results deny is
-    not taken for the tenant's own: forged mail must not count as the tenant writing to whom it names. Who is written
-    to for the first time, and which campaign a message is of, are no facts of it alone: `new_recipients` and
-    `campaign` are empty until it is numbered.
+    mail_from, rcpt_to: of the envelope, and part of the message's identity. trust: fingerprint of what was trusted. A
+    sender that trusted results deny is not taken for the tenant's own: forged mail must not count as the tenant
+    writing to whom it names. Who is written to for the first time, and which campaign a message is of, are no facts
+    of it alone: `new_recipients` and `campaign` are empty until it is numbered.
     """
     vouched = authenticated(message)
     domains = (registrable_domain(address_domain(address)) for address in message.recipients)
@@ -82,6 +83,7 @@ def event_of(
         qr_url_count=sum(code.url is not None for code in message.qr_codes),
         pending=message.pending,
         facts_version=FACTS_VERSION,
+        trust=trust,
     )
 
 
@@ -143,16 +145,14 @@ def anew(event: Event, message: Event) -> Event:
 
 
 def authenticated(message: Message) -> bool | None:
-    """Whether the From domain is vouched for; None where no trusted result speaks of SPF, DKIM or DMARC.
+    """Whether the From domain is vouched for; None where nothing that is believed speaks of SPF, DKIM or DMARC.
 
-    DMARC's pass, an aligned DKIM pass, or an SPF pass of the From domain itself. Source: RFC 7489 section 3.1.
+    See `Authentication.vouches_for`; else by a trusted sealer whose ARC chain passed.
     """
-    results = message.authentication
-    if results.dmarc is None and results.dkim is None and results.spf is None:
-        return None
-    if results.dmarc == "pass" or (results.dkim == "pass" and results.dkim_aligned is True):
+    found = message.authentication
+    if found.sealer_vouches:
         return True
-    return results.spf == "pass" and bool(results.spf_domain) and results.spf_domain == message.sender.domain
+    return found.vouches_for(message.sender.domain)
 
 
 def reply_to_differs(message: Message) -> bool | None:

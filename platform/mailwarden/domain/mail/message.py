@@ -8,13 +8,21 @@ from typing import Literal
 
 from mailwarden.domain.mail.events import Signal
 from mailwarden.domain.mail.inner import InnerFile
+from mailwarden.domain.mail.reception import Reception
+from mailwarden.domain.mail.trust import Trust
 from mailwarden.domain.status import Status, worst
 
 TimeSource = Literal["envelope", "mbox_from", "received", "date", "none"]
 
-Aspect = Literal["headers", "text", "links", "attachments", "inner"]
-"""What of a message is read: its header fields, the text that a reader sees, links in it, files beside it, and what is
-inside of those files and of nested messages."""
+Aspect = Literal["headers", "text", "links", "attachments", "inner", "authentication"]
+"""What of a message is read: its header fields, the text that a reader sees, links in it, files beside it, what is
+inside of those files and of nested messages, and its signatures and sender records where they are verified here."""
+
+
+AuthorMark = Literal["comment_in_address", "several_angles", "route", "encoded_address", "lookalike_mark"]
+"""How a From is written that mail programs do not write so, and show in different ways: a comment inside of an address,
+several addresses in angle brackets for one name, a source route, an encoded word for an address, a mark that only looks
+like @ or a dot in an address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +33,18 @@ class Envelope:
     mail_from: the SMTP reverse path, "" for the null path, None where unknown.
     rcpt_to: SMTP recipients; empty where unknown.
     time_source: what `received_at_us` was read from.
+    reception: how it was received beside that; None where unknown.
     """
 
     received_at_us: int | None = None
     mail_from: str | None = None
     rcpt_to: tuple[str, ...] = ()
     time_source: TimeSource = "envelope"
+    reception: Reception | None = None
+
+    def trust_or(self, otherwise: Trust) -> Trust:
+        """The trust that the message was received with, and another where that is not known."""
+        return otherwise if self.reception is None or self.reception.trust is None else self.reception.trust
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +148,18 @@ class Hop:
 
 @dataclass(frozen=True, slots=True)
 class Authentication:
-    """Results of one method group read from trusted Authentication-Results only (RFC 8601).
+    """What is known of who sent a message: from trusted Authentication-Results (RFC 8601), else verified here.
 
-    Each is a verdict word of the RFC in lower case, or None where no trusted header speaks of the method.
-    dkim_domain, spf_domain: registrable domain that was authenticated, "" where not given.
-    dkim_aligned: a passing DKIM signature's registrable domain equals the From one; None without DKIM result.
+    spf, dkim, dmarc, arc: a verdict word of the RFC in lower case, or None where nothing that is believed speaks of the
+        method.
+    dkim_domain, spf_domain, dmarc_domain: registrable domain that was authenticated, "" where not given.
+    dkim_aligned, spf_aligned: a passing result is of the From's registrable domain; None without result.
+    signatures: DKIM results, one a signature. source: by whom it was said: a trusted field's author, "own" where it was
+        verified here, "" by nobody. forged: fields that bear a trusted id where only a sender can have put them;
+        None where no id is trusted.
+    policy: what the author's domain asks for where DMARC fails (none, quarantine, reject); None where not known.
+    sealer: domain of a trusted sealer whose ARC chain passed, "" without; sealer_vouches: whether the From was
+        authenticated when the message came to it, None where it does not say.
     """
 
     spf: str | None = None
@@ -148,6 +169,35 @@ class Authentication:
     spf_domain: str = ""
     dkim_domain: str = ""
     dkim_aligned: bool | None = None
+    spf_aligned: bool | None = None
+    dmarc_domain: str = ""
+    signatures: int = 0
+    source: Literal["", "header", "own"] = ""
+    forged: int | None = None
+    policy: str | None = None
+    sealer: str = ""
+    sealer_vouches: bool | None = None
+
+    @property
+    def speaks(self) -> bool:
+        """Whether there is a result of SPF, DKIM or DMARC."""
+        return self.spf is not None or self.dkim is not None or self.dmarc is not None
+
+    def vouches_for(self, domain: str) -> bool | None:
+        """Whether a From of this registrable domain is proven; None where no result speaks of SPF, DKIM or DMARC.
+
+        DMARC's pass, where it is of that domain or does not say of which, an aligned DKIM pass, or an SPF pass of the
+        domain itself. What could not be looked up proves nothing. Source: RFC 7489 section 3.1.
+        """
+        if not self.speaks:
+            return None
+        if self.dmarc == "pass" and self.dmarc_domain in ("", domain):
+            return True
+        if self.dkim == "pass" and self.dkim_aligned is True:
+            return True
+        if self.source == "own" and self.spf is None and not self.signatures:
+            return None  # there was nothing to verify, and nobody said which host it came from
+        return self.spf == "pass" and bool(self.spf_domain) and self.spf_domain == domain
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +237,8 @@ class Message:
     hops: Received headers, topmost first. nested: messages inside (message/rfc822), parsed to a bounded depth.
     content_sha256: hex of the raw bytes. size: bytes.
     unread: what was not read in full, and why; each aspect at most once.
+    authors: every mailbox of every From field, in order: a reader may be shown any of them. author_marks: what is odd
+        about how they are written, see `AuthorMark`.
     qr_codes: of its images, each text once: where there is little text and they are small; see `events.SIGNALS` for
         those that are read later. pending: the signals that it waits for.
     body_parts: parts with text that the reader sees. invitations: calendar parts, whose text is part of new_text.
@@ -239,6 +291,8 @@ class Message:
     outside_chars: int = 0
     outside_links: int = 0
     inner: tuple[InnerFile, ...] = ()
+    authors: tuple[Mailbox, ...] = ()
+    author_marks: tuple[AuthorMark, ...] = ()
 
     def status_of(self, aspects: Iterable[Aspect]) -> Status:
         """How well these aspects were read: present, or the worst reason why one of them was not."""

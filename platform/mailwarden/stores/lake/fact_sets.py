@@ -44,7 +44,8 @@ class TenantFacts:
     """What a set has of one tenant.
 
     table: number of the set that they were derived for. through: the last seq of them. facts_version, fingerprint: of
-    the code that derived them. events: how many; kept: those of them that have old facts.
+    the code that derived them. events: how many; kept: those of them that have old facts. trust: fingerprint of what
+    the tenant trusted.
     """
 
     table: int
@@ -53,6 +54,7 @@ class TenantFacts:
     fingerprint: str
     events: int = 0
     kept: int = 0
+    trust: str = ""
 
 
 @dataclass(frozen=True, slots=True)

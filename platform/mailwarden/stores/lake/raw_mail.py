@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +15,8 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from deltalake import DeltaTable, WriterProperties
 
+from mailwarden.domain.mail.message import Envelope, TimeSource
+from mailwarden.domain.mail.reception import reception_of
 from mailwarden.errors import NotFound, StoreError
 from mailwarden.stores.lake.delta import (
     PARTITIONS,
@@ -35,12 +38,14 @@ RAW_SCHEMA: pa.Schema = pa.schema(
         ("mail_from", pa.string()),
         ("rcpt_to", pa.list_(pa.string())),
         ("time_source", pa.string()),
+        ("reception", pa.string()),
         ("raw", pa.binary()),
         ("day", pa.date32()),
         ("bucket", pa.int32()),
     ]
 )
-"""received_at, mail_from, rcpt_to and time_source make the Envelope with which `raw` parses as it did at ingest."""
+"""received_at, mail_from, rcpt_to, time_source and reception make the Envelope with which `raw` parses as it did at
+ingest. Files from before a column was added lack it: it is null in their rows."""
 
 _SCAN_ROWS = 32
 _STORED = [field.name for field in RAW_SCHEMA if field.name not in PARTITIONS]
@@ -50,7 +55,10 @@ _WRITER = WriterProperties(compression="ZSTD", compression_level=3, max_row_grou
 
 @dataclass(frozen=True, slots=True)
 class RawRow:
-    """One message as it came. content_sha256: hex of `raw`; received_at_us: event time; the rest as in Envelope."""
+    """One message as it came. content_sha256: hex of `raw`; received_at_us: event time; the rest as in Envelope.
+
+    reception: as `Reception.to_text` has it, None where it was not kept.
+    """
 
     tenant: str
     content_sha256: str
@@ -60,6 +68,13 @@ class RawRow:
     rcpt_to: tuple[str, ...]
     time_source: str
     raw: bytes
+    reception: str | None = None
+
+    @property
+    def envelope(self) -> Envelope:
+        """The envelope with which it reads as it did when it came; raises DataError where it is damaged."""
+        source = cast(TimeSource, self.time_source)
+        return Envelope(self.received_at_us, self.mail_from, self.rcpt_to, source, reception_of(self.reception))
 
 
 class RawMail:
@@ -81,7 +96,7 @@ class RawMail:
             return _to_table(fresh) if fresh else None
 
         guards = {f"bucket={bucket_of(row.tenant)}" for row in rows}
-        return len(fresh) if self._delta.append(build, guards=guards, batch_id=batch_id) else 0
+        return len(fresh) if self._delta.append(build, guards=guards, batch_id=batch_id, merge_schema=True) else 0
 
     def get(self, content_sha256: str, tenant: str, *, day: datetime.date | None = None) -> bytes:
         """The raw bytes of a message of the tenant; day: of its receipt where known, which spares most of the search.
@@ -154,12 +169,22 @@ class RawMail:
 def _rows(batch: pa.RecordBatch) -> Iterator[RawRow]:
     names = ("tenant", "content_sha256", "message_id", "mail_from", "time_source", "rcpt_to")
     columns = [batch[name].to_pylist() for name in names]
+    kept = "reception" in batch.schema.names
+    receptions = batch["reception"].to_pylist() if kept else [None] * batch.num_rows
     times = batch["received_at"].cast(pa.int64()).to_pylist()
     for index, (*facts, rcpt_to) in enumerate(zip(*columns, strict=True)):
         tenant, content_sha256, message_id, mail_from, time_source = facts
         raw = batch["raw"][index].as_py()
         yield RawRow(
-            tenant, content_sha256, message_id, times[index], mail_from, tuple(rcpt_to or ()), time_source, raw
+            tenant,
+            content_sha256,
+            message_id,
+            times[index],
+            mail_from,
+            tuple(rcpt_to or ()),
+            time_source,
+            raw,
+            receptions[index],
         )
 
 
@@ -195,7 +220,16 @@ def _to_table(rows: Sequence[RawRow]) -> pa.Table:
     times = pa.array([row.received_at_us for row in rows], pa.int64())
     columns = {
         name: pa.array([getattr(row, name) for row in rows], RAW_SCHEMA.field(name).type)
-        for name in ("tenant", "content_sha256", "message_id", "mail_from", "rcpt_to", "time_source", "raw")
+        for name in (
+            "tenant",
+            "content_sha256",
+            "message_id",
+            "mail_from",
+            "rcpt_to",
+            "time_source",
+            "reception",
+            "raw",
+        )
     }
     columns["received_at"] = times.cast(pa.timestamp("us", tz="UTC"))
     columns["day"] = day_column(times)

@@ -13,6 +13,7 @@ from pyspark.sql import types as T
 
 from mailwarden.domain.mail.content import ContentFeature, ContentSet
 from mailwarden.domain.mail.message import Envelope, Message
+from mailwarden.domain.mail.reception import reception_of
 from mailwarden.logs import FailureLog
 
 Parse = Callable[[str, bytes, Envelope], Message]
@@ -26,6 +27,7 @@ RAW_COLUMNS = T.StructType(
         T.StructField("mail_from", T.StringType()),
         T.StructField("rcpt_to", T.ArrayType(T.StringType())),
         T.StructField("time_source", T.StringType()),
+        T.StructField("reception", T.StringType()),
         T.StructField("raw", T.BinaryType()),
     ]
 )
@@ -72,6 +74,7 @@ def content(raw: DataFrame, views: ContentSet, parse: Parse) -> DataFrame:
         "mail_from",
         "rcpt_to",
         "time_source",
+        "reception",
         "raw",
     )
     values = narrow.mapInArrow(_compute(views, parse), schema)
@@ -85,8 +88,9 @@ def _compute(views: ContentSet, parse: Parse) -> Callable[[Iterator[pa.RecordBat
         for batch in batches:
             rows: dict[str, list[Sequence[Any]]] = {view.name: [] for view in views.views}
             statuses: dict[str, list[str]] = {view.name: [] for view in views.views}
-            for tenant, _, at_us, mail_from, rcpt_to, time_source, raw in _rows(batch):
-                envelope = Envelope(at_us, mail_from, tuple(rcpt_to or ()), time_source)
+            for tenant, _, at_us, mail_from, rcpt_to, time_source, reception, raw in _rows(batch):
+                kept = reception_of(reception)
+                envelope = Envelope(at_us, mail_from, tuple(rcpt_to or ()), time_source, kept)
                 found = views.values_of(parse(tenant, raw, envelope), lambda view, exc: failures.add(view.name, exc))
                 for name, values in found.values.items():
                     rows[name].append(values)

@@ -12,6 +12,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
+from mailwarden.domain.mail.trust import Trust
+
 metadata = sa.MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -52,6 +54,21 @@ class TextTuple(TypeDecorator[tuple[str, ...]]):
         return None if value is None else tuple(value)
 
 
+class TrustColumn(TypeDecorator[Trust]):
+    """A tenant's trust, stored as a JSON object of what it sets."""
+
+    impl = sa.JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: Trust | None, dialect: sa.Dialect) -> Any:
+        """Hand the JSON type an object."""
+        return None if value is None else value.to_json()
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> Trust | None:
+        """Read the object back."""
+        return None if value is None else Trust.from_json(value)
+
+
 tenants = sa.Table(
     "tenants",
     metadata,
@@ -60,6 +77,7 @@ tenants = sa.Table(
     sa.Column("trusted_authserv_ids", TextTuple, nullable=False),
     sa.Column("policy", sa.JSON, nullable=False),
     sa.Column("created_us", sa.BigInteger, nullable=False),
+    sa.Column("trust", TrustColumn, nullable=False, server_default=sa.text("'{}'")),
 )
 
 api_keys = sa.Table(

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from mailwarden.domain.detection.decision import ACTIONS, Action
+from mailwarden.domain.mail.trust import NO_TRUST, Trust, checked_trust
 from mailwarden.errors import DataError, NotFound
 from mailwarden.stores.sql.engine import reading, writing
 from mailwarden.stores.sql.tables import api_keys, tenants
@@ -39,13 +40,19 @@ class TenantPolicy(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A customer. domains: its own; trusted_authserv_ids: whose Authentication-Results it trusts."""
+    """A customer. domains: its own; trusted_authserv_ids: whose Authentication-Results it trusts; trust: what else."""
 
     name: str
     domains: tuple[str, ...]
     trusted_authserv_ids: tuple[str, ...]
     policy: TenantPolicy
     created_us: int
+    trust: Trust = NO_TRUST
+
+    @property
+    def trusts(self) -> Trust:
+        """All that it trusts."""
+        return self.trust.and_ids(self.trusted_authserv_ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,7 @@ class Tenants:
         *,
         domains: Sequence[str],
         trusted_authserv_ids: Sequence[str] = (),
+        trust: Trust = NO_TRUST,
         policy: TenantPolicy | None = None,
         created_us: int,
     ) -> Tenant:
@@ -83,7 +91,14 @@ class Tenants:
                 f"Tenant name {name!r} cannot be used. Write 1 to 63 of a-z, 0-9, '.', '_' and '-', "
                 "starting with a letter or a digit."
             )
-        tenant = Tenant(name, _lower(domains), _lower(trusted_authserv_ids), checked_policy(policy or {}), created_us)
+        tenant = Tenant(
+            name,
+            _lower(domains),
+            _lower(trusted_authserv_ids),
+            checked_policy(policy or {}),
+            created_us,
+            checked_trust(trust),
+        )
         with writing(self._engine) as connection:
             if _exists(connection, name):
                 raise DataError(f"Tenant {name!r} exists already. Choose another name, or update it.")
@@ -107,6 +122,7 @@ class Tenants:
         *,
         domains: Sequence[str] | None = None,
         trusted_authserv_ids: Sequence[str] | None = None,
+        trust: Trust | None = None,
         policy: TenantPolicy | None = None,
     ) -> Tenant:
         """Replace what is given, whole (a policy too), keep the rest, and return the tenant as it then is.
@@ -118,6 +134,8 @@ class Tenants:
             changes["domains"] = _lower(domains)
         if trusted_authserv_ids is not None:
             changes["trusted_authserv_ids"] = _lower(trusted_authserv_ids)
+        if trust is not None:
+            changes["trust"] = checked_trust(trust)
         if policy is not None:
             changes["policy"] = checked_policy(policy)
         with writing(self._engine) as connection:
@@ -226,6 +244,7 @@ def _row(tenant: Tenant) -> dict[str, object]:
         "trusted_authserv_ids": tenant.trusted_authserv_ids,
         "policy": tenant.policy,
         "created_us": tenant.created_us,
+        "trust": tenant.trust,
     }
 
 

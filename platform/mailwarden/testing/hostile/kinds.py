@@ -12,6 +12,7 @@ from mailwarden.testing.hostile.encoding_kinds import ENCODING_KINDS
 from mailwarden.testing.hostile.header_kinds import HEADER_KINDS
 from mailwarden.testing.hostile.image_kinds import IMAGE_KINDS
 from mailwarden.testing.hostile.shapes import Kind
+from mailwarden.testing.hostile.signature_kinds import SIGNATURE_KINDS
 from mailwarden.testing.hostile.structure_kinds import STRUCTURE_KINDS
 from mailwarden.testing.hostile.style_kinds import STYLE_KINDS
 
@@ -20,13 +21,10 @@ KINDS: dict[str, Kind] = {
     **STRUCTURE_KINDS,
     **BODY_KINDS,
     **ENCODING_KINDS,
-<<<<<<< HEAD
     **STYLE_KINDS,
     **IMAGE_KINDS,
-=======
-    **IMAGE_KINDS,
     **CONTAINER_KINDS,
->>>>>>> w-containers
+    **SIGNATURE_KINDS,
 }
 """Name to kind; a name says what is hostile in it."""
 

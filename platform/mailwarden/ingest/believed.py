@@ -1,0 +1,127 @@
+"""Which fields of a message's head its sender cannot have written, by what a tenant trusts (RFC 8601 section 7.1).
+
+A mail system puts its fields above all that came with a message. So whatever stands above the Received field of the
+host that took the message from outside, the border, is the site's own; what stands below it came with the message,
+whatever names it bears.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+
+from mailwarden.domain.mail.addresses import registrable_domain
+from mailwarden.domain.mail.trust import Trust
+from mailwarden.ingest.received import by_host_of
+from mailwarden.ingest.results import Results, read_results
+
+MAX_FIELDS = 100
+"""Authentication-Results fields that are read; a mail system writes few, and they stand on top."""
+
+MAX_RECEIVED = 2_000
+"""Characters of a Received field that are looked at."""
+
+_EXAMPLES = tuple(map(ipaddress.ip_network, ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")))
+_BY = re.compile(r"[\s)]by\s", re.IGNORECASE)
+_IP = re.compile(
+    r"(?<![\w.:-])(?:ipv6:)?((?:\d{1,3}\.){3}\d{1,3}|[0-9a-f]{0,4}:[0-9a-f:.]{1,40})(?![\w.:-])", re.IGNORECASE
+)
+_NAMED_PEER = re.compile(r"\(([a-z0-9._-]{1,253})\s+\[[0-9a-f:.]{2,45}\]\)\s*+$", re.IGNORECASE)
+
+Fields = Sequence[tuple[str, str]]
+"""Header fields in order, the topmost first: name as written, value unfolded."""
+
+
+def believed(fields: Fields, trust: Trust) -> tuple[tuple[Results, ...], int]:
+    """The results that are believed, the topmost first, and how many fields bear a trusted id where a sender put them.
+
+    An authserv-id is believed above the border, or, where none stands there, in the first run of fields that bear it,
+    up to the next Received: some write their results below their own Received. A position, and whatever stands above
+    a named hop, is believed there alone.
+    """
+    found = [(at, read_results(value)) for at, value in _named(fields, "authentication-results")[:MAX_FIELDS]]
+    if not found:
+        return (), 0
+    hops = _named(fields, "received")
+    border = _named_hop(hops, trust) if trust.hops else _border(hops, 0, len(fields))
+    kept: set[int] = set()
+    if trust.topmost:
+        below = border if trust.hops else _border(hops, trust.behind, len(fields))
+        kept.update([at for at, _ in found if at < below][: trust.topmost])
+    bearing = [at for at, results in found if results.authserv_id and results.authserv_id in trust.authserv_ids]
+    if bearing:
+        above = [at for at in bearing if at < border]
+        if not above and not trust.hops:
+            end = next((at for at, _ in hops if at > bearing[0]), len(fields))
+            above = [at for at in bearing if at < end]
+        kept.update(above)
+    elif trust.hops and not trust.authserv_ids and not trust.topmost:
+        kept.update(at for at, _ in found if at < border)
+    return tuple(results for at, results in found if at in kept), len(set(bearing) - kept)
+
+
+def client_of(fields: Fields, trust: Trust) -> str:
+    """The Received value in which a named hop says whom it took the message from; "" where none is named or found."""
+    hops = _named(fields, "received")
+    border = _named_hop(hops, trust) if trust.hops else -1
+    return fields[border][1] if border >= 0 else ""
+
+
+def _named(fields: Fields, wanted: str) -> list[tuple[int, str]]:
+    return [
+        (at, value) for at, (name, value) in enumerate(fields) if len(name) == len(wanted) and name.lower() == wanted
+    ]
+
+
+def _named_hop(hops: list[tuple[int, str]], trust: Trust) -> int:
+    """Where the topmost Received by a named hop stands, -1 where there is none: then nothing is believed."""
+    return next((at for at, value in hops if _is_named(by_host_of(value), trust.hops)), -1)
+
+
+def _is_named(host: str, names: frozenset[str]) -> bool:
+    return bool(host) and (host in names or any(name[0] == "." and host.endswith(name) for name in names))
+
+
+def _border(hops: list[tuple[int, str]], behind: int, end: int) -> int:
+    """Where the Received field stands by which the message came in; `end` where all were handed over inside.
+
+    behind: fields that are the site's own, whatever they look like.
+    """
+    return next((at for at, value in hops[behind:] if not is_inside(value)), end)
+
+
+def is_inside(received: str) -> bool:
+    """Whether a Received field is of a message handed over inside of one site: no host that it came from, private
+    addresses alone, or a peer whose name was confirmed and is of the receiving host's own domain.
+
+    What a peer calls itself counts for nothing. Source: RFC 5321 section 4.4, RFC 6890.
+    """
+    text = received[:MAX_RECEIVED]
+    if not text.lstrip()[:5].lower().startswith("from"):
+        return True
+    by = _BY.search(text)
+    if by is None:
+        return False
+    sent = text[: by.start() + 1]
+    addresses = [one[1] for one in _IP.finditer(sent)]
+    if not addresses:
+        return False
+    if all(map(_is_private, addresses)):
+        return True
+    peer = _NAMED_PEER.search(sent.rstrip())
+    domain = registrable_domain(by_host_of(received))
+    return peer is not None and bool(domain) and registrable_domain(peer[1].lower()) == domain
+
+
+def _is_private(address: str) -> bool:
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return (found.is_private or found.is_loopback or found.is_link_local) and not _is_example(found)
+
+
+def _is_example(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Addresses of documentation, which Python has for private: nobody uses them, and tests mean others by them."""
+    return any(address in network for network in _EXAMPLES if network.version == address.version)
