@@ -7,6 +7,7 @@ import re
 
 _MAX_CANDIDATES = 20
 
+_COUNTRY = re.compile(r"[A-Z]{2}\d{2}")
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}[A-Z0-9 -]{11,45}")
 _MIN_IBAN_DIGITS = 8
 _IBAN_LENGTHS = {
@@ -21,6 +22,7 @@ _IBAN_LENGTHS = {
 
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _BASE58_VALUE = {character: value for value, character in enumerate(_BASE58)}
+_LEAST_ADDRESS = 26
 _LONG_WORD = re.compile(r"[A-Za-z0-9]{26,90}")
 _BASE58_ADDRESS = re.compile(r"[13LMD][1-9A-HJ-NP-Za-km-z]{25,34}")
 _BECH32 = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
@@ -31,7 +33,8 @@ _BECH32_FINALS = (1, 0x2BC830A3)
 
 def has_iban(text: str) -> bool:
     """Whether an IBAN with a right length and checksum stands in the text (ISO 13616, ISO 7064 MOD 97-10)."""
-    return any(is_iban(match[0]) for match in _first(_IBAN, text))
+    # That most texts have no such beginning costs a third of looking for the whole.
+    return _COUNTRY.search(text) is not None and any(is_iban(match[0]) for match in _first(_IBAN, text))
 
 
 def is_iban(candidate: str) -> bool:
@@ -55,7 +58,8 @@ def is_iban(candidate: str) -> bool:
 
 def has_wallet(text: str) -> bool:
     """Whether a Bitcoin-like address with a right checksum stands in the text (Base58Check; BIP 173, BIP 350)."""
-    for match in _first(_LONG_WORD, text):
+    long = [piece for piece in text.split() if len(piece) >= _LEAST_ADDRESS]
+    for match in _first(_LONG_WORD, " ".join(long)) if long else ():
         word = match[0]
         if _BASE58_ADDRESS.fullmatch(word) and is_base58check(word):
             return True

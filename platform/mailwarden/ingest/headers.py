@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import binascii
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 
 from mailwarden.ingest.budget import FIELDS, HEADER_BYTES, SCANNED
@@ -33,13 +33,12 @@ class HeaderBlock:
 
     fields: list[tuple[str, str]]
     body: int
+    _named: dict[str, list[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def first(self, name: str) -> str | None:
         """The first value of that name (given in lower case), None where absent."""
-        for key, value in self.fields:
-            if len(key) == len(name) and key.lower() == name:
-                return value
-        return None
+        found = self._by_name().get(name)
+        return found[0] if found else None
 
     def of_content(self) -> dict[str, list[str]]:
         """All values of the Content- fields by lower-case name, each in order."""
@@ -51,7 +50,13 @@ class HeaderBlock:
 
     def all(self, name: str) -> list[str]:
         """All values of that name (given in lower case), in order."""
-        return [value for key, value in self.fields if len(key) == len(name) and key.lower() == name]
+        return self._by_name().get(name, [])
+
+    def _by_name(self) -> dict[str, list[str]]:
+        if not self._named:
+            for key, value in self.fields:
+                self._named.setdefault(key.lower(), []).append(value)
+        return self._named
 
 
 def read_headers(data: bytes, start: int, end: int, reading: Reading, part: int = 0) -> HeaderBlock:

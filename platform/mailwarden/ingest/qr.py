@@ -154,12 +154,11 @@ def _decode(data: bytes, head: ImageHead) -> list[str]:
         with Image.open(io.BytesIO(bare_image(data, head.format)), formats=(head.format,)) as image:
             if image.size != (head.width, head.height):
                 raise ValueError("the image is of another size than its head says")
-            if image.mode in ("P", "LA", "PA", "RGBA") or "transparency" in image.info:
+            if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
                 # As it is seen, on a white page.
                 seen = image.convert("RGBA")
-                page = Image.new("RGBA", seen.size, "white")
-                page.alpha_composite(seen)
-                grey = page.convert("L")
+                grey = Image.new("L", seen.size, 255)
+                grey.paste(seen.convert("L"), mask=seen.getchannel("A"))
             else:
                 grey = image.convert("L")
     smaller = math.isqrt((head.pixels - 1) // MAX_SEARCHED_PIXELS) + 1
