@@ -35,6 +35,13 @@ def read(raw: bytes) -> Message:
     return message
 
 
+def read_unasked(raw: bytes) -> Message:
+    """The same where nobody asks the DNS: that is a hundredfold for a sender whose records are made to be long."""
+    message = receive(raw, Envelope(), SITE).message
+    CONTENT.values_of(message, raise_it)
+    return message
+
+
 def raise_it(view: ContentView, failure: Exception) -> None:
     raise AssertionError(f"{view.name} fails") from failure
 
@@ -67,7 +74,7 @@ def test_no_small_message_of_a_kind_loses_its_headers(kind: str) -> None:
 
 
 def test_a_hundredth_of_made_messages_is_read() -> None:
-    for run, failures in read_made(range(0, 10_000), read, processes=2):
+    for run, failures in read_made(range(0, 10_000), read_unasked, processes=2):
         assert not failures, (run, failures[:5])
 
 
@@ -132,5 +139,7 @@ def test_every_kind_of_hostile_mail_is_read_in_bounded_time_and_memory() -> None
 
 @pytest.mark.verify
 def test_a_million_made_messages_are_read() -> None:
-    found = list(islice((failure for _, failures in read_made(range(1_000_000), read) for failure in failures), 20))
+    found = list(
+        islice((failure for _, failures in read_made(range(1_000_000), read_unasked) for failure in failures), 20)
+    )
     assert not found, found

@@ -47,6 +47,11 @@ def test_a_file_that_is_no_database_is_a_store_error(tmp_path: Path) -> None:
         Tenants(open_engine(f"sqlite:///{path}")).list()
 
 
+_INSERT = (
+    "INSERT INTO tenants (name, domains, trusted_authserv_ids, policy, created_us) VALUES ('acme', '[]', '[]', '{}', 1)"
+)
+
+
 def test_missing_tables_name_the_mend(sql_url: str) -> None:
     engine = open_engine(sql_url)
     with pytest.raises(StoreError, match="Migrate it first"):
@@ -55,7 +60,7 @@ def test_missing_tables_name_the_mend(sql_url: str) -> None:
 
 
 def test_waiting_too_long_is_a_timeout(sql_engine: sa.Engine) -> None:
-    insert = sa.text("INSERT INTO tenants VALUES ('acme', '[]', '[]', '{}', 1)")
+    insert = sa.text(_INSERT)
     limits = {"sqlite": "PRAGMA busy_timeout = 50", "postgresql": "SET LOCAL statement_timeout = 50"}
     with writing(sql_engine) as first, sql_engine.connect() as second:
         first.execute(insert)
@@ -67,15 +72,13 @@ def test_waiting_too_long_is_a_timeout(sql_engine: sa.Engine) -> None:
 def test_an_error_never_shows_the_values(sql_engine: sa.Engine) -> None:
     with pytest.raises(DataError) as caught, writing(sql_engine) as connection:
         for _ in range(2):
-            connection.execute(
-                sa.text("INSERT INTO tenants VALUES (:name, '[]', '[]', '{}', 1)"), {"name": "secret-name"}
-            )
+            connection.execute(sa.text(_INSERT.replace("'acme'", ":name")), {"name": "secret-name"})
     assert "secret-name" not in str(caught.value)
 
 
 def test_a_transaction_that_fails_leaves_nothing(sql_engine: sa.Engine) -> None:
     with pytest.raises(RuntimeError), writing(sql_engine) as connection:
-        connection.execute(sa.text("INSERT INTO tenants VALUES ('acme', '[]', '[]', '{}', 1)"))
+        connection.execute(sa.text(_INSERT))
         raise RuntimeError
     assert Tenants(sql_engine).list() == ()
 

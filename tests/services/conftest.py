@@ -14,9 +14,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-# Before anything of Feast's: its metrics have Prometheus keep all counts of a process in one place.
-import prometheus_client  # noqa: F401
 import pytest
+import structlog
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
@@ -50,6 +49,13 @@ TENANTS = ("acme", "other")
 
 def rfc3339(time_us: int) -> str:
     return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us)).isoformat()
+
+
+@pytest.fixture(autouse=True)
+def logs_unconfigured() -> Iterator[None]:
+    """A command that a test runs in this process sets a level of its own, which is none of the next test's."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

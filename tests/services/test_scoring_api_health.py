@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -80,6 +84,18 @@ def test_metrics_count_decisions_repeats_and_labels(warden: Any, simulated: Mail
     assert 'mailwarden_labels_total{label="SP"} 1.0' in response.text
     assert "mailwarden_score_seconds_count 41.0" in response.text
     assert not re.search(r"[\w.]+@[\w.]+", response.text)
+
+
+def test_what_feast_sets_for_its_own_servers_has_no_applications_count_together(tmp_path: Path) -> None:
+    code = """
+from mailwarden_services.scoring_api.metrics import Metrics
+one, other = Metrics(), Metrics()
+one.degraded.inc()
+print(*(m.registry.get_sample_value("mailwarden_degraded_decisions_total") for m in (one, other)))
+"""
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.stdout.split() == ["1.0", "0.0"], done.stderr
 
 
 def test_a_new_champion_takes_over_without_a_restart(

@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    values,
+)
 from prometheus_client import generate_latest as render
 
 from mailwarden_services.feature_writer.status import WriterLag
+
+# Importing Feast's metrics sets environment variables, which child processes inherit, that have every counter live in a
+# file of its name: all applications of a process would count together. Here one process counts for itself.
+values.ValueClass = values.MutexValue
 
 _SECONDS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0)
 
