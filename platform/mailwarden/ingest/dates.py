@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from email.utils import parsedate_tz
 
 EARLIEST_US = int(datetime(1990, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
@@ -20,8 +20,8 @@ _MBOX = re.compile(
     r"(?:[A-Za-z]{3} +)?([A-Za-z]{3}) +(\d{1,2}) +(\d\d):(\d\d)(?::(\d\d))? +(?:[A-Z]{3,4} +)?(\d{4})"
     r"(?: +([+-])(\d\d)([0-5]\d))?"
 )
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+_EPOCH = datetime(1970, 1, 1)
+_DAY_S = 86_400
 
 
 def is_believable(time_us: int) -> bool:
@@ -80,9 +80,11 @@ def read_mbox_date(text: str, zone: int) -> int | None:
 
 def _instant(year: int, month: int, day: int, hour: int, minute: int, second: int, zone: int) -> int | None:
     leap = second == 60
+    if not -_DAY_S < zone < _DAY_S:
+        return None
     try:
-        east = timezone(timedelta(seconds=zone))
-        moment = datetime(year, month, day, hour, minute, 59 if leap else second, tzinfo=east)
-        return (moment - _EPOCH) // _MICROSECOND + (1_000_000 if leap else 0)
+        # Without a zone of its own: a datetime that bears one takes three times as long.
+        since = datetime(year, month, day, hour, minute, 59 if leap else second) - _EPOCH
     except (ValueError, OverflowError):
         return None
+    return (since.days * _DAY_S + since.seconds - zone + leap) * 1_000_000
