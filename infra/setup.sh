@@ -17,7 +17,14 @@ java_is_new_enough || missing+=(openjdk-17-jre-headless)
 command -v redis-server >/dev/null || missing+=(redis-server)
 command -v zstd >/dev/null || missing+=(zstd)
 # Newer releases call it libarchive13t64, which provides this name.
-ls /usr/lib/*/libarchive.so.13 /usr/lib/libarchive.so.13 /lib/*/libarchive.so.13 2>/dev/null | read -r || missing+=(libarchive13)
+has_libarchive() {
+    local place
+    for place in /usr/lib/*/libarchive.so.13 /usr/lib/libarchive.so.13 /usr/lib64/libarchive.so.13 /lib/*/libarchive.so.13; do
+        [ -e "$place" ] && return
+    done
+    return 1
+}
+has_libarchive || missing+=(libarchive13)
 if [ "${1:-}" = "--with-postgresql" ] && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
     missing+=(postgresql)
 fi
