@@ -25,6 +25,7 @@ from mailwarden.monitoring.skew_history import SkewHistory, run_of
 from mailwarden.monitoring.skew_report import SkewReport
 from mailwarden.stores.bundle import Bundle
 from mailwarden.stores.feast.store import open_feature_store
+from mailwarden.stores.redirector_list import redirectors_in_use, use_redirectors
 from mailwarden.stores.spark.facts import read_facts
 from mailwarden.stores.spark.session import spark_session
 from mailwarden.training.export import ExportOptions, export_dataset
@@ -262,11 +263,17 @@ def _check_views(platform: Platform, names: Sequence[str]) -> None:
 class TenantParser:
     """The platform's parser with what each tenant trusts, as it is sent to Spark's workers.
 
-    Mail is read under the trust that it was received with; the present one is for mail with which none is kept.
+    Mail is read under the trust that it was received with; the present one is for mail with which none is kept. A
+    worker reads links by the list of the process that sends it, whose fingerprint stands beside what is computed.
     """
 
     def __init__(self, trusted: Mapping[str, Trust]) -> None:
         self._trusted = dict(trusted)
+        self._redirectors = redirectors_in_use()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        use_redirectors(self._redirectors)
 
     def __call__(self, tenant: str, raw: bytes, envelope: Envelope) -> Message:
         """The Message of a tenant's raw mail."""

@@ -102,7 +102,7 @@ def served(
 def materialised(served: Served) -> Served:
     """The same with content computed offline."""
     platform = Platform(served.settings)
-    trusted = {tenant.name: frozenset(tenant.trusted_authserv_ids) for tenant in platform.tenants.list()}
+    trusted = {tenant.name: tenant.trusts for tenant in platform.tenants.list()}
     materialize_content(Loop(platform).spark, served.settings, platform.content, TenantParser(trusted))
     return served
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,3 +60,21 @@ def test_the_scorer_is_told_the_tenants_budget(warden: Any) -> None:
     tenants.create("careful", domains=(), policy={"false_positive_budget": 0.0001}, created_us=3)
     assert policy_of(tenants.get("careful")).false_positive_budget == 0.0001
     assert policy_of(tenants.get("acme")).false_positive_budget is None
+
+
+def test_a_worker_reads_links_by_the_list_of_the_one_that_sends_it_mail(tmp_path: Path) -> None:
+    (tmp_path / "redirectors.txt").write_text(
+        "# name: redirectors\n# version: 1\n# mode: extend\n\nlinks.corp.example/go: redirector query to\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "MAILWARDEN_LISTS"}
+    send = "import pickle, sys; from mailwarden_services.loop import TenantParser\n"
+    send += "sys.stdout.buffer.write(pickle.dumps(TenantParser({})))"
+    own = {**environment, "MAILWARDEN_LISTS": str(tmp_path)}
+    sent = subprocess.run([sys.executable, "-c", send], env=own, capture_output=True, check=True).stdout
+    read = "import pickle, sys; from mailwarden.domain.mail.message import Envelope\n"
+    read += "parser = pickle.loads(sys.stdin.buffer.read())\n"
+    read += "raw = b'From: a@b.example\\n\\nhttps://links.corp.example/go?to=https://there.example/x\\n'\n"
+    read += "print(*(url.domain for url in parser('acme', raw, Envelope()).urls))"
+    worker = [sys.executable, "-c", read]
+    found = subprocess.run(worker, input=sent, env=environment, capture_output=True, check=True).stdout
+    assert found.split() == [b"there.example"]

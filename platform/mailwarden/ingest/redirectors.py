@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -74,10 +73,16 @@ class Table:
         return None
 
 
-@lru_cache(maxsize=1)
+_tables: dict[str, Table] = {}
+
+
 def table_in_use() -> Table:
-    """The table of this process, made where the first message needs it."""
-    return Table(redirectors_in_use().entries)
+    """The table of the list in use, made where the first message needs it."""
+    used = redirectors_in_use()
+    table = _tables.get(used.fingerprint)
+    if table is None:
+        table = _tables[used.fingerprint] = Table(used.entries)
+    return table
 
 
 def target_of(entry: Entry, url: str) -> str:

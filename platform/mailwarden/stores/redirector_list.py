@@ -1,7 +1,7 @@
 """The list of sites that rewrite links or send visitors on: where in their links the target stands.
 
 Other lists are looked up by features, which are handed them; this one is read by the parser, wherever mail is parsed,
-and so is that of the environment (`MAILWARDEN_LISTS`), once a process.
+and is that of the environment (`MAILWARDEN_LISTS`), once a process. Spark's workers are handed the driver's.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from mailwarden.domain.mail.addresses import normalise_host, registrable_domain
@@ -66,9 +65,27 @@ class RedirectorList:
     fingerprint: str
 
 
-@lru_cache(maxsize=1)
+_in_use: RedirectorList | None = None
+
+
+def use_redirectors(kept: RedirectorList) -> None:
+    """Have this process read by another's list: a worker, whose own environment may name another or none."""
+    global _in_use
+    _in_use = kept
+
+
 def redirectors_in_use() -> RedirectorList:
-    """The list of this process's environment; raises ConfigError as `load_lists` does."""
+    """The list that this process reads by: what it was handed, else that of its environment, loaded once.
+
+    Raises ConfigError as `load_lists` does.
+    """
+    if _in_use is None:
+        use_redirectors(_of_environment())
+    assert _in_use is not None
+    return _in_use
+
+
+def _of_environment() -> RedirectorList:
     from mailwarden.stores.lists import load_redirectors
 
     # As `Settings.lists_path` has it: to import settings takes 0.2 s of a process that only reads mail.
