@@ -6,7 +6,8 @@ import unicodedata
 
 import pytest
 
-from mailwarden.domain.mail.characters import MAX_EXAMINED, has_wide_address, lookalike_words, shown
+from mailwarden.domain.mail.address_marks import has_lookalike_mark
+from mailwarden.domain.mail.characters import MAX_EXAMINED, lookalike_words, shown
 from mailwarden.domain.mail.lookalikes import ASCII_OF, LOOKALIKES
 
 INVISIBLE = [
@@ -133,8 +134,8 @@ def test_other_alphabets_are_no_lookalikes(text: str) -> None:
 
 
 def test_a_sign_that_looks_like_at_makes_an_address() -> None:
-    assert has_wide_address("ceo＠corp.example") and has_wide_address("ann﹫corp．example")
-    assert not has_wide_address("ann@corp.example") and not has_wide_address("渋谷＠東京")
+    assert has_lookalike_mark("ceo＠corp.example") and has_lookalike_mark("ann﹫corp．example")
+    assert not has_lookalike_mark("ann@corp.example") and not has_lookalike_mark("渋谷＠東京")
 
 
 def test_the_table_of_lookalikes() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from mailwarden.domain.mail.characters import Lookalikes, has_wide_address, lookalike_words, shown
+from mailwarden.domain.mail.address_marks import has_lookalike_mark
+from mailwarden.domain.mail.characters import Lookalikes, lookalike_words, shown
 from mailwarden.domain.mail.content import ContentValue
 from mailwarden.domain.mail.lists import Lists
 from mailwarden.domain.mail.long_texts import kept_of
@@ -169,7 +170,7 @@ def _share_of(drawn: Lookalikes) -> float:
 def _is_name_confusable(name: str, title: str, drawn: Lookalikes) -> bool:
     if name.isascii() and title.isascii():
         return False
-    if has_wide_address(name) or has_wide_address(title):
+    if has_lookalike_mark(name) or has_lookalike_mark(title):
         return True
     return drawn.lookalikes > 0 and lookalike_words(f"{name}\n{title}").lookalikes > 0
 

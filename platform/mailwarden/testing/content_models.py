@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mailwarden.domain.detection.detector import Detector, FeatureTable
-from mailwarden.domain.mail.content import ContentSet, ContentValues, ContentView
+from mailwarden.domain.mail.content import ContentSet, ContentView
 from mailwarden.domain.mail.message import Message
 from mailwarden.ingest.parse import parse_message
 from mailwarden.simulation.draft import SimulatedMessage
@@ -28,11 +28,6 @@ def content_table(content: ContentSet, messages: Iterable[Message], wanted: Iter
     Raises what a view's function raises.
     """
     rows = [content.values_of(message, _raise) for message in messages]
-    return table_of(content, rows, wanted)
-
-
-def table_of(content: ContentSet, rows: Sequence[ContentValues], wanted: Iterable[str]) -> FeatureTable:
-    """The same of content that was computed already."""
     n = len(rows)
     columns: dict[str, NDArray[np.float64] | NDArray[np.object_]] = {name: np.full(n, np.nan) for name in wanted}
     for view in content.views:

@@ -51,7 +51,6 @@ _MIXED_ONLY = str.maketrans("вкмнптгиьшщяз", "bkmhntrubwwr3")
 # Cyrillic letters that no large language writes.
 _RARE = re.compile("[\u0501\u051b\u051d\u0461\u0475\u04bb\u04cf]")
 _NEGATIVE = {ord(first) + n: chr(65 + n) for first in "\U0001f150\U0001f170" for n in range(26)}
-_WIDE_AT = re.compile("[\\w.-][\uff20\ufe6b][\\w-]{1,63}[.\uff0e\u3002\uff61][A-Za-z]")
 _DRAWN = {**ASCII_OF, **_NEGATIVE}
 
 
@@ -225,12 +224,3 @@ def _is_inflected(word: str) -> bool:
     while stem and not word[stem - 1].isascii():
         stem -= 1
     return stem >= 2 and word[:stem].isascii() and len(word) - stem <= 3
-
-
-def has_wide_address(text: str) -> bool:
-    """Whether a text shows an address whose @ is another character that looks like it.
-
-    >>> has_wide_address("ceo\\uff20corp.example"), has_wide_address("ceo@corp.example")
-    (True, False)
-    """
-    return not text.isascii() and _WIDE_AT.search(text) is not None

@@ -6,7 +6,7 @@ import base64
 import email
 import html
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from email import policy
 from email.message import EmailMessage, Message
 
@@ -51,10 +51,6 @@ class Pieces:
             if not part.is_multipart()
         )
         return cls(_header_lines(raw), shown, files)
-
-    def showing(self, shown: str) -> Pieces:
-        """The same with other HTML."""
-        return replace(self, html=shown)
 
     @property
     def text(self) -> str:
