@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 
-from mailwarden_detectors.behaviour.content_columns import BUILD_ONLY, CONTENT
+from mailwarden_detectors.behaviour.build_only import BUILD_ONLY
+from mailwarden_detectors.behaviour.carried_columns import CARRIED
+from mailwarden_detectors.behaviour.content_columns import CONTENT
 from mailwarden_detectors.behaviour.history_columns import HISTORY
 
 __all__ = ["BUILD_ONLY", "COLUMNS", "words_of"]
 
-COLUMNS = (*CONTENT, *HISTORY)
+COLUMNS = (*CONTENT, *CARRIED, *HISTORY)
 
 _BY_NAME = {column.name: column for column in COLUMNS}
 

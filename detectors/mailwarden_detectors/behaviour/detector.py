@@ -35,7 +35,7 @@ class Behaviour(Detector):
     """Gradient-boosted trees over content facts and the history of sender, domain, recipient and pair."""
 
     name: ClassVar[str] = "behaviour"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     owner: ClassVar[str] = "behaviour-detection"
     description: ClassVar[str] = "Judges how the message is built and how it fits what is known of its sender."
     features: ClassVar[tuple[str, ...]] = tuple(column.name for column in COLUMNS)

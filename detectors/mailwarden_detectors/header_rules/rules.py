@@ -2,30 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
-Comparison = Literal[">=", "<=", "==", "null"]
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """One feature against a value; a null feature meets "null" alone."""
-
-    feature: str
-    comparison: Comparison
-    value: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """All conditions must hold. weight: log-odds added, below 0 for a brake. category: "" where it tells none."""
-
-    name: str
-    weight: float
-    words: str
-    conditions: tuple[Condition, ...]
-    category: str = ""
+from mailwarden_detectors.header_rules.rule import Condition, Rule
 
 
 def _at_least(feature: str, value: float = 1.0) -> Condition:
@@ -46,6 +23,7 @@ def _null(feature: str) -> Condition:
 
 _T, _H, _I = "content_text:", "content_headers:", "content_identity:"
 _A, _L, _F = "content_authentication:", "content_links:", "content_attachments:"
+_B, _N, _Q, _K = "content_body:", "content_inner:", "content_qr:", "content_standing:"
 _S, _D, _P = "sender_activity:", "sender_domain_activity:", "relationship:"
 # Never seen is a history of 0; where the history could not be read it is null, and no rule may take that for new.
 _NEW_SENDER, _NEW_DOMAIN = _is(f"{_S}history", 0.0), _is(f"{_D}history", 0.0)
@@ -60,9 +38,30 @@ RULES: tuple[Rule, ...] = (
     Rule("known_domain_unauthenticated", 2.0,
          "The domain's mail was authenticated before, and this message is not.",
          (_at_least(f"{_D}authenticated_share_30d", 0.9), _is(f"{_A}dmarc_fail")), "VF"),
+    Rule("forged_results", 2.0, "It carries results of authentication in the name of a host that did not write them.",
+         (_at_least(f"{_A}forged_results"),), "CP"),
     # Who it claims to be from, and where an answer goes
     Rule("display_name_other_address", 1.5, "The display name shows an address at another domain than the sender's.",
          (_is(f"{_I}display_name_other_address"),), "CP"),
+    Rule("sender_lookalike_mark", 1.8, "The sender's address has an @ or dots that only look so.",
+         (_is(f"{_I}from_lookalike_mark"),), "CP"),
+    Rule("name_lookalike_mark", 1.2, "The display name shows an address whose @ or dots only look so.",
+         (_is(f"{_I}display_name_lookalike_mark"),), "CP"),
+    Rule("sender_several_angles", 1.5, "One author has several addresses, of which programs show different ones.",
+         (_is(f"{_I}from_several_angles"),), "CP"),
+    Rule("sender_route", 1.2, "The sender's address begins with a route, which hides its domain.",
+         (_is(f"{_I}from_route"),), "CP"),
+    Rule("sender_encoded", 1.2, "The sender's address is encoded, which no mail program does.",
+         (_is(f"{_I}from_encoded_address"),), "CP"),
+    Rule("several_from_fields", 1.5, "It names its author twice.", (_at_least(f"{_I}from_field_count", 2),), "CP"),
+    Rule("authors_of_several_domains", 1.0, "Its authors are of different domains, and nobody here ever wrote to them.",
+         (_at_least(f"{_I}author_domain_count", 2), *_NOT_WRITTEN_TO), "CP"),
+    Rule("brand_borrowed", 1.5, "It bears a brand's name and does not come from that brand.",
+         (_is(f"{_K}brand_borrowed"), *_NOT_WRITTEN_TO), "CP"),
+    Rule("throw_away_sender", 1.2, "The sender's address is one of those that are thrown away after use.",
+         (_is(f"{_K}sender_disposable"),), "SP"),
+    Rule("throw_away_answer", 1.5, "Answers go to an address of those that are thrown away after use.",
+         (_is(f"{_K}reply_to_disposable"),), "BE"),
     Rule("reply_to_elsewhere_new_sender", 1.2, "A sender never seen before wants answers sent to another domain.",
          (_is(f"{_I}reply_to_differs"), _NEW_SENDER), "BE"),
     Rule("reply_to_freemail", 1.2, "Answers go to a free-mail address that the sender's domain is not.",
@@ -78,6 +77,26 @@ RULES: tuple[Rule, ...] = (
          (_at_least(f"{_T}zero_width_count", 4),), "CP"),
     Rule("hidden_text", 0.8, "Much of the HTML's text is hidden from its reader.",
          (_at_least(f"{_T}hidden_text_ratio", 0.3),), "SP"),
+    Rule("lookalike_name", 1.2, "Sender's name or subject is spelt in letters that only look right.",
+         (_is(f"{_T}name_confusable"),), "CP"),
+    Rule("split_words", 1.2, "Words are cut into pieces that a reader does not see.",
+         (_at_least(f"{_T}split_words", 3),), "CP"),
+    Rule("hidden_long_text", 0.8, "A long text is hidden from its reader.",
+         (_at_least(f"{_T}hidden_text_len", 500), _NEW_SENDER), "SP"),
+    # How its body is put together
+    Rule("body_begins_as_file", 1.2, "Its text begins as a file would, so that a filter takes it for one.",
+         (_is(f"{_B}body_begins_as_file"),), "CP"),
+    Rule("base64_in_pieces", 1.2, "Its text goes on behind an end of its encoding, where some programs stop.",
+         (_is(f"{_B}base64_in_pieces"),), "SP"),
+    Rule("said_twice", 0.8, "A part says twice what it is, so that programs differ on it.",
+         (_is(f"{_B}content_header_repeated"),), "CP"),
+    Rule("utf7", 1.2, "Its text is in UTF-7, which hides it from most programs.", (_is(f"{_B}charset_utf7"),), "CP"),
+    Rule("links_outside", 0.8, "Links stand where no mail program shows them.",
+         (_at_least(f"{_B}outside_link_count"),), "SP"),
+    Rule("invitation_of_new_sender", 0.8, "A sender never seen before invites to a meeting.",
+         (_is(f"{_B}calendar_is_request"), _NEW_SENDER), "CP"),
+    Rule("organizer_elsewhere", 1.0, "A sender never seen before invites in another domain's name.",
+         (_is(f"{_B}calendar_organizer_differs"), _NEW_SENDER), "CP"),
     # What it asks for
     Rule("asks_credentials", 1.4, "A sender never seen before asks to sign in or to confirm an account, with a link.",
          (_at_least(f"{_T}credential_terms", 2), _at_least(f"{_L}url_count"), _NEW_SENDER), "CP"),
@@ -87,6 +106,8 @@ RULES: tuple[Rule, ...] = (
          (_at_least(f"{_T}gift_card_terms"), _at_most(f"{_L}url_count")), "BE"),
     Rule("payment_to_new_account", 1.6, "Bank details come from someone who never wrote before.",
          (_is(f"{_T}bank_details"), _NEW_SENDER), "VF"),
+    Rule("quoted_bank_details", 1.4, "Bank details stand in a conversation that a new sender quotes.",
+         (_is(f"{_T}quoted_bank_details"), _NEW_SENDER, _is(f"{_T}fake_thread")), "VF"),
     Rule("urgent_payment", 1.0, "An urgent payment is asked for by someone whom nobody here ever wrote to.",
          (_at_least(f"{_T}payment_terms", 2), _at_least(f"{_T}urgency_terms"), *_NOT_WRITTEN_TO), "VF"),
     Rule("secret_request", 1.2, "It asks for discretion, and nobody here ever wrote to its sender.",
@@ -119,6 +140,27 @@ RULES: tuple[Rule, ...] = (
     Rule("link_names_recipient", 1.0, "A link carries the recipient's own address, from a sender never seen before.",
          (_is(f"{_L}url_has_recipient"), _NEW_SENDER), "CP"),
     Rule("link_to_program", 2.0, "A link leads to a file that can run.", (_at_least(f"{_L}url_executable"),), "MW"),
+    Rule("link_number_form", 1.8, "A link leads to an IP address that is written so that nobody knows it for one.",
+         (_at_least(f"{_L}url_ip_form"),), "CP"),
+    Rule("link_encoded_host", 1.4, "A link's site is written in a way that hides it.",
+         (_at_least(f"{_L}url_encoded_host"),), "CP"),
+    Rule("link_mixed_script", 1.4, "A link's site mixes alphabets within a word.",
+         (_at_least(f"{_L}url_mixed_script"),), "CP"),
+    Rule("link_odd_syntax", 0.8, "A sender never seen before writes a link that programs read in different ways.",
+         (_at_least(f"{_L}url_odd_syntax"), _NEW_SENDER), "CP"),
+    Rule("link_moved", 0.8, "What the page says of its own place moves its links to another site.",
+         (_at_least(f"{_L}url_base"), _NEW_SENDER), "CP"),
+    Rule("link_holds_page", 2.0, "A link holds a page or a script itself.", (_at_least(f"{_L}url_script"),), "CP"),
+    Rule("link_opens_application", 1.8, "A link opens an application.", (_at_least(f"{_L}url_application"),), "MW"),
+    Rule("link_to_share", 1.5, "A sender never seen before links to a file of a share.",
+         (_at_least(f"{_L}url_file"), _NEW_SENDER), "MW"),
+    Rule("form_in_message", 1.2, "A sender never seen before sends a form to fill in.",
+         (_at_least(f"{_L}url_form"), _NEW_SENDER), "CP"),
+    Rule("link_brand_borrowed", 1.2, "A link's site bears the name of a brand that it is not of.",
+         (_at_least(f"{_K}url_brand_borrowed"), _NEW_SENDER), "CP"),
+    Rule("code_is_only_link", 1.2, "All that a sender never seen before links to is in a QR code.",
+         (_is(f"{_Q}qr_is_only_link"), _NEW_SENDER), "CP"),
+    Rule("code_to_ip", 1.6, "A QR code leads to a bare IP address.", (_at_least(f"{_Q}qr_ip_host"),), "CP"),
     # Attachments
     Rule("program_attached", 3.0, "An attachment is a program.", (_at_least(f"{_F}attachment_executable"),), "MW"),
     Rule("double_extension", 2.5, "An attachment's name hides what kind of file it is.",
@@ -131,6 +173,39 @@ RULES: tuple[Rule, ...] = (
          (_at_least(f"{_F}attachment_macro_capable"), _NEW_SENDER), "MW"),
     Rule("archive_attached", 1.2, "An archive comes from a sender never seen before.",
          (_at_least(f"{_F}attachment_archive"), _NEW_SENDER), "MW"),
+    Rule("disguised_name", 2.2, "An attachment's name is turned round or padded, so that its kind is not seen.",
+         (_at_least(f"{_F}attachment_disguised_name"),), "MW"),
+    # Inside of attachments
+    Rule("program_inside", 2.6, "A program lies inside of an attachment.", (_at_least(f"{_N}inner_executable"),), "MW"),
+    Rule("script_inside", 1.8, "A sender never seen before sends a script or shortcut inside of an attachment.",
+         (_at_least(f"{_N}inner_script"), _NEW_SENDER), "MW"),
+    Rule("disguised_inside", 2.2, "A file inside of an attachment has a name that hides its kind.",
+         (_at_least(f"{_N}inner_disguised_name"),), "MW"),
+    Rule("macro_starts_itself", 1.6, "A document of a new sender has macros that start by themselves.",
+         (_at_least(f"{_N}inner_auto_macro"), _NEW_SENDER), "MW"),
+    Rule("macro_calls_out", 2.2, "A document's macros start programs or fetch files.",
+         (_at_least(f"{_N}inner_macro_call"),), "MW"),
+    Rule("remote_template", 2.0, "A document takes its template from elsewhere.",
+         (_at_least(f"{_N}inner_remote_template"),), "MW"),
+    Rule("field_starts_program", 2.2, "A field of a document starts a program.", (_at_least(f"{_N}inner_dde"),), "MW"),
+    Rule("acts_when_opened", 1.2, "A file of a sender never seen before does something when it is opened.",
+         (_at_least(f"{_N}inner_auto_action"), _NEW_SENDER), "MW"),
+    Rule("page_asks_password", 2.2, "An attached page asks for a password.",
+         (_at_least(f"{_N}inner_password_field"),), "CP"),
+    Rule("page_smuggles", 2.2, "An attached page puts a file together out of itself.",
+         (_at_least(f"{_N}inner_smuggling"),), "MW"),
+    Rule("page_obscured", 1.6, "An attached page of a new sender writes itself out of encoded text.",
+         (_at_least(f"{_N}inner_obscured_script"), _NEW_SENDER), "CP"),
+    Rule("page_leads_away", 1.2, "An attached page of a new sender leads away by itself.",
+         (_at_least(f"{_N}inner_redirect"), _NEW_SENDER), "CP"),
+    Rule("password_beside_file", 1.6, "The text gives the password of a file that nobody reads without it.",
+         (_is(f"{_N}inner_password_given"), _NEW_SENDER), "MW"),
+    Rule("encrypted_file", 0.8, "A sender never seen before sends a file that nobody reads without a password.",
+         (_at_least(f"{_N}inner_encrypted"), _NEW_SENDER), "MW"),
+    Rule("credentials_inside", 1.4, "A new sender's attachment asks to sign in or to confirm an account, with a link.",
+         (_at_least(f"{_N}inner_credential_terms", 2), _at_least(f"{_N}inner_url_count"), _NEW_SENDER), "CP"),
+    Rule("link_to_ip_inside", 1.6, "A link inside of an attachment leads to a bare IP address.",
+         (_at_least(f"{_N}inner_url_ip_host"),), "CP"),
     Rule("image_only", 1.0, "The message is a picture instead of text.", (_is(f"{_F}image_only_body"),), "SP"),
     # How it was sent
     Rule("no_message_id", 0.9, "It has no Message-ID, as mail programs give.", (_is(f"{_H}missing_message_id"),), "SP"),
