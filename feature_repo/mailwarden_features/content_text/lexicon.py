@@ -107,18 +107,22 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(text.lower())[:MAX_WORDS]
 
 
+_Phrase = tuple[str, frozenset[str], str]
+"""A phrase between blanks, its words, its intent."""
+
+
 @lru_cache(maxsize=1)
-def _vocabulary() -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[tuple[str, str], ...]]]:
-    """Intents of each single word, and (phrase, intent) pairs by the phrase's longest word, its likely rarest."""
+def _vocabulary() -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[_Phrase, ...]]]:
+    """Intents of each single word, and the phrases by their longest word, the likely rarest."""
     singles: dict[str, list[str]] = {}
-    phrases: dict[str, list[tuple[str, str]]] = {}
+    phrases: dict[str, list[_Phrase]] = {}
     for intent, terms in INTENTS.items():
         for term in dict.fromkeys(_split(terms)):
             words = term.split()
             if len(words) == 1:
                 singles.setdefault(term, []).append(intent)
             else:
-                phrases.setdefault(max(words, key=len), []).append((f" {term} ", intent))
+                phrases.setdefault(max(words, key=len), []).append((f" {term} ", frozenset(words), intent))
     return (
         {word: tuple(intents) for word, intents in singles.items()},
         {word: tuple(pairs) for word, pairs in phrases.items()},
@@ -141,9 +145,10 @@ def count_intents(words: list[str], present: set[str]) -> dict[str, int]:
             counts[intent] += 1
     anchors = present & phrases.keys()
     if anchors:
-        joined = f" {' '.join(words)} "
+        joined = ""
         for word in anchors:
-            for phrase, intent in phrases[word]:
-                if phrase in joined:
-                    counts[intent] += 1
+            for phrase, needed, intent in phrases[word]:
+                if needed <= present:
+                    joined = joined or f" {' '.join(words)} "
+                    counts[intent] += phrase in joined
     return counts

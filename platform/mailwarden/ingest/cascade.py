@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
 
 from mailwarden.ingest.budget import LOOKS, MATCHES, RULES
 from mailwarden.ingest.css import Compound, Declared, Rule, Sheet, declarations, read_sheet
@@ -75,11 +74,15 @@ def read_marks(attributes: str, undo: Callable[[str], str], by_any: bool = False
     return _cached(attributes) if len(attributes) <= _CACHED_CHARS else _marks(attributes)
 
 
-class Frame(NamedTuple):
-    """An open element as selectors see it."""
+class Frame:
+    """An open element as selectors see it, with what it stands in; the same object wherever the same stands in the same,
+    so that what holds inside of it is found once."""
 
-    tag: str
-    marks: Marks | None
+    __slots__ = ("marks", "tag")
+
+    def __init__(self, tag: str, marks: Marks | None) -> None:
+        self.tag = tag
+        self.marks = marks
 
 
 class Cascade:
@@ -96,6 +99,16 @@ class Cascade:
         self.root = Look()
         self._looks = {self.root.value(): self.root}
         self._simple: dict[tuple[str, Marks | None], tuple[tuple[Rule, ...], list[Rule]]] = {}
+        self._frames: dict[tuple[Frame | None, str, Marks | None], Frame] = {}
+        self._inside: dict[tuple[Frame | None, str, Marks | None], tuple[Rule, ...]] = {}
+
+    def frame(self, frames: Sequence[Frame], name: str, marks: Marks | None) -> Frame:
+        """The frame of an element that opens inside of those."""
+        key = (frames[-1] if frames else None, name, marks)
+        found = self._frames.get(key)
+        if found is None:
+            found = self._frames[key] = Frame(name, marks)
+        return found
 
     def _read_sheets(self, source: str) -> None:
         lower = source.lower()
@@ -125,7 +138,11 @@ class Cascade:
                 known = self._simple[name, marks] = self._candidates(self.sheet.rules, name, marks)
             simple = known[0]
             if known[1]:
-                held = self._held(known[1], name, marks, frames)
+                place = (frames[-1] if frames else None, name, marks)
+                found = self._inside.get(place)
+                if found is None:
+                    found = self._inside[place] = self._held(known[1], name, marks, frames)
+                held = found
             if marks is None and not simple and not held and name not in STYLED_TAGS:
                 return parent
         # Which simple rules hold follows from name and marks.
@@ -197,10 +214,10 @@ def _holds(rule: Rule, name: str, marks: Marks | None, frames: Sequence[Frame]) 
     for parent_only, compound in rule.above:
         at -= 1
         if parent_only:
-            if at < 0 or not _is(compound, *frames[at]):
+            if at < 0 or not _is(compound, frames[at].tag, frames[at].marks):
                 return False
             continue
-        while at >= 0 and not _is(compound, *frames[at]):
+        while at >= 0 and not _is(compound, frames[at].tag, frames[at].marks):
             at -= 1
         if at < 0:
             return False

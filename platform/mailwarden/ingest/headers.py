@@ -21,6 +21,7 @@ _NEEDED = ("from", "subject", "date", "to", "cc", "reply-to", "sender", "message
            "content-transfer-encoding", "content-disposition")  # fmt: skip
 _TAIL = MAX_VALUE // 4
 _FIELD = re.compile(r"([!-9;-~\x80-\xff]{1,200})[ \t]*:[ \t]*")
+_WELL_FORMED = re.compile(r"^([!-9;-~]{1,200}):[ \t]*+(.*)$", re.MULTILINE)
 _CHARSET = re.compile(rb"charset\s{0,10}+=\s{0,10}+[\"']?+([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE)
 _ENCODED_WORD = re.compile(r"=\?([^?\s]{1,80})\?([bBqQ])\?([^?]*)\?=")
 _BETWEEN_WORDS = re.compile(r"(\?=)[ \t\r\n]+(=\?[^?\s]{1,80}\?[bBqQ]\?)")
@@ -70,6 +71,10 @@ def read_headers(data: bytes, start: int, end: int, reading: Reading, part: int 
     if start + len(block) < (stop if blank >= 0 else end):
         # Half a field is none, and would be taken for the beginning of the body.
         block = block[: block.rfind(b"\n") + 1]
+    well_formed = _well_formed(block, min(MAX_HEADERS, reading.budget.left(FIELDS)))
+    if well_formed is not None and blank >= 0:
+        reading.budget.take(FIELDS, len(well_formed))
+        return HeaderBlock(well_formed, body)
     # Latin-1 keeps byte and character offsets equal; values with 8-bit bytes are read again below.
     lines = block.decode("latin-1").split("\n")
     if lines and not lines[-1]:
@@ -114,6 +119,22 @@ def read_headers(data: bytes, start: int, end: int, reading: Reading, part: int 
         rest = b"\n" + data[read_to:body]
         unfolded += _unfold(_late(rest, unfolded), rest, reading, part)
     return HeaderBlock(unfolded, body)
+
+
+def _well_formed(block: bytes, most: int) -> list[tuple[str, str]] | None:
+    """The fields of a block in ASCII every line of which is as it should be, as nearly all are: the same as line by
+    line, and four times as quick. None where a line is not, or there is anything to say of one."""
+    if not block.isascii() or b"\0" in block:
+        return None
+    text = block.decode("ascii").replace("\r\n", "\n")
+    if "\r" in text or text[:1] in (" ", "\t"):
+        return None
+    text = text.removesuffix("\n").replace("\n ", " ").replace("\n\t", "\t")
+    fields = _WELL_FORMED.findall(text)
+    if not 0 < len(fields) <= most or len(fields) != text.count("\n") + 1:
+        return None
+    unfolded = [(name, value.strip()) for name, value in fields]
+    return None if len(text) > MAX_VALUE and any(len(value) > MAX_VALUE for _, value in fields) else unfolded
 
 
 def _late(rest: bytes, read: list[tuple[str, str]]) -> list[tuple[str, list[str]]]:

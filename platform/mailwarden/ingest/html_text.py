@@ -291,7 +291,7 @@ class _Reader:
         self.looks.append(look)
         self.opened_at = len(self.out)
         if self.cascade.has_rules:
-            self.frames.append(Frame(name, marks))
+            self.frames.append(self.cascade.frame(self.frames, name, marks))
 
     def _undo(self, value: str) -> str:
         return undo_entities(value, self.reading, self.part)

@@ -85,58 +85,40 @@ Failed = Callable[[ContentView, Exception], None]
 
 
 class _Plan:
-    """A view, the lists that it sees, and how its rows are checked.
-
-    Rows of types that were seen before are checked a type at a time: one look at all integers, one at all floats, one
-    at all strings. What does not pass that look is checked value by value.
-    """
+    """A view, the lists that it sees, and how its rows are checked."""
 
     def __init__(self, view: ContentView, lists: Lists) -> None:
         self.view = view
         self.lists = lists_for(view, lists)
         self.names = tuple(feature.name for feature in view.features)
         self.kinds = tuple(_TYPES[feature.dtype] for feature in view.features)
-        self._known: dict[tuple[type, ...], tuple[list[int], list[int], list[int]]] = {}
 
     def row(self, message: Message) -> tuple[ContentValue, ...]:
         """The values in order; raises where the function does, or leaves out or gives what no store can hold."""
         found = self.view.compute(message, self.lists)
-        values = tuple([found[name] for name in self.names])
-        types = tuple(map(type, values))
-        places = self._known.get(types)
-        if places is None:
-            checked = self._checked(values)
-            if len(self._known) < _MOST_KNOWN:
-                self._known[types] = tuple([n for n, one in enumerate(types) if one is kind] for kind in _KINDS)  # type: ignore[assignment]
-            return checked
-        whole, real, text = places
-        integers = [values[n] for n in whole]
-        if integers and not (min(integers) >= -_INT64 and max(integers) < _INT64):  # type: ignore[type-var, operator]
-            return self._checked(values)
-        if real and not math.isfinite(sum([values[n] for n in real])):  # type: ignore[misc]
-            return self._checked(values)
-        for n in text:
-            if not values[n].isascii():  # type: ignore[union-attr]
-                values[n].encode()  # type: ignore[union-attr]
-        return values
+        values = [found[name] for name in self.names]
+        finite = True
+        for kind, value in zip(self.kinds, values, strict=True):
+            if value is None:
+                continue
+            if type(value) is not kind:
+                raise TypeError(f"{self._name_of(values, value)} is {type(value).__name__}")
+            if kind is int:
+                if not _LEAST <= value <= _MOST:  # type: ignore[operator]
+                    raise OverflowError(f"{self._name_of(values, value)} does not fit int64")
+            elif kind is float:
+                finite = finite and math.isfinite(value)  # type: ignore[arg-type]
+            elif not value.isascii():  # type: ignore[union-attr]
+                value.encode()  # type: ignore[union-attr]
+        # What is no number cannot be told from null in every store.
+        return tuple(values if finite else [_finite(value) for value in values])
 
-    def _checked(self, values: Sequence[ContentValue]) -> tuple[ContentValue, ...]:
-        row: list[ContentValue] = []
-        for name, kind, value in zip(self.names, self.kinds, values, strict=True):
-            if value is not None:
-                if type(value) is not kind:
-                    raise TypeError(f"{name} is {type(value).__name__}")
-                if kind is int:
-                    if not -_INT64 <= value < _INT64:  # type: ignore[operator]
-                        raise OverflowError(f"{name} does not fit int64")
-                elif kind is float:
-                    # What is no number cannot be told from null in every store.
-                    if not math.isfinite(value):  # type: ignore[arg-type]
-                        value = None
-                elif not value.isascii():  # type: ignore[union-attr]
-                    value.encode()  # type: ignore[union-attr]
-            row.append(value)
-        return tuple(row)
+    def _name_of(self, values: Sequence[ContentValue], value: ContentValue) -> str:
+        return next(name for name, one in zip(self.names, values, strict=True) if one is value)
+
+
+def _finite(value: ContentValue) -> ContentValue:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class ContentSet:
@@ -188,12 +170,11 @@ def lists_for(view: ContentView, lists: Lists) -> Lists:
 
 
 _NOTHING = Lists({}, {}, "")
-_INT64 = 2**63
+_LEAST, _MOST = -(2**63), 2**63 - 1
 
 
 _KINDS = (int, float, str)
 _TYPES: Mapping[str, type] = dict(zip(("int64", "float64", "string"), _KINDS, strict=True))
-_MOST_KNOWN = 1_000
 
 
 def full_names(view: ContentView) -> Sequence[str]:
