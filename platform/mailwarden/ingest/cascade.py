@@ -75,8 +75,10 @@ def read_marks(attributes: str, undo: Callable[[str], str], by_any: bool = False
 
 
 class Frame:
-    """An open element as selectors see it, with what it stands in; the same object wherever the same stands in the same,
-    so that what holds inside of it is found once."""
+    """An open element as selectors see it, with what it stands in.
+
+    The same object wherever the same stands in the same, so that what holds inside of it is found once.
+    """
 
     __slots__ = ("marks", "tag")
 
