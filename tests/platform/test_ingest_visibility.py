@@ -106,6 +106,26 @@ def hides(source: str) -> bool:
         "<div style='color:white'><p style='color:inherit'>§</p></div>",
         "<style>.w{color:#fff}</style><td class=w>§</td>",
         "<a href=http://x.example style='color:#fff'>§</a>",
+        "<textarea style='display:none'>§</textarea>",
+        "<style>textarea{display:none}</style><textarea>§</textarea>",
+        "<style>body .q{display:none}</style><div class=q>§</div>",
+        "<style>html > body > .q{display:none}</style><div class=q>§</div>",
+        "<style>:root .q{display:none}</style><div class=q>§</div>",
+        "<sTyLe>.q{display:none}</sTyLe><div class=q>§</div>",
+        "<style>@media (width > 300px){.q{display:none}}</style><div class=q>§</div>",
+        "<style>@supports (display:block){.q{display:none}}</style><div class=q>§</div>",
+        "<style>.r:before{content:'}'} .q{display:none}</style><div class=q>§</div>",
+        "<style>.q, .q:hover{display:none}</style><div class=q>§</div>",
+        "<style>.\\31 q{display:none}</style><div class=1q>§</div>",
+        "<div style='font-size:calc(0px)'>§</div>",
+        "<div style='font-size:0;font-size:-1px'>§</div>",
+        "<div style='letter-spacing:-1em'>§</div>",
+        "<div style='zoom:.01'>§</div>",
+        "<div style='translate:-9999px'>§</div>",
+        "<div style='-webkit-clip-path:inset(100%)'>§</div>",
+        "<div style='background:#336699 url() no-repeat;color:#336699'>§</div>",
+        "<div style='color:#fff;text-shadow:0 0 2px white'>§</div>",
+        "<div style='height:0;min-height:0;padding:0;overflow:hidden'>§</div>",
     ],
 )
 def test_what_no_reader_sees_is_hidden(source: str) -> None:
@@ -167,6 +187,48 @@ def test_what_no_reader_sees_is_hidden(source: str) -> None:
         "<div style='background:#000;background:bogus-color-function(1);color:#fff'><b"
         " style='background:#000'>§</b></div>",
         "<div style='opacity:.6'>§</div>",
+        # Style sheets that are none.
+        "<div title='<style>div{display:none}</style>'>§</div>",
+        "<title><style>div{display:none}</style></title><div>§</div>",
+        "<script>document.write('<style>div{display:none}</style>')</script><div>§</div>",
+        "<iframe><style>div{display:none}</style></iframe><div>§</div>",
+        # Rules and declarations that browsers drop.
+        "<style>.q, ..r{display:none}</style><div class=q>§</div>",
+        "<style>.q, .r:bogus{display:none}</style><div class=q>§</div>",
+        "<style>.1q{display:none}</style><div class=1q>§</div>",
+        "<style>.r{}} .q{display:none}</style><div class=q>§</div>",
+        "<style>.r{background:url('}.q{display:none}')}</style><div class=q>§</div>",
+        "<style>@supports (display:nonsense){.q{display:none}}</style><div class=q>§</div>",
+        "<style>@media (width < 600px){.q{display:none}}</style><div class=q>§</div>",
+        "<div style='dis/**/play:none'>§</div>",
+        "<div style='display:none\\9'>§</div>",
+        "<div style='display:none!x'>§</div>",
+        "<div style='font:0'>§</div>",
+        "<div style='font-size:0 0'>§</div>",
+        "<div style='opacity:0x'>§</div>",
+        "<div style='position:absolute;left:-9999'>§</div>",
+        # Room that other declarations make.
+        "<div style='height:0;min-height:40px;overflow:hidden'>§</div>",
+        "<div style='height:0;padding:0 0 56%;overflow:hidden'>§</div>",
+        "<div style='height:0%;overflow:hidden'>§</div>",
+        "<div style='display:table;width:1px;overflow:hidden'>§</div>",
+        "<div style='overflow:hidden'><p style='line-height:0;margin:9px'>§</p></div>",
+        "<div style='margin-left:-9999px;padding-left:9999px'>§</div>",
+        "<div style='text-indent:-9999px;padding-left:9999px'>§</div>",
+        "<div style='font-size:0'><p style='font-size:clamp(12px,2vw,16px)'>§</p></div>",
+        "<div style='letter-spacing:-4px'>§</div>",
+        "<div style='letter-spacing:-1em'><p style='letter-spacing:normal'>§</p></div>",
+        "<div style='zoom:1'>§</div>",
+        # Colours that only some readers have, and what is drawn around letters.
+        "<div style='background-color:var(--bg,#036);color:#fff'>§</div>",
+        "<div style='background:oklch(40% .1 250);color:#fff'>§</div>",
+        "<div style='color:#fff;text-shadow:0 0 3px #000'>§</div>",
+        # Elements that end without an end tag, or do not end with one.
+        "<table><tr><td style='display:none'><tr><td>§</table>",
+        "<table><tr><td style='display:none'><td>§</table>",
+        "<table><tr style='display:none'><td><tr><td>§</table>",
+        "<dl><dt style='display:none'><dd>§</dl>",
+        "<head style='display:none'><div>§</div></head>",
     ],
 )
 def test_what_readers_see_is_read(source: str) -> None:
@@ -176,6 +238,14 @@ def test_what_readers_see_is_read(source: str) -> None:
 def test_a_line_moved_out_of_sight_takes_no_other_with_it() -> None:
     message = html("<p>x</p><div style='text-indent:-9999px'>one<br>two<br>three</div>")
     assert message.new_text == "x\n\ntwo\nthree"
+
+
+def test_a_page_has_one_body_whether_or_not_it_says_so_and_to_its_end() -> None:
+    assert html("<style>body{background:#111;color:#eee}</style>pay now").new_text == "pay now"
+    assert html("<style>html{background:#111} p{color:#eee}</style><p>pay now</p>").new_text == "pay now"
+    assert html("<body bgcolor=black></body></html><p style='color:#fff'>pay now</p>").new_text == "pay now"
+    assert html("<body><p>pay</p><body style='display:none'><p>now</p></body>").new_text == "pay\n\nnow"
+    assert html("<body style='display:none'></body><p>boats</p>").new_text == ""
 
 
 MJML = (

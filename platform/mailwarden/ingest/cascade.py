@@ -9,11 +9,11 @@ from functools import lru_cache
 from mailwarden.ingest.budget import LOOKS, MATCHES, RULES
 from mailwarden.ingest.css import Compound, Declared, Rule, Sheet, declarations, read_sheet
 from mailwarden.ingest.looks import NEVER_SHOWN, Look, styled
+from mailwarden.ingest.markup import MARKUP, RAW
 from mailwarden.ingest.reading import Reading
 
 ATTRIBUTE = re.compile(r"""(?<![^\s"'>/=])([^\s"'>/=]++)(?:\s*+=\s*(?:"([^"]*+)"?|'([^']*+)'?|([^\s>"']+)))?+""")
 """An attribute of a start tag, with its value where it has one."""
-_SHEET = re.compile(r"<(?:!--(?:-?>|.*?(?:--!?>|\Z))|style(?=[\s/>])([^>]*+)(?:>|\Z))", re.DOTALL | re.IGNORECASE)
 _HINTS = ("hidden", "bgcolor", "background", "color", "size", "text", "link", "open")
 STYLED_TAGS = NEVER_SHOWN | {"a", "h1", "h2", "h3", "small", "big", "sub", "sup", "dialog", "details", "summary"}
 """Elements that look other than what is around them without any attribute."""
@@ -88,13 +88,14 @@ class Frame:
 
 
 class Cascade:
-    """The looks of one HTML body's elements. has_rules: it has style sheets."""
+    """The looks of one HTML body's elements. has_rules: it has style sheets; lower: the source in lower case."""
 
     def __init__(self, source: str, reading: Reading, part: int) -> None:
         self.reading = reading
         self.part = part
         self.sheet = Sheet()
-        if "<style" in source or "<STYLE" in source or "<Style" in source:
+        self.lower = source.lower()
+        if "<style" in self.lower:
             self._read_sheets(source)
         self.has_rules = self.sheet.count > 0
         self.by_any = self.sheet.by_any
@@ -113,20 +114,33 @@ class Cascade:
         return found
 
     def _read_sheets(self, source: str) -> None:
-        lower = source.lower()
+        lower = self.lower if len(self.lower) == len(source) else source
+        last = max(lower.rfind("<style"), source.rfind("<STYLE"))
         at = 0
-        while (found := _SHEET.search(source, at)) is not None:
-            at = found.end()
-            if found[1] is None:
-                continue
-            end = lower.find("</style", at)
-            end = len(source) if end < 0 else end
-            values = attributes_of(found[1])
-            if values.get("type", "text/css").strip().lower() in ("", "text/css"):
-                most = self.reading.budget.left(RULES)
-                count = read_sheet(source[at:end], self.sheet, most, values.get("media", ""))
-                self.reading.take(RULES, count, self.part)
-            at = end
+        while at <= last:
+            # Not each "<style" is one: it may stand in an attribute, a comment, a title or a script.
+            for markup in MARKUP.finditer(source, at):
+                at = markup.end()
+                name = markup[2]
+                if at > last and markup.start() > last:
+                    return
+                if name is None or markup[1] or (raw := RAW.get(name.lower())) is None:
+                    continue
+                begin = at - len(markup[4] or "")
+                found = raw.search(source, begin)
+                at = found.end() if found is not None else len(source)
+                if name.lower() == "style":
+                    self._read_sheet(source[begin : found.start() if found is not None else at], markup[3])
+                break
+            else:
+                return
+
+    def _read_sheet(self, text: str, attributes: str) -> None:
+        values = attributes_of(attributes)
+        if values.get("type", "text/css").strip().lower() in ("", "text/css"):
+            most = self.reading.budget.left(RULES)
+            count = read_sheet(text, self.sheet, most, values.get("media", ""))
+            self.reading.take(RULES, count, self.part)
 
     def look_of(self, parent: Look, name: str, marks: Marks | None, frames: Sequence[Frame], is_link: bool) -> Look:
         """How an element looks inside of one that looks like `parent`. frames: the elements open around it."""

@@ -17,9 +17,11 @@ from mailwarden.ingest.colours import css_colour
 _CACHED_CHARS = 600
 KEPT = frozenset((
     "display", "visibility", "opacity", "font-size", "line-height", "color", "background-color", "background-image",
-    "height", "max-height", "width", "max-width", "overflow", "position", "float", "left", "right", "top", "bottom",
-    "margin-left", "margin-top", "text-indent", "clip", "clip-path", "transform", "scale", "filter", "mso-hide",
-    "content-visibility", "-webkit-text-fill-color", "direction", "unicode-bidi",
+    "height", "max-height", "min-height", "width", "max-width", "min-width", "overflow", "position", "float", "left",
+    "right", "top", "bottom", "margin-left", "margin-top", "padding-left", "padding-right", "padding-top",
+    "padding-bottom", "text-indent", "letter-spacing", "clip", "clip-path", "transform", "translate", "scale", "zoom",
+    "filter", "mso-hide", "content-visibility", "-webkit-text-fill-color", "text-shadow", "-webkit-text-stroke",
+    "mix-blend-mode", "direction", "unicode-bidi",
 ))  # fmt: skip
 """Properties that can hide text, or show it again."""
 _DISPLAYS = frozenset((
@@ -30,17 +32,31 @@ _DISPLAYS = frozenset((
 ))  # fmt: skip
 _ANYWHERE = frozenset(("inherit", "initial", "unset", "revert"))
 _VISIBILITIES = _ANYWHERE | {"visible", "hidden", "collapse"}
-_SHORT = frozenset(("font", "background", "margin", "overflow-x", "overflow-y", "-webkit-transform", "inset"))
+_SHORT = frozenset((
+    "font", "background", "margin", "padding", "overflow-x", "overflow-y", "-webkit-transform", "-webkit-clip-path",
+    "inset",
+))  # fmt: skip
+_SIZES = frozenset(("font-size", "height", "max-height", "min-height", "width", "max-width", "min-width"))
+_LENGTHS = _SIZES | {
+    "left", "right", "top", "bottom", "margin-left", "margin-top", "padding-left", "padding-right", "padding-top",
+    "padding-bottom", "text-indent", "letter-spacing",
+}  # fmt: skip
+_LENGTH_VALUE = re.compile(r"([-+]?(?:\d{1,9}(?:\.\d{0,9})?|\.\d{1,9}))(px|pt|pc|in|cm|mm|q|r?em|ex|ch|v[a-z]{1,4}|%)?")
+_NUMBER_VALUE = re.compile(r"[-+]?(?:\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})%?")
+_LEAST_SHOWN = 2.5
 
 _COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)", re.DOTALL)
 _ESCAPE = re.compile(r"\\(?:([0-9a-f]{1,6})[ \t\n\r\f]?|(.))", re.DOTALL | re.IGNORECASE)
 _PIECE = re.compile(r"(?:[^;\"'()]++|\"[^\"]*+\"?|'[^']*+'?|\([^()]*+\)?|\))++")
 _FONT_SIZE = re.compile(
     r"(?:^|\s)((?:\d{1,6}(?:\.\d{0,6})?|\.\d{1,6})(?:px|pt|pc|em|rem|ex|ch|in|cm|mm|q|vw|vh|%)?|(?:xx?-)?(?:small|large)"
-    r"|xxx-large|medium|smaller|larger)(?:\s{0,9}/\s{0,9}([^\s,]{1,20}))?(?=\s)"
+    r"|xxx-large|medium|smaller|larger)(?:\s{0,9}/\s{0,9}([^\s,]{1,20}))?(?=\s{1,9}\S)"
 )
 _COLOUR_WORD = re.compile(r"#[0-9a-f]{3,8}|(?:rgb|hsl|hwb)a?\([^()]{1,80}\)|[a-z]{3,24}")
-_IMAGE = re.compile(r"url\(|gradient\(|image\(|image-set\(")
+_OPEN_COLOUR = r"(?:var|oklch|oklab|lab|lch|color|color-mix|light-dark)\("
+_UNKNOWN = re.compile(_OPEN_COLOUR)
+# A ground that is not known: an image, or a colour that only some readers have.
+_IMAGE = re.compile(rf"url\((?!\s*+[\"']?+\s*+[\"']?+\s*+\))|gradient\(|image\(|image-set\(|{_OPEN_COLOUR}")
 
 Declared = tuple[tuple[str, str, bool], ...]
 """Declarations in order: a property, its value, whether it is important."""
@@ -68,10 +84,14 @@ def _declarations(style: str) -> Declared:
         important = False
         if "!" in value:
             value, _, word = value.rpartition("!")
-            value, important = value.strip(), word.strip() == "important"
+            if word.strip() != "important":
+                continue
+            value, important = value.strip(), True
         if name in KEPT:
             if _is_valid(name, value):
                 found.append((name, value, important))
+            elif name == "background-color" and _UNKNOWN.match(value):
+                found.append(("background-image", "url", important))
         else:
             found.extend((longhand, part, important) for longhand, part in _longhands(name, value))
     return tuple(found)
@@ -85,9 +105,23 @@ def _is_valid(name: str, value: str) -> bool:
         return value in _VISIBILITIES
     if name in ("color", "background-color", "-webkit-text-fill-color"):
         return css_colour(value) is not None or value in _ANYWHERE or value == "currentcolor"
-    if name in ("font-size", "opacity", "height", "max-height", "width", "max-width", "left", "top"):
-        return value[:1] in "0123456789.+-" or value.isalpha() or "-" in value
+    if name in _LENGTHS:
+        return _is_length(value, name in _SIZES)
+    if name == "opacity":
+        return _NUMBER_VALUE.fullmatch(value) is not None or value in _ANYWHERE
     return bool(value)
+
+
+def _is_length(value: str, sized: bool) -> bool:
+    """Whether a browser takes a value for a length; one without unit only where that shows more than it hides, since
+    documents with a type drop it and others do not. sized: it must not be negative."""
+    length = _LENGTH_VALUE.fullmatch(value)
+    if length is None:
+        return "(" in value or (value.replace("-", "").isalpha() and value[:1] != "-")
+    number = float(length[1])
+    if sized and number < 0:
+        return False
+    return length[2] is not None or number == 0 or (sized and number > _LEAST_SHOWN)
 
 
 _cached = lru_cache(maxsize=2048)(_declarations)
@@ -95,7 +129,7 @@ _cached = lru_cache(maxsize=2048)(_declarations)
 
 def _undo(text: str) -> str:
     if "/*" in text:
-        text = _COMMENT.sub("", text)
+        text = _COMMENT.sub(" ", text)
     return _ESCAPE.sub(_escaped, text) if "\\" in text else text
 
 
@@ -103,32 +137,34 @@ def _escaped(found: re.Match[str]) -> str:
     if found[1] is None:
         return found[2]
     number = int(found[1], 16)
-    return chr(number) if 0 < number < 0x110000 and not 0xD800 <= number < 0xE000 else "\ufffd"
+    # A blank written so is part of a word, as in "none\\9", which only an old browser read as "none".
+    return chr(number) if 32 < number < 0x110000 and not 0xD800 <= number < 0xE000 else "\ufffd"
 
 
 def _longhands(name: str, value: str) -> Iterator[tuple[str, str]]:
     if name == "font":
-        size = _FONT_SIZE.search(f"{value} ")
+        size = _FONT_SIZE.search(value)
         if size is not None:
             yield "font-size", size[1]
             yield "line-height", size[2] or "normal"
     elif name == "background":
         image = _IMAGE.search(value) is not None
         yield "background-image", "url" if image else "none"
-        words = _COLOUR_WORD.findall(_without_urls(value) if image else value)
+        words = _COLOUR_WORD.findall(_without_urls(value) if "(" in value else value)
         yield "background-color", next((word for word in words if css_colour(word) is not None), "transparent")
-    elif name == "margin":
+    elif name in ("margin", "padding", "inset"):
         parts = value.split()[:4]
         if parts:
-            yield "margin-top", parts[0]
-            yield "margin-left", parts[3] if len(parts) == 4 else parts[1] if len(parts) > 1 else parts[0]
-    elif name == "inset":
-        parts = value.split()[:4]
-        if parts:
-            yield "top", parts[0]
-            yield "left", parts[3] if len(parts) == 4 else parts[1] if len(parts) > 1 else parts[0]
-    elif name == "-webkit-transform":
-        yield "transform", value
+            edges = (parts[0], *(parts[at] if at < len(parts) else parts[at % 2 if at % 2 < len(parts) else 0]
+                                 for at in (1, 2, 3)))  # fmt: skip
+            if name == "margin":
+                edges = (edges[0], "", "", edges[3])
+            before = "" if name == "inset" else f"{name}-"
+            for side, edge in zip(("top", "right", "bottom", "left"), edges, strict=True):
+                if edge and _is_length(edge, name == "padding"):
+                    yield before + side, edge
+    elif name in ("-webkit-transform", "-webkit-clip-path"):
+        yield name[8:], value
     else:
         yield "overflow", value
 
@@ -179,11 +215,21 @@ class Sheet:
         self.count += 1
 
 
-_COMPOUND = re.compile(r"(\*|[a-z][\w-]*+)?+((?:[.#](?:\\.|[\w-])++|\[[^\]]*+\]|::?[\w-]++(?:\([^()]*+\))?+)*+)")
-_PART = re.compile(r"[.#](?:\\.|[\w-])++|\[[^\]]*+\]|::?[\w-]++(?:\([^()]*+\))?+")
+_PART_PATTERN = r"[.#](?!-?[0-9])(?:\\.|[\w-])++|\[[^\]]*+\]|::?[\w-]++(?:\([^()]*+\))?+"
+_COMPOUND = re.compile(rf"(\*|[a-z_](?:\\.|[\w-])*+)?+((?:{_PART_PATTERN})*+)")
+_PART = re.compile(_PART_PATTERN)
 _ATTRIBUTE = re.compile(r"\[\s*+([\w-]++)\s*+(?:([~|^$*]?+=)\s*+(\"[^\"]*+\"|'[^']*+'|[^\s\]\"']++)\s*+[is]?+\s*+)?+\]")
 _COMBINATOR = re.compile(r"\s*+([>+~])\s*+|\s++")
-_HELD = frozenset((":link", ":any-link", ":root", ":enabled"))
+_HELD = frozenset((":link", ":any-link", ":enabled"))
+_PSEUDO = frozenset((
+    "active", "after", "backdrop", "before", "checked", "default", "defined", "dir", "disabled", "empty",
+    "enabled", "file-selector-button", "first-child", "first-letter", "first-line", "first-of-type", "focus",
+    "focus-visible", "focus-within", "fullscreen", "has", "hover", "in-range", "indeterminate", "invalid", "is", "lang",
+    "last-child", "last-of-type", "link", "any-link", "marker", "not", "nth-child", "nth-last-child",
+    "nth-last-of-type", "nth-of-type", "only-child", "only-of-type", "optional", "out-of-range", "placeholder",
+    "placeholder-shown", "read-only", "read-write", "required", "root", "scope", "selection", "target", "valid",
+    "visited", "where",
+))  # fmt: skip
 MAX_COMPOUNDS = 8
 MAX_SELECTOR = 300
 
@@ -226,7 +272,9 @@ def _compound(tag: str, rest: str) -> Compound | None:
     classes: list[str] = []
     attributes: list[tuple[str, str, str]] = []
     for part in _PART.findall(rest):
-        if part[0] == "#":
+        if part == ":root" and tag in ("", "*", "html"):
+            tag = "html"
+        elif part[0] == "#":
             ids.append(part[1:].replace("\\", ""))
         elif part[0] == ".":
             classes.append(part[1:].replace("\\", ""))
@@ -240,7 +288,35 @@ def _compound(tag: str, rest: str) -> Compound | None:
     return Compound("" if tag == "*" else tag, tuple(ids), tuple(classes), tuple(attributes))
 
 
+def is_invalid(text: str) -> bool:
+    """Whether a selector in lower case, which `selector` does not take, is one that no browser takes: it voids the
+    whole rule that it stands in."""
+    at = 0
+    while at < len(text) <= MAX_SELECTOR:
+        found = _COMPOUND.match(text, at)
+        if found is None or found.end() == at:
+            return "(" not in text  # lists inside of :is(), cut at their commas
+        for part in _PART.findall(found[2]):
+            name = part.lstrip(":").partition("(")[0]
+            if part[0] == ":" and name not in _PSEUDO and not part.startswith("::-webkit-"):
+                return True
+        at = found.end()
+        combinator = _COMBINATOR.match(text, at)
+        if combinator is not None:
+            at = combinator.end()
+            if at == len(text):
+                return True
+        elif at < len(text) and text[at] != "(":
+            return True
+    return not text
+
+
 _MARK = re.compile(r"[{}]")
+_OPAQUE = re.compile(
+    r"/\*.*?(?:\*/|\Z)|\"(?:[^\"\\\n]++|\\.)*+\"?|'(?:[^'\\\n]++|\\.)*+'?|url\(\s*+[^\s\"')(][^)\"'(]*+\)", re.DOTALL
+)
+_BRACE = re.compile(r"[{}]")
+_CONDITION = re.compile(r"\s*+\(\s*+([a-z-]{1,40})\s*+:([^()]{1,80})\)\s*+")
 _SKIPPED = ("@font-face", "@page", "@keyframes", "@-webkit-keyframes", "@-moz-keyframes", "@-ms-viewport", "@viewport",
             "@property", "@counter-style", "@list")  # fmt: skip
 
@@ -263,7 +339,10 @@ class _Read(NamedTuple):
 
 
 def _rules(text: str, most: int, media: str) -> tuple[int, tuple[_Read, ...]]:
-    text = _COMMENT.sub(" ", text).replace("<!--", " ").replace("-->", " ")
+    if "/*" in text or '"' in text or "'" in text or "url(" in text:
+        text = _OPAQUE.sub(_seen_through, text)
+    text = text.replace("<!--", " ").replace("-->", " ")
+    stray = False
     blocks: list[tuple[bool, bool]] = [screens(media)]
     rules: list[_Read] = []
     at = count = 0
@@ -273,8 +352,15 @@ def _rules(text: str, most: int, media: str) -> tuple[int, tuple[_Read, ...]]:
         if mark[0] == "}":
             if len(blocks) > 1:
                 blocks.pop()
+            else:
+                stray = True
             continue
         head = before.rpartition(";")[2].strip().lower()
+        if stray:
+            # A brace that closes nothing is part of what follows, which is no rule so.
+            stray = False
+            blocks.append((False, False))
+            continue
         if head.startswith("@"):
             blocks.append(_within(blocks[-1], head))
             continue
@@ -283,14 +369,26 @@ def _rules(text: str, most: int, media: str) -> tuple[int, tuple[_Read, ...]]:
         here, there = blocks[-1]
         declared = declarations(text[at:end].strip()) if here or there else ()
         at = end + 1
+        begun = len(rules)
         for written in head.split(","):
             count += 1
             if count > most:
                 return count, tuple(rules)
-            read = selector(_unescaped(written.strip())) if declared else None
+            written = _unescaped(written.strip())
+            read = selector(written) if declared else None
             if read is not None:
                 rules.append(_Read(*read, declared, not here))
+            elif declared and is_invalid(written):
+                del rules[begun:]
+                break
     return count, tuple(rules)
+
+
+def _seen_through(found: re.Match[str]) -> str:
+    """A comment as a blank, and a string without braces of its own, which would end blocks."""
+    if found[0][0] == "/":
+        return " "
+    return _BRACE.sub("", found[0])
 
 
 def _within(around: tuple[bool, bool], head: str) -> tuple[bool, bool]:
@@ -299,8 +397,15 @@ def _within(around: tuple[bool, bool], head: str) -> tuple[bool, bool]:
     if head.startswith("@media"):
         now, other = screens(head[6:])
         return here and now, (here or there) and (now or other)
-    skipped = head.startswith((*_SKIPPED, "@supports not"))
-    return here and not skipped, there and not skipped
+    if head.startswith(_SKIPPED):
+        return False, False
+    # What only some readers know holds where it shows something.
+    return here and head.startswith("@supports") and _is_supported(head[9:]), here or there
+
+
+def _is_supported(condition: str) -> bool:
+    found = _CONDITION.fullmatch(condition)
+    return found is not None and found[1] in KEPT and _is_valid(found[1], found[2].strip())
 
 
 _CACHED_SHEET = 8_000
@@ -308,10 +413,10 @@ _cached_rules = lru_cache(maxsize=128)(_rules)
 
 
 def _unescaped(text: str) -> str:
-    return _undo(text).lower() if "\\" in text and not _ESCAPED_MARK.search(text) else text
+    return _ESCAPE.sub(lambda found: f"\\{_escaped(found)}", text).lower() if "\\" in text else text
 
 
-_ESCAPED_MARK = re.compile(r"\\[^0-9a-z]", re.IGNORECASE)
+_RANGE = re.compile(r"\(\s{0,9}(?:device-)?width\s{0,9}(<|>)=?\s{0,9}([^()<>=]{1,40})\)")
 _FEATURE = re.compile(r"\(\s{0,9}([a-z-]{1,40})\s{0,9}(?::\s{0,9}([^()]{1,40}))?\)")
 _LENGTH = re.compile(r"(\d{1,6}(?:\.\d{0,4})?)\s{0,3}(px|em|rem)?")
 _DESK, _TELEPHONE = 1024.0, 375.0
@@ -339,6 +444,11 @@ def _holds(query: str, width: float, dark: bool) -> bool:
     kind = next((word for word in words if word not in ("only", "not", "and")), "all")
     if kind in ("all", "screen"):
         held = all(_has(name, value.strip(), width, dark) for name, value in _FEATURE.findall(query))
+        if held and ("<" in query or ">" in query):
+            held = all(
+                _has("max-width" if than == "<" else "min-width", value.strip(), width, dark)
+                for than, value in _RANGE.findall(query)
+            )
     else:
         held = False
     return held != ("not" in words)

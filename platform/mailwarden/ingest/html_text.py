@@ -6,7 +6,6 @@ linear in the input, where tree builders can be made to copy open formatting ele
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -18,6 +17,7 @@ from mailwarden.ingest.drawn_lines import BREAK, ENDS, OPENS, joined_cells, line
 from mailwarden.ingest.drawn_lines import CELL as CELL_MARK
 from mailwarden.ingest.entities import undo_entities
 from mailwarden.ingest.looks import nothing_seen
+from mailwarden.ingest.markup import MARKUP, RAW
 from mailwarden.ingest.markup_links import LINKING, MarkupLinks, WrittenLink, may_share
 from mailwarden.ingest.open_elements import BLOCK, CELL, OpenElements
 from mailwarden.ingest.quotes import Names, split_quotes
@@ -30,20 +30,9 @@ MAX_HIDDEN = 10_000
 MAX_PREVIEW = 140
 """Characters, blanks apart, that a preview text may have: as much as lists of messages show."""
 
-_ATTRIBUTES = r"((?:[^>=]++|=\s*+(?:\"[^\"]*+(?:\"|\Z)|'[^']*+(?:'|\Z))?+)*+)"
-_MARKUP = re.compile(
-    rf"<(?:(/?)([a-zA-Z][^\s/>]*+){_ATTRIBUTES}(?:>(\s*+)|\Z)"
-    r"|!--(?:-?>|.*?(?:--!?>|\Z))|[!?][^>]*+(?:>|\Z)|/(?![a-zA-Z])[^>]*+(?:>|\Z))",
-    re.DOTALL,
-)
 _VOID = frozenset((
     "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr",
 ))  # fmt: skip
-_RAW = {
-    name: re.compile(rf"</{name}(?=[\s/>])[^>]*+(?:>|\Z)", re.IGNORECASE)
-    for name in ("script", "style", "title", "textarea", "xmp", "iframe", "noembed", "noframes")
-}
-"""Elements whose content is no markup, with what ends them."""
 
 
 class _Kind(Enum):
@@ -58,6 +47,15 @@ _KINDS = dict.fromkeys(_VOID, _Kind.VOID) | dict.fromkeys(BLOCK, _Kind.BLOCK) | 
 _SEEN_RAW = frozenset(("textarea", "xmp"))
 """Elements whose content is no markup, and is seen."""
 _CLOSES_SAME = frozenset(("li", "dd", "dt", "option", "p"))
+_CELLS, _ROWS = ("td", "th"), ("tbody", "thead", "tfoot")
+_ENDED_BY = {
+    **dict.fromkeys(_CELLS, _CELLS), "tr": (*_CELLS, "tr"), **dict.fromkeys(_ROWS, (*_CELLS, "tr", *_ROWS)),
+    "dt": ("dd",), "dd": ("dt",),
+}  # fmt: skip
+"""Elements of the same table or list that a start tag ends."""
+_STAYS = frozenset(("html", "body"))
+"""Elements that end with the document: what stands behind their end tags is still inside of them."""
+_ROOTS = _STAYS | {"head"}
 _IN_IMAGES = frozenset(("desc", "defs", "metadata", "symbol"))
 """Elements of SVG whose text is not drawn."""
 
@@ -114,7 +112,6 @@ class _Reader:
         self.may_share = may_share(source)
         self.open = OpenElements()
         self.look = self.cascade.root
-        self.looks = [self.look]
         self.frames: list[Frame] = []
         self.quotes: list[int] = []
         self.split_words = 0
@@ -122,13 +119,22 @@ class _Reader:
         self.opened_at = -1
         self.link_href: str | None = None
         self.link_text: list[str] = []
+        self.looks = [self.look]
+        if self.cascade.has_rules:
+            self._imply("html", "body")
+
+    def _imply(self, *names: str) -> None:
+        """Open the elements that are there whether or not a document says so, for its rules to hold on them."""
+        for name in names:
+            if f"<{name}" not in self.cascade.lower:
+                self._open(name, "", False)
 
     def read(self, names: Names) -> HtmlText:
         source = self.source
         end = number = 0
         most = self.reading.budget.left(TAGS)
         while True:
-            for markup in _MARKUP.finditer(source, end):
+            for markup in MARKUP.finditer(source, end):
                 start, stop = markup.span()
                 if start > end:
                     self._text(source[end:start])
@@ -147,12 +153,12 @@ class _Reader:
                     self._end_tag(name)
                 elif name == "br":
                     self._break()
-                elif name not in _RAW:
+                elif name not in RAW:
                     self._start_tag(name, attributes)
                 else:
                     if name == "iframe":
                         self._tag_links(name, attributes)
-                    end = self._raw(name, end - len(blanks or ""))
+                    end = self._raw(name, attributes, end - len(blanks or ""))
                     break
                 if blanks:
                     self._blanks(blanks)
@@ -168,11 +174,13 @@ class _Reader:
         self._finish_link()
         return self._finish(names)
 
-    def _raw(self, name: str, begin: int) -> int:
+    def _raw(self, name: str, attributes: str, begin: int) -> int:
         """Pass an element whose content is no markup; where it ends."""
-        found = _RAW[name].search(self.source, begin)
+        found = RAW[name].search(self.source, begin)
         if name in _SEEN_RAW:
+            self._open(name, attributes, False)
             self._text(self.source[begin : found.start() if found is not None else len(self.source)])
+            self._close(name)
         self.divided = True
         return found.end() if found is not None else len(self.source)
 
@@ -260,8 +268,13 @@ class _Reader:
                 self._close("p")
             if name in _CLOSES_SAME and self.open.names and self.open.names[-1] == name:
                 self._close(name)
+            elif name in _ENDED_BY:
+                self._end_by(name)
         elif kind is _Kind.CELL:
             self.out.append(CELL_MARK)
+            places = self.open.places
+            if places.get("td") or places.get("th"):
+                self._end_by(name)
         elif name == "a":
             self._finish_link()
             href = self._attribute(attributes, "href") or self._attribute(attributes, "xlink:href")
@@ -270,11 +283,24 @@ class _Reader:
         if is_link:
             self.link_href, self.link_text = href, []
 
+    def _end_by(self, name: str) -> None:
+        """Close what ends where such an element begins, whether or not it says so."""
+        places = self.open.places
+        tables = places.get("table")
+        least = tables[-1] if tables else -1
+        for other in _ENDED_BY.get(name, ()):
+            found = places.get(other)
+            if found and found[-1] > least:
+                self._close(other)
+
     def _open(self, name: str, attributes: str, is_link: bool) -> None:
         if len(self.looks) > MAX_OPEN:
             self.reading.defect("html_too_deep", f"more than {MAX_OPEN}", self.part)
             return
         marks = None
+        if name in _ROOTS and (name == "head" or self.open.places.get(name)):
+            # What stands behind a head's tag and belongs into no head is in the body, of which there is one.
+            return
         if attributes:
             marks = read_marks(attributes, self._undo, self.cascade.by_any)
         look = self.look
@@ -322,7 +348,7 @@ class _Reader:
             self.out.append(" ")
         elif name == "a":
             self._finish_link()
-        if self.open.places.get(name):
+        if self.open.places.get(name) and name not in _STAYS:
             self.divided = self.divided or empty
             self._close(name)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Literal
 
 from mailwarden.ingest.colours import Colour, attribute_colour, css_colour, is_seen, over
 from mailwarden.ingest.open_elements import BLOCK, CELL
@@ -19,6 +20,7 @@ OFF_SCREEN_PX = 900
 _FAR_RIGHT_PX, _FAR_BELOW_PX = 3_000, 9_000
 _NO_SPACE_PX = 2
 _LEAST_OPACITY = 0.1
+_LEAST_ZOOM = 0.1
 
 _BLACK, _WHITE, _LINK = (0, 0, 0), (255, 255, 255), (0, 0, 238)
 _SIZES = {
@@ -34,12 +36,14 @@ _PX = {
 _LENGTH = re.compile(r"([-+]?(?:\d{1,9}(?:\.\d{0,9})?|\.\d{1,9}))(px|pt|pc|in|cm|mm|q|r?em|ex|ch|v[wh]|%)?(?![\w.])")
 _FUNCTION = re.compile(r"([a-z0-9]{1,20})\(([^()]{0,200})\)")
 _NUMBER = re.compile(r"[-+]?(?:\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})")
+_OUTLINES = frozenset(("text-shadow", "-webkit-text-stroke", "mix-blend-mode"))
+_COLOURS = re.compile(r"#[0-9a-f]{3,8}|(?:rgb|hsl|hwb)a?\([^()]{1,80}\)|[a-z]{3,24}")
 _FONT_ATTRIBUTE = re.compile(r"\s{0,20}([-+]?)(\d{1,3})")
 
 _FLAT = frozenset(("tr", "tbody", "thead", "tfoot", "table")) | CELL
 """Elements that grow with what they hold, whatever height is given."""
 _BOXES = frozenset((
-    "block", "inline-block", "flex", "inline-flex", "grid", "inline-grid", "list-item", "table", "flow-root",
+    "block", "inline-block", "flex", "inline-flex", "grid", "inline-grid", "list-item", "flow-root",
 ))  # fmt: skip
 _CLIPS = frozenset(("hidden", "clip", "scroll", "auto"))
 
@@ -52,13 +56,14 @@ class Look:
 
     seen: it can be read. gone: nothing inside can be seen, whatever its own style. aside: it is drawn, but where or in
     a colour that nobody sees. visible, size (px), opacity, colour with its alpha, link (the colour of links), indented,
-    flat (lines without height), clipped, backwards: what elements inside inherit; ground: what they stand on, None
+    flat (lines without height), clipped, heaped (letters one on the other), outlined (a shadow or a stroke of another
+    colour around them), backwards: what elements inside inherit; ground: what they stand on, None
     where an image lies behind. Looks are shared and never changed; `known` keeps those that were derived from one.
     """
 
     __slots__ = (
-        "alpha", "aside", "backwards", "clipped", "colour", "flat", "gone", "ground", "indented", "known", "link",
-        "opacity", "seen", "size", "visible",
+        "alpha", "aside", "backwards", "clipped", "colour", "flat", "gone", "ground", "heaped", "indented", "known",
+        "link", "opacity", "outlined", "seen", "size", "visible",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -71,6 +76,8 @@ class Look:
         self.link: Colour = _LINK
         self.ground: Colour | None = _WHITE
         self.indented = False
+        self.heaped = False
+        self.outlined = False
         self.flat = False
         self.clipped = False
         self.backwards = False
@@ -85,6 +92,7 @@ class Look:
         look.colour, look.alpha, look.ground = self.colour, self.alpha, self.ground
         look.aside = self.aside
         look.indented, look.flat, look.clipped = self.indented, self.flat, self.clipped
+        look.heaped, look.outlined = self.heaped, self.outlined
         look.backwards, look.seen, look.known, look.link = self.backwards, self.seen, {}, self.link
         return look
 
@@ -92,7 +100,7 @@ class Look:
         """What text in it and elements inside it take from it: two looks of one value are one."""
         return (
             self.gone, self.aside, self.visible, self.size, self.opacity, self.colour, self.alpha, self.link,
-            self.ground, self.indented, self.flat, self.clipped, self.backwards,
+            self.ground, self.indented, self.flat, self.clipped, self.backwards, self.heaped, self.outlined,
         )  # fmt: skip
 
     def judge(self) -> None:
@@ -107,8 +115,8 @@ class Look:
         ):
             self.seen = False
             return
-        self.seen = not self.indented and (
-            ground is None or is_seen(over(self.colour, self.alpha * self.opacity, ground), ground)
+        self.seen = not (self.indented or self.heaped) and (
+            ground is None or self.outlined or is_seen(over(self.colour, self.alpha * self.opacity, ground), ground)
         )
         self.aside = not self.seen
 
@@ -175,6 +183,11 @@ def _size(look: Look, parent: Look, style: Mapping[str, str]) -> None:
             look.size = parent.size
         else:
             found = pixels(size, parent.size, parent.size)
+            if found is None and "(" in size:
+                # Of what is computed, the largest length that it names.
+                found = max(
+                    (pixels(one[0], parent.size, parent.size) or 0.0 for one in _LENGTH.finditer(size)), default=16.0
+                )
             if found is not None and found >= 0:
                 look.size = found
     line = style.get("line-height")
@@ -200,6 +213,9 @@ def _paint(look: Look, parent: Look, style: Mapping[str, str]) -> None:
         read = css_colour(ground)
         if read is not None and (look.ground is not None or read[1] >= 1.0):
             look.ground = over(read[0], read[1], look.ground or _WHITE)
+    if not _OUTLINES.isdisjoint(style):
+        outlines = (_is_outline(style[name], look.ground) for name in sorted(_OUTLINES.intersection(style)))
+        look.outlined = any(outlines)
     image = style.get("background-image")
     if image is not None and image not in ("none", "initial", ""):
         # What an image looks like is not known, and text on it is taken for seen.
@@ -213,6 +229,14 @@ def _paint(look: Look, parent: Look, style: Mapping[str, str]) -> None:
                 look.opacity *= _share(inside.strip())
             elif name == "alpha" and "opacity" in inside:
                 look.opacity *= _share(inside.partition("=")[2].strip() + "%")
+
+
+def _is_outline(drawn: str, ground: Colour | None) -> bool:
+    """Whether a shadow or a stroke lets text be seen whatever its own colour."""
+    colours = [read for word in _COLOURS.findall(drawn) if (read := css_colour(word)) is not None]
+    return drawn in ("difference", "exclusion") or any(
+        ground is None or is_seen(over(*colour, ground), ground) for colour in colours
+    )
 
 
 def _share(value: str) -> float:
@@ -245,31 +269,38 @@ def _place(look: Look, tag: str, style: Mapping[str, str]) -> None:
     )
     if style.get("overflow") in _CLIPS and (boxed or tag in CELL):
         look.clipped = True
-        if (
-            boxed
-            and tag not in _FLAT
-            and any(
-                (room := pixels(style.get(name, ""), look.size)) is not None and room <= _NO_SPACE_PX
-                for name in ("height", "max-height", "width", "max-width")
-            )
-        ):
+        grows = tag in _FLAT or display.startswith(("table", "inline-table"))
+        if boxed and not grows and (_has_no_room(look, style, "height") or _has_no_room(look, style, "width")):
             look.gone = True
-    if (placed or position == "relative") and _is_far(look, style):
+    elif "line-height" in style:
+        # Lines without height are cut off where their own box ends, and may be seen in one around it.
+        look.clipped = False
+    if (placed or position == "relative") and _is_far(look, style) and not _comes_back(look, style):
         look.gone = look.aside = True
-    aside = pixels(style.get("margin-left", ""), look.size)
-    above = pixels(style.get("margin-top", ""), look.size)
-    if (aside is not None and aside <= -OFF_SCREEN_PX) or (boxed and above is not None and above <= -OFF_SCREEN_PX):
+    aside, above = style.get("margin-left"), style.get("margin-top")
+    if (aside is not None and _is_off(aside, look) and not _comes_back(look, style)) or (
+        boxed and above is not None and _is_off(above, look)
+    ):
         look.gone = look.aside = True
+    spacing = style.get("letter-spacing")
+    if spacing is not None:
+        look.heaped = (pixels(spacing, look.size) or 0.0) <= -0.5 * max(look.size, 1.0)
+    if "zoom" in style and 0 < (pixels(style["zoom"], 16.0, 1.0) or 0.0) <= _LEAST_ZOOM:
+        look.gone = True
     indent = style.get("text-indent")
     if indent is not None and (boxed or tag in CELL):
         length = pixels(indent, look.size)
-        look.indented = length is not None and abs(length) >= OFF_SCREEN_PX
+        look.indented = length is not None and abs(length) >= OFF_SCREEN_PX and not _comes_back(look, style)
     if placed and "clip" in style and _is_clipped(style["clip"]):
         look.gone = look.aside = True
     if "clip-path" in style and _is_cut(style["clip-path"]):
         look.gone = look.aside = True
-    turns = (boxed or tag in _FLAT) and ("transform" in style or "scale" in style)
-    if turns and (_is_turned_away(style.get("transform", "")) or _is_zero(style.get("scale", "1"))):
+    turns = (boxed or tag in _FLAT) and ("transform" in style or "scale" in style or "translate" in style)
+    if turns and (
+        _is_turned_away(style.get("transform", ""))
+        or _is_turned_away(f"translate({style.get('translate', '').replace(' ', ',')})")
+        or _is_zero(style.get("scale", "1"))
+    ):
         look.gone = look.aside = True
     if style.get("direction") == "rtl":
         look.backwards = style.get("unicode-bidi") in ("bidi-override", "isolate-override")
@@ -277,9 +308,24 @@ def _place(look: Look, tag: str, style: Mapping[str, str]) -> None:
         look.backwards = False
 
 
+_EDGES = {"height": ("padding-top", "padding-bottom"), "width": ("padding-left", "padding-right")}
+
+
+def _has_no_room(look: Look, style: Mapping[str, str], side: Literal["height", "width"]) -> bool:
+    """Whether a box that shows nothing outside of itself has no height or width inside of its padding's edge."""
+    written = [value for name in (side, f"max-{side}") if (value := style.get(name)) is not None]
+    if side == "height":
+        # A share of a height that nobody gave is none.
+        written = [value for value in written if not value.endswith("%")]
+    if not any((room := pixels(value, look.size)) is not None and room <= _NO_SPACE_PX for value in written):
+        return False
+    shown = (style.get(name) for name in (f"min-{side}", *_EDGES[side]))
+    return all(value is None or (pixels(value, look.size) or 0.0) <= _NO_SPACE_PX for value in shown)
+
+
 def pixels(value: str, size: float, whole: float = 1000.0) -> float | None:
     """A CSS length in pixels, None for what is none. size: of the letters; whole: what a share is of."""
-    found = _LENGTH.match(value)
+    found = _LENGTH.fullmatch(value)
     if found is None:
         return None
     number, unit = float(found[1]), found[2]
@@ -288,6 +334,17 @@ def pixels(value: str, size: float, whole: float = 1000.0) -> float | None:
     if unit == "%":
         return number / 100 * whole
     return number * (_PX[unit] if unit in _PX else size if unit == "em" else size / 2)
+
+
+def _is_off(margin: str, look: Look) -> bool:
+    length = pixels(margin, look.size)
+    return length is not None and length <= -OFF_SCREEN_PX
+
+
+def _comes_back(look: Look, style: Mapping[str, str]) -> bool:
+    """Whether what moves an element out of sight is undone by what moves it, or its text, to the right again."""
+    moves = (style.get(name) for name in ("padding-left", "margin-left", "left"))
+    return any(value is not None and (pixels(value, look.size) or 0.0) >= OFF_SCREEN_PX for value in moves)
 
 
 def _is_far(look: Look, style: Mapping[str, str]) -> bool:
