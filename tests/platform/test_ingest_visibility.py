@@ -7,7 +7,8 @@ import pytest
 from mailwarden.domain.mail.message import Message
 from mailwarden.domain.status import Status
 from mailwarden.ingest.colours import is_seen
-from mailwarden.ingest.css import declarations, screens
+from mailwarden.ingest.css import declarations
+from mailwarden.ingest.media_queries import screens
 from mailwarden.ingest.parse import parse_message
 
 HIDDEN = "the harbour master counts boats"

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
 from mailwarden.ingest.budget import LOOKS, MATCHES, RULES
-from mailwarden.ingest.css import Compound, Declared, Rule, Sheet, declarations, read_sheet
+from mailwarden.ingest.css import Declared, Rule, Sheet, declarations, read_sheet
 from mailwarden.ingest.looks import NEVER_SHOWN, Look, styled
 from mailwarden.ingest.markup import MARKUP, RAW
 from mailwarden.ingest.reading import Reading
+from mailwarden.ingest.selectors import Compound
 
 ATTRIBUTE = re.compile(r"""(?<![^\s"'>/=])([^\s"'>/=]++)(?:\s*+=\s*(?:"([^"]*+)"?|'([^']*+)'?|([^\s>"']+)))?+""")
 """An attribute of a start tag, with its value where it has one."""

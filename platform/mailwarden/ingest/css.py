@@ -13,6 +13,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from mailwarden.ingest.colours import css_colour
+from mailwarden.ingest.media_queries import screens
+from mailwarden.ingest.selectors import Compound, is_invalid, selector
 
 _CACHED_CHARS = 600
 KEPT = frozenset((
@@ -176,15 +178,6 @@ def _without_urls(value: str) -> str:
     return _URL.sub(" ", value)
 
 
-class Compound(NamedTuple):
-    """What one element must be: its tag ("" for any), ids, classes, and (attribute, operator, value) each."""
-
-    tag: str
-    ids: tuple[str, ...]
-    classes: tuple[str, ...]
-    attributes: tuple[tuple[str, str, str], ...]
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Rule:
     """One selector with its declarations. last: what the element itself must be; above: (whether it must be the parent,
@@ -215,107 +208,10 @@ class Sheet:
         self.count += 1
 
 
-_PART_PATTERN = r"[.#](?!-?[0-9])(?:\\.|[\w-])++|\[[^\]]*+\]|::?[\w-]++(?:\([^()]*+\))?+"
-_COMPOUND = re.compile(rf"(\*|[a-z_](?:\\.|[\w-])*+)?+((?:{_PART_PATTERN})*+)")
-_PART = re.compile(_PART_PATTERN)
-_ATTRIBUTE = re.compile(r"\[\s*+([\w-]++)\s*+(?:([~|^$*]?+=)\s*+(\"[^\"]*+\"|'[^']*+'|[^\s\]\"']++)\s*+[is]?+\s*+)?+\]")
-_COMBINATOR = re.compile(r"\s*+([>+~])\s*+|\s++")
-_HELD = frozenset((":link", ":any-link", ":enabled"))
-_PSEUDO = frozenset((
-    "active", "after", "backdrop", "before", "checked", "default", "defined", "dir", "disabled", "empty",
-    "enabled", "file-selector-button", "first-child", "first-letter", "first-line", "first-of-type", "focus",
-    "focus-visible", "focus-within", "fullscreen", "has", "hover", "in-range", "indeterminate", "invalid", "is", "lang",
-    "last-child", "last-of-type", "link", "any-link", "marker", "not", "nth-child", "nth-last-child",
-    "nth-last-of-type", "nth-of-type", "only-child", "only-of-type", "optional", "out-of-range", "placeholder",
-    "placeholder-shown", "read-only", "read-write", "required", "root", "scope", "selection", "target", "valid",
-    "visited", "where",
-))  # fmt: skip
-MAX_COMPOUNDS = 8
-MAX_SELECTOR = 300
-
-
-def selector(text: str) -> tuple[Compound, tuple[tuple[bool, Compound], ...], tuple[int, int, int]] | None:
-    """A selector in lower case as (the element, what stands above it, specificity); None for one that mail's elements
-    cannot be held against (siblings, states, generated content)."""
-    if len(text) > MAX_SELECTOR:
-        return None
-    compounds: list[Compound] = []
-    parents: list[bool] = []
-    ids = classes = tags = at = 0
-    while at < len(text):
-        found = _COMPOUND.match(text, at)
-        if found is None or found.end() == at or len(compounds) == MAX_COMPOUNDS:
-            return None
-        compound = _compound(found[1] or "", found[2])
-        if compound is None:
-            return None
-        compounds.append(compound)
-        ids += len(compound.ids)
-        classes += len(compound.classes) + len(compound.attributes)
-        tags += bool(compound.tag)
-        at = found.end()
-        if at == len(text):
-            break
-        combinator = _COMBINATOR.match(text, at)
-        if combinator is None or combinator[1] in ("+", "~"):
-            return None
-        parents.append(combinator[1] == ">")
-        at = combinator.end()
-    if not compounds:
-        return None
-    above = tuple(zip(reversed(parents), reversed(compounds[:-1]), strict=True))
-    return compounds[-1], above, (ids, classes, tags)
-
-
-def _compound(tag: str, rest: str) -> Compound | None:
-    ids: list[str] = []
-    classes: list[str] = []
-    attributes: list[tuple[str, str, str]] = []
-    for part in _PART.findall(rest):
-        if part == ":root" and tag in ("", "*", "html"):
-            tag = "html"
-        elif part[0] == "#":
-            ids.append(part[1:].replace("\\", ""))
-        elif part[0] == ".":
-            classes.append(part[1:].replace("\\", ""))
-        elif part[0] == "[":
-            written = _ATTRIBUTE.fullmatch(part)
-            if written is None:
-                return None
-            attributes.append((written[1], written[2] or "", (written[3] or "").strip("\"'")))
-        elif part not in _HELD:
-            return None
-    return Compound("" if tag == "*" else tag, tuple(ids), tuple(classes), tuple(attributes))
-
-
-def is_invalid(text: str) -> bool:
-    """Whether a selector in lower case, which `selector` does not take, is one that no browser takes: it voids the
-    whole rule that it stands in."""
-    at = 0
-    while at < len(text) <= MAX_SELECTOR:
-        found = _COMPOUND.match(text, at)
-        if found is None or found.end() == at:
-            return "(" not in text  # lists inside of :is(), cut at their commas
-        for part in _PART.findall(found[2]):
-            name = part.lstrip(":").partition("(")[0]
-            if part[0] == ":" and name not in _PSEUDO and not part.startswith("::-webkit-"):
-                return True
-        at = found.end()
-        combinator = _COMBINATOR.match(text, at)
-        if combinator is not None:
-            at = combinator.end()
-            if at == len(text):
-                return True
-        elif at < len(text) and text[at] != "(":
-            return True
-    return not text
-
-
 _MARK = re.compile(r"[{}]")
 _OPAQUE = re.compile(
     r"/\*.*?(?:\*/|\Z)|\"(?:[^\"\\\n]++|\\.)*+\"?|'(?:[^'\\\n]++|\\.)*+'?|url\(\s*+[^\s\"')(][^)\"'(]*+\)", re.DOTALL
 )
-_BRACE = re.compile(r"[{}]")
 _CONDITION = re.compile(r"\s*+\(\s*+([a-z-]{1,40})\s*+:([^()]{1,80})\)\s*+")
 _SKIPPED = ("@font-face", "@page", "@keyframes", "@-webkit-keyframes", "@-moz-keyframes", "@-ms-viewport", "@viewport",
             "@property", "@counter-style", "@list")  # fmt: skip
@@ -388,7 +284,7 @@ def _seen_through(found: re.Match[str]) -> str:
     """A comment as a blank, and a string without braces of its own, which would end blocks."""
     if found[0][0] == "/":
         return " "
-    return _BRACE.sub("", found[0])
+    return _MARK.sub("", found[0])
 
 
 def _within(around: tuple[bool, bool], head: str) -> tuple[bool, bool]:
@@ -414,55 +310,3 @@ _cached_rules = lru_cache(maxsize=128)(_rules)
 
 def _unescaped(text: str) -> str:
     return _ESCAPE.sub(lambda found: f"\\{_escaped(found)}", text).lower() if "\\" in text else text
-
-
-_RANGE = re.compile(r"\(\s{0,9}(?:device-)?width\s{0,9}(<|>)=?\s{0,9}([^()<>=]{1,40})\)")
-_FEATURE = re.compile(r"\(\s{0,9}([a-z-]{1,40})\s{0,9}(?::\s{0,9}([^()]{1,40}))?\)")
-_LENGTH = re.compile(r"(\d{1,6}(?:\.\d{0,4})?)\s{0,3}(px|em|rem)?")
-_DESK, _TELEPHONE = 1024.0, 375.0
-
-
-@lru_cache(maxsize=256)
-def screens(media: str) -> tuple[bool, bool]:
-    """Of a list of media queries: whether one holds on a desk's screen in light colours, and whether on another one.
-
-    >>> screens("print"), screens("screen and (max-width: 600px)"), screens("(min-width: 300px)")
-    ((False, False), (False, True), (True, True))
-    """
-    media = media.strip().lower()[:400]
-    if not media:
-        return True, True
-    queries = media.split(",")
-    desk = any(_holds(query, _DESK, False) for query in queries)
-    return desk, desk or any(
-        _holds(query, width, dark) for query in queries for width, dark in ((_TELEPHONE, False), (_DESK, True))
-    )
-
-
-def _holds(query: str, width: float, dark: bool) -> bool:
-    words = query.partition("(")[0].split()
-    kind = next((word for word in words if word not in ("only", "not", "and")), "all")
-    if kind in ("all", "screen"):
-        held = all(_has(name, value.strip(), width, dark) for name, value in _FEATURE.findall(query))
-        if held and ("<" in query or ">" in query):
-            held = all(
-                _has("max-width" if than == "<" else "min-width", value.strip(), width, dark)
-                for than, value in _RANGE.findall(query)
-            )
-    else:
-        held = False
-    return held != ("not" in words)
-
-
-def _has(name: str, value: str, width: float, dark: bool) -> bool:
-    if name == "prefers-color-scheme":
-        return (value == "dark") is dark
-    if name in ("max-width", "max-device-width", "min-width", "min-device-width"):
-        length = _LENGTH.match(value)
-        if length is None:
-            return False
-        limit = float(length[1]) * (1.0 if length[2] in (None, "px") else 16.0)
-        return width <= limit if name.startswith("max") else width >= limit
-    if name.endswith("device-pixel-ratio"):
-        return value[:1] == "0" or value == "1"
-    return name in ("hover", "color", "min-color", "orientation", "pointer") and value != "portrait"
