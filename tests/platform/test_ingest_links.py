@@ -67,6 +67,10 @@ REWRITTEN = {
     "Trend Micro": f"https://ca-1.clicktime.trendmicro.com:443/wis/clicktime/v1/query?url={in_field()}&umid=x",
     "Sophos": f"https://eu-west-1.protection.sophos.com?d=partner.example&u={in_base64()}&i=x",
     "FireEye": f"https://protect2.fireeye.com/v1/url?k=a&q=1&e=b&u={in_field()}",
+    "Check Point 1": f"https://checkpoint.url-protection.com/v1/r01/url?o={in_field()}&g=x",
+    "Vade": f"https://antiphishing.vadesecure.com/v4?f=a&i=b&u={in_field()}",
+    "TitanHQ": f"https://linklock.titanhq.com/analyse?url={in_field()}&data=x",
+    "GMX": f"https://deref-gmx.net/mail/client/abc/dereferrer/?redirectUrl={in_field()}",
     "Check Point": f"https://protect.checkpoint.com/v2/___{TARGET}___.YXAz",
 }
 REDIRECTED = {

@@ -128,6 +128,26 @@ def test_quoted_headers_open_a_quote(labels: tuple[str, ...], colon: str) -> Non
     )
 
 
+@pytest.mark.parametrize(
+    "forward",
+    [
+        "-------- Yönlendirilmiş İleti --------\nKonu: plan\nTarih: 29 Ara 2025\nKimden: B <b@corp.example>\nKime: a",
+        "-------- Перенаправленное сообщение --------\nТема: plan\nДата: 29.12.2025\nОт: B <b@corp.example>\nКому: a",
+        "-------- 转发的消息 --------\n主题: plan\n日期: 29.12.2025\n发件人: B <b@corp.example>\n收件人: a",
+        "-------- Videresendt besked --------\nEmne: plan\nDato: 29.12.2025\nFra: B <b@corp.example>\nTil: a",
+        "------[ 받은 메일 내용 ]------\n제목 : plan\n날짜 : 2025-12-29\n보낸이 : B <b@corp.example>\n받는이 : a",
+        '-------- Пересылаемое сообщение --------\n29.12.2025, 09:00, "B" <b@corp.example>:',
+        "------- Original Message -------\nOn Monday, December 29th, 2025 at 9:00, B <b@corp.example> wrote:\n",
+        "> Message du 29/12/25 09:00\n> De : B <b@corp.example>\n> A : a\n> Objet : plan\n>",
+    ],
+)
+def test_lines_above_a_quoted_header_are_part_of_the_quote(forward: str) -> None:
+    mark = "> " if forward[0] == ">" else ""
+    message = plain(f"See below.\n\n{forward}\n{mark}\n{mark}OLD WORDS")
+    assert message.new_text == "See below."
+    assert message.quoted_text.endswith("OLD WORDS")
+
+
 @pytest.mark.parametrize("forward", FORWARDS.values(), ids=FORWARDS)
 def test_forwarding_lines_open_a_quote(forward: str) -> None:
     block = "From: Bob Roe <bob@corp.example>\nDate: Mon, 29 Dec 2025\nTo: Ann\nSubject: plan"
@@ -234,6 +254,8 @@ def test_marked_lines_are_quotes_where_the_headers_name_the_thread() -> None:
         "----------\nsale\n----------",
         "日時: 12月29日\n場所: 会議室",
         "Od: 9:00\nDo: 17:00\nTemat: plan",
+        "---- Order ----\nSubject: two desks\nDate: 5 May\nTo: room 4",
+        "> Tickets\n> From: 9:00\n> To: 17:00",
     ],
 )
 def test_prose_is_not_taken_for_a_quote(prose: str) -> None:

@@ -40,6 +40,9 @@ from mailwarden.ingest.text_links import plain_urls
         ("\\\\10.1.2.3@80\\x", ["\\\\10.1.2.3@80\\x"]),
         ("http://a.example/ and b.com and www.c.example", ["http://a.example/", "b.com", "www.c.example"]),
         ("http://a.example/b.com/c.org", ["http://a.example/b.com/c.org"]),
+        # What nobody sees parts no name, and ends a link where other letters follow.
+        ("ev\u00adil.com/login https://evil\u200b.com/x", ["evil.com/login", "https://evil.com/x"]),
+        ("http://evil.jp/a\u200bあ", ["http://evil.jp/a"]),
     ],
 )
 def test_what_a_client_links_is_found(text: str, links: list[str]) -> None:
@@ -60,6 +63,29 @@ def test_what_a_client_links_is_found(text: str, links: list[str]) -> None:
 )  # fmt: skip
 def test_what_no_client_links_is_none(text: str) -> None:
     assert plain_urls(f"We saw {text} there", Reading(Budget())) == []
+
+
+def test_a_path_tells_a_host_in_text_from_a_file_and_not_in_markup() -> None:
+    assert [url.host for url in parse_message(b"\nget it at evil.zip/login now").urls] == ["evil.zip"]
+    assert parse_message(b"Content-Type: text/html\n\n<a href='guide.md/x'>x</a>").urls == ()
+
+
+@pytest.mark.parametrize(
+    ("source", "hosts"),
+    [
+        ("<p>http://ev<wbr>il.com/x</p>", ["evil.com"]),
+        ("<p>ev<b></b>il.com/x</p>", ["evil.com"]),
+        ("<p>evil<span>.com/x</span></p>", ["evil.com"]),
+        ("<p>ev<i style='display:none'>x</i>il.com/x", ["evil.com"]),
+        ("<p>a.com</p><p>b.com</p>", ["a.com", "b.com"]),
+        ("<td>a.com</td><td>b.com</td>", ["a.com", "b.com"]),
+        ("<p>a.com<br>b.com <b>c.com</b>", ["a.com", "b.com", "c.com"]),
+        ("<p>a.com <a href=//b.com>x</a> c.com", ["a.com", "b.com", "c.com"]),
+        ("<p>That is all.<span>so long", []),
+    ],
+)
+def test_a_link_in_markup_goes_on_over_inline_tags(source: str, hosts: list[str]) -> None:
+    assert [url.host for url in parse_message(b"Content-Type: text/html\n\n" + source.encode()).urls] == hosts
 
 
 def subject(text: str) -> Message:

@@ -119,6 +119,8 @@ class _Reader:
         self.opened_at = -1
         self.link_href: str | None = None
         self.link_text: list[str] = []
+        self.loose: list[str] = []
+        self.loose_end = 0
         self.looks = [self.look]
         if self.cascade.has_rules:
             self._imply("html", "body")
@@ -222,8 +224,30 @@ class _Reader:
         self.out.append(chunk)
         if self.link_href is not None:
             self.link_text.append(chunk)
-        elif "." in chunk or "\\\\" in chunk:
-            self.links.text(chunk.replace(BREAK, " "))
+        elif chunk:
+            self._loose(chunk)
+
+    def _loose(self, chunk: str) -> None:
+        """Gather text outside of anchors: a link in it goes on over inline tags, as its reader sees it."""
+        loose = self.loose
+        at = len(self.out)
+        if loose:
+            before = loose[-1]
+            if (
+                self.loose_end != at - 1
+                or chunk[0].isspace()
+                or not (before[-1].isalnum() or before[-1] == "-" or "://" in before[-80:])
+            ):
+                self._end_loose()
+        loose.append(chunk)
+        self.loose_end = at
+
+    def _end_loose(self) -> None:
+        loose = self.loose
+        text = loose[0] if len(loose) == 1 else "".join(loose)
+        loose.clear()
+        if "." in text or "\\\\" in text:
+            self.links.text(text.replace(BREAK, " "))
 
     def _blanks(self, chunk: str) -> None:
         """White space alone, which needs no look."""
@@ -249,6 +273,8 @@ class _Reader:
             self.preview = shown(lines_of("".join(self.hidden))).text
 
     def _tag_links(self, name: str, attributes: str) -> None:
+        if self.loose:
+            self._end_loose()
         self.links.tag(name, lambda wanted: self._attribute(attributes, wanted))
 
     def _start_tag(self, name: str, attributes: str) -> None:
@@ -367,6 +393,8 @@ class _Reader:
             del self.frames[at:]
 
     def _finish_link(self) -> None:
+        if self.loose:
+            self._end_loose()
         if self.link_href is not None:
             text = " ".join("".join(self.link_text).replace(BREAK, " ").split())
             self.links.add(self.link_href, shown(text).text)

@@ -16,7 +16,7 @@ _LABELS: dict[Label, str] = {
         from; von; de; da; van; från; fra; od; kimden; gönderen; от; от кого; від; expéditeur; remitente; mittente;
         remetente; afzender; absender; avsändare; afsender; avsender; lähettäjä; feladó; odesílatel; odosielateľ;
         nadawca; expeditor; отправитель; από; 差出人; 送信者; 送信元; 发件人; 發件人; 寄件者; 寄件人;
-        보낸 사람; 보낸사람; 발신자
+        보낸 사람; 보낸사람; 보낸이; 발신자
     """,
     "date": """
         sent; date; gesendet; datum; envoyé; envoyé le; le; enviado; enviado el; enviada em; enviado em; fecha; data;
@@ -28,7 +28,7 @@ _LABELS: dict[Label, str] = {
     "to": """
         to; an; à; a; para; aan; till; til; do; komu; kime; alıcı; кому; получатель; destinataire; destinatario;
         destinatário; empfänger; ontvanger; mottagare; modtager; mottaker; vastaanottaja; címzett; către; προς; 宛先;
-        收件人; 收件者; 受信者; 받는 사람; 받는사람; 수신자; 수신인
+        收件人; 收件者; 受信者; 받는 사람; 받는사람; 받는이; 수신자; 수신인
     """,
     "cc": "cc; kopie; kopia; kopi; copie; copia; cópia; dw; do wiadomości; bilgi; копия; копія; 抄送; 副本; 참조",
     "subject": """

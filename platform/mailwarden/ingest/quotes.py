@@ -149,7 +149,10 @@ def _unmarked(line: str) -> str:
 def _names_its_source(run: list[str]) -> bool:
     """Whether a marked run begins with what says whose words follow."""
     first = next((number for number, line in enumerate(run) if line.strip(_BLANKS)), None)
-    return first is not None and (_opens_rest(run, first, False) or _attribution_lines(run, first) > 0)
+    if first is None:
+        return False
+    # A line of words may stand above the fields of the header.
+    return _opens_rest(run, first, False) or _attribution_lines(run, first) > 0 or _is_block(run, first + 1)
 
 
 def _next_is_marked(lines: list[str], number: int) -> bool:
@@ -190,8 +193,11 @@ def _opens_rest(lines: list[str], number: int, supported: bool) -> bool:
             return _is_block(lines, _next_line(lines, number + 1))
         dashed = line[0] in "-_=*~" and line.startswith(line[0] * 2)
         opens = words.startswith(OPENINGS) or (dashed and words.startswith(SEPARATORS))
-        if opens and (supported or _has_label(lines, number + 1)):
+        following = _next_line(lines, number + 1)
+        if opens and (supported or _has_label(lines, number + 1) or _attribution_lines(lines, following)):
             return True
+        if dashed and _is_block(lines, following, whole=True):
+            return True  # whatever the language between the dashes
     return _is_block(lines, number)
 
 
@@ -205,10 +211,11 @@ def _has_label(lines: list[str], number: int) -> bool:
     return any(_label_of(_unmarked(line).strip(_BLANKS)) is not None for line in lines[number : number + _LOOKED_AHEAD])
 
 
-def _is_block(lines: list[str], number: int) -> bool:
-    """Whether three fields of a header begin here, the sender's among them; one alone is a word of prose."""
+def _is_block(lines: list[str], number: int, *, whole: bool = False) -> bool:
+    """Whether three fields of a header begin here, the sender's among them; one alone is a word of prose. whole: they
+    are set off by a line of dashes, and any may be the first of four."""
     first = _label_of(lines[number].strip(_BLANKS)) if number < len(lines) else None
-    if first not in ("from", "date"):
+    if first is None or (not whole and first not in ("from", "date")):
         return False
     block = [_unmarked(line).strip(_BLANKS) for line in lines[number : number + _LOOKED_AHEAD]]
     kinds = {_label_of(line) for line in block} - {None}

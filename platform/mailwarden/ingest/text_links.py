@@ -23,6 +23,8 @@ _BODY = re.compile(r"[^\s<>\"\x00-\x1f]{4,4000}")
 _SCHEMES = ("https", "http", "ftp", "file")
 _WWW = ("www.", "WWW.", "Www.")
 _WITHIN_A_NAME = re.compile(r"[A-Za-z0-9_@./\\-]")
+# Nobody sees these inside of a name, and browsers pass over them there.
+_WITHIN_UNSEEN = re.compile("(?<=[A-Za-z0-9./-])[\u00ad\u200b-\u200d\u2060-\u2064\ufeff]++(?=[A-Za-z0-9./-])")
 _SHARE = re.compile(r"(?<![\w\\:])\\\\(?=[\w-]{1,63}[.@][\w.@-]{1,253}\\)")
 _TRAILING = ".,;:!?'`*_~|\\]}"
 _ENDS_IN_EAST = re.compile("[、，！？；：）」』】》〉”’“‘…\u3000\u200b]|。(?![A-Za-z0-9])")
@@ -53,6 +55,8 @@ def plain_urls(text: str, reading: Reading, part: int = 0) -> list[str]:
     """URLs that a reader's client would make clickable in plain text, in order and as written."""
     if "." not in text and "://" not in text and "\\\\" not in text:
         return []
+    if not text.isascii():
+        text = _WITHIN_UNSEEN.sub("", text)
     found: list[tuple[int, int, str]] = []
     reached = 0
     for start, least in _starts(text):

@@ -43,7 +43,7 @@ def read_url(
     if base and (whole := _moved(base, url)) != url:
         url = whole
         marks.append("base")
-    address = parse_address(url, reading, part)
+    address = parse_address(url, reading, part, in_text=place == "text" or place == "subject")
     if address is None:
         return None
     scheme = address.scheme

@@ -67,8 +67,9 @@ def tidy_address(written: str) -> tuple[str, bool]:
     return clean(inside)[:MAX_URL], not inside.isprintable() or len(inside) < len(stripped)
 
 
-def parse_address(url: str, reading: Reading, part: int = 0) -> Address | None:
-    """Read a tidy address; None where it leads nowhere outside of the message (relative, a fragment)."""
+def parse_address(url: str, reading: Reading, part: int = 0, *, in_text: bool = False) -> Address | None:
+    """Read a tidy address; None where it leads nowhere outside of the message (relative, a fragment). in_text: a client
+    made a link of it, so that a path behind a name tells a host from a file."""
     plain = _PLAIN.match(url)
     if plain is not None:
         host = plain[2]
@@ -76,7 +77,7 @@ def parse_address(url: str, reading: Reading, part: int = 0) -> Address | None:
             return Address(plain[1], host if host.islower() else host.lower())
     scheme = _SCHEME.match(url)
     if scheme is None or ("." in scheme[1] and (url[:4].lower() == "www." or _PORT.match(url, scheme.end() - 1))):
-        return _without_scheme(url, reading, part)
+        return _without_scheme(url, reading, part, in_text)
     name = scheme[1].lower()
     if name in _WEB:
         return _of_web(name, url, scheme.end(), reading, part)
@@ -108,7 +109,7 @@ def is_base(url: str) -> bool:
     return scheme is not None and scheme[1].lower() in _WEB
 
 
-def _without_scheme(url: str, reading: Reading, part: int) -> Address | None:
+def _without_scheme(url: str, reading: Reading, part: int, in_text: bool) -> Address | None:
     start = url[:2]
     if start == "\\\\":
         return _of_share(url, 0, reading, part)
@@ -125,7 +126,9 @@ def _without_scheme(url: str, reading: Reading, part: int) -> Address | None:
             known = "." in host
         else:
             has_path = len(url) > bare.end() + 1
-            known = is_top_level(last) and is_bare_host(host.lower(), has_path=has_path and last not in FILE_ENDINGS)
+            known = is_top_level(last) and is_bare_host(
+                host.lower(), has_path=has_path and (in_text or last not in FILE_ENDINGS)
+            )
         if not known:
             return None
     read = _host_of(host, reading, part)
