@@ -256,6 +256,7 @@ def test_marked_lines_are_quotes_where_the_headers_name_the_thread() -> None:
         "Od: 9:00\nDo: 17:00\nTemat: plan",
         "---- Order ----\nSubject: two desks\nDate: 5 May\nTo: room 4",
         "> Tickets\n> From: 9:00\n> To: 17:00",
+        "-----Original Message-----",
     ],
 )
 def test_prose_is_not_taken_for_a_quote(prose: str) -> None:

@@ -226,9 +226,9 @@ def _is_block(lines: list[str], number: int, *, whole: bool = False) -> bool:
 
 def _attribution_lines(lines: list[str], number: int) -> int:
     """How many lines from here are an attribution, 0 where none begins."""
-    line = lines[number]
-    if len(line) > _LONGEST:
+    if number >= len(lines) or len(lines[number]) > _LONGEST:
         return 0
+    line = lines[number]
     if _is_attribution(line):
         return 1
     if _says_at(line) is not None and _next_is_marked(lines, number + 1):
