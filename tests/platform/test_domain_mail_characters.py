@@ -101,6 +101,11 @@ def test_the_work_on_one_text_is_bounded() -> None:
         "ꓑꓮꓬ now",
         "miсrоsоft support",
         "раура1 and Ваnk mail",
+        "your passw\u05e1rd",
+        "your passw\u0647rd",
+        "Ⅿicrosoft asks",
+        "from paypaⅼ now",
+        "please ᵛᵉʳⁱᶠʸ it",
     ],
 )
 def test_words_that_only_look_latin_are_found(text: str) -> None:
@@ -127,6 +132,11 @@ def test_words_that_only_look_latin_are_found(text: str) -> None:
         "/ˈæpəl/ noun",
         "ITニュース USBケーブル Web会議",
         "삼성 TV 및 LG전자",
+        "ב\u05e1Google ולMicrosoft\u05e1",
+        "تطبيق WhatsApp\u0647 جديد",
+        "PlayStationⅡ, TypeⅣ, 第Ⅻ章",
+        "the 1ˢᵗ and 2ⁿᵈ",
+        "ᐃᓄᒃᑎᑐᑦ, in Inuktitut",
     ],
 )
 def test_other_alphabets_are_no_lookalikes(text: str) -> None:

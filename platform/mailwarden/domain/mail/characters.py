@@ -41,11 +41,19 @@ _WIDE = re.compile("[\uff21-\uff3a\uff41-\uff5a]")
 _EAST_ASIAN = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]")
 _ASCII_LETTER = re.compile("[A-Za-z]")
 _FOREIGN = re.compile(
-    "[\u0370-\u052f\u0531-\u0587\u10a0-\u10ff\u13a0-\u13ff\u1c80-\u1c8f\u1c90-\u1cbf\u1f00-\u1fff\u2c80-\u2cff\u2d00-\u2d6f"
+    "[\u0370-\u052f\u0531-\u0587\u10a0-\u10ff\u13a0-\u13ff\u1400-\u167f\u1c80-\u1c8f\u1c90-\u1cbf\u1f00-\u1fff\u2c80-\u2cff\u2d00-\u2d6f"
     "\ua4d0-\ua4ff\ua640-\ua69f\uab70-\uabbf\U00010280-\U000118ff]"
 )
 # Latin letters of phonetics and old print; those below are letters of living languages (ı, þ, ł).
 _ODD_LATIN = re.compile("[\u0184\u0185\u01a6\u01bd\u01c0\u0250-\u02af\u1d00-\u1dbf\ua720-\ua7ff\uab30-\uab6f]")
+# Letters and digits of scripts that mix with Latin ones honestly at the edge of a word ("בGoogle"), and numerals that
+# end names ("TypeⅡ"): inside of a Latin word they are drawn like o or l there, or are Latin letters to the eye.
+_WITHIN = re.compile(
+    "(?<=[A-Za-z])[\u05d5\u05df\u05e1\u0627\u0647\u0661\u0665\u06be\u06c1\u06d5\u06f1\u06f5\u07ca\u0966\u0a66\u0ae6\u0be6\u0c66"
+    "\u0ce6\u0d20\u0d66\u0e50\u0ed0\u101d\u1040\ufee9-\ufeec]+(?=[A-Za-z])"
+    "|[\u2160-\u217f](?=[a-z])|(?<=[a-z])[\u216c-\u216f\u217c-\u217f]"
+)
+_MODIFIED_WORD = 4
 # Beside Latin letters these pass for some, which alone they do not.
 _MIXED_ONLY = str.maketrans("вкмнптгиьшщяз", "bkmhntrubwwr3")
 # Cyrillic letters that no large language writes.
@@ -178,14 +186,17 @@ def lookalike_words(text: str) -> Lookalikes:
     A word all of whose letters look like Latin ones deceives only where its own alphabet is not what is written around
     it: Cyrillic "сухо" does not in Russian.
     """
-    if text.isascii() or not (_FOREIGN.search(text) or _STYLED.search(text) or _ODD_LATIN.search(text)):
+    if text.isascii():
+        return Lookalikes(0, 0)
+    within = sum(1 for _ in _WITHIN.finditer(text))
+    if not (within or _FOREIGN.search(text) or _STYLED.search(text) or _ODD_LATIN.search(text)):
         return Lookalikes(0, 0)
     words = _LETTERS.findall(text)
     kinds = [_kind_of(word) for word in words]
     foreign = kinds.count("native") + kinds.count("whole")
     mainly_latin = sum(word.isascii() for word in words) >= foreign
     east_asian = _EAST_ASIAN.search(text) is not None
-    count = kinds.count("deceives")
+    count = within + kinds.count("deceives")
     for number, kind in enumerate(kinds):
         if kind == "whole" and (mainly_latin or _RARE.search(words[number])):
             count += "native" not in kinds[max(0, number - 1) : number + 2]
@@ -194,7 +205,7 @@ def lookalike_words(text: str) -> Lookalikes:
         elif kind == "wide":
             # In East Asian text Latin letters may be as wide as the others.
             count += not east_asian
-    return Lookalikes(len(words), count)
+    return Lookalikes(len(words), min(count, len(words)))
 
 
 def _kind_of(word: str) -> str:
@@ -214,7 +225,10 @@ def _kind_of(word: str) -> str:
             return "mixed" if word.translate(_DRAWN).lower().translate(_MIXED_ONLY).isascii() else "native"
         return "native"
     if len(word) > 1 and _ODD_LATIN.search(word):
-        return "deceives" if word.translate(_DRAWN).isascii() else "plain"
+        if word.translate(_DRAWN).isascii():
+            return "deceives"
+        modified = len(word) >= _MODIFIED_WORD and unicodedata.normalize("NFKC", word).translate(_DRAWN).isascii()
+        return "deceives" if modified else "plain"
     return "plain"
 
 
