@@ -263,3 +263,15 @@ def test_prose_is_not_taken_for_a_quote(prose: str) -> None:
     new, quoted = split_quotes(f"Hello\n\n{prose}")
     assert quoted == ""
     assert new == f"Hello\n\n{prose}"
+
+
+@pytest.mark.parametrize("between", ["\n\n", "\n"])
+@pytest.mark.parametrize(
+    "attribution",
+    ['"Bob Roe" <bob@corp.example> writes:', "Bob Roe <bob@corp.example> wrote:", ATTRIBUTIONS["gmail en"]],
+)
+def test_a_line_with_an_address_above_an_attribution_is_new(attribution: str, between: str) -> None:
+    tested = "Tested-by: Ann Lee <ann@corp.example>"
+    message = plain(f"Works here.\n\n{tested}{between}{attribution}\n\n> Allow more.\n", IN_THREAD)
+    assert message.new_text == f"Works here.\n\n{tested}"
+    assert "Allow more." in message.quoted_text

@@ -234,9 +234,13 @@ def _attribution_lines(lines: list[str], number: int) -> int:
     if _says_at(line) is not None and _next_is_marked(lines, number + 1):
         return 1  # "Ann Lee wrote:" says nothing by itself, and all before ">" lines
     if _STARTS.match(line):
+        dated = _YEAR.search(line) is not None or _TIME.search(line) is not None
         for more in (2, 3):
-            joined = " ".join(map(_unmarked, lines[number : number + more]))
-            if len(joined) <= _LONGEST and _is_attribution(joined):
+            joined = [_unmarked(line) for line in lines[number : number + more]]
+            if not joined[-1].strip(_BLANKS) or (not dated and _is_attribution(joined[-1])):
+                break  # "Signed-off-by: Ann Lee <ann@corp.example>" is a line of its own above one
+            together = " ".join(joined)
+            if len(together) <= _LONGEST and _is_attribution(together):
                 return more
     return 0
 
