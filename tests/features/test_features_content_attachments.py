@@ -57,6 +57,8 @@ def test_of_nothing_what_cannot_be_computed_is_null_and_what_was_looked_for_is_0
         ("attachment_double_extension", attachment("v1.2.pdf", "application/pdf"), 0),
         ("attachment_type_differs", attachment("photo.jpg", "application/vnd.microsoft.portable-executable"), 1),
         ("attachment_type_differs", attachment("photo.jpg", "image/png"), 0),
+        ("attachment_type_differs", attachment("0001-Mend-the-list.txt", "message/rfc822"), 0),
+        ("attachment_type_differs", attachment("plan.pdf", "message/rfc822"), 1),
         ("attachment_macro_capable", attachment("a.docm", "application/vnd.ms-word.document.macroenabled.12"), 1),
         ("attachment_office",
          attachment("a.docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"), 1),

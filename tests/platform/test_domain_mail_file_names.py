@@ -70,6 +70,7 @@ def test_a_name_that_hides_its_end_is_disguised(name: str) -> None:
         "invoice.pdf.",
         "Minutes  of   the meeting.docx",
         "10:30 minutes.pdf",
+        "Re: src/list.h: why is it in this folder?",
         "a" * 400 + ".pdf",
         "\u0641\u0627\u06a9\u062a\u0648\u0631.pdf",
         "\u05d7\u05e9\u05d1\u05d5\u05e0\u05d9\u05ea\u200f.pdf",

@@ -27,7 +27,7 @@ _TYPE_OF_NAME = {
     "docx": ("application/vnd", "application/x-ole"),
     "xlsx": ("application/vnd", "application/x-ole"),
     "zip": ("application/",),
-    "txt": ("text/", "application/pgp", "application/x-pem-file"),
+    "txt": ("text/", "application/pgp", "application/x-pem-file", "message/rfc822"),  # a patch begins as a message
     "htm": ("text/",), "html": ("text/",),
 }  # fmt: skip
 _UNKNOWN_TYPES = frozenset({"application/octet-stream", "application/x-empty", "text/plain"})

@@ -26,7 +26,8 @@ _HONEST_SECOND = frozenset(
 )
 _EXTENSION = re.compile(r"\.([a-z0-9][a-z0-9-]{0,24})\Z", re.IGNORECASE)
 _TWO_EXTENSIONS = re.compile(r"\.([a-z0-9]{2,5})[\s_.]{0,100}\.([a-z0-9]{2,17})\Z", re.IGNORECASE)
-_STREAM = re.compile(r"\.[a-z0-9]{1,10}:{1,2}[^:/\\]{0,100}\Z", re.IGNORECASE)
+# A blank behind the colon is a sentence's: "Re: plan.txt: what next?" names a forwarded message.
+_STREAM = re.compile(r"\.[a-z0-9]{1,10}:{1,2}(?! )[^:/\\]{0,100}\Z", re.IGNORECASE)
 _OVERRIDES = frozenset("\u202a\u202b\u202d\u202e\u2066\u2067\u2068")
 _PADDED = re.compile(r"\S[ \t\u00a0\u2000-\u200b\u2800\u3000_]{12}|[. ]\Z")
 
