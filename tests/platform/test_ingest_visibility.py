@@ -180,6 +180,10 @@ def test_what_no_reader_sees_is_hidden(source: str) -> None:
         "<div style='background:rgb(15, 40, 110) none repeat scroll 0 0;color:#fff'>§</div>",
         "<div style='background:url(x.png);color:#fff'>§</div>",
         "<td background=x.png bgcolor=#ffffff><font color=white>§</font></td>",
+        "<td bgcolor=black><p align=center><font color=white><h2><center>§</center></h2></font></td>",
+        "<td bgcolor=black><div><font color=white>Sale</div><div>§</div></td>",
+        "<table><tr><td bgcolor=black><font color=white>Sale</td></tr><tr><td>§</td></tr></table>",
+        "<p><font color=white></p></font>§",
         "<div style='background:linear-gradient(#000,#333);color:#fff'>§</div>",
         "<div style='color:#fff'><a href=http://x.example>§</a></div>",
         "<div style='color:#999'>§</div>",
@@ -234,6 +238,30 @@ def test_what_no_reader_sees_is_hidden(source: str) -> None:
 )
 def test_what_readers_see_is_read(source: str) -> None:
     assert not hides(source)
+
+
+@pytest.mark.parametrize(
+    ("source", "seen", "hidden"),
+    [
+        ("<div><font color=white></div>harbour", "", "harbour"),
+        ("<p>Log in<font color=white><p>harbour</font><p>to go on", "Log in to go on", "harbour"),
+        ("Log in<span><b style='display:none'></span>harbour</b> to go on", "Log in to go on", "harbour"),
+        ("<div><font color=white><b></div><div>harbour</div></font> boats", "boats", "harbour"),
+        ("<p><font color=white></p><table><tr><td>Log in</table>harbour", "Log in", "harbour"),
+        ("<table><tr><td><div><font color=white></div>harbour<td>Log in</table>", "Log in", "harbour"),
+        ("<table><tr><td><font color=white>harbour</table>Log in", "Log in", "harbour"),
+        ("<p><font color=white></p><h2 style='color:black'>harbour", "", "harbour"),
+    ],
+)
+def test_a_format_lasts_until_its_own_end(source: str, seen: str, hidden: str) -> None:
+    message = html(source)
+    assert (" ".join(message.new_text.split()), message.hidden_text) == (seen, hidden)
+
+
+def test_of_formats_that_are_not_ended_the_last_are_kept() -> None:
+    unended = "".join(f"<p><font color=#{number:06x}>" for number in range(2_000))
+    message = html(f"{unended}<font color=white></p>harbour")
+    assert (message.new_text, message.hidden_text) == ("", "harbour")
 
 
 def test_a_line_moved_out_of_sight_takes_no_other_with_it() -> None:

@@ -19,7 +19,7 @@ from mailwarden.ingest.entities import undo_entities
 from mailwarden.ingest.looks import nothing_seen
 from mailwarden.ingest.markup import MARKUP, RAW
 from mailwarden.ingest.markup_links import LINKING, MarkupLinks, WrittenLink, may_share
-from mailwarden.ingest.open_elements import BLOCK, CELL, OpenElements
+from mailwarden.ingest.open_elements import BLOCK, CELL, FORMATTING, Formatting, OpenElements
 from mailwarden.ingest.quotes import Names, split_quotes
 from mailwarden.ingest.reading import Reading
 
@@ -111,6 +111,7 @@ class _Reader:
         self.links = MarkupLinks(reading, part)
         self.may_share = may_share(source)
         self.open = OpenElements()
+        self.formatting = Formatting()
         self.look = self.cascade.root
         self.frames: list[Frame] = []
         self.quotes: list[int] = []
@@ -207,6 +208,8 @@ class _Reader:
             return
         if "&" in chunk:
             chunk = undo_entities(chunk, self.reading, self.part)
+        if self.formatting.lost:
+            self._format_again()
         look = self.look
         if not look.seen:
             self._hide(chunk)
@@ -305,6 +308,8 @@ class _Reader:
             self._finish_link()
             href = self._attribute(attributes, "href") or self._attribute(attributes, "xlink:href")
             is_link = bool(href)
+        if self.formatting.lost and kind is None:
+            self._format_again()
         self._open(name, attributes, is_link)
         if is_link:
             self.link_href, self.link_text = href, []
@@ -339,6 +344,8 @@ class _Reader:
         if name == "blockquote" or (marks is not None and marks.quote and name in BLOCK):
             self.quotes.append(len(self.looks) - 1)
             self.out.append(OPENS)
+        if attributes and name in FORMATTING:
+            self.formatting.opened(len(self.looks) - 1, name, attributes)
         self.open.push(name)
         self.looks.append(look)
         self.opened_at = len(self.out)
@@ -374,6 +381,8 @@ class _Reader:
             self.out.append(" ")
         elif name == "a":
             self._finish_link()
+        if self.formatting.lost and name in FORMATTING and self.formatting.ended(name):
+            return
         if self.open.places.get(name) and name not in _STAYS:
             self.divided = self.divided or empty
             self._close(name)
@@ -383,6 +392,8 @@ class _Reader:
         at = self.open.close(name)
         if at is None:
             return
+        if self.formatting.open:
+            self.formatting.closed(at, name, self._cells())
         del self.looks[at + 1 :]
         self.look = self.looks[-1]
         if self.quotes:
@@ -391,6 +402,14 @@ class _Reader:
                 self.out.append(ENDS)
         if self.frames:
             del self.frames[at:]
+
+    def _cells(self) -> int:
+        places = self.open.places
+        return sum(len(places[cell]) for cell in CELL if cell in places)
+
+    def _format_again(self) -> None:
+        for name, attributes in self.formatting.again(self._cells()):
+            self._open(name, attributes, False)
 
     def _finish_link(self) -> None:
         if self.loose:

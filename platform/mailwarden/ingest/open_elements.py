@@ -69,3 +69,54 @@ class OpenElements:
         while self._special and self._special[-1] >= at:
             self._special.pop()
         return at
+
+
+FORMATTING = frozenset(("b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"))
+"""Elements that format what comes behind until they end themselves, whatever else ends before."""
+# Leaving one of these forgets what was left open inside.
+_FORGETS = CELL | {"applet", "marquee", "object", "table", "tbody", "template", "tfoot", "thead", "tr"}
+_MOST_LOST = 16
+
+
+class Formatting:
+    """Formatting elements that were closed with what they stood in before they ended themselves.
+
+    A browser opens them again where the next text begins: the list of active formatting elements of the HTML standard.
+    open: those with attributes that stand open, each as (number in the stack, name, attributes). lost: those that wait
+    to be opened again, each as (cells around it, name, attributes), the last `_MOST_LOST` of them.
+    """
+
+    __slots__ = ("lost", "open")
+
+    def __init__(self) -> None:
+        self.open: list[tuple[int, str, str]] = []
+        self.lost: list[tuple[int, str, str]] = []
+
+    def opened(self, at: int, name: str, attributes: str) -> None:
+        """A formatting element was opened as the stack's element number `at`."""
+        self.open.append((at, name, attributes))
+
+    def closed(self, at: int, by: str, cells: int) -> None:
+        """All open elements from number `at` on were closed, by an end of the element there."""
+        opened: list[tuple[int, str, str]] = self.open
+        inside: list[tuple[int, str, str]] = []
+        while opened and opened[-1][0] >= at:
+            gone = opened.pop()
+            if gone[0] > at:
+                inside.append((cells, *gone[1:]))
+        if inside and by not in _FORGETS:
+            self.lost = [*self.lost, *reversed(inside)][-_MOST_LOST:]
+
+    def ended(self, name: str) -> bool:
+        """Whether an end tag is that of an element that waits to be opened again; it does no more then."""
+        for number in range(len(self.lost) - 1, -1, -1):
+            if self.lost[number][1] == name:
+                del self.lost[number]
+                return True
+        return False
+
+    def again(self, cells: int) -> list[tuple[str, str]]:
+        """Names and attributes of those to open again inside of so many cells; what waits outside of one waits on."""
+        found = [(name, attributes) for around, name, attributes in self.lost if around == cells]
+        self.lost = [lost for lost in self.lost if lost[0] < cells]
+        return found
