@@ -99,6 +99,9 @@ def test_a_relative_address_leads_where_a_browser_goes(base: str, start: str, pi
         ("cid:part1@corp.example", "cid", "", ()),
         ("data:text/html;base64,PHNjcmlwdD4=", "data", "", ()),
         ("javascript:void(0)", "javascript", "", ()),
+        ("blocked::http://news.example/a", "http", "news.example", ()),
+        (" BLOCKED::https://news.example/a", "https", "news.example", ()),
+        ("blocked:http", "blocked", "", ()),
     ],
 )
 def test_an_address_is_read(url: str, scheme: str, host: str, marks: tuple[str, ...]) -> None:

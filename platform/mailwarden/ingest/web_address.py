@@ -59,7 +59,12 @@ class Address(NamedTuple):
 
 
 def tidy_address(written: str) -> tuple[str, bool]:
-    """An address without what browsers strip, and whether anything stood inside of it; at most `MAX_URL` characters."""
+    """An address without what browsers strip, and whether anything stood inside of it; at most `MAX_URL` characters.
+
+    The `blocked::` that Outlook writes before an address it keeps from being followed is none of it.
+    """
+    if ":" in written[7:10] and written.lstrip()[:9].lower() == "blocked::":
+        written = written.lstrip()[9:]
     if written.isprintable():
         return written.strip(" ")[:MAX_URL], False
     stripped = written.strip(_EDGES)
