@@ -275,3 +275,35 @@ def test_a_line_with_an_address_above_an_attribution_is_new(attribution: str, be
     message = plain(f"Works here.\n\n{tested}{between}{attribution}\n\n> Allow more.\n", IN_THREAD)
     assert message.new_text == f"Works here.\n\n{tested}"
     assert "Allow more." in message.quoted_text
+
+
+@pytest.mark.parametrize(
+    "above",
+    [
+        "---------------------- Forwarded by Ann Lee/LON/CORP on 04/24/2000 08:37 AM ---------------------------",
+        "----- Forwarded by Ann Lee/Corp on 24.04.00 08:37 -----",
+        "---------------------- Forwarded by Facilities/LON/CORP on\n04/24/2000 08:37 AM ---------------------------",
+        "\tFrom:  Ann Lee               01/12/2001 07:31 PM\n\t\n\nSent by: Bob Roe\nTo: All\ncc:  \n\nSubject: boats",
+        '>>> "Ann Lee" <ann@corp.example> 06/27/00 01:06PM >>>',
+        ">>> Ann Lee 27.06.2000 13:06 >>>",
+    ],
+)
+def test_what_notes_and_groupwise_write_above_a_quote(above: str) -> None:
+    new, quoted = split_quotes(f"See below.\n\n{above}\n\nThe harbour opens at ten.")
+    assert new == "See below."
+    assert quoted.endswith("The harbour opens at ten.")
+
+
+@pytest.mark.parametrize(
+    "prose",
+    [
+        "---- Forwarded by the harbour office ----\nPlease pay.",
+        "From: Monday 01/12/2001\nTo: Friday\nSubject: works on the quay",
+        "From: 01/12/2001 07:30\nTo: 01/12/2001 09:30\nSubject: works on the quay",
+        ">>> import boats\n>>> boats.launch('01/12/2001 07:30')",
+        ">>> Sale ends 01/12/2001 >>>\nPlease pay.",
+        ">>> 01/12/2001 07:30 >>>\nPlease pay.",
+    ],
+)
+def test_what_only_looks_like_notes_or_groupwise_is_new(prose: str) -> None:
+    assert split_quotes(f"Hello\n\n{prose}") == (f"Hello\n\n{prose}", "")

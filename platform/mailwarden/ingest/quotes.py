@@ -31,6 +31,11 @@ _WHO_SAYS = re.compile(r"[ \t\xa0]{0,8}(?:On|Am|Le|El|Il|Op|Em|Den|In|At|W|Dnia|
 _ADDRESS = re.compile(r"[<(\[]\s{0,3}(?:mailto:)?[^\s<>()@]{1,64}@[^\s<>()@]{1,190}\s{0,3}[>)\]]")
 _TIME = re.compile(r"(?<!\d)\d{1,2}[:.時时시h]\d{2}(?!\d)|(?<!\d)\d{1,2}[點点시]")
 _YEAR = re.compile(r"(?<!\d)(?:19|20)\d{2}(?!\d)|(?<!\d)\d{1,2}[./-]\d{1,2}[./-]\d{2}(?!\d)")
+_NAME_AND_DATE = re.compile(
+    r"[^:：]{1,40}[:：][ \t\xa0]{0,40}[^\W\d_][^\d:：]{1,80}[ \t\xa0]"
+    r"\d{1,2}[./-]\d{1,2}[./-](?:19|20)?\d{2}[ \t\xa0]{1,3}\d{1,2}[:.]\d{2}"
+)
+_GROUPWISE = re.compile(r">>> (?=[^>]{0,200}[^\W\d])[^>]{1,200}(?:>[^>]{1,60})?>>>[ \t\xa0\r]*\Z")
 _DATES_WORDS = re.compile(r"[^\W\d_]{2,}")
 _MOST_WORDS = 14
 _STARTS = re.compile(
@@ -85,6 +90,9 @@ class _Split:
             if number not in self.candidates or not line.strip():
                 self.new.append(line)
                 number += 1
+            elif _is_groupwise(line):
+                self.quoted += lines[number:]
+                break
             elif _is_marked(line):
                 number = self._run(number)
             elif _opens_rest(lines, number, self.names != "nothing"):
@@ -137,6 +145,15 @@ class _Split:
 
 def _is_marked(line: str) -> bool:
     return line.startswith(MARK) or _QUOTED_LINE.match(line) is not None
+
+
+def _is_groupwise(line: str) -> bool:
+    """Whether a line is the attribution that GroupWise writes between marks, above words without any."""
+    return line.startswith(">>> ") and _GROUPWISE.match(line) is not None and _is_dated(line)
+
+
+def _is_dated(line: str) -> bool:
+    return _YEAR.search(line) is not None and _TIME.search(line) is not None
 
 
 def _unmarked(line: str) -> str:
@@ -196,6 +213,8 @@ def _opens_rest(lines: list[str], number: int, supported: bool) -> bool:
         following = _next_line(lines, number + 1)
         if opens and (supported or _has_label(lines, number + 1) or _attribution_lines(lines, following)):
             return True
+        if opens and words.startswith("forwarded by ") and _is_dated(" ".join(lines[number : number + 2])[:_LONGEST]):
+            return True  # Notes says who and when in the line itself
         if dashed and _is_block(lines, following, whole=True):
             return True  # whatever the language between the dashes
     return _is_block(lines, number)
@@ -221,7 +240,10 @@ def _is_block(lines: list[str], number: int, *, whole: bool = False) -> bool:
     kinds = {_label_of(line) for line in block} - {None}
     # A date comes first where events are announced too, and from and to are hours there.
     enough = "from" in kinds and len(kinds) >= (3 if first == "from" else 4)
-    return enough and ("date" in kinds or any("@" in line for line in block))
+    if not enough:
+        return False
+    # Notes writes the date behind the sender's name.
+    return "date" in kinds or any("@" in line for line in block) or _NAME_AND_DATE.match(block[0]) is not None
 
 
 def _attribution_lines(lines: list[str], number: int) -> int:
