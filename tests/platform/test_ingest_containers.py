@@ -380,6 +380,7 @@ PATCH += b"Subject: [PATCH] x\n\n---\n"
     "data",
     [
         PATCH,
+        b">" + PATCH,
         MAIL.partition(b"Content-Type")[0],
         b"Note: read this\n\nSubject: to change\n",
         b"name: x\nfrom: y\n\njobs:\n",

@@ -286,9 +286,10 @@ def test_a_line_with_an_address_above_an_attribution_is_new(attribution: str, be
         "\tFrom:  Ann Lee               01/12/2001 07:31 PM\n\t\n\nSent by: Bob Roe\nTo: All\ncc:  \n\nSubject: boats",
         '>>> "Ann Lee" <ann@corp.example> 06/27/00 01:06PM >>>',
         ">>> Ann Lee 27.06.2000 13:06 >>>",
+        "From: Ann Lee <ann@corp.example>\nTo: " + "Bob <bob@corp.example>,\n " * 9 + "Eve\nSubject: a\nDate: 5 May",
     ],
 )
-def test_what_notes_and_groupwise_write_above_a_quote(above: str) -> None:
+def test_what_programs_write_above_a_quote(above: str) -> None:
     new, quoted = split_quotes(f"See below.\n\n{above}\n\nThe harbour opens at ten.")
     assert new == "See below."
     assert quoted.endswith("The harbour opens at ten.")
@@ -305,5 +306,5 @@ def test_what_notes_and_groupwise_write_above_a_quote(above: str) -> None:
         ">>> 01/12/2001 07:30 >>>\nPlease pay.",
     ],
 )
-def test_what_only_looks_like_notes_or_groupwise_is_new(prose: str) -> None:
+def test_what_only_looks_like_it_is_new(prose: str) -> None:
     assert split_quotes(f"Hello\n\n{prose}") == (f"Hello\n\n{prose}", "")

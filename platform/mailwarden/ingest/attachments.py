@@ -268,7 +268,7 @@ def _is_message(start: bytes) -> bool:
 
     A patch as git writes it looks so too, and is a patch; headers alone are a bounce's.
     """
-    if start.startswith(b"From ") and b"Mon Sep 17 00:00:00 2001" in start[:80]:
+    if start.startswith((b"From ", b">From ")) and b"Mon Sep 17 00:00:00 2001" in start[:80]:
         return False
     at = start.find(b"\n") + 1 if start.startswith((b"From ", b">From ")) else 0
     names: set[bytes] = set()

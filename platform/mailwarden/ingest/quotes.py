@@ -43,6 +43,7 @@ _STARTS = re.compile(
     r"|[^<>@]{0,100}<[^<>@\s]{1,64}@)",
 )
 _LOOKED_AHEAD = 8
+_LONGEST_FIELDS = 40
 _LONGEST = 600
 
 
@@ -236,7 +237,15 @@ def _is_block(lines: list[str], number: int, *, whole: bool = False) -> bool:
     first = _label_of(lines[number].strip(_BLANKS)) if number < len(lines) else None
     if first is None or (not whole and first not in ("from", "date")):
         return False
-    block = [_unmarked(line).strip(_BLANKS) for line in lines[number : number + _LOOKED_AHEAD]]
+    block: list[str] = []
+    beside = 0
+    for line in lines[number : number + _LONGEST_FIELDS]:
+        line = _unmarked(line).strip(_BLANKS)
+        block.append(line)
+        # The lines of a long list of receivers are one field.
+        beside += not (line.endswith((",", ";")) and _label_of(line) is None)
+        if beside == _LOOKED_AHEAD:
+            break
     kinds = {_label_of(line) for line in block} - {None}
     # A date comes first where events are announced too, and from and to are hours there.
     enough = "from" in kinds and len(kinds) >= (3 if first == "from" else 4)
