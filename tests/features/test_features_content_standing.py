@@ -14,7 +14,7 @@ from mailwarden_features import discover
 from mailwarden_features.content_standing.transform import compute
 
 LISTS = lists_of(
-    {"disposable": ["throwaway.example", "box.dyn.example"]},
+    {"disposable": ["throwaway.example", "box.dyn.example"], "free_mail": ["parcelworld.net.example"]},
     {"known.example": 3, "acme.example": 7},
     {"acme bank": ["acme.example", "acmebank.test"], "parcelworld": ["parcelworld.example"], "ups": ["ups.example"]},
 )
@@ -65,6 +65,13 @@ def test_links_with_a_brands_name_in_their_host() -> None:
     )
     found = facts("a@x.example", body=body)
     assert (found["url_brand_borrowed"], found["url_unranked_share"]) == (2, 0.8)
+    # Where a carrier's customers have their mail.
+    assert (
+        facts("a@x.example", body="Ann Lee, ann at parcelworld.net.example, https://parcelworld.net.example/")[
+            "url_brand_borrowed"
+        ]
+        == 0
+    )
     assert facts("a@x.example")["url_unranked_share"] is None
 
 
@@ -79,7 +86,7 @@ def test_a_sites_list_changes_the_views_that_name_it_and_no_other(tmp_path: Path
     views = discover().content
     shipped, own = content_set(views, load_lists()), content_set(views, load_lists(tmp_path))
     differ = {name for name in shipped.fingerprints if shipped.fingerprints[name] != own.fingerprints[name]}
-    assert differ == {view.name for view in views if "free_mail" in view.lists} == {"content_identity"}
+    assert differ == {view.name for view in views if "free_mail" in view.lists} == {"content_identity", "content_standing"}
     message = parse_message(b"From: a@posta.example\n\nHello.\n", Envelope())
 
     def refuse(view: object, exc: Exception) -> None:

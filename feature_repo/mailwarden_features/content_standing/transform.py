@@ -65,5 +65,6 @@ def _brands_in(name: str, lists: Lists) -> Iterator[str]:
 def _borrows(link: Url, lists: Lists) -> bool:
     for part in _HOST_PART.split(link.host):
         if len(part) >= _LEAST_IN_HOST and lists.is_brand(part) and not lists.owns(part, link.host):
-            return True
+            # Where a carrier's customers have their mail is the carrier's host, though its senders are anybody.
+            return not lists.holds("free_mail", link.host)
     return False

@@ -32,7 +32,7 @@ VIEW = ContentView(
         flag("brand_borrowed", "It holds a brand's name, and the sender's domain is not of that brand.", _NO_NAME),
         count(
             "url_brand_borrowed",
-            "Links to hosts with a brand's name in them that are not of the brand.",
+            "Links to hosts with a brand's name in them that are neither of the brand nor of mail for all.",
             "links",
             _NO_URL,
         ),
@@ -41,7 +41,7 @@ VIEW = ContentView(
     compute=compute,
     reads=("headers", "links"),
     cost_us=15,
-    lists=("disposable", "brands", "popular"),
+    lists=("disposable", "free_mail", "brands", "popular"),
 )
 
 feature_view = feature_view_of(VIEW)
