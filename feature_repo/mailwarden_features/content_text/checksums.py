@@ -22,7 +22,8 @@ _IBAN_LENGTHS = {
 
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _BASE58_VALUE = {character: value for value, character in enumerate(_BASE58)}
-_LEAST_ADDRESS = 26
+LEAST_ADDRESS = 26
+"""Characters of the shortest address of a wallet."""
 _LONG_WORD = re.compile(r"[A-Za-z0-9]{26,90}")
 _BASE58_ADDRESS = re.compile(r"[13LMD][1-9A-HJ-NP-Za-km-z]{25,34}")
 _BECH32 = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
@@ -58,7 +59,7 @@ def is_iban(candidate: str) -> bool:
 
 def has_wallet(text: str) -> bool:
     """Whether a Bitcoin-like address with a right checksum stands in the text (Base58Check; BIP 173, BIP 350)."""
-    long = [piece for piece in text.split() if len(piece) >= _LEAST_ADDRESS]
+    long = [piece for piece in text.split() if len(piece) >= LEAST_ADDRESS]
     for match in _first(_LONG_WORD, " ".join(long)) if long else ():
         word = match[0]
         if _BASE58_ADDRESS.fullmatch(word) and is_base58check(word):

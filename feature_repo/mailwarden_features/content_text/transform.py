@@ -10,8 +10,8 @@ from mailwarden.domain.mail.content import ContentValue
 from mailwarden.domain.mail.lists import Lists
 from mailwarden.domain.mail.long_texts import kept_of
 from mailwarden.domain.mail.message import Message
-from mailwarden_features.content_text.checksums import has_iban, has_wallet
-from mailwarden_features.content_text.lexicon import count_intents, words_of
+from mailwarden_features.content_text.checksums import LEAST_ADDRESS, has_iban, has_wallet
+from mailwarden_features.content_text.lexicon import MAX_WORDS, count_intents, words_of
 
 MAX_TEXT = 6_000
 """Characters of the newest text that are kept and read: of a longer one its start, its end, and what is between them
@@ -103,6 +103,7 @@ def text_facts(message: Message) -> dict[str, ContentValue]:
     digits = len(data) - len(data.translate(None, _DIGITS))
     # Numbers of telephones and accounts need digits, which are counted already where there are no others than ASCII's.
     few_digits = digits < _LEAST_DIGITS and text.isascii()
+    may_name_wallet = len(words) == MAX_WORDS or max(map(len, different), default=0) >= LEAST_ADDRESS
     values: dict[str, ContentValue] = {f"{intent}_terms": count for intent, count in intents.items()}
     values |= {
         "new_text": text if has_body else None,
@@ -118,7 +119,7 @@ def text_facts(message: Message) -> dict[str, ContentValue]:
             int(not few_digits and _phone_in_short_body(text, len(message.new_text))) if has_body else None
         ),
         "bank_details": int(not few_digits and has_iban(text)) if has_body else None,
-        "crypto_wallet": int(has_wallet(text)) if has_body else None,
+        "crypto_wallet": int(may_name_wallet and has_wallet(text)) if has_body else None,
         "zero_width_count": message.invisible_chars + body.invisible + title.invisible + name.invisible,
         "split_words": message.split_words + body.split_words + title.split_words + name.split_words,
         "confusable_ratio": _share_of(drawn) if text or title.text.strip() or name.text else None,

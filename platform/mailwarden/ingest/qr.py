@@ -154,6 +154,9 @@ def _decode(data: bytes, head: ImageHead) -> list[str]:
         with Image.open(io.BytesIO(bare_image(data, head.format)), formats=(head.format,)) as image:
             if image.size != (head.width, head.height):
                 raise ValueError("the image is of another size than its head says")
+            if head.format == "JPEG":
+                # Its brightness stands in the file by itself: colours are not unpacked.
+                image.draft("L", image.size)
             if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
                 # As it is seen, on a white page.
                 seen = image.convert("RGBA")
