@@ -88,3 +88,30 @@ def test_a_calendar_that_is_none_is_no_text() -> None:
 def test_a_calendar_beyond_the_budget_is_said() -> None:
     message = parse_message(b"Content-Type: text/calendar\n\n" + b"SUMMARY:a\n" * 30_000 + b"SUMMARY:b\n")
     assert message.new_text == "a" and message.status_of(("text",)) is Status.OVER_BUDGET
+
+
+def test_a_styled_description_is_read_as_html() -> None:
+    html = 'STYLED-DESCRIPTION;VALUE=TEXT;FMTTYPE="text/html":<p>Please <a href="https://evil.example/">sign in</a>\r\n'
+    message = parse_message(f"Content-Type: text/calendar\n\nBEGIN:VEVENT\r\n{html}END:VEVENT\r\n".encode())
+    assert message.new_text == "Please sign in"
+    assert [url.url for url in message.urls] == ["https://evil.example/"]
+
+
+@pytest.mark.parametrize(
+    ("named", "name"),
+    [
+        ("X-FILENAME=invoice.exe", "invoice.exe"),
+        ('FILENAME="invoice 1.exe"', "invoice 1.exe"),
+        ("X-APPLE-FILENAME=invoice.exe", "invoice.exe"),
+        ("X-ORACLE=1", ""),
+    ],
+)
+def test_a_file_packed_into_a_calendar_is_a_file(named: str, name: str) -> None:
+    packed = base64.b64encode(b"MZ\x90\0\3\0\0\0" + bytes(100)).decode()
+    attach = f"ATTACH;{named};ENCODING=BASE64;VALUE=BINARY:{packed[:40]}\r\n {packed[40:]}\r\n"
+    message = read("\r\n", calendar(EVENT.replace("URL:", f"{attach}URL:")))
+    assert [(one.filename, one.content_type) for one in message.attachments] == [
+        (name, "application/vnd.microsoft.portable-executable")
+    ]
+    assert message.new_text == "\n\n".join(SHOWN) and {url.host for url in message.urls} == HOSTS
+    assert read("\r\n", calendar()).attachments == ()

@@ -81,13 +81,43 @@ def rich_object(name: str, data: bytes) -> bytes:
     return b"{\\object\\objemb{\\*\\objdata " + (raw + native).hex().encode() + b"}}"
 
 
+def lying_zip() -> bytes:
+    """A ZIP file behind other bytes: its end counts them, its entries do not, or the other way about."""
+    made = bytearray(b"GIF89a" + bytes(50) + zip_of({"invoice.exe": PROGRAM}))
+    entry = made.index(b"PK\1\2")
+    made[entry + 42 : entry + 46] = struct.pack("<I", 56)
+    return bytes(made)
+
+
+def gz_named(name: bytes, data: bytes = b"?") -> bytes:
+    made = gzip.compress(data)
+    return made[:3] + b"\x08" + made[4:10] + name + b"\0" + made[10:]
+
+
+def old_tar(data: bytes) -> bytes:
+    head = bytearray(tar_of({"invoice.exe": data}))
+    head[257:265] = bytes(8)
+    head[148:156] = b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head[:512])
+    return bytes(head)
+
+
 PACKED = {
     "zip": zip_of({"docs/invoice.exe": PROGRAM}),
     "zip stored": zip_of({"invoice.exe": PROGRAM}, packed=False),
     "zip behind other bytes": b"GIF89a" + bytes(50) + zip_of({"invoice.exe": PROGRAM}),
     "zip without its directory": zip_of({"invoice.exe": PROGRAM})[:-80],
     "zip in zip in zip": zip_of({"a.zip": zip_of({"b.zip": zip_of({"invoice.exe": PROGRAM})})}),
+    "zip before another": zip_of({"invoice.exe": PROGRAM}) + zip_of({"minutes.txt": b"We met."}),
+    "zip behind another": zip_of({"minutes.txt": b"We met."}) + zip_of({"invoice.exe": PROGRAM}),
+    "zip whose end lies about where it begins": lying_zip(),
+    "zip of the first of several disks": b"PK00" + zip_of({"invoice.exe": PROGRAM}),
     "tar": tar_of({"invoice.exe": PROGRAM}),
+    "old tar": old_tar(PROGRAM),
+    "lzma": lzma.compress(PROGRAM, lzma.FORMAT_ALONE),
+    "gz in pieces": gzip.compress(b"") + gzip.compress(PROGRAM),
+    "bz2 in pieces": bz2.compress(b"") + bz2.compress(PROGRAM),
+    "xz in pieces": lzma.compress(b"") + lzma.compress(PROGRAM),
     "tar of a long name": tar_of({"a/" * 90 + "invoice.exe": PROGRAM}),
     "tar.gz": gzip.compress(tar_of({"invoice.exe": PROGRAM})),
     "gz": gzip.compress(PROGRAM),
@@ -135,7 +165,21 @@ def test_a_program_is_found_in_whatever_holds_it(kind: str) -> None:
     [
         kind
         for kind in PACKED
-        if kind not in ("gz", "bz2", "xz", "zst", "p7m", "p7m streamed", "one", "html that smuggles")
+        if kind
+        not in (
+            "gz",
+            "bz2",
+            "xz",
+            "zst",
+            "lzma",
+            "gz in pieces",
+            "bz2 in pieces",
+            "xz in pieces",
+            "p7m",
+            "p7m streamed",
+            "one",
+            "html that smuggles",
+        )
     ],
 )
 def test_the_name_that_the_container_has_is_kept(kind: str) -> None:
@@ -199,6 +243,40 @@ ODD: dict[str, tuple[bytes, Trait]] = {
         page_of(b"", b"<</S/URI/URI(https://far.example/)>>", catalog=b"/OpenAction 6 0 R"),
         "auto_action",
     ),
+    "pdf page that acts": (
+        page_of(b"", b"<</S/JavaScript/JS(x)>>", page=b"/AA<</O 6 0 R>>"),
+        "auto_action",
+    ),
+    "pdf that acts when closed": (page_of(b"", catalog=b"/AA<</WC<</S/URI/URI(x)>>>>"), "auto_action"),
+    "dde in a field of many pieces": (
+        zip_of(
+            {
+                "word/document.xml": b"<w:document>"
+                + b"".join(b"<w:r><w:instrText>%s</w:instrText></w:r>" % one for one in (b"DD", b"EAU", b'TO "c:"'))
+            }
+        ),
+        "dde",
+    ),
+    "dde in a formula": (
+        zip_of({"xl/worksheets/sheet1.xml": b"<worksheet><c><f>cmd|&apos;/c calc&apos;!A0</f></c></worksheet>"}),
+        "dde",
+    ),
+    "dde in a link of a book": (
+        zip_of({"xl/workbook.xml": b"<a/>", "xl/externalLinks/externalLink1.xml": b"<ddeLink ddeService='cmd'/>"}),
+        "dde",
+    ),
+    "macros by kind in another form of Unicode": (
+        zip_of(
+            {
+                "[Content_Types].xml": "\ufeff<Override ContentType='application/vnd.ms-office.vbaProject'/>".encode(
+                    "utf-16-le"
+                ),
+                "word/document.xml": b"",
+            }
+        ),
+        "macros",
+    ),
+    "name in gz": (gz_named(b"invoice.pdf.exe"), "double_extension"),
     "pdf that starts": (page_of(b"", b"<</S/Launch/F(cmd.exe)>>"), "launch"),
     "pdf that sends": (page_of(b"", b"<</S/SubmitForm/F(https://far.example/)>>"), "form"),
     "pdf picture": (
@@ -268,6 +346,30 @@ HONEST = {
         b"<</S/URI/URI(https://company.example/)>>",
         catalog=b"/OpenAction[3 0 R /Fit]/PageLayout/OneColumn",
     ),
+    "pdf that checks its fields": page_of(
+        b"BT (Name of the applicant, in capitals, and the date of birth) Tj ET",
+        b"<</FT/Tx/T(name)/AA<</F<</S/URI/URI(https://company.example/)>>>>>>",
+    ),
+    "xlsx of formulas": zip_of(
+        {
+            "xl/worksheets/sheet1.xml": b"<worksheet><f>SUM(A1:A9)</f><f>IF(B2&gt;0,&quot;a|b&quot;,C1)</f>"
+            b'<c t="inlineStr"><is><t>Total of the year</t></is></c></worksheet>'
+        }
+    ),
+    "docx under other names": zip_of(
+        {
+            "[Content_Types].xml": b"<Types><Override PartName='/word/d2.xml' ContentType='application/"
+            b"vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml'/></Types>",
+            "word/d2.xml": TEXT,
+        }
+    ),
+    "docx of fields": zip_of(
+        {"word/document.xml": TEXT + b"<w:instrText>PAGE</w:instrText><w:instrText>DATE</w:instrText>"}
+    ),
+    "docx in UTF-16": zip_of({"word/document.xml": b"\xff\xfe" + TEXT.decode().encode("utf-16-le")}),
+    "gz with a name": gz_named(b"minutes.txt", b"We met."),
+    "gz in pieces": gzip.compress(b"We met. ") * 3,
+    "gz padded": gzip.compress(b"We met. ") + bytes(600),
     "pdf of a form": page_of(
         b"BT (Name of the applicant, in capitals, and the date of birth) Tj ET",
         b"<</FT/Tx/T(name)>>",
@@ -312,6 +414,9 @@ def test_an_honest_file_shows_nothing_odd_and_is_read_in_full(kind: str) -> None
         ("winmail", "See the minutes."),
         ("page", "Minutes"),
         ("odt", "Minutes"),
+        ("xlsx of formulas", "Total of the year"),
+        ("docx under other names", "minutes of our meeting"),
+        ("docx in UTF-16", "minutes of our meeting"),
     ],
 )
 def test_what_a_reader_of_a_file_sees_is_its_text(kind: str, words: str) -> None:
@@ -339,6 +444,16 @@ def test_what_a_reader_of_a_file_sees_is_its_text(kind: str, words: str) -> None
         tnef_of({"a.htm": b"<html><a href='%s'>here</a>" % LINK.encode()}),
         page_of(b"", b"<</S/URI/URI 7 0 R>>", b"(%s)" % LINK.encode()),
         page_of(b"BT (See %s now) Tj ET" % LINK.encode()),
+        page_of(b"", b"<</S/JavaScript/JS(app.launchURL\\('%s'\\))>>" % LINK.encode()),
+        page_of(b"", b"<</S/JavaScript/JS 7 0 R>>", (b"", b"app.launchURL('%s')" % LINK.encode())),
+        zip_of(
+            {
+                "word/document.xml": b'<w:p><w:instrText>HYPERLINK "%s</w:instrText><w:instrText>%s"</w:instrText>'
+                % (LINK[:20].encode(), LINK[20:].encode())
+            }
+        ),
+        zip_of({"xl/worksheets/sheet1.xml": b'<worksheet><f>HYPERLINK("%s","x")</f></worksheet>' % LINK.encode()}),
+        zip_of({"word/document.xml": b"", "word/chunk.html": b"<html><a href='%s'>here</a>" % LINK.encode()}),
         b"Dear Bob,\nsee %s\n" % LINK.encode(),
         b"line\n" * 90_000 + b"see %s\n" % LINK.encode(),
         zip_of({"a.ics": b"BEGIN:VCALENDAR\r\nDESCRIPTION:See https://pay.far.exa\r\n mple/v\r\nEND:VCALENDAR\r\n"}),
@@ -359,6 +474,7 @@ def test_links_in_files_are_found_and_are_not_the_bodys(data: bytes) -> None:
     [
         (MAIL, "notice.eml"),
         (MAIL, "notice.dat"),
+        (MAIL.partition(b"Date")[0] + MAIL[MAIL.index(b"Content-Type") :], "notice.eml"),
         (zip_of({"notice.eml": MAIL}), "a.zip"),
         (signed(MAIL), "smime.p7m"),
         (tnef_of({"notice.eml": MAIL}), "winmail.dat"),
@@ -425,6 +541,17 @@ def test_layers_of_signatures_are_taken_off_so_far_and_no_further() -> None:
     assert (deep.new_text, deep.status_of(["text"])) == ("", Status.OVER_BUDGET)
 
 
+UNOPENED = (
+    b"\x1f\x9d\x90", b"LZIP\1", b"\x04\x22\x4d\x18", b"MSWIM\0\0\0", b"xar!\0\x1c", b"KDMV\1", b"\xed\xab\xee\xdb",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["LZIP is a format", "xar! and more", "KDMV", "PK00 is a mark", "]] is no LZMA"])
+def test_words_that_begin_as_an_archive_are_words(text: str) -> None:
+    found = with_file(text.encode(), "a.txt")
+    assert found.attachments[0].content_type == "text/plain" and found.status_of(["inner"]) is Status.PRESENT
+
+
 @pytest.mark.parametrize(
     ("data", "status"),
     [
@@ -444,6 +571,8 @@ def test_layers_of_signatures_are_taken_off_so_far_and_no_further() -> None:
         (bytes(7) + b"**ACE**" + bytes(99), Status.DAMAGED),
         (b"conectix" + bytes(600), Status.DAMAGED),
         (b"!BDN" + bytes(600), Status.DAMAGED),
+        *((mark + bytes(600), Status.DAMAGED) for mark in UNOPENED),
+        (HONEST["pdf"][:-9], Status.DAMAGED),
         (tnef_of({"a.txt": b"hello" * 99})[:-300], Status.DAMAGED),
         (gzip.compress(b"<html>" + b" " * (40 << 20)), Status.OVER_BUDGET),
         (zip_of({f"{n}.zip": zip_of({"a": b""}) for n in range(1_500)}), Status.OVER_BUDGET),
@@ -545,8 +674,21 @@ def test_pictures_in_files_wait_to_be_read_for_codes() -> None:
         )
     )
     assert with_file(zip_of({"a.png": png})).pending == ("qr",)
-    picture = (b"/Subtype/Image/Width 40/Height 40/BitsPerComponent 8/ColorSpace/DeviceGray", bytes(1_600))
-    assert with_file(page_of(b"", picture)).pending == ("qr",)
+    head = b"/Subtype/Image/Width 40/Height 40/BitsPerComponent "
+    for picture in (
+        (head + b"8/ColorSpace/DeviceGray", bytes(1_600)),
+        (head + b"2/ColorSpace/DeviceGray", bytes(400)),
+        (head + b"4/ColorSpace/DeviceGray", bytes(800)),
+        (head + b"1/ColorSpace[/Indexed/DeviceRGB 1<000000ffffff>]", bytes(200)),
+        (head + b"8/ColorSpace[/Indexed/DeviceRGB 1(abcdef)]", bytes(1_600)),
+    ):
+        assert with_file(page_of(b"", picture)).pending == ("qr",)
+    photo = (
+        b"/Subtype/Image/Width 40/Height 40/BitsPerComponent 8/ColorSpace/DeviceRGB",
+        bytes.fromhex("ffd8ffc0000b080028002801011100ffda0008010100003f00") + bytes(99),
+    )
+    behind = page_of(b"", photo).replace(b"/Filter/FlateDecode/Subtype", b"/Filter[/FlateDecode/DCTDecode]/Subtype")
+    assert with_file(behind).pending == ("qr",)
     assert with_file(HONEST["zip"]).pending == ()
 
 

@@ -47,6 +47,12 @@ def written(value: str) -> Message:
         ('<ann."b c".d@x.example>', '"ann.b c.d"@x.example', "", []),
         ('Ann <"john@x.example>', "john@x.example", "Ann", []),
         ("=?utf-8?q?ann=40corp=2Eexample?=", "ann@corp.example", "", ["encoded_address"]),
+        (
+            "=?utf-8?q?bob=40corp.example_=3Cx=40evil.example=3E?=",
+            "x@evil.example",
+            "bob@corp.example",
+            ["encoded_address"],
+        ),
         ("Ann <=?utf-8?b?YW5uQGNvcnAuZXhhbXBsZQ==?=>", "ann@corp.example", "Ann", ["encoded_address"]),
         ("Ann <ann@corp\u3002example>", "ann@corp.example", "Ann", ["lookalike_mark"]),
         ("Ann <ann\uff20corp.example>", "", "Ann", ["lookalike_mark"]),

@@ -111,7 +111,10 @@ def test_what_a_root_refers_to_is_no_text_of_its_own() -> None:
     # The root may be named, and stand behind.
     raw = multipart("related", frame, part(PHISH, "text/html", "Content-ID: <root@x>"))
     message = parse_message(b"Content-Type: " + raw.replace(b"related;", b'related; start="<root@x>";', 1))
-    assert message.new_text.endswith(SEEN)
+    assert message.new_text == SEEN
+    # A root that is named and is not there names nothing.
+    message = parse_message(b"Content-Type: " + raw.replace(b"related;", b'related; start="<none@x>";', 1))
+    assert message.new_text.startswith("frame")
 
 
 def test_of_several_forms_the_last_in_html_is_seen() -> None:
@@ -271,11 +274,30 @@ def test_honest_structure_fires_nothing() -> None:
         ("attachment; filename*0*=utf-8''r%C3%A9; filename*1*=%20sum; filename*2=.exe", "ré sum.exe"),
         ("attachment; filename*=iso-2022-jp''%1B$B-!%1B(B.exe", "①.exe"),
         ("attachment; filename=a.exe; filename=b.pdf", "a.exe"),
+        ("attachment; filename=b.pdf; filename=a.exe", "a.exe"),
+        ("attachment; filename=b.pdf; filename=a.doc", "b.pdf"),
+        ("filename=invoice.exe", "invoice.exe"),
+        (' filename*="invoice.exe"; size=1', "invoice.exe"),
     ],
 )
 def test_names_of_files_with_comments_and_in_pieces(written: str, name: str) -> None:
     message = read("mixed", HELLO, part(b"x", "application/x-a", f"Content-Disposition: {written}"))
     assert message.attachments[0].filename == name
+
+
+@pytest.mark.parametrize(
+    ("inner", "outer", "name"),
+    [("a.pdf", "a.exe", "a.exe"), ("a.exe", "a.pdf", "a.exe"), ("a.pdf", "b.pdf", "b.pdf"), ("a.pdf", "", "a.pdf")],
+)
+def test_of_two_names_the_one_that_runs_is_a_files(inner: str, outer: str, name: str) -> None:
+    disposition = f"Content-Disposition: attachment; filename={outer}" if outer else "Content-Disposition: attachment"
+    message = read("mixed", HELLO, part(b"x", f"application/x-a; name={inner}", disposition))
+    assert message.attachments[0].filename == name
+
+
+def test_parameters_without_a_type_before_them_are_read() -> None:
+    message = parse_message(b"Content-Type: charset=windows-1251\n\n" + "Здравствуйте".encode("cp1251"))
+    assert message.new_text == "Здравствуйте" and "parameter_without_semicolon" in codes(message)
 
 
 def test_a_flood_of_brackets_is_said() -> None:

@@ -163,3 +163,53 @@ def test_a_multipart_that_only_claims_one_is_read_as_it_stands(encoding: str) ->
     message = multipart(encoding, PARTS)
     assert message.new_text == "go\n\nmore"
     assert "multipart_encoded" not in {defect.code for defect in message.defects}
+
+
+def uuencoded(data: bytes, name: str = "invoice.exe") -> bytes:
+    lines = b"".join(binascii.b2a_uu(data[at : at + 45], backtick=True) for at in range(0, len(data), 45))
+    return b"begin 644 %s\n%s" % (name.encode(), lines)
+
+
+PROGRAM = b"MZ\x90\0\3\0\0\0" + bytes(range(200))
+
+
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("end", [b"`\nend\n", b"end", b"`\n", b"", b"~~~ no line of it\n"])
+def test_a_uuencoded_file_within_a_text_is_a_file(end: bytes, newline: bytes) -> None:
+    source = b"See below.\n\n" + uuencoded(PROGRAM) + end + b"\nThanks,\nLee\n"
+    message = read("", source.replace(b"\n", newline))
+    files = [(one.filename, one.content_type, one.size) for one in message.attachments]
+    assert files == [("invoice.exe", "application/vnd.microsoft.portable-executable", len(PROGRAM))]
+    assert message.new_text.startswith("See below.") and message.new_text.endswith("Lee")
+    assert "MZ" not in message.new_text and "begin" not in message.new_text
+
+
+def test_several_uuencoded_files_are_taken_out_to_a_bound_that_is_said() -> None:
+    several = read("", uuencoded(PROGRAM) + b"end\nand\n" + uuencoded(b"hello", "a.txt") + b"end\n")
+    assert [one.filename for one in several.attachments] == ["invoice.exe", "a.txt"] and several.new_text == "and"
+    false = read("", b"begin 644 a\n#WORDS AND MORE\n" * 100 + uuencoded(PROGRAM))
+    assert [one.filename for one in false.attachments] == ["invoice.exe"]
+    many = read("", uuencoded(b"hello") * 30)
+    assert len(many.attachments) == 20 and many.status_of(["attachments"]) is Status.OVER_BUDGET
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "begin 644 words\nand go on as words do\nend",
+        "we begin 644 invoice.exe\n#86)C\nend",
+        "begin 644 file\n",
+        "+begin 644 a.bin\n+#86)C\n+`\n+end",
+        "begin 644 x\nMY WORDS IN CAPITALS ARE NO FILE\nend",
+        " begin 644 a\n #86)C\n end",
+    ],
+)
+def test_words_about_uuencoded_files_stay_where_they_are(text: str) -> None:
+    message = read("", text.encode())
+    assert message.attachments == ()
+    assert message.new_text.split() == text.split()
+
+
+def test_words_behind_a_uuencoded_file_without_its_end_are_read() -> None:
+    message = read("", uuencoded(b"hello", "a.txt") + TEXT.encode() + b"end\n")
+    assert TEXT.strip() in message.new_text

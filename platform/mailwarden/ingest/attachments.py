@@ -6,6 +6,8 @@ import re
 import struct
 from collections.abc import Iterator
 
+from mailwarden.domain.mail.file_names import extension_of
+
 OCTETS = "application/octet-stream"
 
 _OOXML = "application/vnd.openxmlformats-officedocument"
@@ -25,6 +27,13 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"BZh", "application/x-bzip2"),
     (b"\xfd7zXZ\0", "application/x-xz"),
     (b"\x28\xb5\x2f\xfd", "application/zstd"),
+    (b"\x1f\x9d", "application/x-compress"),
+    (b"LZIP", "application/x-lzip"),
+    (b"\x04\x22\x4d\x18", "application/x-lz4"),
+    (b"MSWIM\0\0\0", "application/x-ms-wim"),
+    (b"xar!", "application/x-xar"),
+    (b"KDMV", "application/x-vmdk"),
+    (b"\xed\xab\xee\xdb", "application/x-rpm"),
     (b"MSCF\0\0\0\0", "application/vnd.ms-cab-compressed"),
     (b"\x60\xea", "application/x-arj"),
     (b"\x7fELF", "application/x-elf"),
@@ -58,7 +67,10 @@ _BY_FIRST: dict[int, list[tuple[bytes, str]]] = {}
 for _magic, _name in _SIGNATURES:
     _BY_FIRST.setdefault(_magic[0], []).append((_magic, _name))
 # Two bytes of letters alone are no proof: text may begin with them.
-_WEAK = frozenset(("image/bmp", "audio/mpeg", "application/x-arj", "application/x-shockwave-flash"))
+_WEAK = frozenset((
+    "image/bmp", "audio/mpeg", "application/x-arj", "application/x-shockwave-flash", "application/x-lzip",
+    "application/x-xar", "application/x-vmdk", "application/x-compress",
+))  # fmt: skip
 _RIFF = {b"WEBP": "image/webp", b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo", b"ACON": "image/x-ani"}
 _OLE_STREAMS = (
     ("__substg1.0_", "application/vnd.ms-outlook"),
@@ -79,6 +91,8 @@ _ANY_MARKUP = re.compile(
     re.IGNORECASE,
 )
 _FIELD = re.compile(rb"([A-Za-z][A-Za-z0-9-]{1,60}+):[ \t]?+[^\n]{0,2000}+\n(?:[ \t][^\n]{0,2000}+\n){0,100}+")
+_MESSAGE_NAMES = frozenset(("eml", "mht", "mhtml", "nws"))
+_OCTAL = re.compile(rb" {0,6}+([0-7]{1,7}+)[ \0]{1,3}+")
 _OF_MAIL = frozenset((b"received", b"return-path", b"message-id", b"date", b"subject", b"to", b"from", b"mime-version"))
 _OF_PAGES = (b"multipart/related", b"<saved by")
 # Each with a word of it in lower case, without which it is not searched for.
@@ -125,7 +139,7 @@ def binary_type(data: bytes) -> str | None:
         if data.startswith(magic) and (name not in _WEAK or _CONTROL.search(data, 0, 256)):
             return name
     head = data[:1024]
-    if head.startswith(b"PK") and head[2:4] in (b"\3\4", b"\5\6", b"\7\x08"):
+    if head.startswith(b"PK") and (head[2:4] in (b"\3\4", b"\5\6", b"\7\x08") or head[2:8] == b"00PK\3\4"):
         return _zip_type(data)
     if head.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
         return _ole_type(data)
@@ -140,10 +154,12 @@ def binary_type(data: bytes) -> str | None:
         return _RIFF.get(head[8:12])
     if head[4:8] == b"ftyp":
         return "image/heic" if head[8:11] in (b"hei", b"mif") else "video/mp4"
-    if head[257:262] == b"ustar":
+    if head[257:262] == b"ustar" or (head[107:108] in (b"\0", b" ") and _is_old_tar(head)):
         return "application/x-tar"
     if data[32_769:32_774] == b"CD001" or data[32_769:32_772] == b"BEA":
         return "application/x-iso9660-image"
+    if head[:3] == b"]\0\0" and (head[5:13] == b"\xff" * 8 or head[9:13] == b"\0\0\0\0"):
+        return "application/x-lzma"
     if head[:6] in (b"070707", b"070701", b"070702"):
         return "application/x-cpio"
     if head[7:14] == b"**ACE**":
@@ -151,6 +167,20 @@ def binary_type(data: bytes) -> str | None:
     if head[2:7] in (b"-lh0-", b"-lh5-", b"-lh6-", b"-lh7-"):
         return "application/x-lha"
     return None
+
+
+def type_by_name(content_type: str, name: str, data: bytes) -> str:
+    """The detected type of a file, or that of a message where the bytes may be one and the name says so."""
+    if content_type != "text/plain" or extension_of(name) not in _MESSAGE_NAMES:
+        return content_type
+    field = _FIELD.match(data[:SNIFFED_BYTES].lstrip())
+    return content_type if field is None else "message/rfc822"
+
+
+def _is_old_tar(head: bytes) -> bool:
+    """A header of the tar format before it had a mark: octal numbers, the sum of its bytes among them."""
+    written = _OCTAL.fullmatch(head[148:156]) if _OCTAL.fullmatch(head[100:108]) else None
+    return written is not None and sum(head[:148]) + sum(head[156:512]) + 8 * 32 == int(written[1], 8)
 
 
 def has_zip_behind(data: bytes) -> bool:

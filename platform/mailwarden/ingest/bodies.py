@@ -5,14 +5,21 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from mailwarden.domain.mail.characters import shown
 from mailwarden.domain.mail.long_texts import ends_of, kept_of
 from mailwarden.domain.mail.message import Aspect, Attachment, Invitation, Message
 from mailwarden.domain.status import Status
-from mailwarden.ingest.attachments import OCTETS, SNIFFED_BYTES, binary_type, detect_type, has_zip_behind
+from mailwarden.ingest.attachments import (
+    OCTETS,
+    SNIFFED_BYTES,
+    binary_type,
+    detect_type,
+    has_zip_behind,
+    type_by_name,
+)
 from mailwarden.ingest.budget import BODY, LINKED_CHARS, QUOTED_CHARS, SNIFFED, TEXT_BYTES
 from mailwarden.ingest.calendars import read_calendar
 from mailwarden.ingest.charset_labels import codec_for
@@ -25,7 +32,7 @@ from mailwarden.ingest.quotes import MARK, Names, split_quotes
 from mailwarden.ingest.reading import Reading
 from mailwarden.ingest.shown_parts import Form, form_of, is_file_too, is_shown, reads_as_text
 from mailwarden.ingest.signed_parts import add_signed
-from mailwarden.ingest.transfer import undo_transfer
+from mailwarden.ingest.transfer import undo_transfer, uu_files
 from mailwarden.ingest.urls import UrlList
 
 MAX_TEXT = 100_000
@@ -162,6 +169,10 @@ def _read_leaf(
     first = all(text.is_empty for text in found.texts)
     if form is not None and form != "calendar" and is_shown(leaf, first) and not _is_binary(leaf, data, form, reading):
         beside = is_file_too(leaf, first)
+        if form == "plain" and b"begin " in data and not beside:
+            data, within = uu_files(data, reading, leaf.index)
+            for name, file in within:
+                _add_file(replace(leaf, content_type=OCTETS, filename=name), file, None, found, urls, reading)
         _add_text(leaf, data[:MAX_BESIDE] if beside else data, form, found, urls, reading)
         if not beside:
             return
@@ -170,18 +181,23 @@ def _read_leaf(
         if leaf.disposition != "attachment" and not leaf.filename and leaf.content_type.startswith("text/"):
             return
     if data or leaf.filename or not leaf.content_type.startswith("multipart/"):
-        bodies.attachments.append(_attachment(leaf, data, _type_of(data, leaf.index, reading)))
-        content_type = bodies.attachments[-1].content_type
-        if content_type.startswith("image/") and content_type != "image/svg+xml" and not has_zip_behind(data):
-            bodies.images.append(data)
-            return
-        # A calendar's words are the body's.
-        if content_type != "text/calendar":
-            bodies.files.append(File(leaf.filename, content_type, data, leaf.index))
-        if form != "calendar" and content_type == "text/calendar":
-            _read_calendar(leaf, data, found, urls, reading)
-        elif form != "calendar" and leaf.disposition != "attachment" and _is_text(leaf, content_type):
-            found.spare.append((leaf, data))
+        _add_file(leaf, data, form, found, urls, reading)
+
+
+def _add_file(leaf: Leaf, data: bytes, form: Form | None, found: _Found, urls: UrlList, reading: Reading) -> None:
+    bodies = found.bodies
+    content_type = type_by_name(_type_of(data, leaf.index, reading), leaf.filename, data)
+    bodies.attachments.append(_attachment(leaf, data, content_type))
+    if content_type.startswith("image/") and content_type != "image/svg+xml" and not has_zip_behind(data):
+        bodies.images.append(data)
+        return
+    # A calendar's words are the body's.
+    if content_type != "text/calendar":
+        bodies.files.append(File(leaf.filename, content_type, data, leaf.index))
+    if form != "calendar" and content_type == "text/calendar":
+        _read_calendar(leaf, data, found, urls, reading)
+    elif form != "calendar" and leaf.disposition != "attachment" and _is_text(leaf, content_type):
+        found.spare.append((leaf, data))
 
 
 def _is_text(leaf: Leaf, content_type: str) -> bool:
@@ -312,6 +328,9 @@ def _read_calendar(leaf: Leaf, data: bytes, found: _Found, urls: UrlList, readin
         urls.add_text(text[: reading.take(LINKED_CHARS, len(text), leaf.index)], leaf.index)
     urls.add_addresses(read.links, leaf.index)
     found.calendar += read.texts
+    for name, packed in read.files:
+        file = undo_transfer(packed.encode("ascii", "ignore"), "base64", "attachments", reading, leaf.index)
+        _add_file(replace(leaf, content_type=OCTETS, filename=name), file, "calendar", found, urls, reading)
     for source in read.html:
         seen = read_html(source, reading, leaf.index)
         found.bodies.hidden_chars += seen.hidden_chars

@@ -17,12 +17,18 @@ from mailwarden.ingest.reading import Reading
 MAX_SHOWN = 100
 """Texts of one calendar that are read, those of its first events."""
 
+MAX_FILES = 20
+"""Files packed into a calendar that are taken out."""
+
 _FOLD = re.compile(r"\r?\n[ \t]")
 _LINE = re.compile(r"([A-Za-z0-9-]{1,60}+)((?:;(?:[^\":]++|\"[^\"]*+\"?)*+)?+):(.*+)", re.DOTALL)
 _COMMON_NAME = re.compile(r";CN=(?:\"([^\"]*+)|([^;:]*+))", re.IGNORECASE)
+_FILE_NAME = re.compile(r";(?:X-)?(?:FILENAME|APPLE-FILENAME)=(?:\"([^\"]*+)|([^;:]*+))", re.IGNORECASE)
 _ESCAPE = re.compile(r"\\(.)")
 _ESCAPED = {"n": "\n", "N": "\n"}
 _TEXTS = frozenset(("SUMMARY", "LOCATION", "DESCRIPTION", "COMMENT", "CONTACT"))
+# Outlook's, and that of RFC 9073: descriptions in HTML.
+_STYLED = frozenset(("X-ALT-DESC", "STYLED-DESCRIPTION"))
 _LINKS = frozenset(("URL", "ATTACH", "CONFERENCE", "SOURCE", "IMAGE"))
 _CLOCKS = frozenset(("VTIMEZONE", "STANDARD", "DAYLIGHT"))
 _METHODS = frozenset(("PUBLISH", "REQUEST", "REPLY", "ADD", "CANCEL", "REFRESH", "COUNTER", "DECLINECOUNTER"))
@@ -31,12 +37,13 @@ _METHODS = frozenset(("PUBLISH", "REQUEST", "REPLY", "ADD", "CANCEL", "REFRESH",
 @dataclass(slots=True)
 class CalendarText:
     """What a calendar part shows. texts: as a reader sees them, in order; html: descriptions in HTML; links: addresses
-    that stand in properties of their own."""
+    that stand in properties of their own; files: names and base 64 of what is packed into it."""
 
     invitation: Invitation
     texts: list[str] = field(default_factory=list)
     html: list[str] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
+    files: list[tuple[str, str]] = field(default_factory=list)
 
 
 def read_calendar(source: str, reading: Reading, part: int = 0) -> CalendarText:
@@ -56,9 +63,13 @@ def read_calendar(source: str, reading: Reading, part: int = 0) -> CalendarText:
                 clock = name == "BEGIN" or value.upper() != "VTIMEZONE"
         elif clock:
             continue
-        elif name in _TEXTS or name == "X-ALT-DESC":
+        elif name in _TEXTS or name in _STYLED:
             if len(found.texts) + len(found.html) < MAX_SHOWN and (shown := _unescaped(value).strip()):
-                (found.html if name == "X-ALT-DESC" else found.texts).append(shown)
+                (found.html if name in _STYLED else found.texts).append(shown)
+        elif name == "ATTACH" and "BASE64" in match[2].upper():
+            if len(found.files) < MAX_FILES:
+                called = _FILE_NAME.search(match[2])
+                found.files.append(((called[1] or called[2] or "").strip() if called else "", value))
         elif name in _LINKS or (name.startswith("X-") and "://" in value[:12]):
             if len(found.links) < MAX_SHOWN:
                 found.links.append(value)

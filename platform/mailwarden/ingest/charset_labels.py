@@ -42,6 +42,7 @@ _LABELS = {
     "cn_big5": "big5hkscs",
     "sjis": "cp932",
     "mac_roman": "mac_roman",
+    "mac_ukrainian": "mac_cyrillic",
     "dos_874": "cp874",
     "koi": "koi8_r",
     "koi8": "koi8_r",

@@ -44,7 +44,10 @@ _RUN = re.compile(rb"[\x80-\xff]{3}")
 _JAPANESE: dict[str, tuple[str, Callable[[bytes], bytes | None]]] = {
     JIS: ("iso2022_jp_ext", from_escapes),
     EUC_JP: ("euc_jp", from_euc),
+    # Later editions, with sets that Python knows, and in mail with rows of NEC that it does not.
+    **{name: (name, from_escapes) for name in ("iso2022_jp_2", "iso2022_jp_3", "iso2022_jp_2004")},
 }
+_ESCAPING = frozenset(_JAPANESE) - {EUC_JP}
 _ASCII = bytes(range(128))
 _LEAST_GUESSED = 6
 """Bytes beyond ASCII that a guess needs: fewer are a Western word more often than another script's."""
@@ -52,6 +55,27 @@ _LEAST_DIFFERENT = 5
 """Different ones among them: rows of dots and dashes are no language."""
 _LEAST_HIGH = 12
 """Bytes beyond ASCII of a text in another multi-byte charset, from which on being valid UTF-8 is no chance."""
+
+
+def _euro(error: UnicodeError) -> tuple[str, int]:
+    """The euro as Windows writes it in GBK (0x80) and in Big5 (0xA3 0xE1), which Python's codecs lack (WHATWG)."""
+    if isinstance(error, UnicodeDecodeError):
+        written = _EURO_IN["gb18030" if error.encoding.startswith("gb") else "big5hkscs"]
+        if error.object.startswith(written, error.start):
+            return "\u20ac", error.start + len(written)
+    raise error
+
+
+_EURO = "mailwarden.euro"
+_EURO_IN = {"gb18030": b"\x80", "big5hkscs": b"\xa3\xe1"}
+_MAX_EUROS = 2_000
+"""Bytes of a text that may be a euro: each that is one is read by an interpreter."""
+codecs.register_error(_EURO, _euro)
+
+
+def _on_error(codec: str, data: bytes) -> str:
+    written = _EURO_IN.get(codec)
+    return _EURO if written is not None and data.count(written) <= _MAX_EUROS else "strict"
 
 
 def clean(text: str) -> str:
@@ -108,10 +132,11 @@ def decode_unlabelled(data: bytes, likely: str, reading: Reading, part: int = 0)
 
 def _seven_bit(data: bytes, codec: str | None, label: str, reading: Reading, part: int) -> str:
     # Seven-bit bytes read the same everywhere but in the escaping and the wide encodings.
-    if codec == JIS or (b"\x1b" in data and not (codec or "").startswith("iso2022") and _ESCAPES.search(data)):
-        if codec != JIS:
+    if codec in _ESCAPING or (b"\x1b" in data and not (codec or "").startswith("iso2022") and _ESCAPES.search(data)):
+        if codec not in _ESCAPING:
             reading.defect("charset_guessed", "iso-2022-jp", part)
-        text = _japanese(data, JIS)
+            codec = JIS
+        text = _japanese(data, codec or JIS)
         if text is None:
             reading.defect("charset_mismatch", label, part)
         return text or data.decode("ascii")
@@ -162,7 +187,7 @@ def _as_declared(data: bytes, codec: str, label: str, reading: Reading, part: in
             if text is not None:
                 return text
     try:
-        text = data.decode(_with_order(codec, data))
+        text = data.decode(_with_order(codec, data), _on_error(codec, data))
     except (UnicodeError, ValueError):
         return None
     if codec.startswith("iso8859") and _C1.search(text) is not None:

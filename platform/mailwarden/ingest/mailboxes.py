@@ -187,6 +187,9 @@ class _AddressList:
             if not address:
                 parts = decoded.split()
                 likely = [word for word in parts if "@" in word][:_MAX_TRIED]
+                if "<" in decoded:
+                    # Of several it is the bracketed one, and of those the last; see `read_mailboxes`.
+                    likely = [word for word in reversed(likely) if word[0] == "<"] + likely
                 address = next((word for word in likely if read_address(word, reading)), "")
                 name = " ".join(word for word in parts if word != address) or name
                 if address and "=?" in phrase:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from mailwarden.domain.mail.file_names import EXECUTABLE_NAMES, extension_of
 from mailwarden.ingest.budget import BODY, NEAR_DELIMITERS, PARTS, SCANNED
 from mailwarden.ingest.headers import HeaderBlock, decode_words, read_headers
 from mailwarden.ingest.parameters import Structured, read_parameters, without_comments
@@ -129,6 +130,8 @@ class _Walk:
         self._outside(*split.behind, 0)
         default = "message/rfc822" if parent.token == "multipart/digest" else "text/plain"
         start_id = parent.parameters.get("start", "").strip(" <>") if parent.token == "multipart/related" else ""
+        leaves = len(self.tree.leaves)
+        root = 0
         for place, (start, stop) in enumerate(split.spans):
             if not self.reading.budget.left(PARTS):
                 self.reading.over(PARTS)
@@ -137,8 +140,13 @@ class _Walk:
             alternatives = within.alternatives
             if parent.token == "multipart/alternative":
                 alternatives = (*alternatives, (index, place))
+            if start_id and (headers.first("content-id") or "").strip(" <>") == start_id:
+                root = place
             child = _Within(parent.token, place, start_id, alternatives, within.depth + 1)
             self.part(headers, stop, default, child)
+        if root and leaves < len(self.tree.leaves) and self.tree.leaves[leaves].index == index + 1:
+            # What stands first is the root only where none is named (RFC 2387 section 3.2).
+            self.tree.leaves[leaves].place = len(split.spans)
 
     def _outside(self, start: int, stop: int, usual: int) -> None:
         if stop - start > 1:
@@ -256,10 +264,11 @@ class _Walk:
     def _leaf(
         self, start: int, end: int, structured: Structured, content: _Content, within: _Within, index: int
     ) -> None:
-        disposition, more = "", dict[str, str]()
+        disposition, names = "", [""]
         if values := content.get("content-disposition"):
-            disposition, more, _ = read_parameters(values[0], self.reading, index)
-        filename = decode_words(more.get("filename") or structured.parameters.get("name") or "", self.reading, index)
+            disposition, more, repeated = read_parameters(values[0], self.reading, index)
+            names = [more.get("filename", ""), *(value for name, value in repeated if name == "filename")]
+        filename = self._filename([*names[:MAX_REPEATED], structured.parameters.get("name", "")], index)
         content_id = content.get("content-id", ("",))[0]
         is_root = bool(within.start) and content_id.strip(" <>") == within.start
         self.tree.leaves.append(
@@ -277,6 +286,13 @@ class _Walk:
                 content_id=bool(content_id),
             )
         )
+
+    def _filename(self, written: list[str], index: int) -> str:
+        """The first name; of several that differ one that runs: which one a reader's program takes nobody knows."""
+        names = list(dict.fromkeys(decode_words(name, self.reading, index) for name in written if name))
+        if len(names) > 1:
+            return next((name for name in names if extension_of(name) in EXECUTABLE_NAMES), names[0])
+        return names[0] if names else ""
 
     def _short(self, filename: str, index: int) -> str:
         """A name without its middle where it is too long: its end says what a click starts."""

@@ -12,6 +12,8 @@ from mailwarden.ingest.reading import Reading
 
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]++|\\.)*+)"?|([^;]*))', re.DOTALL)
 _FIRST_WORD = re.compile(r"\s*+([^\s;=]++)")
+# A field that begins with a parameter, its leading token left out.
+_ONLY_PARAMETER = re.compile(r"\s*+[\w*-]++\s*+=")
 _GAP_BEFORE_PARAMETER = re.compile(r"[\s,]++(?=[\w*-]++\s*+=)")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _OUTSIDE = re.compile(r'"(?:[^"\\]++|\\.)*+"|\\.|\(', re.DOTALL)
@@ -44,7 +46,10 @@ def read_parameters(value: str, reading: Reading, part: int = 0) -> Structured:
         if comments:
             reading.defect("comment_in_parameters", "", part)
     token, semicolon, _ = value.partition(";")
-    if "=" in token and (lost := _lost_semicolon(token)) is not None:
+    if "=" in token and _ONLY_PARAMETER.match(token):
+        reading.defect("parameter_without_semicolon", "", part)
+        token, semicolon, value = "", ";", f";{value}"
+    elif "=" in token and (lost := _lost_semicolon(token)) is not None:
         reading.defect("parameter_without_semicolon", "", part)
         token, semicolon = token[lost[0] : lost[1]], ";"
         value = f"{token};{value[lost[2] :]}"

@@ -24,6 +24,11 @@ _WORDS = re.compile(
 _PIECE = re.compile(rb"[^=\s][^=]*+")
 _SOFT_BREAK_WITH_BLANKS = re.compile(rb"=[ \t]++(?=[\r\n]|\Z)")
 _UU_BEGIN = re.compile(rb"^begin [0-7]{3,4} [^\n]*\n", re.MULTILINE)
+_UU_FILE = re.compile(rb"^begin [0-7]{3,4} ([^\r\n]{1,300}+)\r?\n(?=[!-M][!-`])", re.MULTILINE)
+_UU_LINE = re.compile(rb"([!-M`])([ -`]{0,90}+)(?:\r?\n|\Z)")
+_UU_END = re.compile(rb"end[ \t]{0,9}+(?:\r?\n|\Z)")
+MAX_UU_FILES = 20
+"""Uuencoded files in one text that are taken out of it."""
 _WORDS_OF_NAME = re.compile(r"[\s_-]+")
 _IDENTITY = frozenset(("", "7bit", "8bit", "binary", "none", "7bits", "8bits", "plain", "identity"))
 _UU = frozenset(("xuuencode", "uuencode", "xuue", "uue", "xuu"))
@@ -160,6 +165,38 @@ def _undo_base64_piece(data: bytes, reading: Reading, part: int) -> bytes:
     if not decoded and data.strip(b"= \t\r\n"):
         reading.defect("base64_broken", "", part)
     return decoded
+
+
+def uu_files(data: bytes, reading: Reading, part: int) -> tuple[bytes, list[tuple[str, bytes]]]:
+    """A plain text without the uuencoded files that stand in it, and these by name, as older readers take them out.
+
+    A file is lines as long as they say that they are: words about one, and those behind it, stay where they are.
+    """
+    kept: list[bytes] = []
+    files: list[tuple[str, bytes]] = []
+    end = 0
+    for begin in _UU_FILE.finditer(data):
+        if begin.start() < end or (stop := _end_of_uu(data, begin.end())) == begin.end():
+            continue
+        if len(files) == MAX_UU_FILES:
+            reading.cut(("attachments",), "too_many_uuencoded_files", f"more than {MAX_UU_FILES}", part)
+            break
+        kept.append(data[end : begin.start()])
+        files.append((begin[1].strip().decode("utf-8", "replace"), _undo_uu(data[begin.start() : stop], reading, part)))
+        end = stop
+    return b"".join((*kept, data[end:])), files
+
+
+def _end_of_uu(data: bytes, at: int) -> int:
+    """Where the lines from here on are no longer those of a uuencoded file."""
+    while (line := _UU_LINE.match(data, at)) is not None:
+        groups = (((line[1][0] - 32) & 63) + 2) // 3 * 4
+        # Some write three bytes fewer at the end, some a check character more; blanks at the end get lost.
+        if line[1] != b"`" and not groups - 2 <= len(line[2].rstrip(b" ")) <= groups + 2:
+            break
+        at = line.end()
+    last = _UU_END.match(data, at)
+    return at if last is None else last.end()
 
 
 def _undo_uu(data: bytes, reading: Reading, part: int) -> bytes:

@@ -33,7 +33,9 @@ ARCHIVE_TYPES = frozenset(
     """
     application/zip application/x-rar application/x-7z-compressed application/gzip application/x-bzip2
     application/x-xz application/zstd application/vnd.ms-cab-compressed application/x-arj application/x-ace
-    application/x-lha application/x-tar application/x-iso9660-image application/x-vhd application/x-vhdx
+    application/x-compress application/x-lzip application/x-lzma application/x-lz4 application/x-ms-wim
+    application/x-xar application/x-vmdk application/x-rpm application/x-lha application/x-tar
+    application/x-iso9660-image application/x-vhd application/x-vhdx
     """.split()  # noqa: SIM905
 )
 """Archives and disk images."""

@@ -5,6 +5,7 @@ Source: [MS-DOC], [MS-XLS] 2.4.28, [MS-OLEDS] 2.2.4, ECMA-376 part 2, OpenDocume
 
 from __future__ import annotations
 
+import codecs
 import re
 import struct
 from functools import partial
@@ -34,6 +35,15 @@ _KIND = re.compile(rb"\bType\s{0,9}+=\s{0,9}+[\"']([^\"']{1,400}+)")
 _EXTERNAL = re.compile(rb"\bTargetMode\s{0,9}+=\s{0,9}+[\"']External", re.IGNORECASE)
 _DDE = re.compile(rb"\bDDE(?:AUTO)?\b\s{0,9}+[\"\\a-z]|<(?:\w{1,20}+:)?+ddeLink\b|\|\s{0,4}+'\s{0,4}+/[cC] ")
 _INSTRUCTION = re.compile(rb"<(?:\w{1,20}+:)?+instrText[^<>]{0,200}+>([^<]{0,2000}+)|\binstr=\"([^\"<>]{0,2000}+)\"")
+_INSTRUCTION_TEXT = re.compile(rb"<(?:\w{1,20}+:)?+instrText[^<>]{0,200}+>[^<]{0,20000}+")
+_FORMULA = re.compile(rb"<(?:\w{1,20}+:)?+f(?:\s[^<>]{0,400}+)?+>([^<]{1,9000}+)")
+_CELL_TEXT = re.compile(rb"<(?:\w{1,20}+:)?+t(?:\s[^<>]{0,400}+)?+>([^<]{1,33000}+)")
+_OVERRIDE = re.compile(rb"<(?:\w{1,20}+:)?+Override\s([^<>]{1,2000}+)>")
+_PART_NAME = re.compile(rb"\bPartName\s{0,9}+=\s{0,9}+[\"']/?+([^\"']{1,500}+)")
+_OF_TEXT = re.compile(
+    rb"(?:wordprocessingml|ms-word)[.\w]{0,80}main\+xml|sharedStrings\+xml|presentationml\.slide\+xml|ml\.worksheet\+xml"
+)
+_CHUNKS = (".mht", ".mhtml", ".htm", ".html", ".xhtml", ".rtf", ".eml", ".docx", ".docm")
 _HREF = re.compile(rb"\bxlink:href=\"((?:https?|ftp|file):[^\"<>]{1,4000}+)\"")
 _TEXT_PARTS = re.compile(
     r"(?:word/(?:document|footnotes|header\d{0,3}|footer\d{0,3})\.xml|xl/sharedStrings\.xml|xl/worksheets/sheet\d{1,3}\.xml"
@@ -48,17 +58,14 @@ _WORD_ENCRYPTED = 0x0100
 def open_ooxml(data: bytes, contents: Contents) -> None:
     """A document of Office Open XML or OpenDocument."""
     read = 0
-    for entry in entries_of(data, contents):
+    entries = entries_of(data, contents)
+    mains = _kinds(data, entries, contents)
+    for entry in entries:
         name = entry.name.replace("\\", "/")
         lower = name.lower()
         if lower.endswith(".rels") and read < MAX_PARTS:
             read += 1
-            _relationships(read_entry(data, entry, contents, MAX_PART), contents)
-        elif lower == "[content_types].xml":
-            # Parts may have any name; their kinds stand here.
-            kinds = read_entry(data, entry, contents, MAX_PART)
-            if b"vbaProject" in kinds or b"macrosheet" in kinds:
-                contents.traits.add("macros")
+            _relationships(_read_xml(data, entry, contents), contents)
         elif lower.endswith((".bin", ".ole")) and ("vbaproject" in lower or lower.count("/") == 1):
             project = read_entry(data, entry, contents, MAX_PART)
             if project.startswith(b"\xd0\xcf\x11\xe0"):
@@ -75,11 +82,38 @@ def open_ooxml(data: bytes, contents: Contents) -> None:
         elif "/media/" in lower or lower.startswith("pictures/"):
             if entry.size < 1 << 20 and len(contents.images) < 5:
                 contents.images.append(read_entry(data, entry, contents, 1 << 20))
-        elif _TEXT_PARTS.search(name) is not None and read < MAX_PARTS:
+        elif (lower in mains or _TEXT_PARTS.search(name) is not None) and read < MAX_PARTS:
             read += 1
-            _text_part(read_entry(data, entry, contents, MAX_PART), lower, contents)
+            _text_part(_read_xml(data, entry, contents), lower, contents)
+        elif "externallinks/" in lower and read < MAX_PARTS:
+            read += 1
+            if b"ddeLink" in _read_xml(data, entry, contents):
+                contents.traits.add("dde")
+        elif lower.endswith(_CHUNKS) and not lower.startswith("docprops/"):
+            # Documents of other kinds that are shown as part of this one.
+            contents.members.append(_member(data, entry, contents))
         elif lower == "meta-inf/manifest.xml" and b"encryption-data" in read_entry(data, entry, contents, MAX_PART):
             contents.unread(Status.ENCRYPTED)
+
+
+def _kinds(data: bytes, entries: list[Entry], contents: Contents) -> set[str]:
+    """Names in lower case of the parts with text, which may have any name: their kinds stand in a part of its own."""
+    entry = next((entry for entry in entries if entry.name.lower() == "[content_types].xml"), None)
+    if entry is None:
+        return set()
+    kinds = _read_xml(data, entry, contents)
+    if b"vbaProject" in kinds or b"macrosheet" in kinds:
+        contents.traits.add("macros")
+    named = (_PART_NAME.search(tag) for tag in islice(_OVERRIDE.findall(kinds), MAX_RECORDS) if _OF_TEXT.search(tag))
+    return {name[1].decode("utf-8", "replace").lower() for name in named if name is not None}
+
+
+def _read_xml(data: bytes, entry: Entry, contents: Contents) -> bytes:
+    """A part in UTF-8, in whichever form of Unicode it is written."""
+    raw = read_entry(data, entry, contents, MAX_PART)
+    if raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return raw.decode("utf-16", "replace").encode("utf-8", "replace")
+    return raw
 
 
 def _member(data: bytes, entry: Entry, contents: Contents) -> Member:
@@ -122,16 +156,33 @@ def _text_part(raw: bytes, name: str, contents: Contents) -> None:
     if b"ddeLink" in raw:
         contents.traits.add("dde")
     if b"instr" in raw:
-        instructions = [a or b for a, b in islice(_INSTRUCTION.findall(raw[:_MAX_INSTRUCTIONS]), 500)]
-        if _DDE.search(b" ".join(instructions)) is not None:
+        # One field may stand in many pieces.
+        instructions = b"".join(a or b for a, b in islice(_INSTRUCTION.findall(raw[:_MAX_INSTRUCTIONS]), 500))
+        if _DDE.search(instructions) is not None:
             contents.traits.add("dde")
-        for instruction in instructions:
-            contents.links += links_in_bytes(instruction)
+        contents.links += links_in_bytes(instructions.replace(b"&quot;", b'"'))
+        raw = _INSTRUCTION_TEXT.sub(b"", raw)
     if name.endswith("content.xml"):
         for found in islice(_HREF.finditer(raw), 200):
             contents.links.append((undo_entities(found[1].decode("utf-8", "replace"), contents.reading), ""))
-    if "worksheets/" not in name and sum(map(len, contents.texts)) < MAX_TEXT:
+    if b"<worksheet" in raw[:1_000] or b":worksheet" in raw[:1_000]:
+        _sheet(raw, contents)
+    elif sum(map(len, contents.texts)) < MAX_TEXT:
         contents.texts.append(text_of_xml(raw[:MAX_TEXT_PART], contents))
+
+
+def _sheet(raw: bytes, contents: Contents) -> None:
+    """Words that stand in the cells themselves, and formulas: where they lead, and what they start."""
+    if b"<f" in raw or b":f" in raw:
+        formulas = b"\n".join(islice(_FORMULA.findall(raw[:_MAX_INSTRUCTIONS]), 5_000))
+        for written, char in ((b"&quot;", b'"'), (b"&apos;", b"'"), (b"&#39;", b"'"), (b"&amp;", b"&")):
+            formulas = formulas.replace(written, char)
+        contents.links += links_in_bytes(formulas)
+        if _DDE.search(formulas) is not None:
+            contents.traits.add("dde")
+    if b"inlineStr" in raw and sum(map(len, contents.texts)) < MAX_TEXT:
+        cells = b"\n".join(islice(_CELL_TEXT.findall(raw[:MAX_TEXT_PART]), 5_000))
+        contents.texts.append(text_of_xml(cells, contents))
 
 
 def open_compound(data: bytes, contents: Contents) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 
 from mailwarden.domain.mail.file_kinds import SCRIPT_TYPES, SHORTCUT_NAMES, SHORTCUT_TYPES
-from mailwarden.domain.mail.file_names import extension_of
+from mailwarden.domain.mail.file_names import EXECUTABLE_NAMES, extension_of
 from mailwarden.domain.status import Status
 from mailwarden.ingest.attachments import OCTETS, has_zip_behind
 from mailwarden.ingest.containers.contents import MAX_WHOLE, Contents, Member, Opener
 
-_PACKED = frozenset(("application/gzip", "application/x-bzip2", "application/x-xz", "application/zstd"))
+_PACKED = frozenset((
+    "application/gzip", "application/x-bzip2", "application/x-xz", "application/x-lzma", "application/zstd",
+))  # fmt: skip
 _NOBODY_OPENS = frozenset((
     "application/x-arj", "application/x-ace", "application/x-vhd", "application/x-vhdx",
-    "application/vnd.ms-outlook-pst",
+    "application/vnd.ms-outlook-pst", "application/x-compress", "application/x-lzip", "application/x-lz4",
+    "application/x-ms-wim", "application/x-xar", "application/x-vmdk", "application/x-rpm",
 ))  # fmt: skip
 _ZIPS = frozenset((
     "application/zip", "application/java-archive", "application/vnd.android.package-archive", "application/appx",
@@ -29,7 +32,9 @@ _COMPOUND = frozenset((
 ))  # fmt: skip
 _PAGES = frozenset(("text/html", "image/svg+xml", "application/xhtml+xml"))
 _PAGE_NAMES = frozenset(("htm", "html", "xhtml", "shtml", "xht", "svg"))
-_ARCHIVE_NAMES = frozenset("zip rar 7z cab iso img vhd vhdx arj ace lzh lha wim gz tgz bz2 xz zst".split())  # noqa: SIM905
+_ARCHIVE_NAMES = frozenset(
+    "zip rar 7z cab iso img vhd vhdx arj ace lzh lha wim gz tgz bz2 xz zst tar z lz lzma".split()  # noqa: SIM905
+)
 _READS_AS_TEXT = frozenset(("text/plain", "text/xml", OCTETS))
 
 
@@ -158,11 +163,14 @@ def _open_signed(data: bytes, contents: Contents) -> None:
 
 def _opener_of_packed(kind: str) -> Opener:
     def open_packed(data: bytes, contents: Contents) -> None:
-        from mailwarden.ingest.containers.inflating import unpack
+        from mailwarden.ingest.containers.inflating import name_in_gzip, unpack
 
         contents.traits.add("archive")
         stem, _, last = contents.name.rpartition(".")
         name = f"{stem}.tar" if last.lower() in ("tgz", "tbz", "tbz2", "txz") else stem
+        if kind == "application/gzip" and extension_of(name) not in EXECUTABLE_NAMES:
+            # Some call it as the outside says, some as it says itself.
+            name = name_in_gzip(data) or name
         out = unpack(data, kind, contents)
         # What goes on behind the bound is longer, by how much nobody asked.
         contents.members.append(Member(name, len(out) + (len(out) == MAX_WHOLE), lambda most: out[:most]))

@@ -28,7 +28,7 @@ from mailwarden.domain.mail.file_names import EXECUTABLE_NAMES, extension_of, is
 from mailwarden.domain.mail.inner import InnerFile, Trait
 from mailwarden.domain.mail.message import Message, Url
 from mailwarden.domain.status import Status
-from mailwarden.ingest.attachments import OCTETS, detect_type
+from mailwarden.ingest.attachments import OCTETS, detect_type, type_by_name
 from mailwarden.ingest.budget import INNER_FILES, INNER_LINKS, INNER_TEXT
 from mailwarden.ingest.charsets import clean
 from mailwarden.ingest.containers.contents import MAX_WHOLE, Contents, Member
@@ -115,14 +115,14 @@ class _Opening:
         head = self._read(member, _HEAD)
         if len(head) == _HEAD and not any(head[:512]):
             head = self._read(member, _LONG_HEAD)
-        content_type = detect_type(head) if head else OCTETS
+        content_type = type_by_name(detect_type(head), member.name, head) if head else OCTETS
         data = head
         opener = opener_for(content_type, member.name, head)
         wanted = content_type == "message/rfc822" or (opener is not None and opener not in HEAD_IS_ENOUGH)
         is_image = content_type.startswith("image/") and member.size <= _MAX_IMAGE
         if len(head) in (_HEAD, _LONG_HEAD) and (wanted or (is_image and len(self.opened.images) < _MAX_IMAGES)):
             data = self._read(member, MAX_WHOLE)
-            content_type = detect_type(data) if wanted else content_type
+            content_type = type_by_name(detect_type(data), member.name, data) if wanted else content_type
         if is_image:
             self._images([data])
         self._file(member.name, content_type, member.size, data, depth, around.traits)

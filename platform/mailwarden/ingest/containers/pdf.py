@@ -22,7 +22,7 @@ from mailwarden.ingest.containers.pdf_objects import (
     unpack_objects,
 )
 from mailwarden.ingest.containers.pdf_text import MAX_PAGES, Font, text_of_page
-from mailwarden.ingest.containers.plain import MAX_LINKS, MAX_TEXT
+from mailwarden.ingest.containers.plain import MAX_LINKS, MAX_TEXT, links_in_bytes
 
 MAX_FILES = 100
 MAX_IMAGES = 8
@@ -44,6 +44,10 @@ _DOES = re.compile(
     rb"/S\s{0,9}+/(?:JavaScript|Launch|URI|SubmitForm|GoToR|GoToE|ImportData)(?![A-Za-z])|/JS\s{0,9}+[(<\d]"
 )
 _SUBMITS = re.compile(rb"/S\s{0,9}+/SubmitForm(?![A-Za-z])")
+_INDEXED = re.compile(
+    rb"/Indexed\s{0,9}+(/\w{1,40}+|\[[^\[\]]{0,400}+\]|\d{1,9}+\s\d{1,5}+\sR)\s{0,9}+\d{1,3}+\s{0,9}+(.{1,8000}+)",
+    re.DOTALL,
+)
 _FILE_NAME = re.compile(rb"/U?F\s{0,9}+\(((?:[^()\\]++|\\.){0,1000}+)\)", re.DOTALL)
 
 
@@ -81,7 +85,8 @@ def open_pdf(data: bytes, contents: Contents) -> None:
             contents.members.append(_member(objects, number, title, contents))
     if not locked:
         _show(objects, pages, images, contents)
-    if not objects.bodies:
+    if not objects.bodies or b"%%EOF" not in data:
+        # Without its end mark it is cut off.
         contents.unread(Status.DAMAGED)
 
 
@@ -98,12 +103,33 @@ def _judge(objects: Objects, number: int, links: dict[str, None], contents: Cont
             links[_string(objects, reference, literal(objects.bodies.get(reference, b"")))] = None
     if b"/J" in body and _JAVASCRIPT.search(body) is not None:
         contents.traits.add("javascript")
+        _script(objects, number, contents)
     if b"/Launch" in body and _LAUNCH.search(body) is not None:
         contents.traits.add("launch")
     if b"/SubmitForm" in body and _SUBMITS.search(body) is not None:
         contents.traits.add("form")
     if b"/OpenAction" in body and _DOES.search(objects.value(body, b"OpenAction")) is not None:
         contents.traits.add("auto_action")
+    if b"/AA" in body and (_PAGE.search(body) is not None or b"/Catalog" in body):
+        # What a page or the whole does when it is opened or closed; fields of forms count and format by theirs.
+        actions = objects.value(body, b"AA")
+        if any(map(_DOES.search, (actions, *(objects.bodies.get(one, b"") for one in references(actions, 8))))):
+            contents.traits.add("auto_action")
+
+
+def _script(objects: Objects, number: int, contents: Contents) -> None:
+    """Where a script leads, as far as that stands in it in the clear."""
+    written = raw_value(objects.bodies[number], b"JS")
+    if written[:1] in (b"(", b"<"):
+        source = objects.string(number, literal(written))
+    else:
+        found = references(written, 1)
+        if not found:
+            return
+        source = objects.stream(found[0], contents) or objects.string(
+            found[0], literal(objects.bodies.get(found[0], b""))
+        )
+    contents.links += links_in_bytes(source)
 
 
 def _string(objects: Objects, number: int, raw: bytes) -> str:
@@ -143,29 +169,58 @@ def _image(objects: Objects, number: int, contents: Contents) -> bytes:
     body = objects.bodies[number]
     filters = objects.value(body, b"Filter")
     packed = objects.packed(number)
-    if b"DCTDecode" in filters and b"Flate" not in filters and len(packed) < MAX_IMAGE:
-        return packed if objects.decrypt is None else objects.decrypt(number, packed)
-    if b"Flate" not in filters or filters.count(b"/") != 1 or len(packed) > MAX_IMAGE:
+    if len(packed) > MAX_IMAGE:
         return b""
+    if b"/DCT" in filters:
+        return objects.stream(number, contents, MAX_IMAGE, image=True)
     sizes = [objects.value(body, key) for key in (b"Width", b"Height", b"BitsPerComponent")]
     width, height, bits = (int(size) if size.isdigit() and len(size) < 6 else 0 for size in sizes)
     space = objects.value(body, b"ColorSpace")
-    colours = 3 if b"RGB" in space and b"Indexed" not in space else 1
+    palette = _palette(objects, number, space, contents) if b"/Indexed" in space else b""
+    colours = 3 if b"RGB" in space and not palette else 1
     if b"ICCBased" in space and references(space, 1):
         profile = objects.bodies.get(references(space, 1)[0], b"")
-        colours = 3 if raw_value(profile, b"N") == b"3" else 1
+        colours = 3 if raw_value(profile, b"N") == b"3" and not palette else 1
     if b"/ImageMask" in body and not bits:
         bits = 1
-    if not width or not height or bits not in (1, 8) or width * height > 4_000_000 or b"CMYK" in space:
+    if not width or not height or bits not in (1, 2, 4, 8) or width * height > 4_000_000 or b"CMYK" in space:
         return b""
     row = (width * bits * colours + 7) // 8
     predicted = raw_value(objects.value(body, b"DecodeParms"), b"Predictor")
-    rows = packed if objects.decrypt is None else objects.decrypt(number, packed)
     if not (predicted.isdigit() and int(predicted) >= 10):
         bare = objects.stream(number, contents, row * height)
-        rows = zlib.compress(b"".join(b"\0" + bare[at : at + row] for at in range(0, len(bare), row)), 1)
-    head = struct.pack(">IIBBBBB", width, height, bits, 2 if colours == 3 else 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head) + _chunk(b"IDAT", rows) + _chunk(b"IEND", b"")
+        rows = (
+            zlib.compress(b"".join(b"\0" + bare[at : at + row] for at in range(0, len(bare), row)), 1) if bare else b""
+        )
+    elif b"Flate" in filters and filters.count(b"/") == 1:
+        rows = packed if objects.decrypt is None else objects.decrypt(number, packed)
+    else:
+        rows = zlib.compress(objects.stream(number, contents, (row + 1) * height), 1)
+    if not rows:
+        return b""
+    kind = 3 if palette else 2 if colours == 3 else 0
+    head = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0))
+    table = _chunk(b"PLTE", palette) if palette else b""
+    return b"\x89PNG\r\n\x1a\n" + head + table + _chunk(b"IDAT", rows) + _chunk(b"IEND", b"")
+
+
+def _palette(objects: Objects, number: int, space: bytes, contents: Contents) -> bytes:
+    """The colours of an indexed picture, three bytes each (8.6.6.3); b"" where they are of another kind."""
+    found = _INDEXED.search(space)
+    if found is None:
+        return b""
+    written = found[2].strip()
+    reference = references(written, 1)
+    if written[:1] in (b"(", b"<"):
+        # A string ends where its array does.
+        table = objects.string(number, literal(written.rstrip(b"] \r\n\t")))
+    elif reference:
+        table = objects.stream(reference[0], contents, 768) or literal(objects.bodies.get(reference[0], b""))
+    else:
+        return b""
+    if b"Gray" in found[1] or found[1] == b"G":
+        return b"".join(bytes((grey,)) * 3 for grey in table[:256])
+    return b"" if b"CMYK" in found[1] else table[: min(len(table) // 3, 256) * 3]
 
 
 def _chunk(name: bytes, body: bytes) -> bytes:

@@ -77,8 +77,11 @@ class Objects:
         end = self.data.find(b"endstream", start)
         return self.data[start : end if end >= 0 else len(self.data)]
 
-    def stream(self, number: int, contents: Contents, most: int = MAX_STREAM) -> bytes:
-        """A stream's bytes with its filters undone, as far as they are known here; b"" where one is not."""
+    def stream(self, number: int, contents: Contents, most: int = MAX_STREAM, *, image: bool = False) -> bytes:
+        """A stream's bytes with its filters undone, as far as they are known here; b"" where one is not.
+
+        image: the filter that makes it a JPEG file is left.
+        """
         found = self.packed(number)
         if self.decrypt is not None:
             found = self.decrypt(number, found[: contents.take(len(found))])
@@ -89,6 +92,8 @@ class Objects:
                 found = hex_bytes(found[: contents.take(min(len(found), 2 * most))])
             elif name in (b"ASCII85Decode", b"A85"):
                 found = _ascii85(found[: contents.take(min(len(found), most))])
+            elif image and name in (b"DCTDecode", b"DCT"):
+                break
             else:
                 return b""
         return found[:most]

@@ -16,6 +16,8 @@ from mailwarden.ingest.containers.inflating import drain, inflate, unpack
 
 MAX_ENTRIES = 2_000
 """Entries of a directory that are looked through."""
+MAX_JOINED = 4
+"""Archives before another in one file that are looked for."""
 
 _END = b"PK\5\6"
 _ENTRY = b"PK\1\2"
@@ -40,6 +42,15 @@ def entries_of(data: bytes, contents: Contents) -> list[Entry]:
     """The files that the directory names, or, where there is none, the local headers; folders left out."""
     most = min(MAX_ENTRIES, contents.reading.budget.left(INNER_FILES))
     found = list(_directory(data, most + 1)) or list(_local_headers(data, most + 1))
+    begin = min((entry.at for entry in found), default=0)
+    for _ in range(MAX_JOINED):
+        # An archive before another: some that unpack go by the first, some by the last.
+        if begin <= 0 or len(found) > most or data.find(_LOCAL, 0, begin) < 0:
+            break
+        before = data[:begin]
+        more = list(_directory(before, most + 1 - len(found))) or list(_local_headers(before, most + 1 - len(found)))
+        begin = min((entry.at for entry in more), default=0)
+        found += more
     if len(found) > most:
         contents.reading.over(INNER_FILES, contents.part)
         contents.traits.add("over_budget")
@@ -61,7 +72,9 @@ def _directory(data: bytes, most: int) -> Iterator[Entry]:
         flags, method = struct.unpack_from("<HH", data, at + 8)
         packed, whole, name, extra, comment = struct.unpack_from("<IIHHH", data, at + 20)
         (local,) = struct.unpack_from("<I", data, at + 42)
-        local += shift
+        if data[local : local + 4] != _LOCAL or data[local + shift : local + shift + 4] == _LOCAL:
+            # Where the end record alone lies about offsets, entries still tell the truth.
+            local += shift
         # Either place may say that it is encrypted; some that unpack look at one, some at the other.
         locked = bool((flags | data[local + 6 : local + 7].rjust(1, b"\0")[0]) & 1) if local >= 0 else bool(flags & 1)
         yield Entry(_name(data[at + 46 : at + 46 + name], flags), method, packed, whole, local, locked)
