@@ -19,6 +19,9 @@ from mailwarden_features.content_links.shown import names_another
 MAX_URLS = 60
 """Different links that are read; a message with more says no more with the rest."""
 
+_MAX_PATH = 300
+_N_LOG_N = (0.0, *(n * math.log2(n) for n in range(1, _MAX_PATH + 1)))
+
 _NULLABLE = (
     "url_domain_count", "url_text_differs", "url_ip_host", "url_punycode", "url_shortener", "url_free_host",
     "url_open_redirect", "url_has_recipient", "url_userinfo", "url_port", "url_plain_http_share",
@@ -88,7 +91,7 @@ def compute(message: Message, lists: Lists) -> dict[str, ContentValue]:
         "url_sender_domain_share": own / len(different) if sender_domain else None,
         "url_length_max": max(map(len, targets)),
         "url_path_depth_max": max(path.count("/") for path in paths),
-        "url_path_entropy_max": max(map(_entropy, paths)),
+        "url_path_entropy_max": max(map(_entropy, set(paths))),
         "url_subdomains_max": max(_subdomains(link) for link in different),
         "url_executable": sum(_EXECUTABLE_PATH.search(path.partition("?")[0][-8:]) is not None for path in paths),
         "url_mixed_script": sum(map(_mixes_scripts, international)),
@@ -152,7 +155,7 @@ def _chosen(link: Url) -> str:
 
 def _path(target: str) -> str:
     rest = target.partition("://")[2] or target
-    return rest.partition("/")[2][:300]
+    return rest.partition("/")[2][:_MAX_PATH]
 
 
 def _mixes_scripts(host: str) -> bool:
@@ -207,7 +210,7 @@ def _entropy(text: str) -> float:
     if len(text) < 2:
         return 0.0
     total = len(text)
-    return math.log2(total) - sum(n * math.log2(n) for n in Counter(text).values()) / total
+    return math.log2(total) - sum(map(_N_LOG_N.__getitem__, Counter(text).values())) / total
 
 
 def _subdomains(link: Url) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from mailwarden.ingest.budget import LOOKS, MATCHES, RULES
@@ -272,8 +272,15 @@ def _has(found: str | None, how: str, value: str) -> bool:
     return found.endswith(value) if how == "$=" else value in found
 
 
-def _settled(matched: Iterable[Rule], declared: Declared) -> dict[str, str]:
+def _settled(matched: Sequence[Rule], declared: Declared) -> dict[str, str]:
     """Properties by name: the important ones of the style attribute first, then of rules, then its plain ones, ..."""
+    if not matched:
+        plain = {name: value for name, value, urgent in declared if not urgent}
+        return (
+            plain
+            if len(plain) == len(declared)
+            else plain | {name: value for name, value, urgent in declared if urgent}
+        )
     ordered = sorted(matched, key=_weight)
     blocks = [rule.declared for rule in ordered]
     style: dict[str, str] = {}

@@ -392,7 +392,8 @@ class _Reader:
         at = self.open.close(name)
         if at is None:
             return
-        if self.formatting.open:
+        opened = self.formatting.open
+        if opened and opened[-1][0] >= at:
             self.formatting.closed(at, name, self._cells())
         del self.looks[at + 1 :]
         self.look = self.looks[-1]

@@ -86,9 +86,17 @@ class _Split:
 
     def read(self) -> tuple[str, str]:
         lines, number = self.lines, 0
+        waiting = iter(sorted(self.candidates))
+        candidate = next(waiting)
         while number < len(lines):
+            while candidate < number:
+                candidate = next(waiting, len(lines))
+            if candidate > number:
+                self.new += lines[number:candidate]
+                number = candidate
+                continue
             line = lines[number]
-            if number not in self.candidates or not line.strip():
+            if not line.strip():
                 self.new.append(line)
                 number += 1
             elif _is_groupwise(line):

@@ -23,6 +23,8 @@ _BODY = re.compile(r"[^\s<>\"\x00-\x1f]{4,4000}")
 _SCHEMES = ("https", "http", "ftp", "file")
 _WWW = ("www.", "WWW.", "Www.")
 _WITHIN_A_NAME = re.compile(r"[A-Za-z0-9_@./\\-]")
+# Without any of these nothing is a link; most dots end a sentence.
+_MAY_BEGIN = re.compile(r"\.[A-Za-z]|[Ww]\.|://|\\\\")
 # Nobody sees these inside of a name, and browsers pass over them there.
 _WITHIN_UNSEEN = re.compile("(?<=[A-Za-z0-9./-])[\u00ad\u200b-\u200d\u2060-\u2064\ufeff]++(?=[A-Za-z0-9./-])")
 _SHARE = re.compile(r"(?<![\w\\:])\\\\(?=[\w-]{1,63}[.@][\w.@-]{1,253}\\)")
@@ -53,9 +55,12 @@ FILE_ENDINGS = frozenset((
 
 def plain_urls(text: str, reading: Reading, part: int = 0) -> list[str]:
     """URLs that a reader's client would make clickable in plain text, in order and as written."""
-    if "." not in text and "://" not in text and "\\\\" not in text:
+    if text.isascii():
+        if _MAY_BEGIN.search(text) is None:
+            return []
+    elif "." not in text and "://" not in text and "\\\\" not in text:
         return []
-    if not text.isascii():
+    else:
         text = _WITHIN_UNSEEN.sub("", text)
     found: list[tuple[int, int, str]] = []
     reached = 0

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from mailwarden.domain.mail.content import ContentSet, ContentView
-from mailwarden.domain.mail.message import Message
+from mailwarden.ingest.containers.openers import load_openers
 from mailwarden.ingest.parse import parse_message
 from mailwarden.ingest.sources import open_source
 from mailwarden.simulation.simulate import simulate
 from mailwarden.stores.lists import load_lists
 from mailwarden_features.discovery import discover
+from mailwarden_services.reading.child import settle_collector
 
 TREC = Path(__file__).parents[3].parent / "shared" / "data" / "trec07p.tar.zst"
 """The corpus of the README's figures, where it lies beside the checkout."""
@@ -29,6 +30,9 @@ def measure(
 ) -> dict[str, Any]:
     """CPU milliseconds a message of each step, the best of rounds that take turns, after one that warms up.
 
+    Each message is read and let go as in a reading process, with the collector set as there. p99_cpu_ms: of both steps
+    together, each message's best round.
+
     Of the corpus's first messages where it is there, else of simulated ones. The standard library's parser
     (`compat32`, the fast policy) decodes the payload of every part, and neither reads HTML nor looks for links.
     """
@@ -38,25 +42,48 @@ def measure(
         mail, raws = "simulated mail", [message.raw for message in islice(simulate(SEED, days=30), messages)]
     say(f"reading {len(raws):,} messages of {mail}")
     content = ContentSet(discover().content, load_lists(), {})
-    parsed: list[Message] = []
+    load_openers()
+    settle_collector()
+    clock = time.process_time
 
-    def parse() -> None:
-        parsed[:] = [parse_message(raw) for raw in raws]
+    def standard() -> list[tuple[float, ...]]:
+        taken = []
+        for raw in raws:
+            start = clock()
+            _decoded(raw)
+            taken.append((clock() - start,))
+        return taken
 
-    steps: dict[str, Callable[[], object]] = {
-        "stdlib": lambda: [_decoded(raw) for raw in raws],
-        "parse": parse,
-        "content": lambda: [content.values_of(message, _raise) for message in parsed],
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    def own() -> list[tuple[float, ...]]:
+        taken = []
+        for raw in raws:
+            start = clock()
+            message = parse_message(raw)
+            parsed = clock()
+            content.values_of(message, _raise)
+            taken.append((parsed - start, clock() - parsed))
+        return taken
+
+    standards: list[list[tuple[float, ...]]] = []
+    owns: list[list[tuple[float, ...]]] = []
     for _ in range(rounds + 1):
-        for name, step in steps.items():
-            start = time.process_time()
-            step()
-            seconds[name].append(time.process_time() - start)
-    best = {name: round(1e3 * min(taken[1:]) / len(raws), 4) for name, taken in seconds.items()}
-    together = round(best["parse"] + best["content"], 4)
-    return {"mail": mail, "messages": len(raws), "cpu_ms": best, "sum_cpu_ms": together}
+        standards.append(standard())
+        owns.append(own())
+    sums = [[sum(step) for step in zip(*taken, strict=True)] for taken in owns[1:]]
+    best = min(sums, key=sum)
+    cpu_ms = {
+        "stdlib": _ms(min(sum(one for (one,) in taken) for taken in standards[1:]) / len(raws)),
+        "parse": _ms(best[0] / len(raws)),
+        "content": _ms(best[1] / len(raws)),
+    }
+    each = sorted(min(sum(taken[number]) for taken in owns[1:]) for number in range(len(raws)))
+    together = round(cpu_ms["parse"] + cpu_ms["content"], 4)
+    p99 = _ms(each[min(len(each) - 1, int(0.99 * len(each)))])
+    return {"mail": mail, "messages": len(raws), "cpu_ms": cpu_ms, "sum_cpu_ms": together, "p99_cpu_ms": p99}
+
+
+def _ms(seconds: float) -> float:
+    return round(1e3 * seconds, 4)
 
 
 def _raise(view: ContentView, failure: Exception) -> None:
