@@ -231,7 +231,8 @@ LEAKS = {
     "moment": "import datetime\ndef compute(message, lists): return {'fact': datetime.datetime.now().year}",
     "zone": "import time\ndef compute(message, lists): return {'fact': time.localtime(0).tm_hour}",
     "seed": "def compute(message, lists): return {'fact': hash(message.subject) % 1000003}",
-    "order": "def compute(message, lists): return {'fact': ''.join({'ab', 'cd', 'ef', 'gh', 'ij', 'kl'}).index('a')}",
+    # The whole order of fifteen: the place of one of six is the same under another seed once in six times.
+    "order": "def compute(message, lists): return {'fact': int(''.join({*'123456789abcdef'}), 16)}",
     "environment": "import os\ndef compute(message, lists): return {'fact': len(os.environ)}",
     "chance": "import random\nN = random.randrange(2**62)\ndef compute(message, lists): return {'fact': N}",
     "folder": "import os\ndef compute(message, lists): return {'fact': len(os.getcwd())}",
