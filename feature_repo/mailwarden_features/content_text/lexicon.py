@@ -92,7 +92,15 @@ INTENTS: dict[str, str] = {
 MAX_WORDS = 1_500
 
 _WORD = re.compile(r"[^\W_]+")
-_LOWER_OR_BLANK = bytes(ord(chr(code).lower()) if code < 128 and chr(code).isalnum() else 32 for code in range(256))
+_CHARSET = "cp1252"
+
+
+def _lower_or_blank(code: int) -> int:
+    character = bytes([code]).decode(_CHARSET, "replace").lower()
+    return character.encode(_CHARSET)[0] if character.isalnum() else 0x20
+
+
+_LOWER_OR_BLANK = bytes(map(_lower_or_blank, range(256)))
 
 
 def words_of(text: str) -> list[str]:
@@ -101,10 +109,13 @@ def words_of(text: str) -> list[str]:
     >>> words_of("Wire-transfer: ASAP!")
     ['wire', 'transfer', 'asap']
     """
+    # Byte by byte, where letters are a byte each: the same, and three to five times as quick.
     if text.isascii():
-        # The same, and five times as quick.
         return text.encode().translate(_LOWER_OR_BLANK).decode().split()[:MAX_WORDS]
-    return _WORD.findall(text.lower())[:MAX_WORDS]
+    try:
+        return text.encode(_CHARSET).translate(_LOWER_OR_BLANK).decode(_CHARSET).split()[:MAX_WORDS]
+    except UnicodeEncodeError:
+        return _WORD.findall(text.lower())[:MAX_WORDS]
 
 
 _Phrase = tuple[str, frozenset[str], str]
@@ -112,8 +123,8 @@ _Phrase = tuple[str, frozenset[str], str]
 
 
 @lru_cache(maxsize=1)
-def _vocabulary() -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[_Phrase, ...]]]:
-    """Intents of each single word, and the phrases by their longest word, the likely rarest."""
+def _vocabulary() -> tuple[frozenset[str], dict[str, tuple[str, ...]], dict[str, tuple[_Phrase, ...]]]:
+    """All words to look for, the intents of each single one, and the phrases by their longest word, likely the rarest."""
     singles: dict[str, list[str]] = {}
     phrases: dict[str, list[_Phrase]] = {}
     for intent, terms in INTENTS.items():
@@ -124,6 +135,7 @@ def _vocabulary() -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[_Phrase, 
             else:
                 phrases.setdefault(max(words, key=len), []).append((f" {term} ", frozenset(words), intent))
     return (
+        frozenset((*singles, *phrases)),
         {word: tuple(intents) for word, intents in singles.items()},
         {word: tuple(pairs) for word, pairs in phrases.items()},
     )
@@ -138,17 +150,14 @@ def count_intents(words: list[str], present: set[str]) -> dict[str, int]:
 
     present: the words, each once.
     """
-    singles, phrases = _vocabulary()
+    looked_for, singles, phrases = _vocabulary()
     counts = dict.fromkeys(INTENTS, 0)
-    for word in present & singles.keys():
-        for intent in singles[word]:
+    joined = ""
+    for word in looked_for & present:
+        for intent in singles.get(word, ()):
             counts[intent] += 1
-    anchors = present & phrases.keys()
-    if anchors:
-        joined = ""
-        for word in anchors:
-            for phrase, needed, intent in phrases[word]:
-                if needed <= present:
-                    joined = joined or f" {' '.join(words)} "
-                    counts[intent] += phrase in joined
+        for phrase, needed, intent in phrases.get(word, ()):
+            if needed <= present:
+                joined = joined or f" {' '.join(words)} "
+                counts[intent] += phrase in joined
     return counts

@@ -44,6 +44,7 @@ _QUOTED_BLOCK = re.compile(
     r"\n[ \t>]{0,20}(?:sent|to|date|gesendet|envoyé|enviado|inviato|verzonden):)",
     re.IGNORECASE | re.MULTILINE,
 )
+_IN_QUOTED_BLOCKS = ("original message", "forwarded message", "from: ", "von: ", "de: ", "da: ", "van: ")
 _PHONE = re.compile(r"(?<![\w/.=-])(?:\+|00)?\(?\d{1,4}\)?(?:[ .-]{1,2}\(?\d{2,4}\)?){2,4}(?![\w/=-])")
 _CURRENCY_SIGNS = "$€£¥"
 _CURRENCY_WORDS = frozenset({"usd", "eur", "gbp", "dollar", "dollars", "euro", "euros", "pounds", "chf"})
@@ -193,4 +194,7 @@ def _fake_thread(message: Message) -> bool:
         return False
     if _REPLY.match(message.subject) or _FORWARD.match(message.subject) or message.quoted_text:
         return True
-    return _QUOTED_BLOCK.search(message.new_text, 0, MAX_TEXT) is not None
+    start = message.new_text[:MAX_TEXT]
+    lower = start.lower()
+    # Few texts have one of these, and looking for them costs a tenth of looking for the whole.
+    return any(map(lower.__contains__, _IN_QUOTED_BLOCKS)) and _QUOTED_BLOCK.search(start) is not None

@@ -48,11 +48,14 @@ _FOREIGN = re.compile(
 _ODD_LATIN = re.compile("[\u0184\u0185\u01a6\u01bd\u01c0\u0250-\u02af\u1d00-\u1dbf\ua720-\ua7ff\uab30-\uab6f]")
 # Letters and digits of scripts that mix with Latin ones honestly at the edge of a word ("בGoogle"), and numerals that
 # end names ("TypeⅡ"): inside of a Latin word they are drawn like o or l there, or are Latin letters to the eye.
-_WITHIN = re.compile(
-    "(?<=[A-Za-z])[\u05d5\u05df\u05e1\u0627\u0647\u0661\u0665\u06be\u06c1\u06d5\u06f1\u06f5\u07ca\u0966\u0a66\u0ae6\u0be6\u0c66"
-    "\u0ce6\u0d20\u0d66\u0e50\u0ed0\u101d\u1040\ufee9-\ufeec]+(?=[A-Za-z])"
-    "|[\u2160-\u217f](?=[a-z])|(?<=[a-z])[\u216c-\u216f\u217c-\u217f]"
+_LIKE_O_OR_L = (
+    "\u05d5\u05df\u05e1\u0627\u0647\u0661\u0665\u06be\u06c1\u06d5\u06f1\u06f5\u07ca\u0966\u0a66\u0ae6\u0be6\u0c66"
+    "\u0ce6\u0d20\u0d66\u0e50\u0ed0\u101d\u1040\ufee9-\ufeec"
 )
+_WITHIN = re.compile(
+    f"(?<=[A-Za-z])[{_LIKE_O_OR_L}]+(?=[A-Za-z])|[\u2160-\u217f](?=[a-z])|(?<=[a-z])[\u216c-\u216f\u217c-\u217f]"
+)
+_STANDS_WITHIN = re.compile(f"[{_LIKE_O_OR_L}\u2160-\u217f]")
 _MODIFIED_WORD = 4
 # Beside Latin letters these pass for some, which alone they do not.
 _MIXED_ONLY = str.maketrans("вкмнптгиьшщяз", "bkmhntrubwwr3")
@@ -188,8 +191,10 @@ def lookalike_words(text: str) -> Lookalikes:
     """
     if text.isascii():
         return Lookalikes(0, 0)
-    within = sum(1 for _ in _WITHIN.finditer(text))
-    if not (within or _FOREIGN.search(text) or _STYLED.search(text) or _ODD_LATIN.search(text)):
+    # Each of the text's characters once: most texts have none that could deceive, and are done with here.
+    different = "".join(set(text))
+    within = sum(1 for _ in _WITHIN.finditer(text)) if _STANDS_WITHIN.search(different) else 0
+    if not (within or _FOREIGN.search(different) or _STYLED.search(different) or _ODD_LATIN.search(different)):
         return Lookalikes(0, 0)
     words = _LETTERS.findall(text)
     kinds = [_kind_of(word) for word in words]

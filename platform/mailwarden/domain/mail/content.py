@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from operator import itemgetter
+from typing import Any, Literal, NamedTuple
 
 from mailwarden.domain.mail.lists import Lists
 from mailwarden.domain.mail.message import Aspect, Message
@@ -80,41 +82,80 @@ class ContentValues:
     status: Mapping[str, Status]
 
 
+Pick = Callable[[Any], tuple[Any, ...]]
+"""Takes some of a row's values, or a row out of what a view's function gave."""
+
 Failed = Callable[[ContentView, Exception], None]
 """Told of a view whose function raised, or gave what its features cannot hold."""
 
 
+class _Shape(NamedTuple):
+    """Which of a row's values are of a kind; each pick gives them from a row. int64s: holds the whole numbers."""
+
+    int64s: struct.Struct
+    whole: Pick | None
+    real: Pick | None
+    words: Pick | None
+
+
 class _Plan:
-    """A view, the lists that it sees, and how its rows are checked."""
+    """A view, the lists that it sees, and how its rows are checked.
+
+    Few kinds of rows stand for nearly all messages of a site (which values are null), so that the types of a row are
+    held against the features' once a kind, and its values against what stores can hold a kind of value at a time.
+    """
 
     def __init__(self, view: ContentView, lists: Lists) -> None:
         self.view = view
         self.lists = lists_for(view, lists)
         self.names = tuple(feature.name for feature in view.features)
         self.kinds = tuple(_TYPES[feature.dtype] for feature in view.features)
+        self._in_order = _pick(self.names)
+        self._shapes: dict[tuple[type, ...], _Shape] = {}
 
     def row(self, message: Message) -> tuple[ContentValue, ...]:
         """The values in order; raises where the function does, or leaves out or gives what no store can hold."""
         found = self.view.compute(message, self.lists)
-        values = [found[name] for name in self.names]
-        finite = True
-        for kind, value in zip(self.kinds, values, strict=True):
-            if value is None:
-                continue
-            if type(value) is not kind:
-                raise TypeError(f"{self._name_of(values, value)} is {type(value).__name__}")
-            if kind is int:
-                if not _LEAST <= value <= _MOST:  # type: ignore[operator]
-                    raise OverflowError(f"{self._name_of(values, value)} does not fit int64")
-            elif kind is float:
-                finite = finite and math.isfinite(value)  # type: ignore[arg-type]
-            elif not value.isascii():  # type: ignore[union-attr]
-                value.encode()  # type: ignore[union-attr]
+        values = self._in_order(found)
+        types = tuple(map(type, values))
+        shape = self._shapes.get(types)
+        if shape is None:
+            shape = self._shape_of(values, types)
+        if shape.whole is not None:
+            whole = shape.whole(values)
+            try:
+                shape.int64s.pack(*whole)
+            except struct.error:
+                beyond = next(value for value in whole if not _LEAST <= value <= _MOST)
+                raise OverflowError(f"{self._name_of(values, beyond)} does not fit int64") from None
+        if shape.words is not None:
+            for value in shape.words(values):
+                if not value.isascii():
+                    value.encode()
         # What is no number cannot be told from null in every store.
-        return tuple(values if finite else [_finite(value) for value in values])
+        if shape.real is not None and not all(map(math.isfinite, shape.real(values))):
+            return tuple(_finite(value) for value in values)
+        return values
+
+    def _shape_of(self, values: Sequence[ContentValue], types: tuple[type, ...]) -> _Shape:
+        for kind, value in zip(self.kinds, values, strict=True):
+            if value is not None and type(value) is not kind:
+                raise TypeError(f"{self._name_of(values, value)} is {type(value).__name__}")
+        places = [[at for at, found in enumerate(types) if found is kind] for kind in _KINDS]
+        shape = _Shape(struct.Struct(f"{len(places[0])}q"), *(_pick(of) if of else None for of in places))
+        if len(self._shapes) < _MOST_SHAPES:
+            self._shapes[types] = shape
+        return shape
+
+    def __reduce__(self) -> tuple[type[_Plan], tuple[ContentView, Lists]]:
+        return _Plan, (self.view, self.lists)
 
     def _name_of(self, values: Sequence[ContentValue], value: ContentValue) -> str:
         return next(name for name, one in zip(self.names, values, strict=True) if one is value)
+
+
+def _pick(of: Sequence[str] | Sequence[int]) -> Pick:
+    return itemgetter(*of) if len(of) > 1 else lambda found: tuple([found[one] for one in of])
 
 
 def _finite(value: ContentValue) -> ContentValue:
@@ -174,6 +215,7 @@ _LEAST, _MOST = -(2**63), 2**63 - 1
 
 
 _KINDS = (int, float, str)
+_MOST_SHAPES = 1_000
 _TYPES: Mapping[str, type] = dict(zip(("int64", "float64", "string"), _KINDS, strict=True))
 
 
