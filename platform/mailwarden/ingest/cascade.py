@@ -10,6 +10,7 @@ from mailwarden.ingest.budget import LOOKS, MATCHES, RULES
 from mailwarden.ingest.css import Declared, Rule, Sheet, declarations, read_sheet
 from mailwarden.ingest.looks import NEVER_SHOWN, Look, styled
 from mailwarden.ingest.markup import MARKUP, RAW
+from mailwarden.ingest.open_elements import BLOCK
 from mailwarden.ingest.reading import Reading
 from mailwarden.ingest.selectors import Compound
 
@@ -81,11 +82,28 @@ class Frame:
     The same object wherever the same stands in the same, so that what holds inside of it is found once.
     """
 
-    __slots__ = ("marks", "tag")
+    __slots__ = ("above", "marks", "tag")
 
-    def __init__(self, tag: str, marks: Marks | None) -> None:
+    def __init__(self, tag: str, marks: Marks | None, above: Frame | None) -> None:
         self.tag = tag
         self.marks = marks
+        self.above = above
+
+
+class Place:
+    """Where text stands: how it looks, and the frame of its element where there are style sheets.
+
+    quote: the element may be what a mail program quotes. inside: places of elements that were opened in it, by name
+    and attributes as written, so that what repeats in a body is settled once.
+    """
+
+    __slots__ = ("frame", "inside", "look", "quote")
+
+    def __init__(self, look: Look, frame: Frame | None, quote: bool = False) -> None:
+        self.look = look
+        self.frame = frame
+        self.quote = quote
+        self.inside: dict[tuple[str, str], Place] = {}
 
 
 class Cascade:
@@ -100,19 +118,31 @@ class Cascade:
             self._read_sheets(source)
         self.has_rules = self.sheet.count > 0
         self.by_any = self.sheet.by_any
-        self.root = Look()
-        self._looks = {self.root.value(): self.root}
+        root = Look()
+        self.root = Place(root, None)
+        self._looks = {root.value(): root}
+        self._places = {(root, None, False): self.root}
         self._simple: dict[tuple[str, Marks | None], tuple[tuple[Rule, ...], list[Rule]]] = {}
         self._frames: dict[tuple[Frame | None, str, Marks | None], Frame] = {}
         self._inside: dict[tuple[Frame | None, str, Marks | None], tuple[Rule, ...]] = {}
 
-    def frame(self, frames: Sequence[Frame], name: str, marks: Marks | None) -> Frame:
-        """The frame of an element that opens inside of those."""
-        key = (frames[-1] if frames else None, name, marks)
-        found = self._frames.get(key)
-        if found is None:
-            found = self._frames[key] = Frame(name, marks)
-        return found
+    def open(self, place: Place, name: str, attributes: str, undo: Callable[[str], str], is_link: bool) -> Place:
+        """The place of an element that opens in another. undo: reads the character references of a value."""
+        marks = read_marks(attributes, undo, self.by_any) if attributes else None
+        look, frame = place.look, place.frame
+        if marks is not None or self.has_rules or name in STYLED_TAGS:
+            look = self._look_of(look, name, marks, frame, is_link)
+        if self.has_rules:
+            key = (frame, name, marks)
+            found = self._frames.get(key)
+            frame = found if found is not None else self._frames.setdefault(key, Frame(name, marks, frame))
+        quote = name == "blockquote" or (marks is not None and marks.quote and name in BLOCK)
+        settled = (look, frame, quote)
+        inner = self._places.get(settled)
+        if inner is None:
+            inner = self._places[settled] = Place(*settled)
+        place.inside[name, attributes] = inner
+        return inner
 
     def _read_sheets(self, source: str) -> None:
         lower = self.lower if len(self.lower) == len(source) else source
@@ -143,8 +173,8 @@ class Cascade:
             count = read_sheet(text, self.sheet, most, values.get("media", ""))
             self.reading.take(RULES, count, self.part)
 
-    def look_of(self, parent: Look, name: str, marks: Marks | None, frames: Sequence[Frame], is_link: bool) -> Look:
-        """How an element looks inside of one that looks like `parent`. frames: the elements open around it."""
+    def _look_of(self, parent: Look, name: str, marks: Marks | None, frame: Frame | None, is_link: bool) -> Look:
+        """How an element looks inside of one that looks like `parent`. frame: of the element around it."""
         if parent.gone:
             return parent
         simple: tuple[Rule, ...] = ()
@@ -155,10 +185,10 @@ class Cascade:
                 known = self._simple[name, marks] = self._candidates(self.sheet.rules, name, marks)
             simple = known[0]
             if known[1]:
-                place = (frames[-1] if frames else None, name, marks)
+                place = (frame, name, marks)
                 found = self._inside.get(place)
                 if found is None:
-                    found = self._inside[place] = self._held(known[1], name, marks, frames)
+                    found = self._inside[place] = self._held(known[1], name, marks, frame)
                 held = found
             if marks is None and not simple and not held and name not in STYLED_TAGS:
                 return parent
@@ -166,7 +196,7 @@ class Cascade:
         key = (name, marks, held, is_link)
         look = parent.known.get(key)
         if look is None:
-            look = self._derive(parent, name, marks, simple + held, frames, is_link)
+            look = self._derive(parent, name, marks, simple + held, frame, is_link)
             # Looks of one value are one look, so that what is inside of either is derived once.
             look = parent.known[key] = self._looks.setdefault(look.value(), look)
         return look
@@ -177,7 +207,7 @@ class Cascade:
         name: str,
         marks: Marks | None,
         matched: tuple[Rule, ...],
-        frames: Sequence[Frame],
+        frame: Frame | None,
         is_link: bool,
     ) -> Look:
         hints = marks.hints if marks is not None else {}
@@ -191,17 +221,17 @@ class Cascade:
         look = styled(parent, name, _settled(matched, declared), hints, is_link)
         if not look.seen and parent.seen and self.sheet.elsewhere:
             simple, others = self._candidates(self.sheet.elsewhere, name, marks)
-            elsewhere = simple + self._held(others, name, marks, frames)
+            elsewhere = simple + self._held(others, name, marks, frame)
             if elsewhere:
                 # What one screen hides and another shows has readers.
                 other = styled(parent, name, _settled(matched + elsewhere, declared), hints, is_link)
                 return other if other.seen else look
         return look
 
-    def _held(self, rules: Sequence[Rule], name: str, marks: Marks | None, frames: Sequence[Frame]) -> tuple[Rule, ...]:
+    def _held(self, rules: Sequence[Rule], name: str, marks: Marks | None, frame: Frame | None) -> tuple[Rule, ...]:
         """Of rules that ask for what is around an element, or for its attributes, those that hold."""
         granted = self.reading.take(MATCHES, len(rules), self.part)
-        return tuple(rule for rule in rules[:granted] if _holds(rule, name, marks, frames))
+        return tuple(rule for rule in rules[:granted] if _holds(rule, name, marks, frame))
 
     def _candidates(
         self, rules: dict[str, list[Rule]], name: str, marks: Marks | None
@@ -224,20 +254,16 @@ class Cascade:
         return tuple(simple), others
 
 
-def _holds(rule: Rule, name: str, marks: Marks | None, frames: Sequence[Frame]) -> bool:
+def _holds(rule: Rule, name: str, marks: Marks | None, frame: Frame | None) -> bool:
+    """Whether a rule holds for an element inside of that frame."""
     if not _is(rule.last, name, marks):
         return False
-    at = len(frames)
     for parent_only, compound in rule.above:
-        at -= 1
-        if parent_only:
-            if at < 0 or not _is(compound, frames[at].tag, frames[at].marks):
-                return False
-            continue
-        while at >= 0 and not _is(compound, frames[at].tag, frames[at].marks):
-            at -= 1
-        if at < 0:
+        while frame is not None and not parent_only and not _is(compound, frame.tag, frame.marks):
+            frame = frame.above
+        if frame is None or (parent_only and not _is(compound, frame.tag, frame.marks)):
             return False
+        frame = frame.above
     return True
 
 

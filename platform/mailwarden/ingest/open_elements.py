@@ -29,6 +29,10 @@ class OpenElements:
         self.places: dict[str, list[int]] = {}
         self._special: list[int] = []
 
+    def where(self, name: str) -> list[int]:
+        """Where elements of that name stand, now and later: the same list for as long as the stack is used."""
+        return self.places.setdefault(name, [])
+
     def push(self, name: str) -> None:
         """Open an element."""
         at = len(self.names)
