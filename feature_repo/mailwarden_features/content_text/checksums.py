@@ -8,6 +8,8 @@ import re
 _MAX_CANDIDATES = 20
 
 _COUNTRY = re.compile(r"[A-Z]{2}\d{2}")
+# The same of ASCII, told by its digits, which are rarer than capitals.
+_ASCII_COUNTRY = re.compile(r"[0-9][0-9](?<=[A-Z]{2}[0-9]{2})")
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}[A-Z0-9 -]{11,45}")
 _MIN_IBAN_DIGITS = 8
 _IBAN_LENGTHS = {
@@ -35,7 +37,8 @@ _BECH32_FINALS = (1, 0x2BC830A3)
 def has_iban(text: str) -> bool:
     """Whether an IBAN with a right length and checksum stands in the text (ISO 13616, ISO 7064 MOD 97-10)."""
     # That most texts have no such beginning costs a third of looking for the whole.
-    return _COUNTRY.search(text) is not None and any(is_iban(match[0]) for match in _first(_IBAN, text))
+    country = _ASCII_COUNTRY if text.isascii() else _COUNTRY
+    return country.search(text) is not None and any(is_iban(match[0]) for match in _first(_IBAN, text))
 
 
 def is_iban(candidate: str) -> bool:

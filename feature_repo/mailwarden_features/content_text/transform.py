@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 
 from mailwarden.domain.mail.address_marks import has_lookalike_mark
-from mailwarden.domain.mail.characters import Lookalikes, lookalike_words, shown
+from mailwarden.domain.mail.characters import NO_LOOKALIKES, Lookalikes, lookalike_words, shown
 from mailwarden.domain.mail.content import ContentValue
 from mailwarden.domain.mail.lists import Lists
 from mailwarden.domain.mail.long_texts import kept_of
 from mailwarden.domain.mail.message import Message
 from mailwarden_features.content_text.checksums import LEAST_ADDRESS, has_iban, has_wallet
-from mailwarden_features.content_text.lexicon import MAX_WORDS, count_intents, words_of
+from mailwarden_features.content_text.lexicon import INTENTS, MAX_WORDS, count_intents, words_of
 
 MAX_TEXT = 6_000
 """Characters of the newest text that are kept and read: of a longer one its start, its end, and what is between them
@@ -19,6 +19,7 @@ of links, money and requests."""
 MAX_SUBJECT = 1_000
 MAX_QUOTED = 3_000
 
+_TERMS = tuple(f"{intent}_terms" for intent in INTENTS)
 _ASKS = ("credential", "payment", "payroll", "gift_card", "callback", "threat")
 
 _SHORT_BODY = (75, 1_750)
@@ -46,6 +47,8 @@ _QUOTED_BLOCK = re.compile(
 )
 _IN_QUOTED_BLOCKS = ("original message", "forwarded message", "from: ", "von: ", "de: ", "da: ", "van: ")
 _PHONE = re.compile(r"(?<![\w/.=-])(?:\+|00)?\(?\d{1,4}\)?(?:[ .-]{1,2}\(?\d{2,4}\)?){2,4}(?![\w/=-])")
+# What every number in groups has, in ASCII.
+_GROUPED = re.compile(r"[0-9)][ .-]{1,2}\(?[0-9]{2}")
 _CURRENCY_SIGNS = "$€£¥"
 _CURRENCY_WORDS = frozenset({"usd", "eur", "gbp", "dollar", "dollars", "euro", "euros", "pounds", "chf"})
 _GENERIC_GREETING = re.compile(
@@ -98,15 +101,18 @@ def text_facts(message: Message) -> dict[str, ContentValue]:
     words = words_of(f"{title.text}\n{text}")
     different = set(words)
     intents = count_intents(words, different)
-    drawn = lookalike_words(f"{name.text}\n{title.text}\n{text}")
+    is_ascii = text.isascii()
+    plain = is_ascii and name.text.isascii() and title.text.isascii()
+    drawn = NO_LOOKALIKES if plain else lookalike_words(f"{name.text}\n{title.text}\n{text}")
     has_body = bool(message.html or message.text_chars)
     data = text.encode("utf-8", "replace")
     digits = len(data) - len(data.translate(None, _DIGITS))
     # Numbers of telephones and accounts need digits, which are counted already where there are no others than ASCII's.
-    few_digits = digits < _LEAST_DIGITS and text.isascii()
+    few_digits = digits < _LEAST_DIGITS and is_ascii
     may_name_wallet = len(words) == MAX_WORDS or max(map(len, different), default=0) >= LEAST_ADDRESS
-    values: dict[str, ContentValue] = {f"{intent}_terms": count for intent, count in intents.items()}
-    values |= {
+    return {
+        **dict(zip(_TERMS, intents.values(), strict=True)),
+        **_quoted_facts(message.quoted_text, has_body),
         "new_text": text if has_body else None,
         "new_text_len": len(message.new_text) if has_body else None,
         "quoted_text_len": len(message.quoted_text) if has_body else None,
@@ -131,7 +137,6 @@ def text_facts(message: Message) -> dict[str, ContentValue]:
         "preview_len": len(message.preview) if message.html else None,
         "fake_thread": int(_fake_thread(message)),
     }
-    return values | _quoted_facts(message.quoted_text, has_body)
 
 
 def _quoted_facts(quoted: str, has_body: bool) -> dict[str, ContentValue]:
@@ -161,6 +166,8 @@ def _non_ascii_share(text: str) -> float | None:
 
 def _phone_in_short_body(text: str, length: int) -> bool:
     if not _SHORT_BODY[0] <= length <= _SHORT_BODY[1]:
+        return False
+    if text.isascii() and _GROUPED.search(text) is None:
         return False
     return any(_LEAST_DIGITS <= sum(map(str.isdigit, match[0])) <= 15 for match in _PHONE.finditer(text))
 

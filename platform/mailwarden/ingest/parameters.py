@@ -11,6 +11,10 @@ from mailwarden.ingest.charsets import clean, decode
 from mailwarden.ingest.reading import Reading
 
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]++|\\.)*+)"?|([^;]*))', re.DOTALL)
+# A token, and at most one parameter of usual characters: "text/plain; charset=utf-8".
+_SIMPLE = re.compile(
+    r"\s*+([\w.+/-]++)\s*+(?:;\s*+([\w-]++)=(?:\"([ !#-\x27*-\[\]-~]++)\"|([\w.+=/-]++))\s*+(?:;\s*+)?+)?+", re.ASCII
+)
 _FIRST_WORD = re.compile(r"\s*+([^\s;=]++)")
 # A field that begins with a parameter, its leading token left out.
 _ONLY_PARAMETER = re.compile(r"\s*+[\w*-]++\s*+=")
@@ -40,6 +44,10 @@ def read_parameters(value: str, reading: Reading, part: int = 0) -> Structured:
     Comments are no part of either, nested ones and those that hold parameters included. Continued and charset-marked
     parameters (RFC 2231) are put together; encoded words in them, which the RFC forbids and mailers write, are read.
     """
+    simple = _SIMPLE.fullmatch(value)
+    if simple is not None:
+        token, name, quoted, bare = simple.groups()
+        return Structured(token.lower(), {} if name is None else {name.lower(): quoted or bare})
     comments: list[str] = []
     if "(" in value:
         value, comments = _take_comments(value.replace(_HOLE, " "), reading, part)

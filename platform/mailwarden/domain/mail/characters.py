@@ -183,6 +183,9 @@ class Lookalikes(NamedTuple):
     lookalikes: int
 
 
+NO_LOOKALIKES = Lookalikes(0, 0)
+
+
 def lookalike_words(text: str) -> Lookalikes:
     """How many words mix alphabets to look like Latin, are spelt in another alphabet's lookalikes, or dress up letters.
 
@@ -190,12 +193,12 @@ def lookalike_words(text: str) -> Lookalikes:
     it: Cyrillic "сухо" does not in Russian.
     """
     if text.isascii():
-        return Lookalikes(0, 0)
+        return NO_LOOKALIKES
     # Each of the text's characters once: most texts have none that could deceive, and are done with here.
     different = "".join(set(text))
     within = sum(1 for _ in _WITHIN.finditer(text)) if _STANDS_WITHIN.search(different) else 0
     if not (within or _FOREIGN.search(different) or _STYLED.search(different) or _ODD_LATIN.search(different)):
-        return Lookalikes(0, 0)
+        return NO_LOOKALIKES
     words = _LETTERS.findall(text)
     kinds = [_kind_of(word) for word in words]
     foreign = kinds.count("native") + kinds.count("whole")
