@@ -21,15 +21,16 @@ STYLED_TAGS = NEVER_SHOWN | {"a", "h1", "h2", "h3", "small", "big", "sub", "sup"
 """Elements that look other than what is around them without any attribute."""
 _QUOTES = frozenset(("gmail_quote", "gmail_quote_container", "yahoo_quoted", "protonmail_quote", "zmail_extra",
                      "tutanota_quote", "mail-quote", "ms-outlook-mobile-reference-message"))  # fmt: skip
+_STYLING_NAMES = ("id", "class", "style", *_HINTS)
 _CACHED_CHARS = 400
 _SHOWN_WITHOUT = frozenset(("details", "dialog"))
 
 
 class Marks:
-    """What the attributes of a start tag say that style goes by; the same object for the same attributes where known.
+    """What the attributes of a start tag say that style goes by; the same object for the same of them where known.
 
-    hints: presentational attributes; values: every attribute;
-    quote: mail programs name so what they quote, which by itself proves nothing.
+    hints: presentational attributes; values: those that style goes by, or every attribute where selectors may ask for
+    any; quote: mail programs name so what they quote, which by itself proves nothing.
     """
 
     __slots__ = ("classes", "declared", "hints", "id", "quote", "values")
@@ -44,17 +45,6 @@ class Marks:
         self.quote = not _QUOTES.isdisjoint(self.classes) or self.id in _QUOTES
 
 
-def _marks(attributes: str) -> Marks | None:
-    """None where the attributes say nothing that style goes by."""
-    lower = attributes.lower()
-    if not (
-        "style" in lower or "color" in lower or "class" in lower or "id" in lower or "size" in lower
-        or "background" in lower or "text" in lower or "open" in lower
-    ):  # fmt: skip
-        return None
-    return Marks(attributes_of(attributes))
-
-
 def attributes_of(attributes: str) -> dict[str, str]:
     """Attributes by name in lower case, as written; of two of a name the first, "" where there is no value."""
     values: dict[str, str] = {}
@@ -63,17 +53,41 @@ def attributes_of(attributes: str) -> dict[str, str]:
     return values
 
 
-_cached = lru_cache(maxsize=4096)(_marks)
+@lru_cache(maxsize=4096)
+def _styling(attributes: str) -> tuple[tuple[str, str], ...]:
+    """The attributes that style goes by, with their values as written."""
+    lower = attributes.lower()
+    if not (
+        "id" in lower or "style" in lower or "color" in lower or "class" in lower or "size" in lower
+        or "background" in lower or "text" in lower or "open" in lower or "link" in lower
+    ):  # fmt: skip
+        return ()
+    values = attributes_of(attributes)
+    return tuple([(name, values[name]) for name in _STYLING_NAMES if name in values])
+
+
+@lru_cache(maxsize=4096)
+def _marks(styling: tuple[tuple[str, str], ...]) -> Marks:
+    return Marks(dict(styling))
 
 
 def read_marks(attributes: str, undo: Callable[[str], str], by_any: bool = False) -> Marks | None:
-    """The marks of a start tag's attributes. undo: reads the character references of a value; by_any: selectors may
-    ask for any attribute."""
-    if "&" in attributes or by_any:
+    """The marks of a start tag's attributes, None where they say nothing that style goes by.
+
+    undo: reads the character references of a value; by_any: selectors may ask for any attribute.
+    """
+    if by_any:
         return Marks(
             {name: undo(value) if "&" in value else value for name, value in attributes_of(attributes).items()}
         )
-    return _cached(attributes) if len(attributes) <= _CACHED_CHARS else _marks(attributes)
+    # What is remembered of one message after another is short.
+    short = len(attributes) <= _CACHED_CHARS
+    styling = _styling(attributes) if short else _styling.__wrapped__(attributes)
+    if not styling:
+        return None
+    if "&" in attributes:
+        styling = tuple([(name, undo(value) if "&" in value else value) for name, value in styling])
+    return _marks(styling) if short else Marks(dict(styling))
 
 
 class Frame:
