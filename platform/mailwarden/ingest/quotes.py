@@ -24,7 +24,8 @@ _BLANKS = " \t\xa0\r"
 _COLONS = ":："
 _QUOTED_LINE = re.compile(r"[ \t\xa0]{0,8}(?:[A-Za-z]{1,3})?>|[ \t\xa0]{0,8}\| ")
 _RULE = "-_=*~ \t\xa0"
-_OPENERS = frozenset(">|-_=*\x02")
+_MARKS = frozenset(">|\x02")
+_RULES = frozenset("-_=*~")
 _SAYS = re.compile(rf"(?<!\w)(?:{SAYS})(?!\w)", re.IGNORECASE)
 _SAYS_WITHIN = 80
 _WHO_SAYS = re.compile(r"[ \t\xa0]{0,8}(?:On|Am|Le|El|Il|Op|Em|Den|In|At|W|Dnia|Dne|Dňa|Pe|La)\b|[^\d@<>]*[\d@<>]")
@@ -42,6 +43,7 @@ _STARTS = re.compile(
     r"[ \t\xa0]{0,8}(?:(?:On|Am|Le|El|Il|Op|Em|Den|Dnia|Dne|W|Pe|La|В|Στις)[ \t\xa0]|[^\s\d]{0,12},? ?\d{1,4}[ ./年년-]"
     r"|[^<>@]{0,100}<[^<>@\s]{1,64}@)",
 )
+_LONGEST_OPENING = max(map(len, OPENINGS))
 _LOOKED_AHEAD = 8
 _LONGEST_FIELDS = 40
 _LONGEST = 600
@@ -70,9 +72,22 @@ def _candidates(lines: list[str]) -> set[int]:
         last = line[-1]
         if last == ":" or last == "：":
             found.update((number - 2, number - 1, number))
-        elif line[0] in _OPENERS or ">" in line[1:4] or ((":" in line or "：" in line) and _label_of(line) is not None):
+        elif (
+            line[0] in _MARKS
+            or ">" in line[1:4]
+            or (line[0] in _RULES and _may_open(line))
+            or ((":" in line or "：" in line) and _label_of(line) is not None)
+        ):
             found.add(number)
     return found
+
+
+def _may_open(line: str) -> bool:
+    """Whether a line that begins with a dash or its like is drawn as one, or has the words of a forwarding line."""
+    if line[1:2] == line[0]:
+        return True
+    words = line.strip(_RULE)
+    return not words or _lower(words[: _LONGEST_OPENING + 1]).startswith(OPENINGS)
 
 
 class _Split:
@@ -268,11 +283,12 @@ def _attribution_lines(lines: list[str], number: int) -> int:
     if number >= len(lines) or len(lines[number]) > _LONGEST:
         return 0
     line = lines[number]
-    if _is_attribution(line):
-        return 1
-    if _says_at(line) is not None and _next_is_marked(lines, number + 1):
-        return 1  # "Ann Lee wrote:" says nothing by itself, and all before ">" lines
-    if _STARTS.match(line):
+    if _ends_in_colon(line):
+        if _is_attribution(line):
+            return 1
+        if _says_at(line) is not None and _next_is_marked(lines, number + 1):
+            return 1  # "Ann Lee wrote:" says nothing by itself, and all before ">" lines
+    if any(map(_ends_in_colon, lines[number + 1 : number + 3])) and _STARTS.match(line):
         dated = _YEAR.search(line) is not None or _TIME.search(line) is not None
         for more in (2, 3):
             joined = [_unmarked(line) for line in lines[number : number + more]]
@@ -282,6 +298,10 @@ def _attribution_lines(lines: list[str], number: int) -> int:
             if len(together) <= _LONGEST and _is_attribution(together):
                 return more
     return 0
+
+
+def _ends_in_colon(line: str) -> bool:
+    return line.rstrip(_BLANKS).endswith((":", "："))
 
 
 def _is_attribution(line: str) -> bool:
