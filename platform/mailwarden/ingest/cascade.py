@@ -22,6 +22,7 @@ STYLED_TAGS = NEVER_SHOWN | {"a", "h1", "h2", "h3", "small", "big", "sub", "sup"
 _QUOTES = frozenset(("gmail_quote", "gmail_quote_container", "yahoo_quoted", "protonmail_quote", "zmail_extra",
                      "tutanota_quote", "mail-quote", "ms-outlook-mobile-reference-message"))  # fmt: skip
 _STYLING_NAMES = ("id", "class", "style", *_HINTS)
+_SHEET = re.compile("<[sS][tT][yY][lL][eE]")
 _CACHED_CHARS = 400
 _SHOWN_WITHOUT = frozenset(("details", "dialog"))
 
@@ -121,14 +122,13 @@ class Place:
 
 
 class Cascade:
-    """The looks of one HTML body's elements. has_rules: it has style sheets; lower: the source in lower case."""
+    """The looks of one HTML body's elements. has_rules: it has style sheets."""
 
     def __init__(self, source: str, reading: Reading, part: int) -> None:
         self.reading = reading
         self.part = part
         self.sheet = Sheet()
-        self.lower = source.lower()
-        if "<style" in self.lower:
+        if _SHEET.search(source) is not None:
             self._read_sheets(source)
         self.has_rules = self.sheet.count > 0
         self.by_any = self.sheet.by_any
@@ -159,8 +159,7 @@ class Cascade:
         return inner
 
     def _read_sheets(self, source: str) -> None:
-        lower = self.lower if len(self.lower) == len(source) else source
-        last = max(lower.rfind("<style"), source.rfind("<STYLE"))
+        last = max(sheet.start() for sheet in _SHEET.finditer(source))
         at = 0
         while at <= last:
             # Not each "<style" is one: it may stand in an attribute, a comment, a title or a script.

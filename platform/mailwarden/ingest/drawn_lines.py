@@ -34,7 +34,8 @@ def lines_of(text: str) -> str:
                 line = line.replace(OPENS, "").replace(ENDS, "")
             line = " ".join(line.split())
             lines.append(MARK + line if depth and line else line)
-    return _BLANK_LINES.sub("\n\n", "\n".join(lines)).strip()
+    joined = "\n".join(lines)
+    return (_BLANK_LINES.sub("\n\n", joined) if "\n\n\n" in joined else joined).strip()
 
 
 def joined_cells(text: str) -> tuple[str, int]:

@@ -40,8 +40,9 @@ class Elements:
         self.cells = [where(name) for name in sorted(CELL)]
         if self.cascade.has_rules:
             # These are there whether or not a document says so, for its rules to hold on them.
+            lower = source.lower()
             for name in ("html", "body"):
-                if f"<{name}" not in self.cascade.lower:
+                if f"<{name}" not in lower:
                     self.open(name, "", FACTS[name])
 
     def open(self, name: str, attributes: str, facts: int, is_link: bool = False) -> None:

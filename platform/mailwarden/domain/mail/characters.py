@@ -34,6 +34,7 @@ _SHY, _ZWNJ, _ZWJ = "\u00ad", "\u200c", "\u200d"
 _OVERRIDDEN = re.compile("\u202e([^\u202c\u202e\n]++)\u202c?+")
 _OVERRIDES = "\u202d\u202e"
 _LONG_WORD, _SYLLABLE = 12, 2
+_LETTERLIKE = "\u2122"
 
 _LETTERS = re.compile("(?:[^\\W\\d_]|[\u24b6-\u24e9\U0001f130-\U0001f149\U0001f150-\U0001f169\U0001f170-\U0001f189])+")
 _STYLED = re.compile("[\uff21-\uff5a\U0001d400-\U0001d7ff\u24b6-\u24e9\U0001f130-\U0001f189\u2100-\u214f]")
@@ -65,6 +66,16 @@ _NEGATIVE = {ord(first) + n: chr(65 + n) for first in "\U0001f150\U0001f170" for
 _DRAWN = {**ASCII_OF, **_NEGATIVE}
 
 
+def _is_western(text: str) -> bool:
+    """Whether all of a text is in Windows-1252, which most texts beyond ASCII are: nothing in it is unseen but a soft
+    hyphen, and nothing is drawn like an ASCII letter but the sign of a trade mark. A third of a search for either."""
+    try:
+        text.encode("cp1252")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class Shown(NamedTuple):
     """A text as it is shown. text: without what is not seen. invisible: characters that no writing system asks for
     where they stood. split_words: places inside of words where such stood."""
@@ -83,7 +94,7 @@ def shown(text: str) -> Shown:
     >>> shown("pass\\u00adword and log\\u200bin")
     Shown(text='password and login', invisible=2, split_words=2)
     """
-    if text.isascii() or _INVISIBLE.search(text) is None:
+    if text.isascii() or (_is_western(text) and _SHY not in text) or _INVISIBLE.search(text) is None:
         return Shown(text)
     overridden = 0
     if "\u202e" in text:
@@ -192,7 +203,7 @@ def lookalike_words(text: str) -> Lookalikes:
     A word all of whose letters look like Latin ones deceives only where its own alphabet is not what is written around
     it: Cyrillic "сухо" does not in Russian.
     """
-    if text.isascii():
+    if text.isascii() or (_is_western(text) and _LETTERLIKE not in text):
         return NO_LOOKALIKES
     # Each of the text's characters once: most texts have none that could deceive, and are done with here.
     different = "".join(set(text))
