@@ -158,6 +158,13 @@ class Cascade:
         place.inside[name, attributes] = inner
         return inner
 
+    def forget(self) -> None:
+        """Let go of what is known of places and looks: each may know itself, which only a collector would find."""
+        for place in self._places.values():
+            place.inside.clear()
+        for look in self._looks.values():
+            look.known.clear()
+
     def _read_sheets(self, source: str) -> None:
         last = max(sheet.start() for sheet in _SHEET.finditer(source))
         at = 0

@@ -134,6 +134,7 @@ class _Reader(Elements):
         if source and not source.endswith(">") and end == len(source) and source.rfind(">") < source.rfind("<"):
             self.reading.defect("html_tag_not_ended", "", self.part)
         self._finish_link()
+        self.cascade.forget()
         return self._finish(names)
 
     def _raw(self, name: str, attributes: str, begin: int) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 _START, _END = 0.4, 0.2
 """Shares of what is kept that are the start's and the end's; the rest is of places that a message is about."""
 _WINDOW = 400
+_MOST_MISSED = 40
+"""Texts that are looked for in vain, each through all of the text."""
 _TELLING = (
     "http:", "https:", "www.", "$", "€", "£", "¥", "₿", "bitcoin", "iban", "password", "account", "invoice", "payment",
     "gift card", "verify", "suspended", "urgent", "konto", "rechnung", "contraseña", "mot de passe", "senha",
@@ -59,19 +61,34 @@ def _windows(text: str, start: int, end: int, link_texts: Iterable[str]) -> dict
     def tell(at: int, what: str) -> None:
         told.setdefault(start + (at - start) // _WINDOW * _WINDOW, set()).add(what)
 
-    lower = text.lower()
-    if len(lower) != len(text):
-        lower = text
+    lower = text[start:end].lower()
+    if len(lower) != end - start:
+        lower = text[start:end]
     for word in _TELLING:
-        at = lower.find(word, start, end)
+        at = lower.find(word)
         while at >= 0:
-            tell(at, word)
+            tell(start + at, word)
             # One of a kind says as much for its window as many.
-            at = lower.find(word, max(at + 1, start + ((at - start) // _WINDOW + 1) * _WINDOW), end)
+            at = lower.find(word, max(at + 1, (at // _WINDOW + 1) * _WINDOW))
     for found in _NUMBER.finditer(text, start, end):
         tell(found.start(), "number")
-    for shown in dict.fromkeys(link_texts):
-        at = text.find(shown, start, end) if shown else -1
-        if at >= 0:
+    for at in _places(text, end, link_texts):
+        if at >= start:
             tell(at, "link")
     return {at: len(kinds) for at, kinds in told.items()}
+
+
+def _places(text: str, end: int, wanted: Iterable[str]) -> Iterator[int]:
+    """Where texts stand before `end`, each behind the one before it where it does, as links in their order do."""
+    reached = missed = 0
+    for one in filter(None, dict.fromkeys(wanted)):
+        at = text.find(one, reached, end)
+        if at >= 0:
+            reached = at
+        else:
+            missed += 1
+            if missed > _MOST_MISSED:
+                break
+            at = text.find(one, 0, reached)
+        if at >= 0:
+            yield at
