@@ -19,9 +19,8 @@ _CLOCKS_APART_US = 5 * 60 * SECOND_US
 
 def compute(message: Message, lists: Lists) -> dict[str, ContentValue]:
     """What the headers show; pure, bounded, never raising."""
-    headers: dict[str, str] = {}
-    for name, value in message.headers:
-        headers.setdefault(name.lower(), value)
+    # Of several of a name the first.
+    headers = {name.lower(): value for name, value in reversed(message.headers)}
     precedence = headers.get("precedence", "").strip().lower()
     priority = headers.get("x-priority", "").strip()[:1]
     return {

@@ -59,41 +59,54 @@ def compute(message: Message, lists: Lists) -> dict[str, ContentValue]:
         return {"url_count": 0, **dict.fromkeys(_NULLABLE), **_schemes(message)}
     read = links[:MAX_URLS]
     different = list({link.url: link for link in read}.values())
-    domains = {link.domain or link.host for link in links}
     sender_domain = message.sender.domain
     addresses = frozenset(message.recipients[:20])
-    targets = [link.target or link.url for link in different]
-    authorities = [found[1] if (found := _AUTHORITY.match(target)) else "" for target in targets]
-    paths = [_path(target) for target in targets]
-    own = sum(link.domain == sender_domain for link in different)
-    international = [link.host for link in different if "xn--" in link.host or not link.host.isascii()]
+    domains = {link.domain or link.host for link in links}
+    ip_hosts = own = shortened = free = redirects = userinfo = ports = plain = executable = 0
+    longest = depth = subdomains = 0
+    has_recipient = False
+    international: list[str] = []
+    paths: set[str] = set()
+    for link in different:
+        target, host, domain, marks = link.target or link.url, link.host, link.domain, link.marks
+        found = _AUTHORITY.match(target)
+        authority = found[1] if found is not None else ""
+        path = _path(target)
+        paths.add(path)
+        ip_hosts += is_ip_literal(host)
+        own += domain == sender_domain
+        shortened += lists.holds("shorteners", domain)
+        free += lists.holds("free_hosts", host)
+        redirects += "redirected" in marks or _redirects_elsewhere(target, domain)
+        userinfo += "@" in authority or "userinfo" in marks
+        ports += "port" in marks or (":" in authority and _has_odd_port(authority))
+        plain += target[:5].lower() == "http:"
+        executable += _EXECUTABLE_PATH.search(path.partition("?")[0][-8:]) is not None
+        longest = max(longest, len(target))
+        depth = max(depth, path.count("/"))
+        subdomains = max(subdomains, _subdomains(link))
+        has_recipient = has_recipient or (bool(addresses) and _names(_chosen(link), addresses))
+        if "xn--" in host or not host.isascii():
+            international.append(host)
     return {
         "url_count": len(links),
         "url_domain_count": len(domains),
-        "url_text_differs": sum(bool(link.text) and names_another(link) for link in read),
-        "url_ip_host": sum(is_ip_literal(link.host) for link in different),
+        "url_text_differs": sum([bool(link.text) and names_another(link) for link in read]),
+        "url_ip_host": ip_hosts,
         "url_punycode": len(international),
-        "url_shortener": sum(lists.holds("shorteners", link.domain) for link in different),
-        "url_free_host": sum(lists.holds("free_hosts", link.host) for link in different),
-        "url_open_redirect": sum(
-            "redirected" in link.marks or _redirects_elsewhere(target, link.domain)
-            for link, target in zip(different, targets, strict=True)
-        ),
-        "url_has_recipient": int(any(_names(_chosen(link), addresses) for link in different)) if addresses else None,
-        "url_userinfo": sum(
-            "@" in authority or "userinfo" in link.marks for link, authority in zip(different, authorities, strict=True)
-        ),
-        "url_port": sum(
-            _has_odd_port(authority) or "port" in link.marks
-            for link, authority in zip(different, authorities, strict=True)
-        ),
-        "url_plain_http_share": sum(target[:5].lower() == "http:" for target in targets) / len(different),
+        "url_shortener": shortened,
+        "url_free_host": free,
+        "url_open_redirect": redirects,
+        "url_has_recipient": int(has_recipient) if addresses else None,
+        "url_userinfo": userinfo,
+        "url_port": ports,
+        "url_plain_http_share": plain / len(different),
         "url_sender_domain_share": own / len(different) if sender_domain else None,
-        "url_length_max": max(map(len, targets)),
-        "url_path_depth_max": max(path.count("/") for path in paths),
-        "url_path_entropy_max": max(map(_entropy, set(paths))),
-        "url_subdomains_max": max(_subdomains(link) for link in different),
-        "url_executable": sum(_EXECUTABLE_PATH.search(path.partition("?")[0][-8:]) is not None for path in paths),
+        "url_length_max": longest,
+        "url_path_depth_max": depth,
+        "url_path_entropy_max": max(map(_entropy, paths)),
+        "url_subdomains_max": subdomains,
+        "url_executable": executable,
         "url_mixed_script": sum(map(_mixes_scripts, international)),
         **_marked(different),
         **_schemes(message),
@@ -102,8 +115,8 @@ def compute(message: Message, lists: Lists) -> dict[str, ContentValue]:
 
 def _marked(links: list[Url]) -> dict[str, ContentValue]:
     """Counts of what is odd in how links are written, and of where they stand."""
-    marks = Counter(mark for link in links if link.marks for mark in link.marks)
-    places = Counter(link.place for link in links if link.place != "anchor")
+    marks = Counter([mark for link in links for mark in link.marks])
+    places = Counter([link.place for link in links if link.place != "anchor"])
     return {
         "url_rewritten": marks["rewritten"],
         "url_redirected": marks["redirected"],
