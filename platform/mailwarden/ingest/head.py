@@ -20,7 +20,7 @@ MAX_REFERENCES = 500
 _ID = re.compile(r"<\s*+([^<>\s]{1,998})\s*+>")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Head:
     """Header fields read, each as `Message` names it."""
 

@@ -27,7 +27,7 @@ _ENCODED_WORD = re.compile(r"=\?([^?\s]{1,80})\?([bBqQ])\?([^?]*)\?=")
 _BETWEEN_WORDS = re.compile(r"(\?=)[ \t\r\n]+(=\?[^?\s]{1,80}\?[bBqQ]\?)")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HeaderBlock:
     """The headers of one part. fields: (name as written, value unfolded but not yet decoded) in order; body: offset
     where the body begins."""

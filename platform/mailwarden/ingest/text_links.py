@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 
 from mailwarden.domain.mail.addresses import is_top_level, registrable_domain
+from mailwarden.domain.mail.characters import SHY, is_western
 from mailwarden.ingest.budget import LINKS_READ, NAMES
 from mailwarden.ingest.reading import Reading
 
@@ -60,7 +61,7 @@ def plain_urls(text: str, reading: Reading, part: int = 0) -> list[str]:
             return []
     elif "." not in text and "://" not in text and "\\\\" not in text:
         return []
-    else:
+    elif SHY in text or not is_western(text):
         text = _WITHIN_UNSEEN.sub("", text)
     found: list[tuple[int, int, str]] = []
     reached = 0

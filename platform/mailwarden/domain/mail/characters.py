@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from codecs import charmap_encode
+from encodings.cp1252 import encoding_table
 from typing import NamedTuple
 
 from mailwarden.domain.mail.lookalikes import ASCII_OF
@@ -30,7 +32,9 @@ _JOINING = re.compile(
 _IDEOGRAPH = re.compile("[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U000323af]")
 _SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 _NOT_A_SYMBOL = frozenset(("Lu", "Ll", "Lt", "Zs", "Cc", "Cf"))
-_SHY, _ZWNJ, _ZWJ = "\u00ad", "\u200c", "\u200d"
+SHY = "\u00ad"
+"""The soft hyphen."""
+_ZWNJ, _ZWJ = "\u200c", "\u200d"
 _OVERRIDDEN = re.compile("\u202e([^\u202c\u202e\n]++)\u202c?+")
 _OVERRIDES = "\u202d\u202e"
 _LONG_WORD, _SYLLABLE = 12, 2
@@ -66,11 +70,14 @@ _NEGATIVE = {ord(first) + n: chr(65 + n) for first in "\U0001f150\U0001f170" for
 _DRAWN = {**ASCII_OF, **_NEGATIVE}
 
 
-def _is_western(text: str) -> bool:
-    """Whether all of a text is in Windows-1252, which most texts beyond ASCII are: nothing in it is unseen but a soft
-    hyphen, and nothing is drawn like an ASCII letter but the sign of a trade mark. A third of a search for either."""
+def is_western(text: str) -> bool:
+    """Whether all of a text is in Windows-1252, as most texts beyond ASCII are.
+
+    Nothing in such a text is unseen but a soft hyphen, and nothing is drawn like an ASCII letter but the sign of a
+    trade mark: asking first takes a third of a search for either.
+    """
     try:
-        text.encode("cp1252")
+        charmap_encode(text, "strict", encoding_table)
     except UnicodeEncodeError:
         return False
     return True
@@ -94,7 +101,7 @@ def shown(text: str) -> Shown:
     >>> shown("pass\\u00adword and log\\u200bin")
     Shown(text='password and login', invisible=2, split_words=2)
     """
-    if text.isascii() or (_is_western(text) and _SHY not in text) or _INVISIBLE.search(text) is None:
+    if text.isascii() or (is_western(text) and SHY not in text) or _INVISIBLE.search(text) is None:
         return Shown(text)
     overridden = 0
     if "\u202e" in text:
@@ -169,7 +176,7 @@ class _Showing:
             return False, "\ufff0" <= character <= "\ufffb"
         if _IDEOGRAPH.match(before) or _IDEOGRAPH.match(after):
             return False, character == "\u3164" or character == "\uffa0"
-        if character == _SHY:
+        if character == SHY:
             return False, not self._hyphenates(at)
         return False, True
 
@@ -177,12 +184,12 @@ class _Showing:
         """Whether a soft hyphen stands between syllables of a word that is long enough to be broken."""
         text = self.text
         start = at
-        while start and at - start < 40 and (text[start - 1].isalpha() or text[start - 1] == _SHY):
+        while start and at - start < 40 and (text[start - 1].isalpha() or text[start - 1] == SHY):
             start -= 1
         stop = at + 1
-        while stop < len(text) and stop - at < 40 and (text[stop].isalpha() or text[stop] == _SHY):
+        while stop < len(text) and stop - at < 40 and (text[stop].isalpha() or text[stop] == SHY):
             stop += 1
-        syllables = text[start:stop].split(_SHY)
+        syllables = text[start:stop].split(SHY)
         return sum(map(len, syllables)) >= _LONG_WORD and min(map(len, syllables)) >= _SYLLABLE
 
 
@@ -203,7 +210,7 @@ def lookalike_words(text: str) -> Lookalikes:
     A word all of whose letters look like Latin ones deceives only where its own alphabet is not what is written around
     it: Cyrillic "сухо" does not in Russian.
     """
-    if text.isascii() or (_is_western(text) and _LETTERLIKE not in text):
+    if text.isascii() or (is_western(text) and _LETTERLIKE not in text):
         return NO_LOOKALIKES
     # Each of the text's characters once: most texts have none that could deceive, and are done with here.
     different = "".join(set(text))
