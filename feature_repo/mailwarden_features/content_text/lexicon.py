@@ -124,7 +124,7 @@ _Phrase = tuple[str, frozenset[str], str]
 
 @lru_cache(maxsize=1)
 def _vocabulary() -> tuple[frozenset[str], dict[str, tuple[str, ...]], dict[str, tuple[_Phrase, ...]]]:
-    """All words to look for, the intents of each single one, and the phrases by their longest word, likely the rarest."""
+    """All words to look for, the intents of each single one, and the phrases by their longest word."""
     singles: dict[str, list[str]] = {}
     phrases: dict[str, list[_Phrase]] = {}
     for intent, terms in INTENTS.items():

@@ -135,7 +135,7 @@ class Cascade:
         root = Look()
         self.root = Place(root, None)
         self._looks = {root.value(): root}
-        self._places = {(root, None, False): self.root}
+        self._places: dict[tuple[Look, Frame | None, bool], Place] = {(root, None, False): self.root}
         self._simple: dict[tuple[str, Marks | None], tuple[tuple[Rule, ...], list[Rule]]] = {}
         self._frames: dict[tuple[Frame | None, str, Marks | None], Frame] = {}
         self._inside: dict[tuple[Frame | None, str, Marks | None], tuple[Rule, ...]] = {}

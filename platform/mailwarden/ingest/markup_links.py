@@ -101,4 +101,6 @@ class MarkupLinks:
 
 def may_share(source: str) -> bool:
     """Whether markup may name a file share: looked at once for a body, so that few look at each of their tags."""
-    return ("\\" in source and "\\\\" in source) or "ile:" in source or "ILE:" in source or "&#92" in source or "////" in source
+    if "\\" in source and "\\\\" in source:
+        return True
+    return "ile:" in source or "ILE:" in source or "&#92" in source or "////" in source

@@ -25,7 +25,8 @@ ENDED_BY = {
 """Elements of the same table or list that a start tag ends."""
 
 _OF = (
-    (VOID, ("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr")),
+    (VOID, ("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta")),
+    (VOID, ("param", "source", "track", "wbr")),
     (BLOCK, _BLOCK),
     (CELL, _CELL),
     (BREAK, ("br",)),
