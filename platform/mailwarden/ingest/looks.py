@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Literal
 
 from mailwarden.ingest.colours import Colour, attribute_colour, css_colour, is_seen, over
+from mailwarden.ingest.lengths import FUNCTION, LENGTH, NUMBER, pixels
 from mailwarden.ingest.open_elements import BLOCK, CELL
+from mailwarden.ingest.placement import (
+    NO_SPACE_PX,
+    OFF_SCREEN_PX,
+    comes_back,
+    has_no_room,
+    is_clipped,
+    is_cut,
+    is_far,
+    is_off,
+    is_turned_away,
+    is_zero,
+)
 
 READABLE_PX = 2.5
 """The least size of letters that can be read, in pixels."""
-OFF_SCREEN_PX = 900
-"""How far left or above of its place something is out of sight."""
-_FAR_RIGHT_PX, _FAR_BELOW_PX = 3_000, 9_000
-_NO_SPACE_PX = 2
 _LEAST_OPACITY = 0.1
 _LEAST_ZOOM = 0.1
 
@@ -29,13 +37,6 @@ _SIZES = {
 }  # fmt: skip
 _FONT_SIZES = (10.0, 10.0, 13.0, 16.0, 18.0, 24.0, 32.0, 48.0)
 _SIZED_BY_TAG = {"h1": 2.0, "h2": 1.5, "h3": 1.17, "small": 0.83, "big": 1.2, "sub": 0.83, "sup": 0.83}
-_PX = {
-    "px": 1.0, "pt": 4 / 3, "pc": 16.0, "in": 96.0, "cm": 37.8, "mm": 3.78, "q": 0.945, "rem": 16.0, "vw": 10.24,
-    "vh": 7.68,
-}  # fmt: skip
-_LENGTH = re.compile(r"([-+]?(?:\d{1,9}(?:\.\d{0,9})?|\.\d{1,9}))(px|pt|pc|in|cm|mm|q|r?em|ex|ch|v[wh]|%)?(?![\w.])")
-_FUNCTION = re.compile(r"([a-z0-9]{1,20})\(([^()]{0,200})\)")
-_NUMBER = re.compile(r"[-+]?(?:\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})")
 _OUTLINES = frozenset(("text-shadow", "-webkit-text-stroke", "mix-blend-mode"))
 _COLOURS = re.compile(r"#[0-9a-f]{3,8}|(?:rgb|hsl|hwb)a?\([^()]{1,80}\)|[a-z]{3,24}")
 _FONT_ATTRIBUTE = re.compile(r"\s{0,20}([-+]?)(\d{1,3})")
@@ -186,20 +187,20 @@ def _size(look: Look, parent: Look, style: Mapping[str, str]) -> None:
             if found is None and "(" in size:
                 # Of what is computed, the largest length that it names.
                 found = max(
-                    (pixels(one[0], parent.size, parent.size) or 0.0 for one in _LENGTH.finditer(size)), default=16.0
+                    (pixels(one[0], parent.size, parent.size) or 0.0 for one in LENGTH.finditer(size)), default=16.0
                 )
             if found is not None and found >= 0:
                 look.size = found
     line = style.get("line-height")
     if line is not None and line != "inherit":
-        height = _LENGTH.match(line)
+        height = LENGTH.match(line)
         unit = height[2] if height is not None else None
         if height is None:
             look.flat = False
         elif unit is None:
             look.flat = float(height[1]) <= 0.1
         else:
-            look.flat = (pixels(line, look.size, look.size) or 0.0) <= _NO_SPACE_PX
+            look.flat = (pixels(line, look.size, look.size) or 0.0) <= NO_SPACE_PX
 
 
 def _paint(look: Look, parent: Look, style: Mapping[str, str]) -> None:
@@ -224,7 +225,7 @@ def _paint(look: Look, parent: Look, style: Mapping[str, str]) -> None:
     if opacity is not None:
         look.opacity *= _share(opacity)
     if "filter" in style:
-        for name, inside in _FUNCTION.findall(style["filter"]):
+        for name, inside in FUNCTION.findall(style["filter"]):
             if name == "opacity":
                 look.opacity *= _share(inside.strip())
             elif name == "alpha" and "opacity" in inside:
@@ -240,7 +241,7 @@ def _is_outline(drawn: str, ground: Colour | None) -> bool:
 
 
 def _share(value: str) -> float:
-    number = _NUMBER.match(value)
+    number = NUMBER.match(value)
     if number is None:
         return 1.0
     return min(1.0, max(0.0, float(number[0]) / (100 if value.endswith("%") else 1)))
@@ -270,16 +271,16 @@ def _place(look: Look, tag: str, style: Mapping[str, str]) -> None:
     if style.get("overflow") in _CLIPS and (boxed or tag in CELL):
         look.clipped = True
         grows = tag in _FLAT or display.startswith(("table", "inline-table"))
-        if boxed and not grows and (_has_no_room(look, style, "height") or _has_no_room(look, style, "width")):
+        if boxed and not grows and (has_no_room(look.size, style, "height") or has_no_room(look.size, style, "width")):
             look.gone = True
     elif "line-height" in style:
         # Lines without height are cut off where their own box ends, and may be seen in one around it.
         look.clipped = False
-    if (placed or position == "relative") and _is_far(look, style) and not _comes_back(look, style):
+    if (placed or position == "relative") and is_far(look.size, style) and not comes_back(look.size, style):
         look.gone = look.aside = True
     aside, above = style.get("margin-left"), style.get("margin-top")
-    if (aside is not None and _is_off(aside, look) and not _comes_back(look, style)) or (
-        boxed and above is not None and _is_off(above, look)
+    if (aside is not None and is_off(aside, look.size) and not comes_back(look.size, style)) or (
+        boxed and above is not None and is_off(above, look.size)
     ):
         look.gone = look.aside = True
     spacing = style.get("letter-spacing")
@@ -290,130 +291,19 @@ def _place(look: Look, tag: str, style: Mapping[str, str]) -> None:
     indent = style.get("text-indent")
     if indent is not None and (boxed or tag in CELL):
         length = pixels(indent, look.size)
-        look.indented = length is not None and abs(length) >= OFF_SCREEN_PX and not _comes_back(look, style)
-    if placed and "clip" in style and _is_clipped(style["clip"]):
+        look.indented = length is not None and abs(length) >= OFF_SCREEN_PX and not comes_back(look.size, style)
+    if placed and "clip" in style and is_clipped(style["clip"]):
         look.gone = look.aside = True
-    if "clip-path" in style and _is_cut(style["clip-path"]):
+    if "clip-path" in style and is_cut(style["clip-path"]):
         look.gone = look.aside = True
     turns = (boxed or tag in _FLAT) and ("transform" in style or "scale" in style or "translate" in style)
     if turns and (
-        _is_turned_away(style.get("transform", ""))
-        or _is_turned_away(f"translate({style.get('translate', '').replace(' ', ',')})")
-        or _is_zero(style.get("scale", "1"))
+        is_turned_away(style.get("transform", ""))
+        or is_turned_away(f"translate({style.get('translate', '').replace(' ', ',')})")
+        or is_zero(style.get("scale", "1"))
     ):
         look.gone = look.aside = True
     if style.get("direction") == "rtl":
         look.backwards = style.get("unicode-bidi") in ("bidi-override", "isolate-override")
     elif "unicode-bidi" in style or "direction" in style:
         look.backwards = False
-
-
-_EDGES = {"height": ("padding-top", "padding-bottom"), "width": ("padding-left", "padding-right")}
-
-
-def _has_no_room(look: Look, style: Mapping[str, str], side: Literal["height", "width"]) -> bool:
-    """Whether a box that shows nothing outside of itself has no height or width inside of its padding's edge."""
-    written = [value for name in (side, f"max-{side}") if (value := style.get(name)) is not None]
-    if side == "height":
-        # A share of a height that nobody gave is none.
-        written = [value for value in written if not value.endswith("%")]
-    if not any((room := pixels(value, look.size)) is not None and room <= _NO_SPACE_PX for value in written):
-        return False
-    shown = (style.get(name) for name in (f"min-{side}", *_EDGES[side]))
-    return all(value is None or (pixels(value, look.size) or 0.0) <= _NO_SPACE_PX for value in shown)
-
-
-def pixels(value: str, size: float, whole: float = 1000.0) -> float | None:
-    """A CSS length in pixels, None for what is none. size: of the letters; whole: what a share is of."""
-    found = _LENGTH.fullmatch(value)
-    if found is None:
-        return None
-    number, unit = float(found[1]), found[2]
-    if unit is None or unit == "px":
-        return number
-    if unit == "%":
-        return number / 100 * whole
-    return number * (_PX[unit] if unit in _PX else size if unit == "em" else size / 2)
-
-
-def _is_off(margin: str, look: Look) -> bool:
-    length = pixels(margin, look.size)
-    return length is not None and length <= -OFF_SCREEN_PX
-
-
-def _comes_back(look: Look, style: Mapping[str, str]) -> bool:
-    """Whether what moves an element out of sight is undone by what moves it, or its text, to the right again."""
-    moves = (style.get(name) for name in ("padding-left", "margin-left", "left"))
-    return any(value is not None and (pixels(value, look.size) or 0.0) >= OFF_SCREEN_PX for value in moves)
-
-
-def _is_far(look: Look, style: Mapping[str, str]) -> bool:
-    for name, before, beyond in (
-        ("left", OFF_SCREEN_PX, _FAR_RIGHT_PX),
-        ("top", OFF_SCREEN_PX, _FAR_BELOW_PX),
-        ("right", OFF_SCREEN_PX, _FAR_RIGHT_PX),
-        ("bottom", OFF_SCREEN_PX, _FAR_BELOW_PX),
-    ):
-        place = style.get(name)
-        if place is not None:
-            length = pixels(place, look.size)
-            if length is not None and (length <= -before or length >= beyond):
-                return True
-    return False
-
-
-def _is_clipped(clip: str) -> bool:
-    found = _FUNCTION.match(clip)
-    if found is None or found[1] != "rect":
-        return False
-    edges = [pixels(part, 16.0) for part in found[2].replace(",", " ").split()]
-    if len(edges) != 4:
-        return False
-    top, right, bottom, left = edges
-    flat = top is not None and bottom is not None and bottom - top <= _NO_SPACE_PX
-    return flat or (left is not None and right is not None and right - left <= _NO_SPACE_PX)
-
-
-def _is_cut(path: str) -> bool:
-    found = _FUNCTION.match(path)
-    if found is None:
-        return False
-    name, inside = found[1], found[2].partition(" round ")[0]
-    if name == "inset":
-        shares = [_LENGTH.match(part) for part in inside.split()]
-        edges = [float(share[1]) if share is not None and share[2] == "%" else 0.0 for share in shares]
-        if not edges or len(edges) > 4:
-            return False
-        top, right, bottom, left = (edges * 4)[:4] if len(edges) < 3 else [*edges, edges[1]][:4]
-        return top + bottom >= 100 or left + right >= 100
-    if name in ("circle", "ellipse"):
-        radius = _LENGTH.match(inside.strip())
-        return radius is not None and float(radius[1]) <= 0
-    if name == "polygon":
-        return all(float(number) == 0 for number in _NUMBER.findall(inside))
-    return False
-
-
-def _is_turned_away(transform: str) -> bool:
-    for name, inside in _FUNCTION.findall(transform):
-        numbers = [float(number) for number in _NUMBER.findall(inside)]
-        if not numbers:
-            continue
-        if name.startswith("scale"):
-            if any(abs(number) <= 0.05 for number in numbers[:2]):
-                return True
-        elif name == "matrix":
-            if len(numbers) == 6 and abs(numbers[0] * numbers[3] - numbers[1] * numbers[2]) < 1e-3:
-                return True
-        elif name in ("rotatex", "rotatey"):
-            if abs(numbers[0]) % 180 == 90 and "deg" in inside:
-                return True
-        elif name.startswith("translate"):
-            lengths = [pixels(part.strip(), 16.0) for part in inside.split(",")]
-            if any(length is not None and not -OFF_SCREEN_PX < length < _FAR_RIGHT_PX for length in lengths):
-                return True
-    return False
-
-
-def _is_zero(scale: str) -> bool:
-    return any(abs(float(number)) <= 0.05 for number in _NUMBER.findall(scale)[:2])
