@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mailwarden.domain.mail.content import ContentValue
 from mailwarden.domain.mail.message import Message
@@ -27,6 +30,14 @@ def intents_of(text: str) -> dict[str, int]:
 
 def value(name: str, **changes: Any) -> ContentValue:
     return computed(message_of(**changes))[name]
+
+
+WESTERN = st.text(st.sampled_from([bytes([code]).decode("cp1252", "ignore") or "?" for code in range(256)]))
+
+
+@given(WESTERN | st.text())
+def test_words_are_the_same_byte_by_byte_and_letter_by_letter(text: str) -> None:
+    assert words_of(text) == re.findall(r"[^\W_]+", text.lower())[:1_500]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,12 @@ def test_links_by_their_words_and_written_ones_are_kept() -> None:
     assert "green knob" in kept and "http://evil.example/x" in kept
 
 
+def test_links_are_found_out_of_their_order_and_behind_many_that_the_text_has_not() -> None:
+    text = FILLER * 500 + "press the green knob" + FILLER * 500 + "pull the red lever" + FILLER * 500
+    kept = kept_of(text, 6_000, ["pull the red lever", *(f"absent {n}" for n in range(30)), "press the green knob"])
+    assert "green knob" in kept and "red lever" in kept
+
+
 def test_a_short_text_is_kept_whole_and_a_long_one_of_nothing_too_is_filled() -> None:
     assert kept_of("short", 6_000) == "short"
     assert 5_900 < len(kept_of(FILLER * 1_000, 6_000)) <= 6_000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from mailwarden.domain.mail.message import Message
@@ -389,3 +391,16 @@ def test_too_many_rules_are_said() -> None:
     message = html(f"<style>{rules}</style><p class=c1>hidden</p><p>seen</p>")
     assert message.new_text == "seen"
     assert message.status_of(("text",)) is Status.OVER_BUDGET
+
+
+@pytest.mark.parametrize("sheet", ["", "<style>.a .b{color:red} td{padding:0}</style>"])
+def test_reading_leaves_nothing_for_a_collector_to_find(sheet: str) -> None:
+    source = f"{sheet}<table class=a><tr><td class=b><b>x<td><div style='color:#111'><i>y</i></div></table>" * 20
+    html(source)
+    gc.collect()
+    gc.disable()
+    try:
+        html(source)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple
@@ -126,8 +126,8 @@ class _Plan:
             try:
                 shape.int64s.pack(*whole)
             except struct.error:
-                beyond = next(value for value in whole if not _LEAST <= value <= _MOST)
-                raise OverflowError(f"{self._name_of(values, beyond)} does not fit int64") from None
+                beyond = next(name for name, value in self._named(values, int) if not _LEAST <= value <= _MOST)
+                raise OverflowError(f"{beyond} does not fit int64") from None
         if shape.words is not None:
             for value in shape.words(values):
                 if not value.isascii():
@@ -138,9 +138,9 @@ class _Plan:
         return values
 
     def _shape_of(self, values: Sequence[ContentValue], types: tuple[type, ...]) -> _Shape:
-        for kind, value in zip(self.kinds, values, strict=True):
+        for name, kind, value in zip(self.names, self.kinds, values, strict=True):
             if value is not None and type(value) is not kind:
-                raise TypeError(f"{self._name_of(values, value)} is {type(value).__name__}")
+                raise TypeError(f"{name} is {type(value).__name__}")
         places = [[at for at, found in enumerate(types) if found is kind] for kind in _KINDS]
         shape = _Shape(struct.Struct(f"{len(places[0])}q"), *(_pick(of) if of else None for of in places))
         if len(self._shapes) < _MOST_SHAPES:
@@ -150,8 +150,8 @@ class _Plan:
     def __reduce__(self) -> tuple[type[_Plan], tuple[ContentView, Lists]]:
         return _Plan, (self.view, self.lists)
 
-    def _name_of(self, values: Sequence[ContentValue], value: ContentValue) -> str:
-        return next(name for name, one in zip(self.names, values, strict=True) if one is value)
+    def _named(self, values: Sequence[ContentValue], kind: type) -> Iterator[tuple[str, Any]]:
+        return ((name, value) for name, value in zip(self.names, values, strict=True) if type(value) is kind)
 
 
 def _pick(of: Sequence[str] | Sequence[int]) -> Pick:
