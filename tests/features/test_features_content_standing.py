@@ -48,6 +48,11 @@ def test_a_rank_is_of_the_registrable_domain() -> None:
         ('"Acme Bank." <a@mail.acme.example>', 1, 0),
         ('"Acme Bank (Parcelworld)" <a@acme.example>', 1, 1),
         ("Acme Bankers <a@x.example>", 0, 0),
+        ("\u0410cm\u0435 Bank <a@x.example>", 1, 1),
+        ("\u0410\u0421\u041c\u0415 BANK <a@x.example>", 1, 1),
+        ("\uff21cme Ba\u00adnk <a@x.example>", 1, 1),
+        ("A\u200bcme Bank <a@mail.acme.example>", 1, 0),
+        ("\u0410\u043d\u043d\u0430 \u0411\u0430\u043d\u043a <a@x.example>", 0, 0),
         ("a@x.example", None, None),
     ],
 )
@@ -73,6 +78,19 @@ def test_links_with_a_brands_name_in_their_host() -> None:
         == 0
     )
     assert facts("a@x.example")["url_unranked_share"] is None
+
+
+@pytest.mark.parametrize(
+    ("host", "borrowed"),
+    [
+        ("p\u0430rcelworld.evil.example", 1),
+        ("my-p\u0430rcelw\u043erld.example", 1),
+        ("p\u00e4rcelworld.example", 0),
+        ("\u043f\u043e\u0441\u044b\u043b\u043a\u0430.example", 0),
+    ],
+)
+def test_a_host_that_is_drawn_like_a_brands_name_has_it(host: str, borrowed: int) -> None:
+    assert facts("a@x.example", body=f"https://{host}/")["url_brand_borrowed"] == borrowed
 
 
 def test_the_lists_that_ship_know_what_is_common() -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from mailwarden.domain.mail.addresses import address_domain
+from mailwarden.domain.mail.characters import drawn_like
 from mailwarden.domain.mail.content import ContentValue
 from mailwarden.domain.mail.lists import Lists, brand_name
 from mailwarden.domain.mail.message import Message, Url
@@ -20,6 +21,7 @@ _LEAST_IN_HOST = 4
 
 _EDGE = ".,:;!?\"'()[]<>|*"
 _HOST_PART = re.compile(r"[.\-_]")
+_MAX_LABEL = 63
 
 
 def compute(message: Message, lists: Lists) -> dict[str, ContentValue]:
@@ -54,17 +56,35 @@ def _is_disposable(host: str, lists: Lists) -> int:
 
 
 def _brands_in(name: str, lists: Lists) -> Iterator[str]:
-    words = [word for part in brand_name(name[:_MAX_NAME]).split() if (word := part.strip(_EDGE))]
-    for start in range(len(words)):
-        for stop in range(start + 1, min(start + _WORDS_A_BRAND, len(words)) + 1):
-            brand = " ".join(words[start:stop])
-            if lists.is_brand(brand):
-                yield brand
+    for read in drawn_like(name[:_MAX_NAME]):
+        words = [word for part in brand_name(read).split() if (word := part.strip(_EDGE))]
+        for start in range(len(words)):
+            for stop in range(start + 1, min(start + _WORDS_A_BRAND, len(words)) + 1):
+                brand = " ".join(words[start:stop])
+                if lists.is_brand(brand):
+                    yield brand
 
 
 def _borrows(link: Url, lists: Lists) -> bool:
-    for part in _HOST_PART.split(link.host):
+    for part in _parts_of(link.host):
         if len(part) >= _LEAST_IN_HOST and lists.is_brand(part) and not lists.owns(part, link.host):
             # Where a carrier's customers have their mail is the carrier's host, though its senders are anybody.
             return not lists.holds("free_mail", link.host)
     return False
+
+
+def _parts_of(host: str) -> Iterator[str]:
+    """What labels and hyphens part a host's name into; of an international label as it may be read."""
+    if "xn--" not in host:
+        yield from _HOST_PART.split(host)
+        return
+    for label in host.split("."):
+        if not label.startswith("xn--"):
+            yield from _HOST_PART.split(label)
+            continue
+        try:
+            written = label[4:_MAX_LABEL].encode("ascii").decode("punycode")
+        except ValueError:
+            continue
+        for read in drawn_like(written):
+            yield from _HOST_PART.split(read.casefold())

@@ -234,6 +234,20 @@ def lookalike_words(text: str) -> Lookalikes:
     return Lookalikes(len(words), min(count, len(words)))
 
 
+def drawn_like(text: str) -> tuple[str, ...]:
+    """A text as it may be read: as shown, and with letters that are drawn like ASCII ones as these, by either case.
+
+    >>> drawn_like("B\u0430nk"), drawn_like("\u041c\u0406\u0421RO")
+    (('B\u0430nk', 'Bank', 'bank'), ('\u041c\u0406\u0421RO', 'MlCRO', 'micro'))
+    """
+    seen = shown(text).text
+    if seen.isascii():
+        return (seen,)
+    plain = unicodedata.normalize("NFKC", seen)
+    lower = plain.casefold().translate(_DRAWN).translate(_MIXED_ONLY)
+    return tuple(dict.fromkeys((seen, plain.translate(_DRAWN), lower)))
+
+
 def _kind_of(word: str) -> str:
     if word.isascii():
         return "plain"
