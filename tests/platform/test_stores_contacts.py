@@ -34,19 +34,19 @@ def opened(path: Path, tenant: str = "acme", log: EventView = EMPTY, **options: 
 def test_a_recipient_is_new_once_for_each_sender_and_tenant(tmp_path: Path) -> None:
     contacts = opened(tmp_path)
     contacts.prepare("other", EMPTY)
-    assert contacts.first("acme", ANN, (BOB, EVE, BOB), 1) == (BOB, EVE)
-    assert contacts.first("acme", ANN, (BOB, "x@corp.example"), 2) == ("x@corp.example",)
-    assert contacts.first("acme", BOB, (ANN,), 3) == (ANN,)  # the other way is another thing
-    assert contacts.first("other", ANN, (BOB,), 1) == (BOB,)
-    assert contacts.first("acme", "", (BOB,), 4) == () and contacts.first("acme", ANN, ("",), 5) == ()
+    assert contacts.first("acme", ANN, (BOB, EVE, BOB), 1, "acme1") == (BOB, EVE)
+    assert contacts.first("acme", ANN, (BOB, "x@corp.example"), 2, "acme2") == ("x@corp.example",)
+    assert contacts.first("acme", BOB, (ANN,), 3, "acme3") == (ANN,)  # the other way is another thing
+    assert contacts.first("other", ANN, (BOB,), 1, "other1") == (BOB,)
+    assert contacts.first("acme", "", (BOB,), 4, "acme4") == () and contacts.first("acme", ANN, ("",), 5, "acme5") == ()
     # Asked again, as after a crash, each answer is what it was.
-    assert contacts.first("acme", ANN, (BOB, EVE), 1) == (BOB, EVE)
-    assert contacts.first("acme", ANN, (BOB,), 2) == ()
+    assert contacts.first("acme", ANN, (BOB, EVE), 1, "acme1") == (BOB, EVE)
+    assert contacts.first("acme", ANN, (BOB,), 2, "acme2") == ()
     contacts.close()
     again = Contacts(tmp_path / "contacts.sqlite")
-    again.restore("acme", "", (), 5)
+    again.restore("acme", "", (), 5, "acme5")
     again.prepare("acme", EMPTY)
-    assert again.first("acme", ANN, (BOB, EVE), 6) == ()
+    assert again.first("acme", ANN, (BOB, EVE), 6, "acme6") == ()
     again.close()
 
 
@@ -72,7 +72,7 @@ def test_whatever_way_messages_come_the_answers_are_those_of_a_plain_count(
     while at < len(sent):
         seqs = range(at + 1, min(at + 1 + data.draw(st.integers(1, 5)), len(sent) + 1))
         events = [message(seq, *[sent[seq - 1][0], *sent[seq - 1][1]]) for seq in seqs]
-        asked = [(event.sender, event.recipients, event.seq) for event in events]
+        asked = [(event.sender, event.recipients, event.seq, event.message_id) for event in events]
         how = data.draw(st.sampled_from(["single", "bulk", "crash", "bulk again"]))
         if how.startswith("bulk"):
             with contacts.numbering("acme") as numbering:
@@ -88,11 +88,12 @@ def test_whatever_way_messages_come_the_answers_are_those_of_a_plain_count(
             contacts = Contacts(folder / "c.sqlite", flush_pairs=flush)
             contacts.prepare("acme", log.view())
         at = seqs[-1]
+        assert [seq for seq in range(len(sent) + 2) if contacts.holds("acme", f"acme{seq}")] == list(range(1, at + 1))
     contacts.close()
     fresh = Contacts(folder / "fresh.sqlite")
     fresh.prepare("acme", log.view())
     for seq, (sender, recipients) in enumerate(sent, 1):
-        assert fresh.first("acme", sender, recipients, seq) == expected[seq - 1]
+        assert fresh.first("acme", sender, recipients, seq, f"acme{seq}") == expected[seq - 1]
     fresh.close()
 
 
@@ -100,41 +101,41 @@ def test_what_the_spool_still_holds_counts_before_and_after_the_log_is_read(tmp_
     log = EventLog(tmp_path / "events")
     log.append([message(1, ANN, BOB)])
     contacts = Contacts(tmp_path / "contacts.sqlite")
-    contacts.restore("acme", ANN, (BOB, EVE), 7)
+    contacts.restore("acme", ANN, (BOB, EVE), 7, "acme7")
     contacts.prepare("acme", log.view())
-    assert contacts.first("acme", ANN, (BOB, EVE), 7) == (EVE,)
-    assert contacts.first("acme", ANN, (BOB, EVE), 8) == ()
+    assert contacts.first("acme", ANN, (BOB, EVE), 7, "acme7") == (EVE,)
+    assert contacts.first("acme", ANN, (BOB, EVE), 8, "acme8") == ()
     contacts.close()
     # The spool is ahead of the log, and so is what is known: nothing to make again.
     again = Contacts(tmp_path / "contacts.sqlite")
-    again.restore("acme", ANN, (BOB, EVE), 8)
+    again.restore("acme", ANN, (BOB, EVE), 8, "acme8")
     assert again.prepare("acme", log.view()) == 0
-    assert again.first("acme", ANN, (EVE,), 9) == ()
+    assert again.first("acme", ANN, (EVE,), 9, "acme9") == ()
     again.close()
 
 
 def test_a_log_that_was_replaced_is_learnt_anew(tmp_path: Path) -> None:
     contacts = opened(tmp_path)
-    contacts.first("acme", ANN, (BOB,), 50)
+    contacts.first("acme", ANN, (BOB,), 50, "acme50")
     contacts.close()
     log = EventLog(tmp_path / "events")
     log.append([message(1, ANN, EVE), message(2, ANN, EVE)])
     again = Contacts(tmp_path / "contacts.sqlite")
     assert again.prepare("acme", log.view()) == 2
-    assert again.first("acme", ANN, (BOB, EVE), 3) == (BOB,)
+    assert again.first("acme", ANN, (BOB, EVE), 3, "acme3") == (BOB,)
     again.close()
 
 
 def test_what_the_spool_holds_outlives_learning_anew(tmp_path: Path) -> None:
     contacts = opened(tmp_path)
-    contacts.first("acme", ANN, (BOB,), 2)
-    contacts.first("acme", ANN, (EVE,), 3)
+    contacts.first("acme", ANN, (BOB,), 2, "acme2")
+    contacts.first("acme", ANN, (EVE,), 3, "acme3")
     contacts.close()
     # The message of seq 3 reached no disk: the file is ahead of log and spool.
     again = Contacts(tmp_path / "contacts.sqlite")
-    again.restore("acme", ANN, (BOB,), 2)
+    again.restore("acme", ANN, (BOB,), 2, "acme2")
     again.prepare("acme", EMPTY)
-    assert again.first("acme", ANN, (BOB, EVE), 4) == (EVE,)
+    assert again.first("acme", ANN, (BOB, EVE), 4, "acme4") == (EVE,)
     again.close()
 
 
@@ -143,7 +144,7 @@ def test_a_missing_or_damaged_file_is_made_again_from_the_log(tmp_path: Path, da
     log = EventLog(tmp_path / "events")
     log.append([message(1, ANN, BOB)])
     contacts = opened(tmp_path, log=log.view())
-    contacts.first("acme", ANN, (BOB,), 2)
+    contacts.first("acme", ANN, (BOB,), 2, "acme2")
     contacts.close()
     path = tmp_path / "contacts.sqlite"
     if damage == "garbage":
@@ -158,18 +159,18 @@ def test_a_missing_or_damaged_file_is_made_again_from_the_log(tmp_path: Path, da
     else:
         path.unlink()
     again = opened(tmp_path, log=log.view())
-    assert again.first("acme", ANN, (BOB, EVE), 3) == (EVE,)
+    assert again.first("acme", ANN, (BOB, EVE), 3, "acme3") == (EVE,)
     again.close()
 
 
 def test_a_bulk_that_fails_leaves_nothing(tmp_path: Path) -> None:
     contacts = opened(tmp_path)
-    contacts.first("acme", ANN, (EVE,), 1)
+    contacts.first("acme", ANN, (EVE,), 1, "acme1")
     with pytest.raises(RuntimeError), contacts.numbering("acme") as numbering:
         numbering.begin(EMPTY)
-        assert numbering.first([(ANN, (BOB, EVE), 2), (ANN, (BOB,), 3)]) == [(BOB,), ()]
+        assert numbering.first([(ANN, (BOB, EVE), 2, "acme2"), (ANN, (BOB,), 3, "acme3")]) == [(BOB,), ()]
         raise RuntimeError
-    assert contacts.first("acme", ANN, (BOB, EVE), 2) == (BOB,)
+    assert contacts.first("acme", ANN, (BOB, EVE), 2, "acme2") == (BOB,)
     contacts.close()
 
 
@@ -177,34 +178,34 @@ def test_a_bulk_that_is_begun_again_forgets_the_seqs_it_gave_before(tmp_path: Pa
     contacts = opened(tmp_path)
     with contacts.numbering("acme") as numbering:
         numbering.begin(EMPTY)
-        assert numbering.first([(ANN, (BOB,), 2)]) == [(BOB,)]
+        assert numbering.first([(ANN, (BOB,), 2, "acme2")]) == [(BOB,)]
         numbering.begin(EMPTY)
-        assert numbering.first([(ANN, (BOB,), 9)]) == [(BOB,)]
+        assert numbering.first([(ANN, (BOB,), 9, "acme9")]) == [(BOB,)]
     contacts.close()
 
 
 def test_a_message_that_reached_no_disk_is_taken_back(tmp_path: Path) -> None:
     contacts = opened(tmp_path)
-    assert contacts.first("acme", ANN, (EVE,), 1) == (EVE,)
-    assert contacts.first("acme", ANN, (BOB, EVE), 2) == (BOB,)
-    contacts.forget("acme", ANN, (BOB, EVE), 2)
-    assert contacts.first("acme", ANN, (BOB, EVE), 3) == (BOB,)
+    assert contacts.first("acme", ANN, (EVE,), 1, "acme1") == (EVE,)
+    assert contacts.first("acme", ANN, (BOB, EVE), 2, "acme2") == (BOB,)
+    contacts.forget("acme", ANN, (BOB, EVE), 2, "acme2")
+    assert contacts.first("acme", ANN, (BOB, EVE), 3, "acme3") == (BOB,)
     contacts.close()
 
 
 def test_a_message_is_taken_back_although_the_file_cannot_be_written(tmp_path: Path) -> None:
     contacts = opened(tmp_path, flush_pairs=1)
-    assert contacts.first("acme", ANN, (BOB,), 1) == (BOB,)
+    assert contacts.first("acme", ANN, (BOB,), 1, "acme1") == (BOB,)
     contacts._land()
     with sqlite3.connect(tmp_path / "contacts.sqlite", isolation_level=None) as other:
         contacts._file.execute("pragma busy_timeout = 10")
         other.execute("begin immediate")
         with pytest.raises(StoreError, match="contacts"):
-            contacts.forget("acme", ANN, (BOB,), 1)
-        assert contacts.first("acme", ANN, (BOB,), 2) == (BOB,)
+            contacts.forget("acme", ANN, (BOB,), 1, "acme1")
+        assert contacts.first("acme", ANN, (BOB,), 2, "acme2") == (BOB,)
         other.execute("rollback")
     other.close()
-    assert contacts.first("acme", ANN, (BOB,), 3) == ()
+    assert contacts.first("acme", ANN, (BOB,), 3, "acme3") == ()
     contacts.close()
 
 
@@ -214,13 +215,31 @@ def test_what_cannot_be_written_now_is_kept_and_written_later(tmp_path: Path) ->
         contacts._file.execute("pragma busy_timeout = 10")
         other.execute("begin immediate")
         for seq in range(1, 6):
-            assert contacts.first("acme", ANN, (f"{seq}@corp.example",), seq) != ()
-            assert contacts.first("acme", ANN, (f"{seq}@corp.example",), seq + 10) == ()
+            assert contacts.first("acme", ANN, (f"{seq}@corp.example",), seq, f"acme{seq}") != ()
+            assert contacts.first("acme", ANN, (f"{seq}@corp.example",), seq + 10, f"acme{seq + 10}") == ()
         with pytest.raises(StoreError, match="contacts"):
             contacts.prepare("acme", EMPTY)
         other.execute("rollback")
     other.close()
     contacts.close()
     with sqlite3.connect(tmp_path / "contacts.sqlite") as file:
-        assert file.execute("select count(*) from pairs").fetchone() == (5,)
+        assert file.execute("select count(*) from pairs").fetchone() == (15,)  # five pairs, ten messages
     file.close()
+
+
+def test_a_message_is_known_by_its_id_to_its_tenant_until_it_is_taken_back(tmp_path: Path) -> None:
+    contacts = opened(tmp_path)
+    contacts.prepare("other", EMPTY)
+    # Of nobody and to nobody, and to people known already.
+    for seq, sender in ((1, ""), (2, ANN), (3, ANN)):
+        assert not contacts.holds("acme", f"acme{seq}")
+        contacts.first("acme", sender, (BOB,), seq, f"acme{seq}")
+        assert contacts.holds("acme", f"acme{seq}") and not contacts.holds("other", f"acme{seq}")
+    contacts.forget("acme", ANN, (), 3, "acme3")
+    assert [contacts.holds("acme", f"acme{seq}") for seq in (1, 2, 3)] == [True, True, False]
+    contacts.close()
+    again = Contacts(tmp_path / "contacts.sqlite")
+    again.restore("acme", ANN, (BOB,), 4, "acme4")
+    again.prepare("acme", EMPTY)
+    assert [again.holds("acme", f"acme{seq}") for seq in (1, 2, 3, 4)] == [True, True, False, True]
+    again.close()

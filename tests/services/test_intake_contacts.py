@@ -9,6 +9,8 @@ import pytest
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import StoreError
 from mailwarden.stores.contacts import Contacts
+from mailwarden.stores.lake.event_log import EventLog
+from mailwarden.stores.sql import Decisions
 
 START = 1_772_409_600_000_000
 BOB, EVE = "bob@brightmoor.example", "eve@brightmoor.example"
@@ -60,3 +62,31 @@ def test_mail_goes_on_and_says_so_where_contacts_cannot_be_read(warden: Any, mon
         assert send(api, 2, BOB)["flags"] == []
     warden.drain()
     assert [event.new_recipients for event in warden.events()] == [(), (BOB,)]
+
+
+def test_tied_and_late_mail_searches_neither_log_nor_decisions(warden: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def searched(*_: object) -> None:
+        raise AssertionError("a message that is not newer than the newest was searched for")
+
+    with warden.api() as api:
+        send(api, 5, BOB)
+        warden.drain()
+        monkeypatch.setattr(EventLog, "find", searched)
+        monkeypatch.setattr(Decisions, "by_message", searched)
+        answers = [send(api, 5, EVE), send(api, 5, BOB, EVE), send(api, 1, BOB)]
+        assert [answer["seq"] for answer in answers] == [2, 3, 4]
+        assert all(not answer["repeated"] and not answer["flags"] for answer in answers)
+
+
+def test_where_the_index_cannot_be_read_repeats_are_still_found(warden: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise StoreError("contacts failed")
+
+    with warden.api() as api:
+        send(api, 1, BOB)
+        send(api, 2, BOB)
+    warden.drain()
+    with warden.api() as api:
+        monkeypatch.setattr(Contacts, "holds", broken)
+        assert send(api, 1, BOB)["repeated"] is True
+        assert send(api, 1, EVE)["seq"] == 3

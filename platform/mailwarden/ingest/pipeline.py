@@ -287,7 +287,7 @@ def _batches(
         found = [event for event, _ in spill.read(rows)]
         seqs = range(first_seq + start, first_seq + start + len(rows))
         messages = [i for i in range(len(rows)) if plan.kind[start + i] == "message"]
-        new = numbering.first([(found[i].sender, found[i].recipients, seqs[i]) for i in messages])
+        new = numbering.first([(found[i].sender, found[i].recipients, seqs[i], found[i].message_id) for i in messages])
         campaigns = copies.join([(seqs[i], found[i].signature) for i in messages])
         for i, names, campaign in zip(messages, new, campaigns, strict=True):
             found[i] = replace(found[i], seq=seqs[i], new_recipients=names, campaign=campaign)

@@ -220,7 +220,7 @@ def _rows(
         pairs = zip(events, found, strict=True)
         facts = [event if message is None else _as_stored(message, event) for event, message in pairs]
         messages = [index for index, event in enumerate(events) if event.kind == "message"]
-        sent = [(facts[i].sender, facts[i].recipients, events[i].seq) for i in messages]
+        sent = [(facts[i].sender, facts[i].recipients, events[i].seq, events[i].message_id) for i in messages]
         new = numbering.first(sent)
         # One whose raw mail is gone, from before there were signatures, is of the campaign that it was of.
         joined = copies.join([(events[i].seq, facts[i].signature) for i in messages])

@@ -1,17 +1,20 @@
-"""Who wrote to whom before: first contacts of a home, exact and decided where a message gets its seq.
+"""Who wrote to whom before, and which messages were numbered: exact, and decided where a message gets its seq.
 
-One SQLite file holds, by tenant and pair of sender and recipient, the first seq at which the one wrote to the other. It
-is an index of the event log and never the truth. A home's one numbering process uses it so:
+One SQLite file holds, by tenant and pair of sender and recipient, the first seq at which the one wrote to the other, and
+by tenant and message the seq that it has. It is an index of the event log and never the truth. A home's one numbering
+process uses it so:
 
 1. Start: `restore` takes in messages that the spool holds and the log may not; `prepare` then takes in what the log
    holds beyond the seq up to which the file is whole. Damaged, missing or ahead of the log, it is made again from it.
-2. A message gets its seq: `first` answers which of its recipients are new, and remembers the pairs (`_fresh`).
-3. At `flush_pairs` of them a thread writes them (`_flying` meanwhile) with the seqs up to which each tenant is whole.
-4. A message that was numbered and reached no disk is taken back by `forget`.
-5. Bulk ingest asks by `numbering`, inside one transaction: kept where the log took the messages, else undone.
+2. A message is handed over: `holds` answers whether it, so written and so enveloped, was numbered before.
+3. It gets its seq: `first` answers which of its recipients are new, and remembers the pairs and its id (`_fresh`).
+4. At `flush_pairs` of them a thread writes them (`_flying` meanwhile) with the seqs up to which each tenant is whole.
+5. A message that was numbered and reached no disk is taken back by `forget`.
+6. Bulk ingest asks by `numbering`, inside one transaction: kept where the log took the messages, else undone.
 
 Invariants:
 
+- A message's id is a pair of nobody: what follows holds of it alike.
 - A recipient is new at seq q where no seq below q is known of the pair. So the same message with the same seq gets the
   same answer, after any restart.
 - What is known of a pair is what file, `_flying` and `_fresh` say, less what is forgotten.
@@ -40,8 +43,9 @@ from mailwarden.stores.lake.fact_sets import FactSets
 FLUSH_PAIRS = 2_000
 """How many pairs wait in memory before they are written; those of a process that died are in the log or the spool."""
 
-_VERSION = 2
+_VERSION = 3
 _ASKED = 900
+_BEYOND_ALL = 2**63 - 1
 _BUSY_SECONDS = 5.0
 _TABLES = """
 create table secret (salt blob not null);
@@ -60,14 +64,15 @@ _MARK = "update tenants set seq = max(seq, ?) where id = ?"
 
 _log = structlog.get_logger(__name__)
 
-Sent = tuple[str, Sequence[str], int]
-"""A message's sender, recipients and seq."""
+Sent = tuple[str, Sequence[str], int, str]
+"""A message's sender, recipients, seq and id."""
 
 
 class Contacts:
-    """The first seq at which each sender wrote to each recipient, by tenant; the steps are the module's.
+    """The first seq at which each sender wrote to each recipient, and each message's, by tenant; the steps are the
+    module's.
 
-    Whichever way a message crossed the tenant's border counts. Pairs are 64-bit keyed digests: of n pairs known, a new
+    Whichever way a message crossed the tenant's border counts. Pairs and ids are 64-bit keyed digests: of n pairs known, a new
     one is taken for one of them with a chance of n / 2**64. One process at a time numbers a home; it alone uses the
     file, from one thread. A tenant's part is made again once another fact set is in force (fact_sets; without them the
     log is read).
@@ -100,11 +105,11 @@ class Contacts:
         self._flight: Future[None] | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="contacts")
 
-    def restore(self, tenant: str, sender: str, recipients: Sequence[str], seq: int) -> None:
+    def restore(self, tenant: str, sender: str, recipients: Sequence[str], seq: int, message_id: str) -> None:
         """Take in a message that the spool still holds; before `prepare`."""
         with _translated(self._path):
             number = self._number(tenant)
-        for pair in self._pairs(sender, recipients).values():
+        for pair in (self._message(message_id), *self._pairs(sender, recipients).values()):
             self._add(number, pair, seq)
             self._restored[number, pair] = min(seq, self._restored.get((number, pair), seq))
         self._spooled[tenant] = max(self._spooled.get(tenant, 0), seq)
@@ -155,7 +160,17 @@ class Contacts:
         self._ids, self._marks = {}, {}
         self._restored, self._fresh, self._flying, self._flight = {}, {}, {}, None
 
-    def first(self, tenant: str, sender: str, recipients: Sequence[str], seq: int) -> tuple[str, ...]:
+    def holds(self, tenant: str, message_id: str) -> bool:
+        """Whether a message of that id has a seq, scored or ingested; the tenant must be prepared.
+
+        Raises StoreError where the file cannot be read.
+        """
+        number, pair = self._ids[tenant], self._message(message_id)
+        with _translated(self._path):
+            known = self._known(self._asked, number, [pair])
+        return self._before(number, pair, _BEYOND_ALL, known)
+
+    def first(self, tenant: str, sender: str, recipients: Sequence[str], seq: int, message_id: str) -> tuple[str, ...]:
         """Those of the recipients that the sender writes to for the first time with the message of that seq.
 
         The tenant must be prepared, and seqs ascend. What is new is written behind the caller's back. Raises
@@ -168,7 +183,7 @@ class Contacts:
                 known = self._known(self._asked, number, list(pairs.values()))
             new = {name: pair for name, pair in pairs.items() if not self._before(number, pair, seq, known)}
         finally:
-            for pair in new.values():
+            for pair in (self._message(message_id), *new.values()):
                 self._add(number, pair, seq)
             self._marks[number] = max(self._marks[number], seq)
             self._spooled[tenant] = max(self._spooled.get(tenant, 0), seq)
@@ -176,14 +191,15 @@ class Contacts:
                 self._flush()
         return tuple(new)
 
-    def forget(self, tenant: str, sender: str, recipients: Sequence[str], seq: int) -> None:
+    def forget(self, tenant: str, sender: str, recipients: Sequence[str], seq: int, message_id: str) -> None:
         """Take back a message that was numbered and then reached no disk.
 
         Messages numbered after it keep the answers that they got. Raises StoreError where the file cannot be written;
         the message is taken back all the same, until the process ends.
         """
         number = self._ids[tenant]
-        gone = [(number, pair, seq) for pair in self._pairs(sender, recipients).values()]
+        pairs = (self._message(message_id), *self._pairs(sender, recipients).values())
+        gone = [(number, pair, seq) for pair in pairs]
         self._forgotten.update(gone)
         for *key, _ in gone:
             if self._fresh.get((key[0], key[1])) == seq:
@@ -245,8 +261,8 @@ class Contacts:
         learnt = 0
         for messages in _logged(log, tenant, known) if last > known else ():
             first: dict[int, int] = {}
-            for sender, recipients, seq in messages:
-                for pair in self._pairs(sender, recipients).values():
+            for sender, recipients, seq, message_id in messages:
+                for pair in (self._message(message_id), *self._pairs(sender, recipients).values()):
                     first[pair] = min(seq, first.get(pair, seq))
             self._file.executemany(_KEEP, sorted((number, pair, seq) for pair, seq in first.items()))
             learnt += len(messages)
@@ -275,6 +291,11 @@ class Contacts:
                 digest.update(name.encode("utf-8", "surrogatepass"))
                 found[name] = int.from_bytes(digest.digest(), "little", signed=True)
         return found
+
+    def _message(self, message_id: str) -> int:
+        """A message's id in the place of a pair: no sender's length begins with a letter."""
+        digest = hashlib.blake2b(f"id:{message_id}".encode(), digest_size=8, key=self._salt)
+        return int.from_bytes(digest.digest(), "little", signed=True)
 
     def _known(self, file: sqlite3.Connection, number: int, pairs: Sequence[int]) -> dict[int, int]:
         """The first seq of those pairs that are in the file."""
@@ -365,10 +386,10 @@ class Numbering:
     def first(self, messages: Sequence[Sent]) -> list[tuple[str, ...]]:
         """The new recipients of each message, in order of seq over all calls since `begin`."""
         contacts, number = self._contacts, self._number
-        each = [(contacts._pairs(sender, recipients), seq) for sender, recipients, seq in messages]
+        each = [(contacts._pairs(sender, recipients), seq) for sender, recipients, seq, _ in messages]
         known = contacts._known(contacts._file, number, sorted({pair for pairs, _ in each for pair in pairs.values()}))
         answers: list[tuple[str, ...]] = []
-        added: list[tuple[int, int, int]] = []
+        added = [(number, contacts._message(message_id), seq) for _, _, seq, message_id in messages]
         for pairs, seq in each:
             new = [name for name, pair in pairs.items() if known.get(pair, seq) >= seq]
             for name in new:
@@ -401,7 +422,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _logged(log: EventView, tenant: str, beyond: int) -> Iterator[list[Sent]]:
     """A tenant's messages beyond a seq as the event log holds them, in no order."""
     wanted = (ds.field("tenant") == tenant) & (ds.field("kind") == "message") & (ds.field("seq") > beyond)
-    for batch in log.read(["sender", "recipients", "seq"], wanted, within([bucket_of(tenant)])):
+    for batch in log.read(["sender", "recipients", "seq", "message_id"], wanted, within([bucket_of(tenant)])):
         yield list(zip(*(column.to_pylist() for column in batch.columns), strict=True))
 
 

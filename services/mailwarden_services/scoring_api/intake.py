@@ -84,7 +84,7 @@ class Intake:
         if isinstance(record, AcceptedSignal):
             self._remember_signal(event)
             return
-        self._contacts.restore(event.tenant, event.sender, event.recipients, event.seq)
+        self._contacts.restore(event.tenant, event.sender, event.recipients, event.seq, event.message_id)
         if event.campaign and event.signature:
             self._campaigns.restore(event.tenant, _member(event))
         self.recent.add(Recent(event, record.answer, record.idempotency_key, None))
@@ -112,13 +112,30 @@ class Intake:
             self._newest_us[tenant] = max(self._newest_us.get(tenant, 0), view.newest_us(tenant))
             self._logged.add(tenant)
 
+    def _acquaint(self, tenant: str) -> None:
+        if tenant not in self._acquainted:
+            self._contacts.prepare(tenant, self._events.view())
+            self._acquainted.add(tenant)
+
+    def _may_be_numbered(self, event: Event) -> bool:
+        """False where no message of that id has a seq; True also where nobody can tell.
+
+        The time is part of what a message is: nothing accepted before can be the same as one that is newer than all.
+        """
+        if event.received_at_us > self._newest_us[event.tenant]:
+            return False
+        try:
+            self._acquaint(event.tenant)
+            return self._contacts.holds(event.tenant, event.message_id)
+        except StoreError as exc:
+            log.warning("index of messages unavailable", error=str(exc))
+            return True
+
     def _new_recipients(self, event: Event, flags: list[str]) -> tuple[str, ...]:
         """To whom the sender writes for the first time; mail goes on without, and says so, where nobody can tell."""
         try:
-            if event.tenant not in self._acquainted:
-                self._contacts.prepare(event.tenant, self._events.view())
-                self._acquainted.add(event.tenant)
-            return self._contacts.first(event.tenant, event.sender, event.recipients, event.seq)
+            self._acquaint(event.tenant)
+            return self._contacts.first(event.tenant, event.sender, event.recipients, event.seq, event.message_id)
         except StoreError as exc:
             log.error("first contacts unavailable", error=str(exc))
             flags.append("first contacts unavailable")
@@ -224,8 +241,8 @@ class Intake:
                 if event.campaign:
                     self._campaigns.forget(tenant.name, event.seq)
             finally:
-                if event.new_recipients:
-                    self._contacts.forget(tenant.name, event.sender, event.new_recipients, event.seq)
+                if tenant.name in self._acquainted:
+                    self._contacts.forget(tenant.name, event.sender, event.new_recipients, event.seq, event.message_id)
             raise
         recent.on_disk = None
         return answer
@@ -266,8 +283,7 @@ class Intake:
             if recent.on_disk is not None:
                 await asyncio.shield(recent.on_disk)
             return recent.answer
-        if key is None and event.received_at_us > self._newest_us[event.tenant]:
-            # The time is part of what a message is: nothing accepted before can be the same.
+        if key is None and not self._may_be_numbered(event):
             return None
         try:
             stored = self._decisions.by_idempotency_key(event.tenant, key) if key is not None else None
@@ -283,9 +299,10 @@ class Intake:
         return load_answer(stored.response)
 
     def _was_ingested(self, event: Event) -> bool:
-        if event.received_at_us > self._newest_us[event.tenant]:
-            return False
-        return self._events.find(event.tenant, event.message_id, event.received_at_us) is not None
+        return (
+            self._may_be_numbered(event)
+            and self._events.find(event.tenant, event.message_id, event.received_at_us) is not None
+        )
 
     async def label(
         self,
