@@ -1,8 +1,8 @@
 """Who wrote to whom before, and which messages were numbered: exact, and decided where a message gets its seq.
 
-One SQLite file holds, by tenant and pair of sender and recipient, the first seq at which the one wrote to the other, and
-by tenant and message the seq that it has. It is an index of the event log and never the truth. A home's one numbering
-process uses it so:
+One SQLite file holds, by tenant and pair of sender and recipient, the first seq at which the one wrote to the other,
+and by tenant and message its seq. It is an index of the event log and never the truth. A home's one numbering process
+uses it so:
 
 1. Start: `restore` takes in messages that the spool holds and the log may not; `prepare` then takes in what the log
    holds beyond the seq up to which the file is whole. Damaged, missing or ahead of the log, it is made again from it.
@@ -72,10 +72,10 @@ class Contacts:
     """The first seq at which each sender wrote to each recipient, and each message's, by tenant; the steps are the
     module's.
 
-    Whichever way a message crossed the tenant's border counts. Pairs and ids are 64-bit keyed digests: of n pairs known, a new
-    one is taken for one of them with a chance of n / 2**64. One process at a time numbers a home; it alone uses the
-    file, from one thread. A tenant's part is made again once another fact set is in force (fact_sets; without them the
-    log is read).
+    Whichever way a message crossed the tenant's border counts. Pairs and ids are 64-bit keyed digests: of n known,
+    a new one is taken for one of them with a chance of n / 2**64. One process at a time numbers a home; it alone uses
+    the file, from one thread. A tenant's part is made again once another fact set is in force (fact_sets; without them
+    the log is read).
     """
 
     _file: sqlite3.Connection
