@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from base64 import b64encode
 from collections.abc import Iterable
@@ -11,6 +12,8 @@ from itertools import count
 
 import dkim
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from mailwarden.domain.mail.facts import authenticated
 from mailwarden.domain.mail.message import Authentication, Envelope, Message
@@ -135,7 +138,8 @@ def test_what_dkimpy_signs_is_verified(header: bytes, body: bytes, text: bytes) 
         ((b"s=s1", b"s=s2"), "permerror"),
         ((b"v=1", b"v=2"), "permerror"),
         ((b"a=rsa-sha256", b"a=rsa-sha1"), "permerror"),
-        ((b"a=rsa-sha256", b"a=ed25519-sha256"), "neutral"),
+        # The key is for another.
+        ((b"a=rsa-sha256", b"a=ed25519-sha256"), "permerror"),
         ((b"q=dns/txt", b"q=other"), "permerror"),
     ],
 )
@@ -143,6 +147,40 @@ def test_a_change_breaks_a_signature_where_it_should(change: tuple[bytes, bytes]
     result = found(signed().replace(*change, 1))
     assert result.dkim == verdict
     assert result.dkim_aligned is (verdict == "pass")
+
+
+SEED = bytes(range(32))
+
+
+def signed_by_ed25519(subject: str = "Minutes", *, seed: bytes = SEED) -> bytes:
+    """A message in the form in which it is hashed, signed without any code that verifies (RFC 8463, RFC 6376 3.7)."""
+    body = b"Hello.\r\n"
+    head = b"from:Ann <ann@partner.example>\r\nsubject:" + subject.encode() + b"\r\n"
+    field = (
+        b"dkim-signature:v=1; a=ed25519-sha256; c=relaxed/relaxed; d=partner.example; s=e1; h=from:subject; bh="
+        + b64encode(hashlib.sha256(body).digest()) + b"; b="
+    )  # fmt: skip
+    signature = Ed25519PrivateKey.from_private_bytes(seed).sign(hashlib.sha256(head + field).digest())
+    return field + b64encode(signature) + b"\r\n" + head + b"\r\n" + body
+
+
+def ed25519_zone(public: bytes | None = None, tags: str = "k=ed25519") -> Table:
+    own = Ed25519PrivateKey.from_private_bytes(SEED).public_key()
+    point = own.public_bytes(Encoding.Raw, PublicFormat.Raw) if public is None else public
+    return Table({**ZONE, "e1._domainkey.partner.example TXT": [f"v=DKIM1; {tags}; p={b64encode(point).decode()}"]})
+
+
+def test_an_ed25519_signature_is_verified() -> None:
+    result = found(signed_by_ed25519(), ed25519_zone())
+    assert (result.dkim, result.dkim_domain, result.dkim_aligned) == ("pass", "partner.example", True)
+    message = signed_by_ed25519()
+    assert found(message.replace(b"Hello", b"Hallo"), ed25519_zone()).dkim == "fail"
+    assert found(message.replace(b"subject:Minutes", b"subject:Invoice"), ed25519_zone()).dkim == "fail"
+    assert found(signed_by_ed25519(seed=bytes(32)), ed25519_zone()).dkim == "fail"
+    # A key that is none, one that is no point of the curve, and one for another algorithm.
+    assert found(message, ed25519_zone(b"x" * 31)).dkim == "permerror"
+    assert found(message, ed25519_zone(b"\xff" * 32)).dkim == "fail"
+    assert found(message, ed25519_zone(tags="k=rsa")).dkim == "permerror"
 
 
 def test_what_stands_behind_the_signed_part_is_nobodys() -> None:
@@ -169,7 +207,8 @@ def test_a_signature_ends_by_the_messages_own_time_and_not_the_machines() -> Non
         ("p={}; p={}", "permerror"),
         ("p=AAAA", "permerror"),
         ("p=!!", "permerror"),
-        ("k=ed25519; p=AAAA", "neutral"),
+        ("k=ed25519; p=AAAA", "permerror"),
+        ("k=ed25519; p={}", "permerror"),
         ("h=sha1; p={}", "permerror"),
         ("s=other; p={}", "permerror"),
         ("t=y:s; p={}", "pass"),

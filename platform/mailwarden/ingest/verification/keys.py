@@ -1,4 +1,5 @@
-"""Public keys of DKIM and ARC in the DNS (RFC 6376 section 3.6), and signatures checked with them (RFC 8017 8.2.2)."""
+"""Public keys of DKIM and ARC in the DNS (RFC 6376 section 3.6, RFC 8463), and signatures checked with them (RFC 8017
+section 8.2.2, RFC 8032)."""
 
 from __future__ import annotations
 
@@ -6,19 +7,27 @@ import base64
 import binascii
 from dataclasses import dataclass
 
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from mailwarden.ingest.verification.questions import Questions
 from mailwarden.ingest.verification.signed import tags_of
 
 LEAST_BITS, MOST_BITS = 1024, 4096
 """RFC 8301 section 3.2. A longer key, or exponent, is a way to have a stranger's arithmetic done here."""
 _MOST_EXPONENT_BITS = 32
+_ED25519_BYTES = 32
 
 _SHA256 = bytes.fromhex("3031300d060960864801650304020105000420")
 """DER of DigestInfo before a SHA-256 hash (RFC 8017 section 9.2)."""
 
 
+ALGORITHMS = {b"rsa-sha256": b"rsa", b"ed25519-sha256": b"ed25519"}
+"""What may sign, with the kind of its keys; RFC 8301 forbids SHA-1."""
+
+
 @dataclass(frozen=True, slots=True)
-class Key:
+class RsaKey:
     """An RSA key. strict: `i=` must name the domain itself (flag "s")."""
 
     modulus: int
@@ -36,8 +45,30 @@ class Key:
         return told == b"\0\1" + b"\xff" * (size - len(info) - 3) + b"\0" + info
 
 
-def find_key(selector: bytes, domain: bytes, questions: Questions) -> Key | str:
-    """The key of a selector, or the verdict where there is none that counts; raises LookupFailed."""
+@dataclass(frozen=True, slots=True)
+class Ed25519Key:
+    """An Ed25519 key, 32 bytes. strict: `i=` must name the domain itself (flag "s")."""
+
+    point: bytes
+    strict: bool
+
+    def verifies(self, digest: bytes, signature: bytes) -> bool:
+        """Whether this is the key's signature of a SHA-256 hash."""
+        try:
+            Ed25519PublicKey.from_public_bytes(self.point).verify(signature, digest)
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
+
+Key = RsaKey | Ed25519Key
+
+
+def find_key(selector: bytes, domain: bytes, algorithm: bytes, questions: Questions) -> Key | str:
+    """The key of a selector, or the verdict where there is none that counts; raises LookupFailed.
+
+    algorithm: one of `ALGORITHMS`, which the key must be for.
+    """
     try:
         name = f"{selector.decode('ascii')}._domainkey.{domain.decode('ascii')}"
     except UnicodeDecodeError:
@@ -53,10 +84,18 @@ def find_key(selector: bytes, domain: bytes, questions: Questions) -> Key | str:
     hashes = {one.strip().lower() for one in tags.get("h", b"sha256").split(b":")}
     if not services & {b"*", b"email"} or b"sha256" not in hashes or not tags.get("p"):
         return "permerror"
-    if kind != b"rsa":
-        # Ed25519 (RFC 8463) comes beside an RSA signature.
-        return "neutral"
-    return _rsa(tags["p"], b"s" in {flag.strip() for flag in tags.get("t", b"").split(b":")})
+    if kind != ALGORITHMS[algorithm]:
+        return "permerror"
+    strict = b"s" in {flag.strip() for flag in tags.get("t", b"").split(b":")}
+    return _rsa(tags["p"], strict) if kind == b"rsa" else _ed25519(tags["p"], strict)
+
+
+def _ed25519(text: bytes, strict: bool) -> Key | str:
+    try:
+        point = base64.b64decode(b"".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        return "permerror"
+    return Ed25519Key(point, strict) if len(point) == _ED25519_BYTES else "permerror"
 
 
 def _rsa(text: bytes, strict: bool) -> Key | str:
@@ -70,7 +109,7 @@ def _rsa(text: bytes, strict: bool) -> Key | str:
         return "policy"
     if bits > MOST_BITS or exponent.bit_length() > _MOST_EXPONENT_BITS or exponent < 3 or not modulus & 1:
         return "permerror"
-    return Key(modulus, exponent, strict)
+    return RsaKey(modulus, exponent, strict)
 
 
 def _numbers(der: bytes) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from mailwarden.ingest.budget import HASHED, SIGNATURES
 from mailwarden.ingest.reading import Reading
-from mailwarden.ingest.verification.keys import Key, find_key
+from mailwarden.ingest.verification.keys import ALGORITHMS, Key, find_key
 from mailwarden.ingest.verification.questions import LookupFailed, Questions
 from mailwarden.ingest.verification.signed import Field, Signed, canonical_field, tags_of, without_signature
 
@@ -72,9 +72,8 @@ def _verdict(
     header_form, body_form = forms[0].strip(), forms[2].strip() or b"simple"
     if not {header_form, body_form} <= {b"simple", b"relaxed"}:
         return "permerror"
-    if tags["a"].lower() != b"rsa-sha256":
-        # RFC 8301 forbids SHA-1; Ed25519 comes beside an RSA signature.
-        return "neutral" if tags["a"].lower() == b"ed25519-sha256" else "permerror"
+    if tags["a"].lower() not in ALGORITHMS:
+        return "permerror"
     ends = tags.get("x")
     if ends is not None and at_us is not None:
         if not _DIGITS.fullmatch(ends):
@@ -114,7 +113,7 @@ def _affords(wanted: int, reading: Reading) -> bool:
 
 def _key(tags: dict[str, bytes], questions: Questions) -> Key | str:
     try:
-        return find_key(tags["s"], tags["d"], questions)
+        return find_key(tags["s"], tags["d"], tags["a"].lower(), questions)
     except LookupFailed:
         return "temperror"
 
@@ -161,7 +160,7 @@ def _seals(
     for (results, message, seal), one in zip(sets, tags, strict=True):
         before += canonical_field(results.name, results.value) + b"\r\n"
         before += canonical_field(message.name, message.value) + b"\r\n"
-        if not all(one.get(name) for name in ("a", "b", "d", "s")) or one["a"].lower() != b"rsa-sha256":
+        if not all(one.get(name) for name in ("a", "b", "d", "s")) or one["a"].lower() not in ALGORITHMS:
             return "fail"
         if not _affords(len(before), reading):
             return None
