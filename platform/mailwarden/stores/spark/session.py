@@ -22,6 +22,10 @@ BYTES_PER_BATCH = "64m"
 
 _LOGGING = Path(__file__).with_name("log4j2.properties")
 
+SORT_PAGE = "2m"
+"""Memory that a sort holds at least. A training set joins dozens of views one by one, each with sorts that are open at
+once; by default a page is 1/32 of the memory, and so many leave none for the last (`UNABLE_TO_ACQUIRE_MEMORY`)."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -43,6 +47,7 @@ def spark_session(settings: Settings, app: str) -> SparkSession:
         .config("spark.sql.execution.arrow.maxRecordsPerBatch", RECORDS_PER_BATCH)
         .config("spark.sql.execution.arrow.maxBytesPerBatch", BYTES_PER_BATCH)
         .config("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")
+        .config("spark.buffer.pageSize", SORT_PAGE)
         .config("spark.ui.enabled", "false")
         .config("spark.ui.showConsoleProgress", "false")
         .config("spark.log.level", "ERROR")
