@@ -153,14 +153,17 @@ def test_without_a_database_a_message_is_decided_and_flagged_but_a_stranger_stay
                 if hasattr(store, name):
                     monkeypatch.setattr(store, name, away)
         monkeypatch.setattr(warden.platform.tenants, "authenticate", away)
-        # It came later than a newer one, so that it might have been seen before.
+        # It came later than a newer one, and the index knows that it was not seen before.
         answer = api.send(simulated[0])
-        assert answer["degraded"] is True and answer["flags"] == ["duplicate check unavailable"]
+        assert answer["degraded"] is False and answer["flags"] == []
+        # Whether a key was used before only the database knows.
+        keyed = api.send(simulated[2], Idempotency_Key="k1")
+        assert keyed["degraded"] is True and keyed["flags"] == ["duplicate check unavailable"]
         label = {"message_id": answer["message_id"], "label": "spam", "known_at": "2026-03-30T10:00:00Z"}
         check(api.label(**label), 503, "store-down")
         check(api.client.post("/v1/score", content=MAIL, headers=warden.headers("other") | RFC822), 503, "store-down")
     warden.drain()
-    assert [e.seq for e in warden.events()] == [1, 2]
+    assert [e.seq for e in warden.events()] == [1, 2, 3]
 
 
 def test_an_accident_inside_says_nothing_of_the_inside(
