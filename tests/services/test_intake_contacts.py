@@ -90,3 +90,16 @@ def test_where_the_index_cannot_be_read_repeats_are_still_found(warden: Any, mon
         monkeypatch.setattr(Contacts, "holds", broken)
         assert send(api, 1, BOB)["repeated"] is True
         assert send(api, 1, EVE)["seq"] == 3
+
+
+def test_what_was_numbered_while_the_index_failed_is_in_it_later(warden: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise StoreError("contacts failed")
+
+    with warden.api() as api:
+        warden.service.intake._acquainted.clear()
+        monkeypatch.setattr(Contacts, "prepare", broken)
+        first = send(api, 1, BOB)
+        monkeypatch.undo()
+        send(api, 2, BOB)
+        assert warden.service.intake._contacts.holds("acme", first["message_id"])

@@ -114,6 +114,9 @@ class Intake:
 
     def _acquaint(self, tenant: str) -> None:
         if tenant not in self._acquainted:
+            # What was numbered while this failed may be in no log yet.
+            for event in self.recent.events_of(tenant):
+                self._contacts.restore(tenant, event.sender, event.recipients, event.seq, event.message_id)
             self._contacts.prepare(tenant, self._events.view())
             self._acquainted.add(tenant)
 

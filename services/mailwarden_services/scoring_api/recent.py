@@ -54,6 +54,10 @@ class RecentMessages:
         """The message of that id."""
         return self._by_id.get((tenant, message_id))
 
+    def events_of(self, tenant: str) -> list[Event]:
+        """The events of a tenant's messages."""
+        return [recent.event for (name, _), recent in self._by_id.items() if name == tenant]
+
     def find_key(self, tenant: str, key: str) -> Recent | None:
         """The message that was handed over under that idempotency key."""
         return self._by_key.get((tenant, key))
