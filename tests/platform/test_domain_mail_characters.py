@@ -6,6 +6,7 @@ import unicodedata
 
 import pytest
 
+from mailwarden.domain.mail import characters
 from mailwarden.domain.mail.address_marks import has_lookalike_mark
 from mailwarden.domain.mail.characters import MAX_EXAMINED, lookalike_words, shown
 from mailwarden.domain.mail.lookalikes import ASCII_OF, LOOKALIKES
@@ -152,3 +153,12 @@ def test_the_table_of_lookalikes() -> None:
     assert all(len(letter) == 1 and letter.isascii() and letter.isalpha() for letter in LOOKALIKES)
     assert len(ASCII_OF) == sum(map(len, LOOKALIKES.values())) > 300
     assert not any(chr(point).isascii() for point in ASCII_OF)
+
+
+def test_windows_1252_has_one_unseen_character_and_one_that_is_drawn_like_letters() -> None:
+    """What `is_western` spares a search for."""
+    western = [char for code in range(256) if (char := bytes([code]).decode("cp1252", "ignore"))]
+    patterns = (characters._FOREIGN, characters._STYLED, characters._ODD_LATIN, characters._STANDS_WITHIN)
+    assert [char for char in western if characters._INVISIBLE.search(char)] == [characters.SHY]
+    assert [char for char in western if any(one.search(char) for one in patterns)] == ["\u2122"]
+    assert all(map(characters.is_western, western)) and not characters.is_western("a\u200bb")
