@@ -51,8 +51,8 @@ from mailwarden_services.feature_writer.logs import Logs
 from mailwarden_services.feature_writer.status import READER_NAME, read_lag
 from mailwarden_services.feature_writer.writer import FeatureWriter
 from mailwarden_services.reading.read import ReadInProcesses
-from mailwarden_services.scoring_api.app import Service
 from mailwarden_services.scoring_api.intake import Intake
+from mailwarden_services.scoring_api.service import Service
 from mailwarden_services.signals.handover import Handover
 from mailwarden_services.teams.content_changes import changed_since_training
 

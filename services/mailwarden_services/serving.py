@@ -16,7 +16,8 @@ from mailwarden.settings import Settings
 from mailwarden_services.bootstrap import Platform, scoring_service
 from mailwarden_services.embedded import ChildProcess, OwnRedis, WatchedProcess, environment_of, own_redis
 from mailwarden_services.feature_writer.status import WriterLag
-from mailwarden_services.scoring_api.app import Service, create_app
+from mailwarden_services.scoring_api.app import create_app
+from mailwarden_services.scoring_api.service import Service
 
 KEEP_ALIVE_SECONDS = 75
 """How long an idle connection is kept: longer than the pauses of a quiet mail flow."""

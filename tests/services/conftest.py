@@ -41,7 +41,8 @@ from mailwarden_features import discover as discover_features
 from mailwarden_services.bootstrap import Platform, scoring_service
 from mailwarden_services.cli import application, progress
 from mailwarden_services.feature_writer.writer import FeatureWriter
-from mailwarden_services.scoring_api.app import Service, create_app
+from mailwarden_services.scoring_api.app import create_app
+from mailwarden_services.scoring_api.service import Service
 
 SEED = 7
 TENANTS = ("acme", "other")

@@ -14,7 +14,7 @@ from mailwarden.stores.online.client import open_client
 from mailwarden.stores.spool_reader import SpoolReader
 from mailwarden_detectors import discover
 from mailwarden_services.feature_writer.writer import READER_NAME
-from mailwarden_services.scoring_api import app as app_module
+from mailwarden_services.scoring_api import access
 
 Mail = list[SimulatedMessage]
 
@@ -206,7 +206,7 @@ def test_no_tenant_sees_another(warden: Any, simulated: Mail) -> None:
 
 
 def test_a_key_works_until_it_is_revoked(warden: Any, simulated: Mail, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app_module, "KEY_CACHE_SECONDS", 0.0)
+    monkeypatch.setattr(access, "KEY_CACHE_SECONDS", 0.0)
     with warden.api() as api:
         api.send(simulated[0])
         warden.platform.tenants.revoke_key("acme", "tests", 5)
