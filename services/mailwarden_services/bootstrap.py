@@ -23,7 +23,7 @@ from mailwarden.ingest.parse import parse_message
 from mailwarden.scoring.champion import Champion
 from mailwarden.scoring.scorer import Scorer
 from mailwarden.settings import Settings
-from mailwarden.stores.accepted import decode_accepted
+from mailwarden.stores.accepted import AcceptedMessage, decode_accepted
 from mailwarden.stores.bundle import Bundle
 from mailwarden.stores.campaigns import Campaigns
 from mailwarden.stores.contacts import Contacts
@@ -42,15 +42,27 @@ from mailwarden.stores.online.streams import Routes
 from mailwarden.stores.online.writer import OnlineWriter
 from mailwarden.stores.spool import Spool
 from mailwarden.stores.spool_reader import SpoolReader
-from mailwarden.stores.sql import Decisions, Labels, ModelArtefacts, Registry, Tenants, open_engine, upgrade
+from mailwarden.stores.sql import (
+    Audit,
+    Decisions,
+    Labels,
+    ModelArtefacts,
+    PlatformKeys,
+    Registry,
+    Tenants,
+    open_engine,
+    upgrade,
+)
 from mailwarden.training.register import BUNDLE
 from mailwarden_detectors import discover as discover_detectors
 from mailwarden_features import FeatureRepository
 from mailwarden_features import discover as discover_features
+from mailwarden_services.feature_writer.logged_tables import vector_table
 from mailwarden_services.feature_writer.logs import Logs
 from mailwarden_services.feature_writer.status import READER_NAME, read_lag
 from mailwarden_services.feature_writer.writer import FeatureWriter
 from mailwarden_services.reading.read import ReadInProcesses
+from mailwarden_services.reading.show import Shower
 from mailwarden_services.scoring_api.intake import Intake
 from mailwarden_services.scoring_api.service import Service
 from mailwarden_services.signals.handover import Handover
@@ -59,6 +71,12 @@ from mailwarden_services.teams.content_changes import changed_since_training
 log = structlog.get_logger(__name__)
 
 MODEL_POLL_SECONDS = 1.0
+
+SHOWING_SECONDS = 5.0
+"""CPU time that reading a message for people may take."""
+
+SEARCHED_BYTES = 64 << 20
+"""How much of the spool is searched for a message that is not logged yet."""
 
 
 class Platform:
@@ -111,6 +129,16 @@ class Platform:
     def labels(self) -> Labels:
         """The label log."""
         return Labels(self._engine)
+
+    @cached_property
+    def audit(self) -> Audit:
+        """The audit log."""
+        return Audit(self._engine)
+
+    @cached_property
+    def platform_keys(self) -> PlatformKeys:
+        """Keys above tenants."""
+        return PlatformKeys(self._engine)
 
     @cached_property
     def registry(self) -> Registry:
@@ -296,6 +324,7 @@ def scoring_service(platform: Platform) -> Service:
         stale_after_seconds=settings.stale_after_seconds,
     )
 
+    shower = Shower(cpu_seconds=SHOWING_SECONDS)
     handover = Handover(settings.found_path, intake.signal)
 
     @contextlib.asynccontextmanager
@@ -320,10 +349,19 @@ def scoring_service(platform: Platform) -> Service:
             contacts.close()
             campaigns.close()
             mail.stop()
+            shower.stop()
 
     return Service(
         intake=intake,
         tenants=platform.tenants,
+        decisions=platform.decisions,
+        labels=platform.labels,
+        audit=platform.audit,
+        raw=platform.raw,
+        vectors=platform.vectors,
+        shower=shower,
+        find_unlogged=partial(find_unlogged, settings),
+        vectors_of=lambda record: vector_table([record], platform.activity, platform.features.content).to_pylist(),
         champion_version=lambda: champions.current.version,
         checks={
             "database": lambda: void(platform.tenants.list()),
@@ -355,6 +393,25 @@ def restore(intake: Intake, settings: Settings) -> None:
                 intake.restore(decode_accepted(payload))
     finally:
         reader.close()
+
+
+def find_unlogged(settings: Settings, tenant: str, message_id: str) -> AcceptedMessage | None:
+    """A message that is accepted and that the logs do not hold yet; None where it is not within `SEARCHED_BYTES`."""
+    reader = SpoolReader(settings.spool_path, READER_NAME)
+    read = 0
+    try:
+        while read < SEARCHED_BYTES and (records := reader.poll()):
+            for _, payload in records:
+                read += len(payload)
+                # Most records are others', and are not worth decoding.
+                if message_id.encode() in payload:
+                    record = decode_accepted(payload)
+                    named = (record.event.tenant, record.event.message_id) == (tenant, message_id)
+                    if named and isinstance(record, AcceptedMessage):
+                        return record
+    finally:
+        reader.close()
+    return None
 
 
 def _ping(platform: Platform) -> None:

@@ -4,12 +4,13 @@ import dataclasses
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 
 import pytest
 import sqlalchemy as sa
 
 from mailwarden.errors import DataError
-from mailwarden.stores.sql import DecisionRecord, Decisions, Tenants
+from mailwarden.stores.sql import DecisionFilter, DecisionRecord, Decisions, Tenants
 from mailwarden.stores.sql import decisions as module
 
 
@@ -166,6 +167,7 @@ def test_processes_that_append_together_lose_nothing(log: Decisions, sql_url: st
     program = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from mailwarden.stores.sql import DecisionRecord, Decisions, open_engine
 url, first = sys.argv[1], int(sys.argv[2])
 log = Decisions(open_engine(url))
@@ -180,3 +182,50 @@ for n in range(first, first + 40):
     errors = [process.communicate(timeout=300)[1].decode() for process in running]
     assert [process.returncode for process in running] == [0, 0, 0], errors
     assert log.count("acme") == 80
+
+
+def pages(log: Decisions, wanted: DecisionFilter, limit: int) -> list[list[str]]:
+    found, after = [], None
+    while True:
+        page = log.page("acme", wanted, after=after, limit=limit)
+        found.append([record.message_id for record in page.records])
+        assert len(found) < 100
+        if page.next is None:
+            return found
+        after = page.next
+
+
+def test_pages_hold_each_wanted_decision_once_the_newest_first(log: Decisions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where times tie, and where a page has looked at all that it may before it is full."""
+    monkeypatch.setattr(module, "_LOOKED_AT", 7)
+    records = [
+        decision(
+            number,
+            received_at_us=1_700_000_000_000_000 + number // 4 * 1_000_000,
+            decision="deliver" if number % 5 else "junk",
+            sender=f"s{number % 3}@x.example",
+            sender_domain="x.example" if number % 2 else "y.example",
+            recipients=("a@acme.example",) if number % 4 else ("b@acme.example", 'odd"one'),
+            message_id_header=f"{number % 10}@x.example",
+        )
+        for number in range(40)
+    ]
+    log.append_many([*records, decision(1, "other", decision="junk")])
+    newest = [record.message_id for record in reversed(records)]
+    assert [*chain(*pages(log, DecisionFilter(), 6))] == newest
+    for wanted, keep in (
+        (DecisionFilter(verdict="junk"), lambda r: r.decision == "junk"),
+        (DecisionFilter(category="none"), lambda r: False),
+        (DecisionFilter(sender="s1@x.example"), lambda r: r.sender == "s1@x.example"),
+        (DecisionFilter(sender="y.example"), lambda r: r.sender_domain == "y.example"),
+        (DecisionFilter(recipient="b@acme.example"), lambda r: "b@acme.example" in r.recipients),
+        (DecisionFilter(recipient='odd"one'), lambda r: 'odd"one' in r.recipients),
+        (DecisionFilter(recipient="acme"), lambda r: False),
+        (DecisionFilter(message_id_header="3@x.example"), lambda r: r.message_id_header == "3@x.example"),
+        (DecisionFilter(from_us=1_700_000_003_000_000), lambda r: r.received_at_us >= 1_700_000_003_000_000),
+        (DecisionFilter(to_us=1_700_000_003_000_000), lambda r: r.received_at_us < 1_700_000_003_000_000),
+    ):
+        for limit in (1, 3, 100):
+            found = pages(log, wanted, limit)
+            assert [*chain(*found)] == [r.message_id for r in reversed(records) if keep(r)], (wanted, limit)
+            assert max(map(len, found)) <= min(limit, 7)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from mailwarden.domain.mail.trust import NO_TRUST, Trust
 from mailwarden.errors import DataError, NotFound
-from mailwarden.stores.sql import Tenant, TenantPolicy, Tenants, open_engine, upgrade
+from mailwarden.stores.sql import Principal, Tenant, TenantPolicy, Tenants, open_engine, upgrade
 from mailwarden.stores.sql.engine import reading
 from mailwarden.stores.sql.tables import metadata
 
@@ -92,11 +92,11 @@ def test_a_key_opens_its_own_tenant_until_revoked(tenants: Tenants) -> None:
         tenants.create(name, domains=[], created_us=1)
     key, others = tenants.issue_key("acme", "gateway", 5), tenants.issue_key("other", "gateway", 6)
     assert key.startswith("mw_") and len(key) == 46 and key != others
-    assert tenants.authenticate(key) == "acme"
-    assert tenants.authenticate(others) == "other"
+    assert tenants.authenticate(key) == Principal("acme", "gateway", frozenset({"score", "label", "read"}))
+    assert tenants.authenticate(others) == Principal("other", "gateway", frozenset({"score", "label", "read"}))
     tenants.revoke_key("acme", "gateway", 9)
     assert tenants.authenticate(key) is None
-    assert tenants.authenticate(others) == "other"
+    assert tenants.authenticate(others) == Principal("other", "gateway", frozenset({"score", "label", "read"}))
     assert [(k.label, k.created_us, k.revoked_us) for k in tenants.keys("acme")] == [("gateway", 5, 9)]
     with pytest.raises(NotFound, match="no working key"):
         tenants.revoke_key("acme", "gateway", 10)
@@ -110,7 +110,7 @@ def test_a_label_names_one_working_key_and_is_free_again_once_revoked(tenants: T
     tenants.revoke_key("acme", "gateway", 3)
     second = tenants.issue_key("acme", "gateway", 4)
     assert tenants.authenticate(first) is None
-    assert tenants.authenticate(second) == "acme"
+    assert tenants.authenticate(second) == Principal("acme", "gateway", frozenset({"score", "label", "read"}))
     assert [key.revoked_us for key in tenants.keys("acme")] == [3, None]
 
 

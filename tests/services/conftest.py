@@ -33,6 +33,7 @@ from mailwarden.stores.lists import load_lists
 from mailwarden.stores.online.client import open_client
 from mailwarden.stores.online.keys import KeyTemplate, state_field
 from mailwarden.stores.online.server import RedisServer
+from mailwarden.stores.sql.keys import TENANT_ROLES
 from mailwarden.testing.content_models import train_on_content
 from mailwarden.training.register import register
 from mailwarden.training.train import Trained
@@ -110,7 +111,7 @@ def model_home(trained_bundle: Trained, tmp_path_factory: pytest.TempPathFactory
             trusted_authserv_ids=(company(SEED).authserv_id,),
             created_us=1,
         )
-        keys[name] = platform.tenants.issue_key(name, "tests", 1)
+        keys[name] = platform.tenants.issue_key(name, "tests", 1, TENANT_ROLES)
     register(
         trained_bundle, platform.registry, platform.artefacts, code_revision="tests", created_us=2, promote="tests"
     )

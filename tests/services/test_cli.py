@@ -208,7 +208,7 @@ def test_keys_are_shown_once_and_work(run: Run, warden: Any) -> None:
     assert run("tenant", "create", "t1", "--domain", "t1.example")[0] == 0
     code, text, _ = run("tenant", "key", "t1")
     assert code == 0
-    assert Platform(warden.settings).tenants.authenticate(text.strip()) == "t1"
+    assert Platform(warden.settings).tenants.authenticate(text.strip()).tenant == "t1"
     code, text, _ = run("tenant", "list")
     assert code == 0 and "t1.example" in text and "mw_" not in text
     assert run("tenant", "create", "t1")[0] == 65

@@ -31,7 +31,7 @@ def test_without_a_model_it_is_not_ready_and_says_what_to_do(warden: Any, simula
     (warden.settings.root / "mailwarden.db").unlink()
     tenants = bootstrap.Platform(warden.settings).tenants
     tenants.create("acme", domains=(), created_us=1)
-    warden.keys = {"acme": tenants.issue_key("acme", "tests", 1)}
+    warden.keys = {"acme": tenants.issue_key("acme", "tests", 1, ["score", "admin"])}
     with warden.api() as api:
         assert api.client.get("/healthz").status_code == 200
         ready = api.client.get("/readyz")

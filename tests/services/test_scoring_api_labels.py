@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -226,3 +227,36 @@ def test_a_correction_takes_back_a_label_that_an_index_gave(
     assert sorted((r.seq, r.label, r.source) for r in history)[1:] == [
         (given.seq, "ham", "analyst"), (given.seq + 1, "spam", "index")
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("between", ["nothing", "drain and restart"])
+def test_a_label_that_is_withdrawn_counts_no_more_and_may_be_given_again(
+    warden: Any, simulated: Mail, between: str
+) -> None:
+    with warden.api() as api:
+        answer = api.send(simulated[0])
+    path = f"/v1/labels/{answer['message_id']}"
+    seen = []
+    with contextlib.ExitStack() as stack:
+        api = stack.enter_context(warden.api())
+        for act in ("withdraw", "CP", "withdraw", "withdraw", "ham"):
+            if act == "withdraw":
+                response = api.client.delete(path, params={"known_at": KNOWN, "given_by": "u1"})
+            else:
+                response = api.label(message_id=answer["message_id"], label=act, known_at=KNOWN)
+            seen.append((act, response.status_code))
+            if between == "drain and restart":
+                stack.close()
+                warden.drain()
+                api = stack.enter_context(warden.api())
+    assert seen == [("withdraw", 404), ("CP", 201), ("withdraw", 200), ("withdraw", 404), ("ham", 201)]
+    warden.drain()
+    events = warden.events()
+    assert [(e.label, e.labelled_bad, e.labelled_attack, e.labelled_good) for e in events[1:]] == [
+        ("CP", 1, 1, 0), ("withdrawn", -1, -1, 0), ("ham", 0, 0, 1)
+    ]  # fmt: skip
+    assert warden.states() == warden.folded(events)
+    assert labelled(warden, simulated[0], sender_of(warden, answer["message_id"])) == (0.0, 1.0)
+    history = warden.platform.labels.history("acme", answer["message_id"])
+    assert [(r.label, r.given_by) for r in history] == [("CP", ""), ("withdrawn", "u1"), ("ham", "")]
+    assert warden.platform.events.view().labels("acme") == {answer["message_id"]: "ham"}

@@ -46,7 +46,7 @@ from mailwarden.domain.aggregates.windows import (
     W_MATURED,
     Window,
 )
-from mailwarden.domain.mail.events import Emission, Event, direction_of, label_change, members_of
+from mailwarden.domain.mail.events import WITHDRAWN, Emission, Event, direction_of, label_change, members_of
 
 T = TypeVar("T")
 
@@ -109,8 +109,8 @@ def history_of(pieces: Sequence[int]) -> list[Event]:
     """Events of a few keys and two tenants, one a piece, in order of seq from 1.
 
     Times tie, step back, lie ahead, stand on the edges of hops, pause for months, pass over days on which clocks are
-    moved; labels are given and corrected; signals come; there is mail to oneself, to a crowd, without a sender,
-    without a recipient.
+    moved; labels are given, corrected and withdrawn; signals come; there is mail to oneself, to a crowd, without a
+    sender, without a recipient.
     """
     events: list[Event] = []
     given: dict[str, str] = {}
@@ -127,7 +127,7 @@ def history_of(pieces: Sequence[int]) -> list[Event]:
             if chance == 9:
                 events.append(_signal(choose, message, index, now))
                 continue
-            label = choose.one_of(("BE", "ham", "spam"))
+            label = choose.one_of(("BE", "ham", "spam", WITHDRAWN))
             bad, attack, good = label_change(label, given.get(message.message_id))
             given[message.message_id] = label
             events.append(

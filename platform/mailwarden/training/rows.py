@@ -10,6 +10,7 @@ from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from mailwarden.domain.aggregates.fact_specs import FACTS, MEMBERS
+from mailwarden.domain.mail.events import WITHDRAWN
 from mailwarden.errors import DataError
 from mailwarden.stores.asked import own_column
 from mailwarden.stores.lake.fact_sets import FactSnapshot
@@ -34,12 +35,12 @@ def training_rows(
     """One row a recipient of each labelled message, "" where none is known; nothing runs yet.
 
     events: `fold_rows.EVENT_COLUMNS`. cutoff_us: microseconds UTC; labels known later are not seen, and of several
-    the one of the greatest seq counts. tenant_cutoffs_us: the cut-offs of tenants that have one of their own, whose
-    mail may lie in another time altogether. tenant: None for all. from_us, until_us: messages received in that time,
-    its end not in it, None for open. unlabelled: messages without a label as well, with a null one. Columns: tenant,
-    the facts of `events.FACTS` and the recipient ("" where there is none), message_id, event_timestamp, seq, label,
-    weight (1/recipients), and for each fact of `fact_specs.MEMBERS` the names that the message holds in it
-    (`own_column`, array<string>).
+    the one of the greatest seq counts; where that is a withdrawal, none does. tenant_cutoffs_us: the cut-offs of
+    tenants that have one of their own, whose mail may lie in another time altogether. tenant: None for all.
+    from_us, until_us: messages received in that time, its end not in it, None for open. unlabelled: messages
+    without a label as well, with a null one. Columns: tenant, the facts of `events.FACTS` and the recipient (""
+    where there is none), message_id, event_timestamp, seq, label, weight (1/recipients), and for each fact of
+    `fact_specs.MEMBERS` the names that the message holds in it (`own_column`, array<string>).
     """
     if tenant is not None:
         events = events.where(F.col("tenant") == tenant)
@@ -48,7 +49,7 @@ def training_rows(
     labels = (
         events.where(known)
         .withColumn("age", F.row_number().over(newest))
-        .where(F.col("age") == 1)
+        .where((F.col("age") == 1) & (F.col("label") != WITHDRAWN))
         .select("tenant", "message_id", "label")
     )
     names = dict.fromkeys(("tenant", "recipients", "message_id", "received_at", "seq", *FACTS, *MEMBERS))

@@ -124,6 +124,7 @@ def decision_record(record: AcceptedMessage) -> DecisionRecord:
         recipients=event.recipients,
         direction=event.direction,
         response=orjson.dumps(answer).decode(),
+        message_id_header=answer.get("message_id_header", ""),
     )
 
 

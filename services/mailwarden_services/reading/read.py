@@ -31,6 +31,9 @@ from mailwarden_services.reading.lanes import LANES, Lane, Lanes
 HEADERS_MOST = 256 * 1024
 """Bytes that are looked at for header fields where the whole message took too long."""
 
+MESSAGE_ID_MOST = 500
+"""Characters of a Message-ID that are kept: the sender chooses it, and an index of a database bounds its keys."""
+
 CLOCK_FOR_CPU = 10.0
 """Seconds by the clock for each CPU second that reading may take: a child that computes nothing must end too."""
 
@@ -48,6 +51,7 @@ class Reading:
     raw_from: bytes of an mbox `From ` line before the message. envelope: with what that line adds. event: with seq 0,
     received_at_us 0 where `received_at_us` is None. content: of every content view. failed: content views whose
     functions raised. has_headers: a header field was found, or nobody could look. defects: how many.
+    message_id_header: the message's own, its first `MESSAGE_ID_MOST` characters; "" where it has none.
     """
 
     raw_from: int
@@ -59,6 +63,7 @@ class Reading:
     time_source: TimeSource
     has_headers: bool
     defects: int
+    message_id_header: str = ""
 
 
 class MailReader(Protocol):
@@ -135,6 +140,7 @@ class Reader:
             message.time_source,
             bool(message.headers),
             len(message.defects),
+            message.message_id_header[:MESSAGE_ID_MOST],
         )
 
     def envelope_only(self, raw: bytes, envelope: Envelope, site: Site) -> Reading:

@@ -31,7 +31,7 @@ from mailwarden_services.replay.live import LiveService, live_service
 from mailwarden_services.replay.spill import Spill, Spilled, files_in
 from mailwarden_services.replay.stream import PendingLabel, RefusedMessage, ScoredMessage, Stream
 from mailwarden_services.scoring_api.answers import site_of
-from mailwarden_services.scoring_api.requests import microseconds
+from mailwarden_services.scoring_api.times import microseconds
 
 log = structlog.get_logger(__name__)
 

@@ -18,7 +18,7 @@ from mailwarden.domain.mail.events import LABELS
 from mailwarden.errors import DataError
 from mailwarden.training.evaluate import evaluate
 from mailwarden_services.replay.live import rfc3339
-from mailwarden_services.scoring_api.requests import microseconds
+from mailwarden_services.scoring_api.times import microseconds
 
 GOOD = "ham"
 PERCENTILES = (50, 95, 99)

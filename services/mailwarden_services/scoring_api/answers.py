@@ -69,5 +69,6 @@ def answer_of(
         "direction": event.direction,
         "time_source": reading.time_source,
         "defects": reading.defects,
+        "message_id_header": reading.message_id_header,
         "repeated": False,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -11,12 +12,28 @@ from starlette.exceptions import HTTPException
 
 from mailwarden import __version__
 from mailwarden.errors import MailwardenError
-from mailwarden_services.scoring_api import health_routes, label_routes, problems, score_routes
+from mailwarden_services.scoring_api import (
+    audit_routes,
+    docs_page,
+    health_routes,
+    label_routes,
+    message_routes,
+    problems,
+    score_routes,
+)
 from mailwarden_services.scoring_api.access import Keys
-from mailwarden_services.scoring_api.problems import Problem
+from mailwarden_services.scoring_api.openapi import describe
+from mailwarden_services.scoring_api.problems import Problem, Refusals
 from mailwarden_services.scoring_api.service import Service
 
-ROUTERS = (score_routes.router, label_routes.router, health_routes.router)
+ROUTERS = (
+    score_routes.router,
+    label_routes.router,
+    message_routes.router,
+    audit_routes.router,
+    health_routes.router,
+    docs_page.router,
+)
 
 
 def create_app(service: Service) -> FastAPI:
@@ -27,14 +44,14 @@ def create_app(service: Service) -> FastAPI:
         async with service.lifespan():
             yield
 
-    app = FastAPI(title="Mailwarden scoring API", version=__version__, lifespan=lifespan)
-    app.add_exception_handler(Problem, problems.handle_problem)
-    app.add_exception_handler(MailwardenError, problems.handle_mailwarden_error)
-    app.add_exception_handler(RequestValidationError, problems.handle_validation_error)
-    app.add_exception_handler(HTTPException, problems.handle_http_error)
-    app.add_exception_handler(Exception, problems.handle_unexpected)
+    app = FastAPI(title="Mailwarden scoring API", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    for kind in (Problem, MailwardenError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, problems.handle)
+    app.state.refusals = Refusals(service.metrics)
     app.state.service = service
     app.state.keys = Keys(service.tenants)
     for router in ROUTERS:
         app.include_router(router)
+    # The framework's own way to have another description: https://fastapi.tiangolo.com/how-to/extending-openapi/
+    app.openapi = partial(describe, app)  # type: ignore[method-assign]
     return app

@@ -2,28 +2,52 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
-from mailwarden.errors import MailwardenError, NotFound
+from mailwarden.errors import MailwardenError, NotFound, StoreError
 from mailwarden_services.feature_writer.status import WriterLag
+from mailwarden_services.scoring_api.access import bearer_if_any
+from mailwarden_services.scoring_api.answer_models import Alive, Ready
 from mailwarden_services.scoring_api.bodies import json_answer
-from mailwarden_services.scoring_api.service import Served
+from mailwarden_services.scoring_api.openapi import declared
+from mailwarden_services.scoring_api.service import Served, Service
 
-router = APIRouter()
-
-
-@router.get("/healthz", summary="The process answers")
-async def healthz() -> dict[str, str]:
-    """Always 200."""
-    return {"status": "ok"}
+router = APIRouter(tags=["health"])
 
 
-@router.get("/readyz", summary="The process can decide")
-async def readyz(service: Served) -> Response:
-    """503 where it cannot decide at all; a missing online store only degrades decisions, and is named."""
+@router.get("/healthz", summary="The process answers", **declared({200: (Alive, "always")}))
+async def healthz() -> Response:
+    """Asks nobody and nothing."""
+    return json_answer({"status": "ok"})
+
+
+@router.get(
+    "/readyz",
+    summary="The process can decide",
+    **declared(
+        {200: (Ready, "ready, or degraded"), 503: (Ready, "not ready: nothing can be decided")}, optional_key=True
+    ),
+)
+async def readyz(request: Request, service: Served) -> Response:
+    """Without a key only the status; a tenant's admin and an operator are told what is down."""
+    body = await asyncio.to_thread(_readiness, service)
+    status = 503 if body["status"] == "not ready" else 200
+    return json_answer(body if await _may_see(request) else {"status": body["status"]}, status)
+
+
+async def _may_see(request: Request) -> bool:
+    try:
+        principal = await bearer_if_any(request)
+    except StoreError:
+        return False
+    return principal is not None and not principal.roles.isdisjoint(("admin", "operator"))
+
+
+def _readiness(service: Service) -> dict[str, Any]:
     down: dict[str, str] = {}
     for name, check in service.checks.items():
         try:
@@ -40,14 +64,14 @@ async def readyz(service: Served) -> Response:
     body: dict[str, Any] = {"status": status, "model_version": version, "down": down}
     if lag is not None and (lag.status is not None or lag.words):
         body["feature_writer"] = _writer_facts(lag)
-    return json_answer(body, 503 if blocked else 200)
+    return body
 
 
 @router.get("/metrics", summary="Prometheus metrics", include_in_schema=False)
 async def metrics(service: Served) -> Response:
     """The text exposition."""
     if service.writer_lag is not None:
-        service.metrics.writer_is_behind(service.writer_lag())
+        service.metrics.writer_is_behind(await asyncio.to_thread(service.writer_lag))
     return Response(service.metrics.render(), media_type=service.metrics.media_type)
 
 

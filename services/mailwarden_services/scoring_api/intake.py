@@ -12,7 +12,7 @@ import structlog
 
 from mailwarden.domain.aggregates.windows import DAY_US
 from mailwarden.domain.mail.clusters import Member
-from mailwarden.domain.mail.events import LABELS, Event
+from mailwarden.domain.mail.events import LABELS, WITHDRAWN, Event
 from mailwarden.domain.mail.facts import label_event_of, signal_event_of
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import DataError, NotFound, StoreError
@@ -326,6 +326,34 @@ class Intake:
         """
         if label not in LABELS:
             raise DataError(f"unknown label {label!r}; use one of {', '.join(LABELS)}")
+        return await self._give(tenant, message_id, label, known_at_us, source, given_by, received_at_us)
+
+    async def withdraw(
+        self,
+        tenant: Tenant,
+        *,
+        message_id: str,
+        known_at_us: int,
+        source: Literal["analyst", "user"],
+        given_by: str,
+        received_at_us: int | None = None,
+    ) -> dict[str, Any]:
+        """Take back the label that a message bears, whoever gave it, so that it counts for nothing from then on.
+
+        known_at_us, received_at_us: see `label`. Raises NotFound where the message is not known, or bears no label.
+        """
+        return await self._give(tenant, message_id, WITHDRAWN, known_at_us, source, given_by, received_at_us)
+
+    async def _give(
+        self,
+        tenant: Tenant,
+        message_id: str,
+        label: str,
+        known_at_us: int,
+        source: Literal["analyst", "user"],
+        given_by: str,
+        received_at_us: int | None,
+    ) -> dict[str, Any]:
         # A label counts where its message does, which may be under other facts by now than it was accepted with.
         target = self._facts.current(self._target(tenant.name, message_id, received_at_us))
         if known_at_us < target.received_at_us or not is_believable(known_at_us):
@@ -333,6 +361,8 @@ class Intake:
         replaced = self._given.get((tenant.name, message_id))
         if replaced is None:
             replaced = self._label_given(tenant.name, message_id)
+        if label == WITHDRAWN and replaced in (None, WITHDRAWN):
+            raise NotFound(f"message {message_id} bears no label that could be withdrawn")
         if replaced == label:
             return {"message_id": message_id, "label": label, "repeated": True}
         self._prepare_tenant(tenant.name)

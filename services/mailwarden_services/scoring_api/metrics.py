@@ -46,6 +46,12 @@ class Metrics:
             "mailwarden_degraded_decisions", "Decisions without history or stores", registry=self.registry
         )
         self.repeated = Counter("mailwarden_repeated_messages", "Messages handed over again", registry=self.registry)
+        self.refused = Counter(
+            "mailwarden_refused_requests",
+            "Requests, and items of batches, that were answered with a problem",
+            ("route", "status", "problem"),
+            registry=self.registry,
+        )
         self.labels = Counter("mailwarden_labels", "Labels taken", ("label",), registry=self.registry)
 
         self.lag_bytes = Gauge(

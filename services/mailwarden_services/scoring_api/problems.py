@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+import structlog
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -12,7 +15,42 @@ from starlette.exceptions import HTTPException
 
 from mailwarden.errors import ContractError, DataError, MailwardenError, NotFound, StoreError
 
+if TYPE_CHECKING:
+    from mailwarden_services.scoring_api.metrics import Metrics
+
 MEDIA_TYPE = "application/problem+json"
+URN = "urn:mailwarden:problem:"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemType:
+    """A kind of problem: its HTTP status, its title, and when it comes."""
+
+    status: int
+    title: str
+    when: str
+
+
+TYPES: dict[str, ProblemType] = {
+    "not-authorised": ProblemType(401, "Not authorised", "no key, or none that works"),
+    "lacks-role": ProblemType(403, "Role lacking", "the key works, but not for this"),
+    "other-tenant": ProblemType(403, "Another tenant", "a tenant's key, with another tenant named beside it"),
+    "not-found": ProblemType(404, "Not found", "what the id names is not known to this tenant"),
+    "no-tenant": ProblemType(404, "No such tenant", "a key above tenants names a tenant that is not there"),
+    "http": ProblemType(404, "Not Found", "no such path, or (405) no such method on it"),
+    "too-large": ProblemType(413, "Message too large", "the body is over the limit"),
+    "unsupported-type": ProblemType(415, "Unsupported type", "the body is of a type that is not read here"),
+    "bad-request": ProblemType(422, "Bad request", "a parameter, a header or a field of the body is wrong"),
+    "not-a-message": ProblemType(422, "Not a message", "the bytes are no mail, or nothing says when it came"),
+    "bad-data": ProblemType(422, "Bad data", "well formed, and contradicts what is known"),
+    "misconfigured": ProblemType(500, "Misconfigured", "the platform's own settings are wrong"),
+    "internal": ProblemType(500, "Internal error", "an accident inside; it was logged"),
+    "no-model": ProblemType(503, "No model serves", "nothing can be decided yet; try again"),
+    "store-down": ProblemType(503, "A store is down", "what it takes cannot be reached; try again"),
+}
+"""Every type that an answer of the API may bear, by the last part of its URI."""
 
 
 class Problem(Exception):
@@ -28,16 +66,19 @@ class Problem(Exception):
         self.status, self.slug, self.title, self.detail = status, slug, title, detail
         self.headers, self.extra = headers, extra
 
-    def response(self) -> JSONResponse:
-        """The problem as `application/problem+json`."""
-        body = {
-            "type": f"urn:mailwarden:problem:{self.slug}",
+    def document(self) -> dict[str, Any]:
+        """The problem as plain JSON."""
+        return {
+            "type": URN + self.slug,
             "title": self.title,
             "status": self.status,
             "detail": self.detail,
             **self.extra,
         }
-        return JSONResponse(body, self.status, headers=dict(self.headers or {}), media_type=MEDIA_TYPE)
+
+    def response(self) -> JSONResponse:
+        """The problem as `application/problem+json`."""
+        return JSONResponse(self.document(), self.status, headers=dict(self.headers or {}), media_type=MEDIA_TYPE)
 
 
 def too_large(limit: int) -> Problem:
@@ -58,6 +99,23 @@ def not_authorised() -> Problem:
     )
 
 
+def lacks_role(role: str, held: Sequence[str]) -> Problem:
+    """403: the key does not have the role that this takes. held: those that it has."""
+    return Problem(
+        403,
+        "lacks-role",
+        "Role lacking",
+        f"This takes a key with the role `{role}`; yours has {', '.join(held)}. "
+        f"Issue one with `mailwarden tenant key --role {role}`.",
+        role=role,
+    )
+
+
+def bad_request(detail: str) -> Problem:
+    """422: a parameter, a header or a field of the body is wrong."""
+    return Problem(422, "bad-request", "Bad request", detail)
+
+
 def not_a_message(detail: str) -> Problem:
     """422: the body is not what its content type says."""
     return Problem(422, "not-a-message", "Not a message", detail)
@@ -74,46 +132,57 @@ def no_model() -> Problem:
     )
 
 
-async def handle_problem(_: Request, exc: Exception) -> JSONResponse:
-    """Exception handler of `Problem`."""
-    assert isinstance(exc, Problem)
-    return exc.response()
+class Refusals:
+    """Counts requests that are refused, by route and type, and logs the 1st, 2nd, 4th, 8th, ... of each kind: no disk
+    is filled by a client that repeats itself.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._times: Counter[tuple[str, str]] = Counter()
+
+    def note(self, request: Request, problem: Problem) -> None:
+        """Count a problem that a request is answered with, as a whole or in part."""
+        route = getattr(request.scope.get("route"), "path", "none")
+        self._metrics.refused.labels(route, str(problem.status), problem.slug).inc()
+        self._times[route, problem.slug] += 1
+        times = self._times[route, problem.slug]
+        if times & (times - 1) == 0:
+            # Words of a refused request may quote what a caller sent.
+            log.warning("a request was refused", route=route, status=problem.status, problem=problem.slug, times=times)
 
 
-async def handle_mailwarden_error(_: Request, exc: Exception) -> JSONResponse:
-    """Exception handler of `MailwardenError`: what the caller can mend is 4xx, what a store did is 503."""
-    assert isinstance(exc, MailwardenError)
+def problem_of(exc: Exception) -> Problem:
+    """The problem that an exception is answered with: what the caller can mend is 4xx, what a store did is 503."""
+    if isinstance(exc, Problem):
+        return exc
     if isinstance(exc, StoreError):
-        problem = Problem(503, "store-down", "A store is down", str(exc), {"Retry-After": "1"})
-    elif isinstance(exc, NotFound):
-        problem = Problem(404, "not-found", "Not found", str(exc))
-    elif isinstance(exc, (DataError, ContractError)):
-        problem = Problem(422, "bad-data", "Bad data", str(exc))
-    else:
-        problem = Problem(500, "misconfigured", "Misconfigured", str(exc))
-    return problem.response()
+        return Problem(503, "store-down", "A store is down", str(exc), {"Retry-After": "1"})
+    if isinstance(exc, NotFound):
+        return Problem(404, "not-found", "Not found", str(exc))
+    if isinstance(exc, (DataError, ContractError)):
+        return Problem(422, "bad-data", "Bad data", str(exc))
+    if isinstance(exc, MailwardenError):
+        return Problem(500, "misconfigured", "Misconfigured", str(exc))
+    if isinstance(exc, RequestValidationError):
+        # Each field that is wrong, never its value.
+        fields = [{"field": ".".join(str(p) for p in error["loc"]), "problem": error["msg"]} for error in exc.errors()]
+        words = "; ".join(f"{field['field']}: {field['problem']}" for field in fields)
+        return Problem(422, "bad-request", "Bad request", words or "The request is malformed.", errors=fields)
+    if isinstance(exc, HTTPException):
+        detail = f"{exc.detail}; see /docs."
+        return Problem(exc.status_code, "http", str(exc.detail), detail, dict(exc.headers or {}))
+    return Problem(500, "internal", "Internal error", "The request failed inside; it was logged.")
 
 
-async def any_problem(request: Request, exc: Exception) -> JSONResponse:
-    """The problem of a `Problem` or a `MailwardenError`, as part of a batch's answer."""
-    return exc.response() if isinstance(exc, Problem) else await handle_mailwarden_error(request, exc)
+async def handle(request: Request, exc: Exception) -> JSONResponse:
+    """Exception handler of everything: a problem document, counted."""
+    return refuse(request, exc).response()
 
 
-async def handle_validation_error(_: Request, exc: Exception) -> JSONResponse:
-    """Exception handler of request validation: names each field that is wrong, never its value."""
-    assert isinstance(exc, RequestValidationError)
-    fields = [{"field": ".".join(str(p) for p in error["loc"]), "problem": error["msg"]} for error in exc.errors()]
-    words = "; ".join(f"{field['field']}: {field['problem']}" for field in fields)
-    return Problem(422, "bad-request", "Bad request", words or "The request is malformed.", errors=fields).response()
-
-
-async def handle_http_error(_: Request, exc: Exception) -> JSONResponse:
-    """Exception handler of the framework's own errors (no such path, no such method)."""
-    assert isinstance(exc, HTTPException)
-    headers = dict(exc.headers or {})
-    return Problem(exc.status_code, "http", str(exc.detail), f"{exc.detail}; see /docs.", headers).response()
-
-
-async def handle_unexpected(_: Request, exc: Exception) -> JSONResponse:
-    """Exception handler of everything else: says nothing of the inside."""
-    return Problem(500, "internal", "Internal error", "The request failed inside; it was logged.").response()
+def refuse(request: Request, exc: Exception) -> Problem:
+    """The problem of an exception, counted as one of the request's route."""
+    problem = problem_of(exc)
+    refusals: Refusals = request.app.state.refusals
+    refusals.note(request, problem)
+    return problem

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import base64
 import binascii
-from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, IPvAnyAddress, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, TypeAdapter, ValidationError
 
+from mailwarden.domain.mail.events import LABELS
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.domain.mail.reception import Reception
-from mailwarden_services.scoring_api.problems import Problem, not_a_message, too_large
+from mailwarden_services.scoring_api.problems import bad_request, not_a_message, too_large
+from mailwarden_services.scoring_api.times import Time, microseconds, read_time
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_TIME = TypeAdapter(AwareDatetime)
 _ADDRESS = TypeAdapter(IPvAnyAddress)
 
 MAX_BATCH = 100
@@ -34,12 +33,6 @@ MAX_KEY = 200
 """Characters of an idempotency key."""
 
 
-def microseconds(time: datetime) -> int:
-    """Microseconds since the epoch, UTC, of an aware time."""
-    delta = time - EPOCH
-    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
-
-
 MAX_LABELS = 1_000
 """Labels in one batch request."""
 
@@ -50,7 +43,7 @@ class MessageBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     message: str = Field(description="base64 of the raw RFC 5322 bytes")
-    received_at: AwareDatetime | None = Field(None, description="when the mail system received it (RFC 3339)")
+    received_at: Time | None = Field(None, description="when the mail system received it (RFC 3339)")
     mail_from: str | None = Field(None, description="SMTP reverse path; empty for the null path")
     rcpt_to: list[str] = Field(default_factory=list, max_length=MAX_RECIPIENTS, description="SMTP recipients")
     client_ip: IPvAnyAddress | None = Field(None, description="address of the host that handed the message over")
@@ -89,9 +82,9 @@ class LabelBody(BaseModel):
 
     decision_id: str | None = Field(None, max_length=200, pattern=PRINTABLE)
     message_id: str | None = Field(None, max_length=200, pattern=PRINTABLE)
-    label: str = Field(description="ham, spam, or a category code")
-    known_at: AwareDatetime = Field(description="when it was given (RFC 3339)")
-    received_at: AwareDatetime | None = Field(None, description="of the message; needed where it was ingested in bulk")
+    label: str = Field(description="ham, spam, or a category code", json_schema_extra={"enum": [*LABELS]})
+    known_at: Time = Field(description="when it was given (RFC 3339)")
+    received_at: Time | None = Field(None, description="of the message; needed where it was ingested in bulk")
     source: Literal["analyst", "user"] = "analyst"
     given_by: str = Field("", max_length=200, pattern=PRINTABLE)
 
@@ -101,7 +94,7 @@ class LabelBody(BaseModel):
             return self.message_id
         if self.decision_id:
             return self.decision_id.removeprefix("d")
-        raise Problem(422, "bad-request", "Bad request", "Give `decision_id` or `message_id` of the message.")
+        raise bad_request("Give `decision_id` or `message_id` of the message.")
 
 
 class LabelsBody(BaseModel):
@@ -139,21 +132,15 @@ def envelope_of(request: Request) -> Envelope:
     received = None
     if times:
         try:
-            received = microseconds(_TIME.validate_strings(times[0]))
-        except ValidationError as exc:
-            raise Problem(
-                422,
-                "bad-request",
-                "Bad request",
-                "`received_at` is not an RFC 3339 time with a zone; write it as 2026-01-31T08:30:00Z.",
+            received = microseconds(read_time(times[0]))
+        except ValueError as exc:
+            raise bad_request(
+                "`received_at` is not an RFC 3339 time with a zone; write it as 2026-01-31T08:30:00Z."
             ) from exc
     recipients = tuple(r.strip() for value in given("rcpt_to") for r in value.split(",") if r.strip())
     if len(recipients) > MAX_RECIPIENTS:
-        raise Problem(
-            422,
-            "bad-request",
-            "Bad request",
-            f"`rcpt_to` names {len(recipients)} recipients; hand a message over in parts of {MAX_RECIPIENTS} at most.",
+        raise bad_request(
+            f"`rcpt_to` names {len(recipients)} recipients; hand a message over in parts of {MAX_RECIPIENTS} at most."
         )
     clients, greetings = given("client_ip"), given("helo")
     client = ""
@@ -161,11 +148,8 @@ def envelope_of(request: Request) -> Envelope:
         try:
             client = str(_ADDRESS.validate_strings(clients[0]))
         except ValidationError as exc:
-            raise Problem(
-                422,
-                "bad-request",
-                "Bad request",
-                "`client_ip` is no address; write that of the host that handed the message over, as 192.0.2.7.",
+            raise bad_request(
+                "`client_ip` is no address; write that of the host that handed the message over, as 192.0.2.7."
             ) from exc
     greeting = greetings[0][:MAX_HELO] if greetings and greetings[0].isprintable() else ""
     return Envelope(received, senders[0] if senders else None, recipients, reception=_reception(client, greeting))
@@ -181,10 +165,5 @@ def idempotency_key_of(request: Request) -> str | None:
     if not key:
         return None
     if len(key) > MAX_KEY or not key.isprintable():
-        raise Problem(
-            422,
-            "bad-request",
-            "Bad request",
-            f"`Idempotency-Key` must be at most {MAX_KEY} characters, none of them a control character.",
-        )
+        raise bad_request(f"`Idempotency-Key` must be at most {MAX_KEY} characters, none of them a control character.")
     return key

@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import orjson
 from fastapi import APIRouter, Request, Response
 
 from mailwarden.errors import MailwardenError
 from mailwarden_services.scoring_api import problems
-from mailwarden_services.scoring_api.access import Caller
+from mailwarden_services.scoring_api.access import MayScore
+from mailwarden_services.scoring_api.answer_models import ScoreAnswer, ScoresAnswer
 from mailwarden_services.scoring_api.bodies import json_answer, read_json
+from mailwarden_services.scoring_api.openapi import declared, json_body, mail_body, parameter
 from mailwarden_services.scoring_api.problems import Problem
 from mailwarden_services.scoring_api.requests import (
+    MAX_KEY,
     BatchBody,
     MessageBody,
     body_within,
@@ -21,22 +23,60 @@ from mailwarden_services.scoring_api.requests import (
     idempotency_key_of,
 )
 from mailwarden_services.scoring_api.service import Served
+from mailwarden_services.scoring_api.times import EXAMPLE
 
-router = APIRouter()
+router = APIRouter(tags=["scoring"])
+
+MAIL_TYPES = ("message/rfc822", "message/global", "application/octet-stream")
+
+_TEXT = {"type": "string"}
+_IN_JSON = {"message": "RnJvbTogYUBwYXJ0bmVyLmV4YW1wbGUNCg0KaGVsbG8NCg==", "received_at": EXAMPLE}
+_ENVELOPE = (
+    parameter("query", "received_at", {"type": "string", "format": "date-time"}, "when the mail system received it"),
+    parameter("query", "mail_from", _TEXT, "SMTP reverse path; empty for the null path"),
+    parameter("query", "rcpt_to", {"type": "array", "items": _TEXT}, "SMTP recipients, repeated or with commas"),
+    parameter("query", "client_ip", {"anyOf": [{"type": "string", "format": "ipv4"},
+                                               {"type": "string", "format": "ipv6"}]}, "who handed it over"),
+    parameter("query", "helo", _TEXT, "what that host called itself"),
+    parameter("header", "X-Mailwarden-Received-At", {"type": "string", "format": "date-time"}, "as `received_at`"),
+    parameter("header", "X-Mailwarden-Mail-From", _TEXT, "as `mail_from`"),
+    parameter("header", "X-Mailwarden-Rcpt-To", _TEXT, "as `rcpt_to`"),
+    parameter("header", "X-Mailwarden-Client-Ip", _TEXT, "as `client_ip`"),
+    parameter("header", "X-Mailwarden-Helo", _TEXT, "as `helo`"),
+    parameter("header", "Idempotency-Key", {"type": "string", "maxLength": MAX_KEY},
+              "a repeated call with the same key gets the same answer"),
+)  # fmt: skip
 
 
-@router.post("/v1/score", summary="Decide on one message")
-async def score(request: Request, service: Served, tenant: Caller, observe: bool = True) -> Response:
-    """Body: `message/rfc822` with the envelope in headers or query, or JSON (`MessageBody`)."""
+@router.post(
+    "/v1/score",
+    summary="Decide on one message",
+    **declared(
+        {200: (ScoreAnswer, "the decision")},
+        "too-large",
+        "unsupported-type",
+        "not-a-message",
+        "bad-data",
+        "no-model",
+        role="score",
+        body=mail_body(*MAIL_TYPES) | json_body(MessageBody, _IN_JSON),
+        parameters=_ENVELOPE,
+    ),
+)
+async def score(request: Request, service: Served, caller: MayScore, observe: bool = True) -> Response:
+    """The message as it is, with the envelope in headers or query; or JSON with both.
+
+    `observe=false` leaves no trace: nothing is logged and no later decision knows of the message.
+    """
     started = time.perf_counter()
     limit = service.max_message_bytes
     kind = request.headers.get("content-type", "message/rfc822").partition(";")[0].strip().lower()
-    key = idempotency_key_of(request)
+    key, envelope = idempotency_key_of(request), envelope_of(request)
     if kind == "application/json":
         body = read_json(MessageBody, await body_within(request, limit * 4 // 3 + 65_536))
         raw, envelope, key = body.raw(limit), body.envelope(), body.idempotency_key or key
-    elif kind in ("message/rfc822", "application/octet-stream", "message/global"):
-        raw, envelope = await body_within(request, limit), envelope_of(request)
+    elif kind in MAIL_TYPES:
+        raw = await body_within(request, limit)
     else:
         raise Problem(
             415,
@@ -44,14 +84,23 @@ async def score(request: Request, service: Served, tenant: Caller, observe: bool
             "Unsupported type",
             f"{kind} cannot be scored; send message/rfc822, or application/json with the message as base64.",
         )
-    answer = await service.intake.score(tenant, raw, envelope, idempotency_key=key, observe=observe)
+    answer = await service.intake.score(caller.tenant, raw, envelope, idempotency_key=key, observe=observe)
     service.metrics.scored(answer, time.perf_counter() - started)
     return json_answer(answer)
 
 
-@router.post("/v1/score/batch", summary="Decide on several messages, in order")
-async def score_batch(request: Request, service: Served, tenant: Caller) -> Response:
-    """Body: `BatchBody`. Each result is an answer or a problem; one bad message does not spoil the others."""
+@router.post(
+    "/v1/score/batch",
+    summary="Decide on several messages, in order",
+    **declared(
+        {200: (ScoresAnswer, "a decision or a problem for each message")},
+        "too-large",
+        role="score",
+        body=json_body(BatchBody, {"messages": [_IN_JSON], "observe": True}),
+    ),
+)
+async def score_batch(request: Request, service: Served, caller: MayScore) -> Response:
+    """Each result is an answer or a problem; one bad message does not spoil the others."""
     limit = service.max_message_bytes
     batch = read_json(BatchBody, await body_within(request, 4 * limit))
     results: list[dict[str, Any]] = []
@@ -59,7 +108,7 @@ async def score_batch(request: Request, service: Served, tenant: Caller) -> Resp
         started = time.perf_counter()
         try:
             answer = await service.intake.score(
-                tenant,
+                caller.tenant,
                 body.raw(limit),
                 body.envelope(),
                 idempotency_key=body.idempotency_key,
@@ -68,5 +117,5 @@ async def score_batch(request: Request, service: Served, tenant: Caller) -> Resp
             service.metrics.scored(answer, time.perf_counter() - started)
             results.append(answer)
         except (Problem, MailwardenError) as error:
-            results.append({"problem": orjson.loads((await problems.any_problem(request, error)).body)})
+            results.append({"problem": problems.refuse(request, error).document()})
     return json_answer({"results": results})

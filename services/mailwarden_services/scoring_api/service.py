@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
+import structlog
 from fastapi import Depends, Request
 
-from mailwarden.stores.sql import Tenants
+from mailwarden.errors import StoreError
+from mailwarden.stores.accepted import AcceptedMessage
+from mailwarden.stores.lake.raw_mail import RawMail
+from mailwarden.stores.lake.vector_log import VectorLog
+from mailwarden.stores.sql import Audit, Decisions, Labels, Tenants
 from mailwarden_services.feature_writer.status import WriterLag
+from mailwarden_services.reading.show import Shower
+from mailwarden_services.scoring_api.access import Caller
 from mailwarden_services.scoring_api.intake import Intake
 from mailwarden_services.scoring_api.metrics import Metrics
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass
@@ -20,12 +32,22 @@ class Service:
     """What the API needs. champion_version: of the bundle that serves, raises NotFound where there is none.
 
     checks: by store name, raising MailwardenError where it is down; `essential` of them make the API not ready.
-    lifespan: runs beside the API from its start to its stop. writer_lag: how far the feature writer is behind; its
-    words make the API degraded.
+    lifespan: runs beside the API from its start to its stop. shower: reads messages for people, in processes of its
+    own. find_unlogged: the message of a tenant and an id that is accepted and not logged yet. vectors_of: the rows that
+    such a one will have in the vector log. searching: held by the one thread that reads lake and spool. writer_lag: how
+    far the feature writer is behind; its words make the API degraded.
     """
 
     intake: Intake
     tenants: Tenants
+    decisions: Decisions
+    labels: Labels
+    audit: Audit
+    raw: RawMail
+    vectors: VectorLog
+    shower: Shower
+    find_unlogged: Callable[[str, str], AcceptedMessage | None]
+    vectors_of: Callable[[AcceptedMessage], Sequence[Mapping[str, Any]]]
     champion_version: Callable[[], int]
     checks: dict[str, Callable[[], None]]
     essential: frozenset[str]
@@ -33,6 +55,36 @@ class Service:
     lifespan: Callable[[], AbstractAsyncContextManager[None]]
     metrics: Metrics = field(default_factory=Metrics)
     writer_lag: Callable[[], WriterLag] | None = None
+    searching: threading.Lock = field(default_factory=threading.Lock)
+
+    async def note(
+        self,
+        caller: Caller,
+        what: str,
+        target: str = "",
+        details: Mapping[str, Any] | None = None,
+        *,
+        must: bool = False,
+    ) -> None:
+        """Write an act down in the audit log, off the event loop; see `AuditEntry`.
+
+        must: raise StoreError where it cannot be kept, for acts that may not be done without; others are done already.
+        """
+        await self.note_all(caller, what, [(target, details or {})], must=must)
+
+    async def note_all(
+        self, caller: Caller, what: str, acts: Sequence[tuple[str, Mapping[str, Any]]], *, must: bool = False
+    ) -> None:
+        """`note` of several acts of a kind, (target, details) each, written together."""
+        now_us = time.time_ns() // 1_000
+        try:
+            await asyncio.to_thread(
+                self.audit.add_many, at_us=now_us, tenant=caller.tenant.name, who=caller.who, what=what, acts=acts
+            )
+        except StoreError as exc:
+            if must:
+                raise
+            log.error("acts are not in the audit log", what=what, acts=len(acts), who=caller.who, error=str(exc))
 
 
 async def _service(request: Request) -> Service:

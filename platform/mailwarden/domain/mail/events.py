@@ -18,6 +18,9 @@ CATEGORIES = ("CP", "MW", "BE", "VF", "LA", "EA", "CB", "EX", "RC", "SC", "SP")
 
 LABELS = ("ham", "spam", *CATEGORIES)
 
+WITHDRAWN = "withdrawn"
+"""Stands in a label event where a label is: the message's label is taken back, and none is given for it."""
+
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 Signal = Literal["qr"]
@@ -57,7 +60,7 @@ class Event:
     reply: it names a message that it answers.
     new_recipients: those of `recipients` that the sender had written nothing to before, in this tenant.
     labelled_bad, labelled_attack, labelled_good: change that a label makes to these counts, -1, 0 or 1: a
-        correction takes the earlier label back in the same row. 0 for messages.
+        correction takes the earlier label back in the same row, and a withdrawal does nothing else. 0 for messages.
     signal: which of `SIGNALS` an event of that kind is, "" for others; a message has each at most once.
     qr_code_count, qr_url_count: QR codes read, and those of them that hold a link: of a message, before it was
         accepted; of a signal, what was found later.
@@ -137,10 +140,10 @@ def direction_of(
 
 
 def label_change(label: str, replaced: str | None) -> tuple[int, int, int]:
-    """What a label does to (bad, attack, good) counts, the replaced one taken back: each -1, 0 or 1."""
+    """What a label, or `WITHDRAWN`, does to (bad, attack, good) counts, the replaced one taken back: each -1, 0, 1."""
 
     def counts(code: str | None) -> tuple[int, int, int]:
-        if code is None:
+        if code is None or code == WITHDRAWN:
             return 0, 0, 0
         if code == "ham":
             return 0, 0, 1

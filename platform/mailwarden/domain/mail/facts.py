@@ -95,7 +95,8 @@ def _registrable(own_domains: frozenset[str]) -> frozenset[str]:
 def label_event_of(message: Event, *, label: str, replaced: str | None, seq: int, known_at_us: int) -> Event:
     """The event of a label given to a message, with the message's own facts.
 
-    label: one of `events.LABELS`. replaced: the label that the message bore before, taken back in the same row.
+    label: one of `events.LABELS`, or `events.WITHDRAWN`. replaced: the label that the message bore before, taken back
+    in the same row.
     """
     bad, attack, good = label_change(label, replaced)
     return replace(

@@ -14,7 +14,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
-from mailwarden.domain.mail.events import TUPLES, Event
+from mailwarden.domain.mail.events import TUPLES, WITHDRAWN, Event
 from mailwarden.errors import DataError
 from mailwarden.stores.lake.delta import DeltaLog, Filters, Snapshot, bucket_of, day_column, folder_of, rows_of, within
 
@@ -114,7 +114,7 @@ class EventView:
             for message_id, seq, label in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 if message_id not in newest or newest[message_id][0] < seq:
                     newest[message_id] = seq, label
-        return {message_id: label for message_id, (_, label) in newest.items()}
+        return {message_id: label for message_id, (_, label) in newest.items() if label != WITHDRAWN}
 
     def find(self, tenant: str, message_id: str, received_at_us: int | None = None) -> Event | None:
         """A message's event; see `EventLog.find`."""

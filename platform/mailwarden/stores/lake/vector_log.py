@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -75,6 +76,20 @@ class VectorLog:
         wanted = None if tenant is None else ds.field("tenant") == tenant
         kept = rows_of(table, files)
         return kept.scanner(columns=None if columns is None else list(columns), filter=wanted).to_reader()
+
+    def of_message(self, tenant: str, message_id: str, received_at_us: int) -> list[dict[str, Any]]:
+        """The rows of one message, one a recipient, as plain values by column; none where it is not logged.
+
+        received_at_us: its event time, which tells the files to look into.
+        """
+        table = self._delta.current()
+        if table is None:
+            return []
+        times = pa.array([received_at_us], pa.int64())
+        kept = rows_of(table, within([bucket_of(tenant)], day_column(times), times))
+        wanted = (ds.field("tenant") == tenant) & (ds.field("message_id") == message_id)
+        rows: list[dict[str, Any]] = kept.to_table(filter=wanted).to_pylist()
+        return rows
 
     def snapshot(self) -> Snapshot:
         """The files of the newest version; a file lacks the columns that came after it."""

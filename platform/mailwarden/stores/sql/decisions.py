@@ -16,6 +16,8 @@ from mailwarden.stores.sql.engine import reading, writing
 from mailwarden.stores.sql.tables import decisions
 
 _PAGE = 1_000
+_LOOKED_AT = 20_000
+"""Decisions that one page looks at, at most, however few of them are wanted."""
 _BATCH = 1_000
 
 
@@ -27,6 +29,7 @@ class DecisionRecord:
     decided_model: version of the bundle that decided; score: 0..1, higher is worse.
     category: code of the attack, None where none is named; degraded: features could not be read.
     recipients: normalised addresses; response: JSON text that the API answered, byte for byte.
+    message_id_header: the message's own, as the answer has it; "" where there is none, or it was not kept.
     """
 
     tenant: str
@@ -45,6 +48,35 @@ class DecisionRecord:
     recipients: tuple[str, ...]
     direction: str
     response: str
+    message_id_header: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionFilter:
+    """Which decisions are wanted; None for any.
+
+    from_us <= received_at < to_us. sender, recipient: normalised addresses, or a registrable domain in `sender`.
+    """
+
+    verdict: str | None = None
+    category: str | None = None
+    sender: str | None = None
+    recipient: str | None = None
+    from_us: int | None = None
+    to_us: int | None = None
+    message_id_header: str | None = None
+
+
+Place = tuple[int, int, str]
+"""Where a page ends: (received_at_us, seq, message_id)."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionPage:
+    """Decisions, the newest first, and where the next page begins; None at the end."""
+
+    records: tuple[DecisionRecord, ...]
+    next: Place | None
 
 
 _FIELDS = tuple(field.name for field in fields(DecisionRecord))
@@ -109,6 +141,38 @@ class Decisions:
         with reading(self._engine) as connection:
             return tuple(DecisionRecord(*row) for row in connection.execute(newest.limit(limit)))
 
+    def page(
+        self, tenant: str, wanted: DecisionFilter, *, after: Place | None = None, limit: int = 100
+    ) -> DecisionPage:
+        """Return the tenant's newest decisions that are wanted, from behind `after`, at most `limit`.
+
+        A page may hold fewer, or none, and yet name a next one: it looks at a bounded number of decisions.
+        """
+        span = sa.select(*(decisions.c[name] for name in _FIELDS)).where(decisions.c.tenant == tenant)
+        if wanted.message_id_header is not None:
+            span = span.where(decisions.c.message_id_header == wanted.message_id_header)
+        if wanted.from_us is not None:
+            span = span.where(decisions.c.received_at_us >= wanted.from_us)
+        if wanted.to_us is not None:
+            span = span.where(decisions.c.received_at_us < wanted.to_us)
+        if after is not None:
+            span = span.where(
+                # Implied by the next line, but SQLite would start at the first row without it.
+                decisions.c.received_at_us <= after[0],
+                sa.tuple_(*_time_order()) < sa.tuple_(*after),
+            )
+        span = span.order_by(*(column.desc() for column in _time_order())).limit(_LOOKED_AT)
+        looked_at = span.subquery()
+        rows = sa.select(looked_at).where(*_conditions(looked_at, wanted, self._engine.dialect.name))
+        newest = (looked_at.c.received_at_us, looked_at.c.seq, looked_at.c.message_id)
+        rows = rows.order_by(*(column.desc() for column in newest)).limit(limit + 1)
+        with reading(self._engine) as connection:
+            found = [DecisionRecord(*row) for row in connection.execute(rows)]
+            if len(found) > limit:
+                return DecisionPage(tuple(found[:limit]), _place(found[limit - 1]))
+            last = connection.execute(span.with_only_columns(*_time_order()).offset(_LOOKED_AT - 1).limit(1)).first()
+        return DecisionPage(tuple(found), None if last is None else (last[0], last[1], last[2]))
+
     def between(self, tenant: str, from_us: int, to_us: int) -> Iterator[DecisionRecord]:
         """Yield the tenant's decisions with from_us <= received_at < to_us, by (received_at, seq).
 
@@ -135,6 +199,25 @@ class Decisions:
         with reading(self._engine) as connection:
             row = connection.execute(_SELECT.where(decisions.c.tenant == tenant, condition)).first()
         return None if row is None else DecisionRecord(*row)
+
+
+def _place(record: DecisionRecord) -> Place:
+    return record.received_at_us, record.seq, record.message_id
+
+
+def _conditions(rows: sa.Subquery, wanted: DecisionFilter, dialect: str) -> list[sa.ColumnElement[bool]]:
+    conditions: list[sa.ColumnElement[bool]] = []
+    if wanted.verdict is not None:
+        conditions.append(rows.c.decision == wanted.verdict)
+    if wanted.category is not None:
+        conditions.append(rows.c.category == wanted.category)
+    if wanted.sender is not None:
+        conditions.append(sa.or_(rows.c.sender == wanted.sender, rows.c.sender_domain == wanted.sender))
+    if wanted.recipient is not None:
+        each = sa.func.json_array_elements_text if dialect == "postgresql" else sa.func.json_each
+        one = each(rows.c.recipients).table_valued("value")
+        conditions.append(sa.exists(sa.select(sa.literal(1)).select_from(one).where(one.c.value == wanted.recipient)))
+    return conditions
 
 
 def _time_order() -> tuple[sa.Column[int], sa.Column[int], sa.Column[str]]:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine
 
-from mailwarden.domain.mail.events import LABELS
+from mailwarden.domain.mail.events import LABELS, WITHDRAWN
 from mailwarden.errors import DataError
 from mailwarden.stores.sql.engine import reading, writing
 from mailwarden.stores.sql.tables import labels
@@ -24,9 +24,10 @@ _BATCH = 1_000
 
 @dataclass(frozen=True, slots=True)
 class LabelRecord:
-    """One label as given.
+    """One label as given, or a withdrawal.
 
-    label: one of LABELS; known_at_us: when it was given; seq: from its tenant's one sequence.
+    label: one of LABELS, or WITHDRAWN where the one before is taken back; known_at_us: when it was given; seq: from its
+    tenant's one sequence.
     source: who is behind it; given_by: which analyst, user or index, in the caller's own terms.
     """
 
@@ -40,7 +41,7 @@ class LabelRecord:
     given_by: str
 
     def __post_init__(self) -> None:
-        if self.label not in LABELS:
+        if self.label not in LABELS and self.label != WITHDRAWN:
             raise DataError(f"Label {self.label!r} is unknown. Write one of {', '.join(LABELS)}.")
         if self.source not in get_args(LabelSource):
             raise DataError(f"Label source {self.source!r} is unknown. Write one of {get_args(LabelSource)}.")
@@ -99,7 +100,7 @@ class Labels:
         return frozenset(found)
 
     def latest(self, tenant: str, message_id: str) -> LabelRecord | None:
-        """Return the label of the message that counts, the one of the greatest seq, or None where it has none."""
+        """Return the newest word on the message, the one of the greatest seq; None where it never had a label."""
         newest = _of_message(tenant, message_id).order_by(*(column.desc() for column in _order())).limit(1)
         with reading(self._engine) as connection:
             row = connection.execute(newest).first()
@@ -110,6 +111,19 @@ class Labels:
         with reading(self._engine) as connection:
             rows = connection.execute(_of_message(tenant, message_id).order_by(*_order())).all()
         return tuple(LabelRecord(*row) for row in rows)
+
+    def page(
+        self, tenant: str, *, message_id: str | None = None, after: tuple[int, str] | None = None, limit: int = 100
+    ) -> tuple[LabelRecord, ...]:
+        """Return the tenant's newest labels, or a message's, from behind `after` (seq, label_id), at most `limit`."""
+        wanted = _SELECT.where(labels.c.tenant == tenant)
+        if message_id is not None:
+            wanted = wanted.where(labels.c.message_id == message_id)
+        if after is not None:
+            wanted = wanted.where(labels.c.seq <= after[0], sa.tuple_(*_order()) < sa.tuple_(*after))
+        newest = wanted.order_by(*(column.desc() for column in _order())).limit(limit)
+        with reading(self._engine) as connection:
+            return tuple(LabelRecord(*row) for row in connection.execute(newest))
 
     def count(self, tenant: str) -> int:
         """Return how many labels the tenant has given, corrections included."""

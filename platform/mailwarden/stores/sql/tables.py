@@ -88,6 +88,7 @@ api_keys = sa.Table(
     sa.Column("label", sa.Text, nullable=False),
     sa.Column("created_us", sa.BigInteger, nullable=False),
     sa.Column("revoked_us", sa.BigInteger),
+    sa.Column("roles", TextTuple, nullable=False, server_default=sa.text('\'["score", "label", "read"]\'')),
 )
 # A label may be used again once its key is revoked: keys are rotated under one label.
 sa.Index(
@@ -97,6 +98,37 @@ sa.Index(
     unique=True,
     sqlite_where=api_keys.c.revoked_us.is_(None),
     postgresql_where=api_keys.c.revoked_us.is_(None),
+)
+
+platform_keys = sa.Table(
+    "platform_keys",
+    metadata,
+    sa.Column("key_sha256", sa.Text, primary_key=True),
+    sa.Column("label", sa.Text, nullable=False),
+    sa.Column("created_us", sa.BigInteger, nullable=False),
+    sa.Column("revoked_us", sa.BigInteger),
+    sa.Column("roles", TextTuple, nullable=False),
+)
+sa.Index(
+    "uq_platform_keys_label_active",
+    platform_keys.c.label,
+    unique=True,
+    sqlite_where=platform_keys.c.revoked_us.is_(None),
+    postgresql_where=platform_keys.c.revoked_us.is_(None),
+)
+
+# No foreign key: what was done to a tenant is told after the tenant is gone.
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("number", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("at_us", sa.BigInteger, nullable=False),
+    sa.Column("tenant", sa.Text, nullable=False),
+    sa.Column("who", MailText, nullable=False),
+    sa.Column("what", sa.Text, nullable=False),
+    sa.Column("target", MailText, nullable=False),
+    sa.Column("details", sa.JSON, nullable=False),
+    sa.Index(None, "tenant", "number"),
 )
 
 decisions = sa.Table(
@@ -118,9 +150,11 @@ decisions = sa.Table(
     sa.Column("recipients", TextTuple, nullable=False),
     sa.Column("direction", sa.Text, nullable=False),
     sa.Column("response", sa.Text, nullable=False),
+    sa.Column("message_id_header", MailText, nullable=False, server_default=sa.text("''")),
     sa.UniqueConstraint("tenant", "decision_id"),
     sa.UniqueConstraint("tenant", "idempotency_key"),
     sa.Index(None, "tenant", "received_at_us", "seq", "message_id"),
+    sa.Index("ix_decisions_message_id_header", "tenant", "message_id_header", "received_at_us", "seq", "message_id"),
 )
 
 labels = sa.Table(
@@ -135,6 +169,7 @@ labels = sa.Table(
     sa.Column("source", sa.Text, nullable=False),
     sa.Column("given_by", sa.Text, nullable=False),
     sa.Index(None, "tenant", "message_id", "known_at_us", "seq", "label_id"),
+    sa.Index(None, "tenant", "seq", "label_id"),
 )
 
 models = sa.Table(

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
-import hmac
 import re
-import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypedDict, cast
+from typing import TypedDict
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
@@ -18,10 +15,19 @@ from mailwarden.domain.detection.decision import ACTIONS, Action
 from mailwarden.domain.mail.trust import NO_TRUST, Trust, checked_trust
 from mailwarden.errors import DataError, NotFound
 from mailwarden.stores.sql.engine import reading, writing
+from mailwarden.stores.sql.keys import (
+    DEFAULT_ROLES,
+    TENANT_ROLES,
+    ApiKey,
+    Principal,
+    checked_roles,
+    digest,
+    new_key,
+    principal_of,
+)
 from mailwarden.stores.sql.tables import api_keys, tenants
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
-_KEY = re.compile(r"mw_[A-Za-z0-9_-]{43}")
 
 
 class TenantPolicy(TypedDict, total=False):
@@ -53,16 +59,6 @@ class Tenant:
     def trusts(self) -> Trust:
         """All that it trusts."""
         return self.trust.and_ids(self.trusted_authserv_ids)
-
-
-@dataclass(frozen=True, slots=True)
-class ApiKey:
-    """A key as listed, never the key itself. label: what it is for; revoked_us: None while it works."""
-
-    tenant: str
-    label: str
-    created_us: int
-    revoked_us: int | None
 
 
 class Tenants:
@@ -144,24 +140,22 @@ class Tenants:
                 connection.execute(sa.update(tenants).where(tenants.c.name == name).values(**changes))
             return _get(connection, name)
 
-    def issue_key(self, tenant: str, label: str, created_us: int) -> str:
+    def issue_key(self, tenant: str, label: str, created_us: int, roles: Iterable[str] = DEFAULT_ROLES) -> str:
         """Make a key for `tenant` and return it: the only time that it is seen.
 
-        Only its SHA-256 is stored. A slow, salted hash protects what people choose, because that can be
-        guessed; 256 random bits cannot, so that one plain hash is enough, and can be looked up by index.
-        Raises NotFound where there is no such tenant, DataError where a working key bears that label.
+        Raises NotFound where there is no such tenant, DataError where a working key bears that label, and on a role
+        that is none of `TENANT_ROLES`.
         """
-        key = "mw_" + secrets.token_urlsafe(32)
+        held = checked_roles(roles, TENANT_ROLES)
+        key = new_key()
         with writing(self._engine) as connection:
             _get(connection, tenant)
             if connection.execute(sa.select(api_keys.c.label).where(*_working(tenant, label))).first():
                 raise DataError(
                     f"Tenant {tenant!r} has a working key labelled {label!r}. Revoke it or use another label."
                 )
-            connection.execute(
-                sa.insert(api_keys),
-                {"key_sha256": _digest(key), "tenant": tenant, "label": label, "created_us": created_us},
-            )
+            row = {"key_sha256": digest(key), "tenant": tenant, "label": label, "created_us": created_us}
+            connection.execute(sa.insert(api_keys), row | {"roles": held})
         return key
 
     def revoke_key(self, tenant: str, label: str, revoked_us: int) -> None:
@@ -175,7 +169,8 @@ class Tenants:
 
     def keys(self, tenant: str) -> tuple[ApiKey, ...]:
         """Return the keys of `tenant`, revoked ones too, oldest first; raises NotFound."""
-        wanted = sa.select(api_keys.c.tenant, api_keys.c.label, api_keys.c.created_us, api_keys.c.revoked_us)
+        listed = ("tenant", "label", "created_us", "revoked_us", "roles")
+        wanted = sa.select(*(api_keys.c[name] for name in listed))
         with reading(self._engine) as connection:
             _get(connection, tenant)
             rows = connection.execute(
@@ -183,23 +178,9 @@ class Tenants:
             ).all()
         return tuple(ApiKey(*row) for row in rows)
 
-    def authenticate(self, key: str) -> str | None:
-        """Return the name of the tenant that `key` belongs to, or None for a key that is unknown or revoked.
-
-        The look-up goes by the key's hash, whose bytes a caller cannot steer, and the comparison takes
-        the same time wherever the two differ.
-        """
-        if not _KEY.fullmatch(key):
-            return None
-        digest = _digest(key)
-        wanted = sa.select(api_keys.c.key_sha256, api_keys.c.tenant).where(
-            api_keys.c.key_sha256 == digest, api_keys.c.revoked_us.is_(None)
-        )
-        with reading(self._engine) as connection:
-            row = connection.execute(wanted).first()
-        if row is None or not hmac.compare_digest(row.key_sha256, digest):
-            return None
-        return cast(str, row.tenant)
+    def authenticate(self, key: str) -> Principal | None:
+        """Return who bears `key`, of a tenant or above tenants, or None for a key that is unknown or revoked."""
+        return principal_of(self._engine, key)
 
 
 def checked_policy(policy: TenantPolicy) -> TenantPolicy:
@@ -267,7 +248,3 @@ def _nearest(name: str, names: Sequence[str]) -> str:
 
 def _working(tenant: str, label: str) -> tuple[sa.ColumnElement[bool], ...]:
     return (api_keys.c.tenant == tenant, api_keys.c.label == label, api_keys.c.revoked_us.is_(None))
-
-
-def _digest(key: str) -> str:
-    return hashlib.sha256(key.encode("ascii")).hexdigest()
