@@ -12,6 +12,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from mailwarden.errors import ContractError, DataError, MailwardenError, NotFound, StoreError
 
@@ -177,7 +178,19 @@ def problem_of(exc: Exception) -> Problem:
 
 async def handle(request: Request, exc: Exception) -> JSONResponse:
     """Exception handler of everything: a problem document, counted."""
-    return refuse(request, exc).response()
+    problem = refuse(request, exc)
+    if problem.status == 405:
+        # The framework names the methods of the first route of a path alone.
+        problem.headers = {**(problem.headers or {}), "Allow": ", ".join(_allowed(request))}
+    return problem.response()
+
+
+def _allowed(request: Request) -> list[str]:
+    methods: set[str] = set()
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            methods |= getattr(route, "methods", None) or set()
+    return sorted(methods)
 
 
 def refuse(request: Request, exc: Exception) -> Problem:

@@ -23,7 +23,7 @@ MAX_BATCH = 100
 MAX_RECIPIENTS = 1_000
 """SMTP recipients of one message: each of them is a vector to read and to log."""
 
-PRINTABLE = r"^\P{Cc}*$"
+PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
 """Text without control characters: a database refuses NUL, and with it all that stands beside it."""
 
 MAX_HELO = 255
@@ -121,23 +121,24 @@ async def body_within(request: Request, limit: int) -> bytes:
 
 
 def envelope_of(request: Request) -> Envelope:
-    """The envelope from `X-Mailwarden-*` headers or query parameters (`received_at`, `mail_from`, `rcpt_to`,
-    `client_ip`, `helo`); raises Problem."""
+    """The envelope from query parameters (`received_at`, `mail_from`, `rcpt_to`, `client_ip`, `helo`), or where these
+    are not there from `X-Mailwarden-*` headers; raises Problem."""
 
     def given(name: str) -> list[str]:
         header = "x-mailwarden-" + name.replace("_", "-")
-        return request.query_params.getlist(name) or request.headers.getlist(header)
+        return [*request.query_params.getlist(name), *request.headers.getlist(header)]
 
     times, senders = given("received_at"), given("mail_from")
     received = None
     if times:
         try:
-            received = microseconds(read_time(times[0]))
+            received, *_ = [microseconds(read_time(time)) for time in times]
         except ValueError as exc:
             raise bad_request(
                 "`received_at` is not an RFC 3339 time with a zone; write it as 2026-01-31T08:30:00Z."
             ) from exc
-    recipients = tuple(r.strip() for value in given("rcpt_to") for r in value.split(",") if r.strip())
+    asked = request.query_params.getlist("rcpt_to") or request.headers.getlist("x-mailwarden-rcpt-to")
+    recipients = tuple(r.strip() for value in asked for r in value.split(",") if r.strip())
     if len(recipients) > MAX_RECIPIENTS:
         raise bad_request(
             f"`rcpt_to` names {len(recipients)} recipients; hand a message over in parts of {MAX_RECIPIENTS} at most."
