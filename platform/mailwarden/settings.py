@@ -21,7 +21,10 @@ class Settings(BaseSettings):
     entity keys in Redis, each with a stream and a writer of its own; an online store keeps the number that it was
     begun with. reading_seconds: CPU time after which the process that reads a message is ended. resolver: addresses
     of name servers, with commas, of which one is asked where a message bears no trusted result; empty has nothing
-    verified here. resolver_seconds: what all questions of one message may take.
+    verified here. resolver_seconds: what all questions of one message may take. listeners: of the mail system, see
+    `scoring_api.listeners`. authserv_id: by which results that were verified here are added to mail; empty is the
+    machine's name. rspamd_password: of rspamd's protocol; rspamd_actions: its actions where they are to be others,
+    see `scoring_api.rspamd`.
     """
 
     model_config = SettingsConfigDict(env_prefix="MAILWARDEN_", extra="forbid", frozen=True)
@@ -43,6 +46,10 @@ class Settings(BaseSettings):
     resolver: str = ""
     resolver_seconds: float = Field(default=2.0, gt=0.0, le=5.0)
     spool_fsync: bool = True
+    listeners: str = ""
+    authserv_id: str = Field(default="", pattern=r"^[A-Za-z0-9_.-]{0,253}$")
+    rspamd_password: SecretStr = SecretStr("")
+    rspamd_actions: str = ""
 
     @cached_property
     def root(self) -> Path:

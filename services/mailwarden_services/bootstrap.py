@@ -8,6 +8,7 @@ import gc
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import cached_property, partial
+from socket import gethostname
 
 import structlog
 from sqlalchemy import Engine
@@ -64,7 +65,12 @@ from mailwarden_services.feature_writer.writer import FeatureWriter
 from mailwarden_services.reading.read import ReadInProcesses
 from mailwarden_services.reading.show import Shower
 from mailwarden_services.scoring_api.intake import Intake
+from mailwarden_services.scoring_api.listeners import listeners_of
+from mailwarden_services.scoring_api.mail_flow import MailFlow
+from mailwarden_services.scoring_api.metrics import Metrics
+from mailwarden_services.scoring_api.rspamd import Rspamd, rspamd_actions_of
 from mailwarden_services.scoring_api.service import Service
+from mailwarden_services.scoring_api.tenant_directory import TenantDirectory
 from mailwarden_services.signals.handover import Handover
 from mailwarden_services.teams.content_changes import changed_since_training
 
@@ -351,8 +357,22 @@ def scoring_service(platform: Platform) -> Service:
             mail.stop()
             shower.stop()
 
+    metrics = Metrics()
     return Service(
         intake=intake,
+        metrics=metrics,
+        flow=MailFlow(
+            intake,
+            TenantDirectory(platform.tenants.list),
+            metrics,
+            listeners=listeners_of(settings.listeners),
+            authserv_id=settings.authserv_id or gethostname(),
+        ),
+        rspamd=Rspamd(
+            settings.rspamd_password.get_secret_value(),
+            rspamd_actions_of(settings.rspamd_actions),
+            lambda budget: champions.current.thresholds.within(budget),
+        ),
         tenants=platform.tenants,
         decisions=platform.decisions,
         labels=platform.labels,

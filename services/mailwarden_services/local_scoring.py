@@ -53,7 +53,7 @@ def score_file(
     event = replace(event, campaign=campaigns.find(tenant.name, event.signature))
     scored = (scorer or local_scorer(platform)).score(reading.content, event, policy_of(tenant), failed=reading.failed)
     age_seconds = _age_seconds(platform, scored.watermark, tenant)
-    return answer_of(scored, event, reading, decision_id=None, age_seconds=age_seconds)
+    return answer_of(scored, event, reading, tenant, decision_id=None, age_seconds=age_seconds)
 
 
 def _age_seconds(platform: Platform, watermark: Watermark | None, tenant: Tenant) -> float | None:

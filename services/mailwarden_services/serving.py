@@ -17,14 +17,19 @@ from mailwarden_services.bootstrap import Platform, scoring_service
 from mailwarden_services.embedded import ChildProcess, OwnRedis, WatchedProcess, environment_of, own_redis
 from mailwarden_services.feature_writer.status import WriterLag
 from mailwarden_services.scoring_api.app import create_app
+from mailwarden_services.scoring_api.rspamd_listener import rspamd_socket, with_rspamd
 from mailwarden_services.scoring_api.service import Service
 
 KEEP_ALIVE_SECONDS = 75
 """How long an idle connection is kept: longer than the pauses of a quiet mail flow."""
 
 
-def serve(settings: Settings, *, host: str, port: int, socket: Path | None) -> None:
-    """Serve on host and port, or on a unix socket, until SIGTERM or SIGINT; then stop what was started."""
+def serve(settings: Settings, *, host: str, port: int, socket: Path | None, rspamd: str | None = None) -> None:
+    """Serve on host and port, or on a unix socket, until SIGTERM or SIGINT; then stop what was started.
+
+    rspamd: HOST:PORT where rspamd's protocol is spoken too; open to all, and so on loopback, where it has no password.
+    """
+    beside = None if rspamd is None else rspamd_socket(rspamd, settings)
     # uvicorn raises the signal that stopped it once more when it is done; this makes it end the block below.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with own_redis(settings) as (named, redis):
@@ -43,7 +48,7 @@ def serve(settings: Settings, *, host: str, port: int, socket: Path | None) -> N
         )
         try:
             uvicorn.run(
-                create_app(watched(service, (writer, signals), redis)),
+                create_app(with_rspamd(watched(service, (writer, signals), redis), beside)),
                 host=host,
                 port=port,
                 uds=None if socket is None else str(socket),

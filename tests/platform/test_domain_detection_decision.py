@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailwarden.domain.detection.decision import (
-    ACTIONS,
-    Action,
+    VERDICTS,
     Calibration,
     Fusion,
     TenantPolicy,
     Thresholds,
+    Verdict,
     apply_policy,
     log_odds,
     sigmoid,
@@ -29,14 +29,14 @@ levels = st.lists(st.floats(-60, allow_infinity=True), min_size=3, max_size=3).m
 def test_a_worse_score_never_gets_a_milder_action(bounds: list[float], one: float, other: float) -> None:
     thresholds = Thresholds(*bounds)
     mild, worse = sorted((one, other))
-    assert ACTIONS.index(thresholds.action(mild)) <= ACTIONS.index(thresholds.action(worse))
+    assert VERDICTS.index(thresholds.verdict(mild)) <= VERDICTS.index(thresholds.verdict(worse))
 
 
 def test_a_threshold_is_reached_at_its_log_odds_and_an_infinite_one_never() -> None:
     thresholds = Thresholds(0.2, 0.5, 0.9)
-    assert [thresholds.action(s) for s in (0.0, 0.2, 0.5, 0.9)] == list(ACTIONS)
-    assert thresholds.action(np.nextafter(0.2, 0)) == "deliver"
-    assert Thresholds(math.inf, math.inf, math.inf).action(1e9) == "deliver"
+    assert [thresholds.verdict(s) for s in (0.0, 0.2, 0.5, 0.9)] == list(VERDICTS)
+    assert thresholds.verdict(np.nextafter(0.2, 0)) == "deliver"
+    assert Thresholds(math.inf, math.inf, math.inf).verdict(1e9) == "deliver"
 
 
 def test_a_tenant_has_junk_at_its_own_budget_and_the_other_actions_make_way() -> None:
@@ -54,9 +54,9 @@ def test_a_tenant_has_junk_at_its_own_budget_and_the_other_actions_make_way() ->
     }
 
 
-def policy(action: Action, allow: set[str], block: set[str], *, authenticated: bool) -> tuple[Action, str | None]:
+def policy(verdict: Verdict, allow: set[str], block: set[str], *, authenticated: bool) -> tuple[Verdict, str | None]:
     decided, signal = apply_policy(
-        action,
+        verdict,
         TenantPolicy(frozenset(allow), frozenset(block)),
         sender="ceo@partner.test",
         sender_domain="partner.test",
@@ -65,14 +65,14 @@ def policy(action: Action, allow: set[str], block: set[str], *, authenticated: b
     return decided, signal.name if signal else None
 
 
-@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("verdict", VERDICTS)
 @pytest.mark.parametrize("name", ["ceo@partner.test", "partner.test"])
-def test_the_allow_list_opens_to_authenticated_senders_alone(action: Action, name: str) -> None:
-    assert policy(action, {name}, set(), authenticated=True) == ("deliver", "allowed_sender")
-    assert policy(action, {name}, set(), authenticated=False) == (action, None)
+def test_the_allow_list_opens_to_authenticated_senders_alone(verdict: Verdict, name: str) -> None:
+    assert policy(verdict, {name}, set(), authenticated=True) == ("deliver", "allowed_sender")
+    assert policy(verdict, {name}, set(), authenticated=False) == (verdict, None)
 
 
-@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("verdict", VERDICTS)
 @pytest.mark.parametrize("authenticated", [True, False])
 @pytest.mark.parametrize(
     ("allow", "block"),
@@ -84,14 +84,14 @@ def test_the_allow_list_opens_to_authenticated_senders_alone(action: Action, nam
         ({"partner.test"}, {"partner.test"}),
     ],
 )
-def test_the_block_list_wins(action: Action, authenticated: bool, allow: set[str], block: set[str]) -> None:
-    assert policy(action, allow, block, authenticated=authenticated) == ("quarantine", "blocked_sender")
+def test_the_block_list_wins(verdict: Verdict, authenticated: bool, allow: set[str], block: set[str]) -> None:
+    assert policy(verdict, allow, block, authenticated=authenticated) == ("quarantine", "blocked_sender")
 
 
-@pytest.mark.parametrize("action", ACTIONS)
-def test_senders_on_no_list_are_left_to_the_models(action: Action) -> None:
+@pytest.mark.parametrize("verdict", VERDICTS)
+def test_senders_on_no_list_are_left_to_the_models(verdict: Verdict) -> None:
     listed = {"ceo@else.test", "else.test", "artner.test", "o@partner.test"}
-    assert policy(action, listed, listed, authenticated=True) == (action, None)
+    assert policy(verdict, listed, listed, authenticated=True) == (verdict, None)
 
 
 def test_a_message_without_a_sender_is_on_no_list() -> None:

@@ -7,6 +7,7 @@ import pytest
 from mailwarden.domain.mail.events import (
     Direction,
     Emission,
+    Flow,
     Way,
     direction_of,
     key_of,
@@ -118,6 +119,20 @@ def test_members_are_names_that_are_somebody_s() -> None:
 )
 def test_direction(sender_domain: str, recipient_domains: tuple[str, ...], expected: str) -> None:
     assert direction_of(sender_domain, recipient_domains, frozenset({"own.test"})) == expected
+
+
+@pytest.mark.parametrize("flow", [None, "inbound", "outbound"])
+@pytest.mark.parametrize("authenticated", [None, False, True])
+@pytest.mark.parametrize("sender_domain", ["own.test", "else.test", ""])
+def test_what_the_mail_system_says_of_the_way_goes_before_what_from_claims(
+    sender_domain: str, authenticated: bool | None, flow: Flow | None
+) -> None:
+    own = frozenset({"own.test"})
+    within = direction_of(sender_domain, ("own.test",), own, authenticated, flow)
+    beyond = direction_of(sender_domain, ("own.test", "else.test"), own, authenticated, flow)
+    believed = {None: authenticated is not False, "inbound": authenticated is True, "outbound": True}[flow]
+    ours = flow == "outbound" or (believed and sender_domain == "own.test")
+    assert (within, beyond) == (("internal", "outbound") if ours else ("inbound", "inbound"))
 
 
 @pytest.mark.parametrize(

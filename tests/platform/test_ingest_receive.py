@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.dataset as ds
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from mailwarden.domain.mail.content import ContentSet, ContentValues
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.message import Envelope, Message
+from mailwarden.domain.mail.reception import Reception
 from mailwarden.ingest.parse import parse_message
 from mailwarden.ingest.pipeline import ingest
 from mailwarden.ingest.receive import Received, Site, receive, unwrapped
@@ -149,3 +151,28 @@ def test_a_message_without_a_time_keeps_its_identity_whatever_stands_before_it(t
     assert added == 1
     timeless = [event for event in events if event.time_source == "none"]
     assert [event.message_id for event in timeless] == [receive(OUTSIDE + BODY, Envelope(), SITE).event.message_id]
+
+
+@pytest.mark.parametrize(
+    ("beside", "direction"),
+    [
+        ({}, "inbound"),
+        ({"auth_user": "bob@mail.eu.corp.example"}, "outbound"),
+        ({"auth_user": "Bob@Mail.EU.Corp.Example."}, "outbound"),
+        ({"auth_user": "bob@corp.example"}, "inbound"),
+        ({"auth_user": "bob"}, "inbound"),
+        ({"flow": "outbound"}, "outbound"),
+        ({"auth_user": "bob@mail.eu.corp.example", "flow": "inbound"}, "outbound"),
+    ],
+)
+def test_who_logged_in_and_where_says_which_way_mail_goes_now_and_when_it_is_read_again(
+    beside: dict[str, Any], direction: str
+) -> None:
+    envelope = Envelope(NOON_US, "x@parts.example", ("eve@else.example", "bob@corp.example"), queue_id="4F1", **beside)
+    first = receive(MAIL["plain"], envelope, SITE)
+    assert first.event.direction == direction
+    assert first.envelope.reception is not None
+    kept = Reception.from_text(first.envelope.reception.to_text())
+    again = Envelope.kept(NOON_US, envelope.mail_from, envelope.rcpt_to, "envelope", kept)
+    assert (again.auth_user, again.queue_id, again.flow) == (envelope.auth_user, "4F1", envelope.flow)
+    assert receive(first.raw, again, replace(SITE, stored=True)).event == first.event

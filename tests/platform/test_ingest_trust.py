@@ -249,7 +249,14 @@ def test_trust_is_checked_and_told_apart() -> None:
 
 def test_how_a_message_was_received_is_kept_as_text() -> None:
     answers = (Answer("a.example", "TXT", "found", ('v=spf1 "\xff', "b")), Answer("b.example", "A", "failed"))
-    for one in (Reception(), Reception(IDS), Reception(TOP, "192.0.2.7", "héllo", answers), Reception(answers=())):
+    sent = Reception(auth_user="bob@corp.example", queue_id="4F1", flow="outbound")
+    for one in (
+        Reception(),
+        Reception(IDS),
+        Reception(TOP, "192.0.2.7", "héllo", answers),
+        Reception(answers=()),
+        sent,
+    ):
         assert Reception.from_text(one.to_text()) == one
     for broken in ("", "[]", "{", '{"answers": [1]}'):
         with pytest.raises(DataError):

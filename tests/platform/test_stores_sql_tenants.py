@@ -6,6 +6,7 @@ from typing import Any, cast
 import pytest
 import sqlalchemy as sa
 
+from mailwarden.domain.detection.action import ActionPolicy
 from mailwarden.domain.mail.trust import NO_TRUST, Trust
 from mailwarden.errors import DataError, NotFound
 from mailwarden.stores.sql import Principal, Tenant, TenantPolicy, Tenants, open_engine, upgrade
@@ -77,6 +78,11 @@ def test_update_replaces_what_is_given_and_keeps_the_rest(tenants: Tenants) -> N
         ({"false_positive_budget": 1.0}, "write a share"),
         ({"false_positive_budget": float("nan")}, "write a share"),
         ({"false_positive_budget": True}, "write a share"),
+        ({"unread": "reject"}, "deliver, banner, junk, quarantine"),
+        ({"mode": "watch"}, "monitor, enforce"),
+        ({"reject": "deliver"}, "banner, junk, quarantine, or null"),
+        ({"headers_in_monitor": 1}, "write true or false"),
+        ({"act_on_outbound": "no"}, "write true or false"),
     ],
 )
 def test_a_policy_that_would_not_do_what_it_says_is_refused(
@@ -85,6 +91,28 @@ def test_a_policy_that_would_not_do_what_it_says_is_refused(
     with pytest.raises(DataError, match=words):
         tenants.create("acme", domains=[], policy=cast(TenantPolicy, policy), created_us=1)
     assert tenants.list() == ()
+
+
+def test_what_a_tenant_lets_its_verdicts_do_is_nothing_until_it_says_so(tenants: Tenants) -> None:
+    assert tenants.create("acme", domains=[], created_us=1).actions == ActionPolicy("monitor", None, False, False)
+    policy: TenantPolicy = {"mode": "enforce", "reject": "junk", "headers_in_monitor": True, "act_on_outbound": True}
+    assert tenants.update("acme", policy=policy).actions == ActionPolicy("enforce", "junk", True, True)
+    assert tenants.get("acme").policy == policy
+
+
+def test_a_domain_is_one_tenants(tenants: Tenants) -> None:
+    tenants.create("acme", domains=["acme.example", "*.bücher.example"], created_us=1)
+    assert tenants.get("acme").domains == ("acme.example", ".xn--bcher-kva.example")
+    for claimed in ("ACME.example.", "shop.bücher.example", ".example"):
+        with pytest.raises(DataError, match="claimed by tenant 'acme' already"):
+            tenants.create("other", domains=["fine.test", claimed], created_us=2)
+    assert [tenant.name for tenant in tenants.list()] == ["acme"]
+    tenants.create("other", domains=["bücher.example", ".acme.example"], created_us=2)
+    with pytest.raises(DataError, match="claimed by tenant 'acme' already"):
+        tenants.update("other", domains=["acme.example"])
+    assert tenants.update("other", domains=["bücher.example"]).domains == ("xn--bcher-kva.example",)
+    tenants.update("acme", domains=[])
+    assert tenants.update("other", domains=["acme.example"]).domains == ("acme.example",)
 
 
 def test_a_key_opens_its_own_tenant_until_revoked(tenants: Tenants) -> None:

@@ -57,7 +57,7 @@ def test_scores_near_certainty_still_have_a_threshold_above_that_worse_mail_reac
     chosen = choose_thresholds(np.full(5000, 60.0), Budgets())
     assert shares_reached(np.full(5000, 60.0), chosen.thresholds) == (0.0, 0.0, 0.0)
     # As probabilities 60 and 61 are the same, and one good message there would end the action for good.
-    assert chosen.thresholds.action(61.0) == "quarantine"
+    assert chosen.thresholds.verdict(61.0) == "quarantine"
 
 
 def test_a_tenants_own_budget_holds_on_fresh_mail_on_average() -> None:
@@ -66,7 +66,7 @@ def test_a_tenants_own_budget_holds_on_fresh_mail_on_average() -> None:
     for _ in range(300):
         own = choose_thresholds(rng.normal(size=400), Budgets()).thresholds.within(0.02)
         fresh = rng.normal(size=2000)
-        held.append(np.mean([own.action(logit) in ("junk", "quarantine") for logit in fresh]))
+        held.append(np.mean([own.verdict(logit) in ("junk", "quarantine") for logit in fresh]))
     assert 0.012 < np.mean(held) <= 0.021
 
 

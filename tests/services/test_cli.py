@@ -200,7 +200,7 @@ def test_score_answers_as_the_api_does_and_leaves_no_trace(
     assert {k: v for k, v in answer.items() if k != "path"} == served
     assert warden.events() == [] and warden.online() == {}
     code, text, _ = run("score", str(file), str(file), "--tenant", "acme")
-    assert code == 0 and text.count(answer["decision"] + "  score") == 2
+    assert code == 0 and text.count(answer["verdict"] + "  score") == 2
     assert all(signal["words"] in text for signal in answer["signals"])
 
 

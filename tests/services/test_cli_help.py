@@ -103,7 +103,7 @@ def test_a_blocked_sender_is_held_back(run: Run, warden: Any, simulated: list[Si
     assert run("tenant", "policy", "acme", "--block", sender)[0] == 0
     with warden.api() as api:
         after = api.score(message.raw, path="/v1/score?observe=false").json()
-    assert before["decision"] != "quarantine" and after["decision"] == "quarantine"
+    assert before["verdict"] != "quarantine" and after["verdict"] == "quarantine"
 
 
 def test_keys_are_listed_and_revoked(run: Run, warden: Any) -> None:

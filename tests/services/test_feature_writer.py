@@ -76,7 +76,7 @@ def test_what_is_accepted_is_folded_at_once_and_logged_in_batches(warden: Any, s
     assert record is not None
     assert (record.score, record.decision, record.idempotency_key) == (
         answers[0]["score"],
-        answers[0]["decision"],
+        answers[0]["verdict"],
         "k0",
     )
 

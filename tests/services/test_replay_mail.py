@@ -107,7 +107,7 @@ class Api:
         self.seq += 1
         answer = {
             "seq": self.seq, "repeated": False, "message_id": f"{self.seq:032x}", "log_odds": 1.0, "score": 0.7,
-            "decision": "junk", "category": None, "detectors": {}, "signals": [{"name": "n", "words": "w"}],
+            "verdict": "junk", "category": None, "detectors": {}, "signals": [{"name": "n", "words": "w"}],
             "features": {},
         }  # fmt: skip
         return answer, 0.001

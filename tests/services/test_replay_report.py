@@ -26,7 +26,7 @@ def small_table(**changed: Any) -> ScoreTable:
         "label": ["ham", "ham", "CP", "BE"],
         "log_odds": log_odds(np.array([0.1, 0.4, 0.35, 0.8])),
         "score": np.array([0.1, 0.4, 0.35, 0.8]),
-        "decision": ["deliver", "banner", "deliver", "quarantine"],
+        "verdict": ["deliver", "banner", "deliver", "quarantine"],
         "category": ["", "BE", "", "VF"],
         "detectors": {"rules": np.array([0.2, 0.1, 0.9, 0.8]), "text": np.array([0.1, 0.2, 0.3, 1 / 3])},
         "latency_seconds": np.array([0.001, 0.002, 0.003, np.nan]),
@@ -45,7 +45,7 @@ def drawn_table(n: int) -> ScoreTable:
         label=label,
         log_odds=logit,
         score=sigmoid(logit),
-        decision=["junk" if value > 0 else "deliver" for value in logit],
+        verdict=["junk" if value > 0 else "deliver" for value in logit],
         category=["CP" if value > 0 else "" for value in logit],
         detectors={name: sigmoid(logit + rng.normal(0, 3, n)) for name in ("header_rules", "message_text")},
         latency_seconds=rng.gamma(4, 0.002, n),
@@ -62,7 +62,7 @@ def full_report(table: ScoreTable) -> dict[str, Any]:
         "throughput": {"messages_per_second": 123.4, "cpu_ms_per_message": {"api": 4.2, "writer": 2.1}},
         "skew": {"compared_values": 1000, "values_with_history": 900, "mismatches": 0, "stale_values": 0},
         "retrainings": [{"at_us": 0, "version": 1, "weights": {"message_text": 1.0}}],
-        "example": {"decision": "quarantine", "category": "CP", "signals": [{"words": f"{ADDRESS} is new | to you"}]},
+        "example": {"verdict": "quarantine", "category": "CP", "signals": [{"words": f"{ADDRESS} is new | to you"}]},
         "training": {
             "seed": np.int64(7),
             "loss": float("nan"),
@@ -95,7 +95,7 @@ def test_figures_of_a_hand_made_table() -> None:
     assert fused["recall"][0]["low"] < 0.5 < fused["recall"][0]["high"]
     assert {code: each[0]["caught"] for code, each in fused["by_category"].items()} == {"BE": 1, "CP": 0}
     assert found["detectors"]["rules"]["roca"] == 0.0
-    assert found["decisions"] == {
+    assert found["verdicts"] == {
         "BE": {"quarantine": 1},
         "CP": {"deliver": 1},
         "ham": {"banner": 1, "deliver": 1},
@@ -131,7 +131,7 @@ def test_latency_of_nothing_measured() -> None:
 
 def test_a_table_refuses_ragged_columns_and_unknown_labels() -> None:
     with pytest.raises(DataError, match="3, 4"):
-        small_table(decision=["deliver"] * 3)
+        small_table(verdict=["deliver"] * 3)
     with pytest.raises(DataError, match="'fish'"):
         small_table(label=["ham", "fish", "CP", "BE"])
 
@@ -139,11 +139,11 @@ def test_a_table_refuses_ragged_columns_and_unknown_labels() -> None:
 def test_scores_read_back_as_written(tmp_path: Path) -> None:
     table = small_table(score=np.array([1e-12, 0.1 + 0.2, np.nextafter(1.0, 0), 0.5]))
     path = write_scores(tmp_path / "scores.csv", table)
-    assert path.read_text().splitlines()[0] == "path,received_at,label,score,decision,category,rules,text"
+    assert path.read_text().splitlines()[0] == "path,received_at,label,score,verdict,category,rules,text"
     assert "2026-03-02T00:00:00.000001+00:00" in path.read_text()
     back = read_scores(path)
     assert back.path == table.path and back.label == table.label
-    assert back.decision == table.decision and back.category == table.category
+    assert back.verdict == table.verdict and back.category == table.category
     assert back.received_at_us.tolist() == table.received_at_us.tolist()
     assert back.score.tolist() == table.score.tolist()
     assert {name: each.tolist() for name, each in back.detectors.items()} == {
@@ -156,7 +156,7 @@ def test_scores_read_back_as_written(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_scores_csv_is_named(tmp_path: Path) -> None:
     path = tmp_path / "scores.csv"
-    for text in ("", "path,label\na,ham\n", "path,received_at,label,score,decision,category\na,b,ham,0.1,deliver,\n"):
+    for text in ("", "path,label\na,ham\n", "path,received_at,label,score,verdict,category\na,b,ham,0.1,deliver,\n"):
         path.write_text(text)
         with pytest.raises(DataError, match=r"scores\.csv"):
             read_scores(path)

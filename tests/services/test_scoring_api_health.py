@@ -77,9 +77,9 @@ def test_metrics_count_decisions_repeats_and_labels(warden: Any, simulated: Mail
     for name, value in re.findall(r"^mailwarden_decisions_total\{(.*)\} (.*)$", response.text, re.MULTILINE):
         counted[name] = float(value)
     assert sum(counted.values()) == 40
-    for action in {a["decision"] for a in answers}:
-        of_action = sum(v for name, v in counted.items() if f'decision="{action}"' in name)
-        assert of_action == sum(a["decision"] == action for a in answers)
+    for action in {a["verdict"] for a in answers}:
+        of_action = sum(v for name, v in counted.items() if f'verdict="{action}"' in name)
+        assert of_action == sum(a["verdict"] == action for a in answers)
     assert "mailwarden_repeated_messages_total 1.0" in response.text
     assert 'mailwarden_labels_total{label="SP"} 1.0' in response.text
     assert "mailwarden_score_seconds_count 41.0" in response.text

@@ -53,14 +53,14 @@ def test_an_answer_says_all_that_a_caller_needs(warden: Any, simulated: Mail) ->
     assert answer["features"] == {"as_of_seq": None, "age_seconds": None}
     assert (answer["degraded"], answer["flags"], answer["time_source"]) == (False, [], "envelope")
     assert {a["direction"] for a in answers} == {"inbound", "outbound", "internal"}
-    stopped = [a for a in answers if a["decision"] != "deliver"]
+    stopped = [a for a in answers if a["verdict"] != "deliver"]
     assert stopped
     for a in stopped:
         assert a["category"] and 1 <= len(a["signals"]) <= 5
         for signal in a["signals"]:
             assert " " in signal["words"] and "_" not in signal["words"].split()[0] and signal["weight"] > 0
-    assert all(a["category"] is None and a["signals"] == [] for a in answers if a["decision"] == "deliver")
-    pairs = [(m.label != "ham", a["decision"] != "deliver") for m, a in zip(simulated[-120:], answers, strict=True)]
+    assert all(a["category"] is None and a["signals"] == [] for a in answers if a["verdict"] == "deliver")
+    pairs = [(m.label != "ham", a["verdict"] != "deliver") for m, a in zip(simulated[-120:], answers, strict=True)]
     caught = [stopped for bad, stopped in pairs if bad]
     held_back = [stopped for bad, stopped in pairs if not bad]
     assert sum(caught) / len(caught) > 0.5 > 0.2 > sum(held_back) / len(held_back)
@@ -160,7 +160,7 @@ def test_without_observing_nothing_is_left_behind(warden: Any, simulated: Mail) 
         response = api.score(bad_of(simulated).raw, bad_of(simulated).envelope, path="/v1/score?observe=false")
         answer = response.json()
         assert (answer["decision_id"], answer["seq"], answer["repeated"]) == (None, None, False)
-        assert answer["decision"] != "deliver" and answer["signals"]
+        assert answer["verdict"] != "deliver" and answer["signals"]
         assert reader.lag_bytes() == 0
         assert (
             api.label(message_id=answer["message_id"], label="CP", known_at="2026-03-03T00:00:00Z").status_code == 404

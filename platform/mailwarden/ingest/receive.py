@@ -60,7 +60,15 @@ def receive(raw: bytes, envelope: Envelope, site: Site, resolver: Resolver | Non
         raw, envelope = unwrapped(raw, envelope)
     message, beside = parse_beside(raw, envelope, trust=site.trusts, resolver=resolver)
     known = envelope.reception or Reception()
-    kept = replace(envelope, reception=replace(known, trust=site.trusts, answers=beside.answers))
+    reception = replace(
+        known,
+        trust=site.trusts,
+        answers=beside.answers,
+        auth_user=envelope.auth_user or "",
+        queue_id=envelope.queue_id or "",
+        flow=envelope.flow or "",
+    )
+    kept = replace(envelope, reception=reception)
     return Received(raw, kept, message, event_for(message, kept, site), beside.later)
 
 
@@ -75,6 +83,7 @@ def event_for(message: Message, envelope: Envelope, site: Site) -> Event:
         mail_from=envelope.mail_from,
         rcpt_to=envelope.rcpt_to,
         trust=site.trusts.fingerprint,
+        flow="outbound" if envelope.submitted_by(site.own_domains) else envelope.flow,
     )
 
 

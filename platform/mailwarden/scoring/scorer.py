@@ -87,11 +87,11 @@ class Scorer:
         features = FeatureTable(self._columns(content, vectors), len(vectors.recipients))
         scores = champion.score(features)
         flags += [f"detector {name} gave no score" for name in scores.broken]
-        suspected = champion.thresholds.within(policy.false_positive_budget).action(scores.logit)
+        suspected = champion.thresholds.within(policy.false_positive_budget).verdict(scores.logit)
         # A view that fails is ours to mend, and no fault of the message.
         statuses = [status for name, status in content.status.items() if name not in failed]
         least, unread = not_read_in_full(statuses, policy)
-        action, override = apply_policy(
+        verdict, override = apply_policy(
             at_least(suspected, least),
             policy,
             sender=event.sender,
@@ -100,7 +100,7 @@ class Scorer:
         )
         signals: list[Signal] = []
         category = None
-        if action != "deliver":
+        if verdict != "deliver":
             if suspected != "deliver" or override is not None:
                 signals = champion.reasons(features, scores)
                 category = champion.category(features, scores)
@@ -113,7 +113,7 @@ class Scorer:
         decision = Decision(
             score=scores.probability,
             logit=scores.logit,
-            decision=action,
+            decision=verdict,
             category=category,
             signals=signals,
             detectors=scores.detectors,

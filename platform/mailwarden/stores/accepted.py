@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import orjson
 
+from mailwarden.domain.detection.decision import Verdict
 from mailwarden.domain.mail.content import ContentSet, ContentValue, ContentValues
 from mailwarden.domain.mail.events import TUPLES, Event
 from mailwarden.errors import StoreError
@@ -136,6 +137,12 @@ def encode_accepted(record: Accepted) -> bytes:
         raw = record.raw
     head = orjson.dumps(header, option=orjson.OPT_SERIALIZE_NUMPY)
     return _LENGTH.pack(len(head)) + head + raw
+
+
+def verdict_of(answer: Mapping[str, Any]) -> Verdict:
+    """The verdict of an answer, of one given by a release that called it `decision` too."""
+    verdict: Verdict = answer["verdict"] if "verdict" in answer else answer["decision"]
+    return verdict
 
 
 def waits_for_signal(payload: bytes) -> bool:

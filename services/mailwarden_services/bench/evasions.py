@@ -94,5 +94,5 @@ class _Judge:
         message = parse_message(raw, envelope, trusted_authserv_ids=self.trusted)
         features = content_table(self.content, [message], self.wanted)
         scores = self.champion.score(features)
-        held = self.champion.thresholds.action(scores.logit) in ("junk", "quarantine")
+        held = self.champion.thresholds.verdict(scores.logit) in ("junk", "quarantine")
         return held, frozenset(signal.name for signal in self.champion.reasons(features, scores, limit=limit))

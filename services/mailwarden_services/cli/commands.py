@@ -231,6 +231,10 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8080,
     socket: Annotated[Path | None, typer.Option(help="A unix socket to listen on instead.")] = None,
+    rspamd: Annotated[
+        str | None,
+        typer.Option(help="HOST:PORT to speak rspamd's protocol on, beside the API's own port.", show_default=False),
+    ] = None,
 ) -> None:
     """Run the scoring API and its feature writer, and a Redis of our own where MAILWARDEN_REDIS_URL is empty.
 
@@ -242,10 +246,11 @@ def serve(
         mailwarden serve
         mailwarden serve --host 0.0.0.0 --port 9000
         mailwarden serve --socket /run/mailwarden/api.sock
+        mailwarden serve --rspamd 127.0.0.1:11333
     """
     from mailwarden_services.serving import serve as run_service
 
-    run_service(Settings(), host=host, port=port, socket=socket)
+    run_service(Settings(), host=host, port=port, socket=socket, rspamd=rspamd)
 
 
 def score(
@@ -255,14 +260,14 @@ def score(
     ] = DEFAULT_TENANT,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a message, as the API answers.")] = False,
 ) -> None:
-    """Decide on messages here and now, without leaving a trace. Exit code 0 whatever the decisions are.
+    """Decide on messages here and now, without leaving a trace. Exit code 0 whatever the verdicts are.
 
-    The answer is that of the API with observe=false: score, decision, and the signals that drove it in words.
+    The answer is that of the API with observe=false: score, verdict, and the signals that drove it in words.
 
     Examples:
 
         mailwarden score suspicious.eml
-        mailwarden score inbox/*.eml --tenant acme --json | jq -r '[.path, .decision] | @tsv'
+        mailwarden score inbox/*.eml --tenant acme --json | jq -r '[.path, .verdict] | @tsv'
     """
     from mailwarden_services.bootstrap import Platform
     from mailwarden_services.embedded import with_redis
@@ -284,7 +289,7 @@ def _print_answer(file: Path, answer: Mapping[str, Any], as_json: bool) -> None:
         out.print(line, soft_wrap=True, highlight=False, markup=False)
         return
     category = answer["category"] or ""
-    out.print(f"[bold]{escape(str(file))}[/]: {answer['decision']}  score {answer['score']:.6f}  {category}")
+    out.print(f"[bold]{escape(str(file))}[/]: {answer['verdict']}  score {answer['score']:.6f}  {category}")
     for signal in answer["signals"]:
         out.print(f"  - {signal['words']}", highlight=False, markup=False)
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
 
-from mailwarden.domain.detection.decision import Action
+from mailwarden.domain.detection.action import Mode
+from mailwarden.domain.detection.decision import Verdict
 from mailwarden.settings import Settings
 from mailwarden_services.cli.options import DomainsOption, TrustOption, now_us
 from mailwarden_services.cli.progress import out
 
 Name = Annotated[str, typer.Argument(help="The tenant.")]
+RejectChoice = Literal["never", "banner", "junk", "quarantine"]
 
 
 def register(app: typer.Typer) -> None:
@@ -31,6 +33,7 @@ def register(app: typer.Typer) -> None:
         "list": listing,
         "create": create,
         "policy": policy,
+        "mode": mode,
         "trust": trust,
         "key": key,
         "keys": keys,
@@ -42,7 +45,7 @@ def register(app: typer.Typer) -> None:
 
 
 def listing() -> None:
-    """List tenants with their domains.
+    """List tenants with their domains and modes.
 
     Example:
 
@@ -50,9 +53,11 @@ def listing() -> None:
     """
     from mailwarden_services.bootstrap import Platform
 
-    table = Table("tenant", "domains", "trusted authserv-ids")
+    table = Table("tenant", "domains", "trusted authserv-ids", "mode")
     for tenant in Platform(Settings()).tenants.list():
-        table.add_row(tenant.name, ", ".join(tenant.domains), ", ".join(tenant.trusted_authserv_ids))
+        table.add_row(
+            tenant.name, ", ".join(tenant.domains), ", ".join(tenant.trusted_authserv_ids), tenant.actions.mode
+        )
     out.print(table)
 
 
@@ -80,8 +85,18 @@ def policy(
         float | None, typer.Option(help="Share of good mail that may be held back, as 0.001.", show_default=False)
     ] = None,
     unread: Annotated[
-        Action | None,
+        Verdict | None,
         typer.Option(help="The least to do with a message that could not be read in full.", show_default=False),
+    ] = None,
+    reject: Annotated[
+        RejectChoice | None,
+        typer.Option(help="From this verdict on refuse mail at SMTP time, in enforce mode.", show_default=False),
+    ] = None,
+    headers_in_monitor: Annotated[
+        bool | None, typer.Option(help="Add X-Mailwarden headers in monitor mode too.", show_default=False)
+    ] = None,
+    act_on_outbound: Annotated[
+        bool | None, typer.Option(help="Act on mail that leaves as on mail that comes in.", show_default=False)
     ] = None,
 ) -> None:
     """Show a tenant's policy, after changing what the options say.
@@ -94,6 +109,7 @@ def policy(
         mailwarden tenant policy acme --allow partner.example --block mallory@bad.example
         mailwarden tenant policy acme --remove partner.example
         mailwarden tenant policy acme --unread quarantine
+        mailwarden tenant policy acme --reject quarantine --headers-in-monitor
     """
     from mailwarden.stores.sql.tenants import checked_policy
     from mailwarden_services.bootstrap import Platform
@@ -105,7 +121,8 @@ def policy(
     dropped = set(checked_policy({"allow_senders": remove})["allow_senders"])
     if allowed & blocked:
         raise typer.BadParameter(f"{sorted(allowed & blocked)[0]} cannot be both allowed and blocked")
-    if allowed or blocked or dropped or budget is not None or unread is not None:
+    said = (budget, unread, reject, headers_in_monitor, act_on_outbound)
+    if allowed or blocked or dropped or any(value is not None for value in said):
         found = found.copy()
         found["allow_senders"] = sorted(({*found.get("allow_senders", ())} - blocked - dropped) | allowed)
         found["block_senders"] = sorted(({*found.get("block_senders", ())} - allowed - dropped) | blocked)
@@ -113,6 +130,12 @@ def policy(
             found["false_positive_budget"] = budget
         if unread is not None:
             found["unread"] = unread
+        if reject is not None:
+            found["reject"] = None if reject == "never" else reject
+        if headers_in_monitor is not None:
+            found["headers_in_monitor"] = headers_in_monitor
+        if act_on_outbound is not None:
+            found["act_on_outbound"] = act_on_outbound
         found = tenants.update(name, policy=found).policy
     table = Table("policy", "value")
     table.add_row("allowed senders", ", ".join(found.get("allow_senders", ())))
@@ -120,7 +143,37 @@ def policy(
     share = found.get("false_positive_budget")
     table.add_row("false-positive budget", "the platform's" if share is None else f"{share:g}")
     table.add_row("not read in full", f"at least {found.get('unread', 'banner')}")
+    table.add_row("mode", found.get("mode", "monitor"))
+    table.add_row("rejected", "never" if found.get("reject") is None else f"from {found['reject']}")
+    table.add_row("headers in monitor mode", "yes" if found.get("headers_in_monitor") else "no")
+    table.add_row("outbound mail", "acted on" if found.get("act_on_outbound") else "learnt from, accepted")
     out.print(table, highlight=False)
+
+
+def mode(
+    name: Name,
+    mode: Annotated[Mode | None, typer.Argument(help="Switch to this one.", show_default=False)] = None,
+) -> None:
+    """Show or switch a tenant's mode: monitor asks nothing of the mail system, enforce has it act on verdicts.
+
+    A running API follows within seconds. Verdicts are given, logged and counted alike in both.
+
+    Examples:
+
+        mailwarden tenant mode acme
+        mailwarden tenant mode acme enforce
+    """
+    from mailwarden_services.bootstrap import Platform
+
+    tenants = Platform(Settings()).tenants
+    found = tenants.get(name)
+    if mode is not None and mode != found.actions.mode:
+        policy = found.policy.copy()
+        policy["mode"] = mode
+        found = tenants.update(name, policy=policy)
+        out.print(f"tenant {name} is now in {mode} mode", markup=False, highlight=False)
+    else:
+        out.print(f"tenant {name} is in {found.actions.mode} mode", markup=False, highlight=False)
 
 
 def trust(

@@ -16,7 +16,7 @@ from mailwarden.domain.mail.content import ContentView
 from mailwarden.domain.mail.events import Event
 from mailwarden.errors import DataError, NotFound, StoreError
 from mailwarden.labelling.feedback import label_record
-from mailwarden.stores.accepted import Accepted, AcceptedLabel, AcceptedMessage
+from mailwarden.stores.accepted import Accepted, AcceptedLabel, AcceptedMessage, verdict_of
 from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.lake.raw_mail import RawMail, RawRow
 from mailwarden.stores.lake.texts import Texts
@@ -116,7 +116,7 @@ def decision_record(record: AcceptedMessage) -> DecisionRecord:
         received_at_us=event.received_at_us,
         decided_model=str(answer["model_version"]),
         score=answer["score"],
-        decision=answer["decision"],
+        decision=verdict_of(answer),
         category=answer["category"],
         degraded=answer["degraded"],
         sender=event.sender,

@@ -19,7 +19,7 @@ import structlog
 
 from mailwarden.domain.mail.content import ContentSet, ContentValues, ContentView
 from mailwarden.domain.mail.events import Event
-from mailwarden.domain.mail.message import Aspect, Envelope, Message, TimeSource
+from mailwarden.domain.mail.message import Aspect, Authentication, Envelope, Message, TimeSource
 from mailwarden.domain.status import Status
 from mailwarden.ingest.receive import Site, event_for, receive, unwrapped
 from mailwarden.ingest.verification import prepare
@@ -52,6 +52,7 @@ class Reading:
     received_at_us 0 where `received_at_us` is None. content: of every content view. failed: content views whose
     functions raised. has_headers: a header field was found, or nobody could look. defects: how many.
     message_id_header: the message's own, its first `MESSAGE_ID_MOST` characters; "" where it has none.
+    authentication: what is known of its sender.
     """
 
     raw_from: int
@@ -63,6 +64,7 @@ class Reading:
     time_source: TimeSource
     has_headers: bool
     defects: int
+    authentication: Authentication
     message_id_header: str = ""
 
 
@@ -140,6 +142,7 @@ class Reader:
             message.time_source,
             bool(message.headers),
             len(message.defects),
+            message.authentication,
             message.message_id_header[:MESSAGE_ID_MOST],
         )
 
@@ -153,7 +156,18 @@ class Reader:
             {view.name: Status.DEADLINE for view in self._content.views},
         )
         event = event_for(message, envelope, site)
-        return Reading(0, envelope, event, nothing, (), message.received_at_us, message.time_source, True, 0)
+        return Reading(
+            0,
+            envelope,
+            event,
+            nothing,
+            (),
+            message.received_at_us,
+            message.time_source,
+            True,
+            0,
+            message.authentication,
+        )
 
 
 class ReadInProcesses:

@@ -22,7 +22,7 @@ from mailwarden_services.scoring_api.times import microseconds
 
 GOOD = "ham"
 PERCENTILES = (50, 95, 99)
-SCORE_COLUMNS = ("path", "received_at", "label", "score", "decision", "category")
+SCORE_COLUMNS = ("path", "received_at", "label", "score", "verdict", "category")
 """Columns of scores.csv that are no detector's."""
 
 _NEAREST_ONE = 1.0 - 2.0**-53
@@ -37,7 +37,7 @@ class ScoreTable:
     """What a replay was answered, a row a message in order of arrival.
 
     path: in the source. received_at_us: (n,) microseconds UTC. label: codes of `events.LABELS`, "" where unknown.
-    log_odds, score: (n,) fused; score 0..1, higher is worse. decision: actions. category: "" where there is none.
+    log_odds, score: (n,) fused; score 0..1, higher is worse. verdict: as answered. category: "" where there is none.
     detectors: by name (n,) calibrated probabilities, NaN where a
     detector gave none. latency_seconds: (n,), NaN where it was not measured.
     Raises DataError where the columns differ in length or a label is not known.
@@ -48,13 +48,13 @@ class ScoreTable:
     label: Sequence[str]
     log_odds: Values
     score: Values
-    decision: Sequence[str]
+    verdict: Sequence[str]
     category: Sequence[str]
     detectors: Mapping[str, Values]
     latency_seconds: Values
 
     def __post_init__(self) -> None:
-        words = (self.path, self.label, self.decision, self.category)
+        words = (self.path, self.label, self.verdict, self.category)
         numbers = (self.received_at_us, self.log_odds, self.score, self.latency_seconds, *self.detectors.values())
         lengths = {len(column) for column in words} | {len(column) for column in numbers}
         if len(lengths) != 1:
@@ -85,7 +85,7 @@ class ScoreTable:
             label=[self.label[i] for i in at],
             log_odds=self.log_odds[at],
             score=self.score[at],
-            decision=[self.decision[i] for i in at],
+            verdict=[self.verdict[i] for i in at],
             category=[self.category[i] for i in at],
             detectors={name: values[at] for name, values in self.detectors.items()},
             latency_seconds=self.latency_seconds[at],
@@ -96,8 +96,8 @@ def figures(table: ScoreTable, threshold_log_odds: float | None = None) -> dict[
     """Every figure of a score table as plain JSON values.
 
     threshold_log_odds: fused log-odds from which a message counts as flagged, for LAM%; None leaves LAM% out.
-    Returns n, unlabelled, fused and detectors (each `Evaluation.as_json`, over labelled messages), decisions (how
-    many of each label got each action), categories (of flagged bad messages, how many got each category, by label)
+    Returns n, unlabelled, fused and detectors (each `Evaluation.as_json`, over labelled messages), verdicts (how
+    many of each label got each), categories (of flagged bad messages, how many got each category, by label)
     and latency.
     """
     known = table.rows(table.labelled)
@@ -108,7 +108,7 @@ def figures(table: ScoreTable, threshold_log_odds: float | None = None) -> dict[
         "detectors": {
             name: evaluate(ranked(values), known.bad, known.label).as_json() for name, values in known.detectors.items()
         },
-        "decisions": _counts(known.label, known.decision),
+        "verdicts": _counts(known.label, known.verdict),
         "categories": _counts(*_named(known)),
         "latency": latency_figures(table.latency_seconds),
     }
@@ -165,7 +165,7 @@ def write_scores(path: Path, table: ScoreTable) -> Path:
             # repr of a float reads back as the same float, so that ranks survive the file.
             score, *detectors = ["" if np.isnan(values[i]) else repr(float(values[i])) for values in scores]
             received_at = rfc3339(int(table.received_at_us[i]))
-            facts = [table.path[i], received_at, table.label[i], score, table.decision[i], table.category[i]]
+            facts = [table.path[i], received_at, table.label[i], score, table.verdict[i], table.category[i]]
             writer.writerow([*facts, *detectors])
     os.replace(part, path)
     return path
@@ -189,7 +189,7 @@ def read_scores(path: Path) -> ScoreTable:
             label=[row[2] for row in rows],
             log_odds=np.log(clipped) - np.log1p(-clipped),
             score=score,
-            decision=[row[4] for row in rows],
+            verdict=[row[4] for row in rows],
             category=[row[5] for row in rows],
             detectors={
                 name: np.array([float(row[len(SCORE_COLUMNS) + i] or "nan") for row in rows])

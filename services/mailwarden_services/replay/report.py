@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mailwarden.domain.detection.decision import ACTIONS
+from mailwarden.domain.detection.decision import VERDICTS
 from mailwarden_services.replay.figures import ScoreTable
 from mailwarden_services.replay.live import rfc3339
 from mailwarden_services.replay.pictures import draw_pictures
@@ -51,7 +51,7 @@ def write_report(out: Path, report: Mapping[str, Any], table: ScoreTable) -> Pat
     """Write report.json, report.md and its pictures into `out`; the path of report.md.
 
     report: title, mail ("simulated" is said wherever figures stand), run, split, source, refused, what
-    `figures` returns (n, fused, detectors, decisions, latency), and, each where there is one, subsets (figures by
+    `figures` returns (n, fused, detectors, verdicts, latency), and, each where there is one, subsets (figures by
     name), throughput, skew,
     retrainings, example, ingest, training, seconds. What is absent is left out. No whole address is written,
     whatever the report holds. table: what the pictures are drawn from.
@@ -91,7 +91,7 @@ def _sections(report: dict[str, Any], pictures: Mapping[str, Path]) -> list[str]
         parts += _grid(ranking_grid(report, f"Good from bad, {mail}"))
         parts += _grid(category_grid(report, f"By category, {mail}"))
     parts += [f"![{_PICTURES[name]} ({mail})]({path.name})" for name, path in pictures.items()]
-    parts += _grid(_decisions(report, mail))
+    parts += _grid(_verdicts(report, mail))
     parts += _grid(_subsets(report, mail))
     parts += _facts(f"Speed, {mail}", speed_rows(report), str((report.get("throughput") or {}).get("note") or ""))
     parts += _facts("Skew: served values against those recomputed from the event log", skew_rows(report))
@@ -170,15 +170,15 @@ def _facts(title: str, rows: Sequence[tuple[str, str]], note: str = "") -> list[
     return _grid(Grid(title, ("what", "measured"), tuple(rows), note)) if rows else []
 
 
-def _decisions(report: Mapping[str, Any], mail: str) -> Grid | None:
-    decisions: Mapping[str, Mapping[str, int]] = report.get("decisions") or {}
-    if not decisions:
+def _verdicts(report: Mapping[str, Any], mail: str) -> Grid | None:
+    verdicts: Mapping[str, Mapping[str, int]] = report.get("verdicts") or {}
+    if not verdicts:
         return None
     rows = tuple(
-        (category_words(label), f"{sum(counts.values()):,}", *(f"{counts.get(action, 0):,}" for action in ACTIONS))
-        for label, counts in decisions.items()
+        (category_words(label), f"{sum(counts.values()):,}", *(f"{counts.get(verdict, 0):,}" for verdict in VERDICTS))
+        for label, counts in verdicts.items()
     )
-    return Grid(f"What was decided, {mail}", ("label", "n", *ACTIONS), rows)
+    return Grid(f"What was decided, {mail}", ("label", "n", *VERDICTS), rows)
 
 
 def _subsets(report: Mapping[str, Any], mail: str) -> Grid | None:

@@ -39,7 +39,7 @@ def score_table(outcome: ReplayOutcome) -> ScoreTable:
         label=[scored.message.label for scored in outcome.scored],
         log_odds=np.array([answer["log_odds"] for answer in answers]),
         score=np.array([answer["score"] for answer in answers]),
-        decision=[answer["decision"] for answer in answers],
+        verdict=[answer["verdict"] for answer in answers],
         category=[answer["category"] or "" for answer in answers],
         detectors={name: of(name) for name in names},
         latency_seconds=np.array([scored.seconds for scored in outcome.scored]),
@@ -47,8 +47,8 @@ def score_table(outcome: ReplayOutcome) -> ScoreTable:
 
 
 def with_lam(found: dict[str, Any], table: ScoreTable) -> dict[str, Any]:
-    """The figures with LAM% of the decisions themselves: junk and quarantine are "bad"."""
-    flagged = np.array([decision in FLAGGED for decision in table.decision], dtype=np.float64)
+    """The figures with LAM% of the verdicts themselves: junk and quarantine are "bad"."""
+    flagged = np.array([verdict in FLAGGED for verdict in table.verdict], dtype=np.float64)
     if table.bad.any() and not table.bad.all():
         found["fused"]["lam"] = lam_percent(flagged, table.bad, 0.5)
     return found
@@ -134,7 +134,7 @@ def refusals(outcome: ReplayOutcome) -> dict[str, Any]:
 
 def example_of(outcome: ReplayOutcome) -> Mapping[str, Any]:
     """The flagged message with the most detectors' reasons behind it, without a word of its content."""
-    flagged = [s for s in outcome.scored if s.answer["decision"] != "deliver" and s.answer["signals"]]
+    flagged = [s for s in outcome.scored if s.answer["verdict"] != "deliver" and s.answer["signals"]]
     if not flagged:
         return {}
     chosen = max(flagged, key=_telling)
@@ -142,7 +142,7 @@ def example_of(outcome: ReplayOutcome) -> Mapping[str, Any]:
     return {
         "path": chosen.message.path,
         "label": chosen.message.label,
-        **{key: answer[key] for key in ("decision", "category", "score", "signals", "detectors", "features")},
+        **{key: answer[key] for key in ("verdict", "category", "score", "signals", "detectors", "features")},
     }
 
 

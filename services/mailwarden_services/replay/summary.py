@@ -180,8 +180,8 @@ def example_words(report: Mapping[str, Any]) -> tuple[str, list[str]] | None:
     score = f" with score {example['score']:.4f}" if example.get("score") is not None else ""
     category = f" as {category_words(example['category'])}" if example.get("category") else ""
     signals = [each["words"] if isinstance(each, Mapping) else str(each) for each in example.get("signals") or ()]
-    verdict = f"One message{label} got {example.get('decision', 'no decision')}{category}{score}, because:"
-    return verdict, [" ".join(words.split()) for words in signals]
+    heading = f"One message{label} got {example.get('verdict', 'no verdict')}{category}{score}, because:"
+    return heading, [" ".join(words.split()) for words in signals]
 
 
 def mail_words(report: Mapping[str, Any]) -> str:

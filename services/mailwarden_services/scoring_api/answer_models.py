@@ -58,7 +58,20 @@ class FeaturesRead(BaseModel):
 
 
 Verdict = Literal["deliver", "banner", "junk", "quarantine"]
+Action = Literal["accept", "banner", "junk", "quarantine", "reject"]
 Direction = Literal["inbound", "outbound", "internal"]
+
+
+class AuthenticationAnswer(BaseModel):
+    """By whom a message's sender was vouched for, and what was said; null where nothing speaks of a method."""
+
+    by: Literal["verified here", "trusted header"]
+    spf: str | None
+    spf_domain: str
+    dkim: str | None
+    dkim_domain: str
+    dmarc: str | None
+    dmarc_domain: str
 
 
 class ScoreAnswer(BaseModel):
@@ -69,7 +82,8 @@ class ScoreAnswer(BaseModel):
     seq: int | None = Field(description="number of the message within its tenant; null where nothing was kept")
     score: float = Field(ge=0, le=1, description="higher is worse")
     log_odds: float
-    decision: Verdict
+    verdict: Verdict = Field(description="what the platform would do")
+    action: Action = Field(description="what is asked of the mail system: accept in monitor mode, whatever the verdict")
     category: str | None = Field(description="code of the attack, null where none is named")
     signals: list[SignalAnswer]
     detectors: dict[str, DetectorAnswer]
@@ -79,10 +93,40 @@ class ScoreAnswer(BaseModel):
     degraded: bool = Field(description="history or a store was missing")
     flags: list[str] = Field(description="words for what was missing")
     direction: Direction
+    authentication: AuthenticationAnswer | None = Field(description="null where nobody who is believed spoke")
     time_source: str = Field(description="where the message's time was taken from")
     defects: int = Field(description="how many things of the message were malformed")
     message_id_header: str = Field(description="the message's own Message-ID, cut off after 500 characters")
     repeated: bool = Field(description="the message was handed over before, and this is what was answered then")
+
+
+class TenantsPart(BaseModel):
+    """What one tenant that a message concerns decided."""
+
+    tenant: str
+    decision_id: str | None = Field(description="null where nothing was kept")
+    message_id: str | None = Field(description="null where the bytes are no message")
+    verdict: Verdict
+    action: Action
+    category: str | None
+    signals: list[SignalAnswer]
+    degraded: bool
+    flags: list[str]
+    repeated: bool
+
+
+class MailAnswer(BaseModel):
+    """What is asked of the mail system for a message, by all tenants that it concerns."""
+
+    action: Action = Field(description="the strictest that all of them accept; accept where it concerns nobody")
+    verdict: Verdict
+    add_headers: list[tuple[str, str]] = Field(
+        description="name and value, to stand on top; folded by line feed and tab"
+    )
+    remove_headers: list[str] = Field(description="names of fields that only the platform writes: all are forged")
+    remove_fields: list[tuple[str, int]] = Field(description="single fields: name, and number among those from the top")
+    tenants: list[TenantsPart]
+    unknown_domains: int = Field(description="of recipients, that are no tenant's")
 
 
 class ProblemItem(BaseModel):

@@ -7,10 +7,13 @@ from typing import Any
 
 import orjson
 
+from mailwarden.domain.detection.action import ActionPolicy
 from mailwarden.domain.detection.decision import Decision, TenantPolicy
 from mailwarden.domain.mail.events import Event
+from mailwarden.domain.mail.message import Authentication
 from mailwarden.ingest.receive import Site
 from mailwarden.scoring.scorer import Scored
+from mailwarden.stores.accepted import verdict_of
 from mailwarden.stores.sql import Tenant
 from mailwarden_services.reading.read import Reading
 
@@ -36,14 +39,40 @@ def load_answer(response: str) -> Mapping[str, Any]:
     return loaded
 
 
+def in_todays_words(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """An answer as it was given, in the form of now: former releases called the verdict `decision`, asked for nothing
+    and did not say who vouched for the sender."""
+    known = {name: value for name, value in answer.items() if name != "decision"}
+    return {"action": "accept", "authentication": None, **known, "verdict": verdict_of(answer)}
+
+
+def told_again(answer: Mapping[str, Any], actions: ActionPolicy, *, submitted: bool) -> dict[str, Any]:
+    """An answer that was given before, to be given again: its verdict stands, what is asked is by the policy of now."""
+    again = in_todays_words(answer)
+    action = actions.action(again["verdict"], answer["direction"], submitted=submitted)
+    return {**again, "action": action, "repeated": True}
+
+
+def submitted_by(tenant: Tenant, reading: Reading) -> bool:
+    """Whether the mail system says that the tenant itself sends the message."""
+    return reading.envelope.submitted_by(frozenset(tenant.domains))
+
+
 def answer_of(
-    scored: Scored, event: Event, reading: Reading, *, decision_id: str | None, age_seconds: float | None
+    scored: Scored,
+    event: Event,
+    reading: Reading,
+    tenant: Tenant,
+    *,
+    decision_id: str | None,
+    age_seconds: float | None,
 ) -> dict[str, Any]:
-    """What the API answers for a message: plain JSON.
+    """What the API answers for a message of a tenant: plain JSON.
 
     age_seconds: from the newest time folded to the newest accepted, 0 where all was folded.
     """
     decision: Decision = scored.decision
+    submitted = submitted_by(tenant, reading)
     watermark = scored.watermark
     return {
         "decision_id": decision_id,
@@ -51,7 +80,8 @@ def answer_of(
         "seq": event.seq or None,
         "score": decision.score,
         "log_odds": decision.logit,
-        "decision": decision.decision,
+        "verdict": decision.decision,
+        "action": tenant.actions.action(decision.decision, event.direction, submitted=submitted),
         "category": decision.category,
         "signals": [{"name": s.name, "words": s.words, "weight": round(s.weight, 4)} for s in decision.signals],
         "detectors": {
@@ -67,8 +97,24 @@ def answer_of(
         "degraded": decision.degraded,
         "flags": list(decision.flags),
         "direction": event.direction,
+        "authentication": _authentication(reading.authentication),
         "time_source": reading.time_source,
         "defects": reading.defects,
         "message_id_header": reading.message_id_header,
         "repeated": False,
+    }
+
+
+def _authentication(found: Authentication) -> dict[str, str | None] | None:
+    """By whom a message's sender was vouched for, and what was said; None where nobody who is believed spoke."""
+    if not found.source or not found.speaks:
+        return None
+    return {
+        "by": "verified here" if found.source == "own" else "trusted header",
+        "spf": found.spf,
+        "spf_domain": found.spf_domain,
+        "dkim": found.dkim,
+        "dkim_domain": found.dkim_domain,
+        "dmarc": found.dmarc,
+        "dmarc_domain": found.dmarc_domain,
     }

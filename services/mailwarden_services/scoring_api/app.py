@@ -17,8 +17,10 @@ from mailwarden_services.scoring_api import (
     docs_page,
     health_routes,
     label_routes,
+    mail_routes,
     message_routes,
     problems,
+    rspamd_routes,
     score_routes,
 )
 from mailwarden_services.scoring_api.access import Keys
@@ -28,11 +30,13 @@ from mailwarden_services.scoring_api.service import Service
 
 ROUTERS = (
     score_routes.router,
+    mail_routes.router,
     label_routes.router,
     message_routes.router,
     audit_routes.router,
     health_routes.router,
     docs_page.router,
+    rspamd_routes.router,
 )
 
 

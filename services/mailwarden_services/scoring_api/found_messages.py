@@ -17,6 +17,7 @@ from mailwarden.stores.accepted import AcceptedMessage
 from mailwarden.stores.lake.raw_mail import RawRow
 from mailwarden.stores.lake.vector_log import VECTOR_KEYS
 from mailwarden_services.feature_writer.logs import raw_row
+from mailwarden_services.scoring_api.answers import in_todays_words
 from mailwarden_services.scoring_api.service import Service
 from mailwarden_services.scoring_api.times import rfc3339
 
@@ -45,7 +46,7 @@ def message_of(service: Service, tenant: str, message_id: str) -> dict[str, Any]
         "sender": sender,
         "sender_domain": domain,
         "recipients": list(recipients),
-        "decision": answer,
+        "decision": in_todays_words(answer),
         "vectors_status": "logged" if rows else "pending",
         "vectors": [_vector(row) for row in rows],
     }

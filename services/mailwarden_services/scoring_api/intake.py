@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -12,11 +13,12 @@ import structlog
 
 from mailwarden.domain.aggregates.windows import DAY_US
 from mailwarden.domain.mail.clusters import Member
-from mailwarden.domain.mail.events import LABELS, WITHDRAWN, Event
+from mailwarden.domain.mail.events import LABELS, WITHDRAWN, Event, message_identity
 from mailwarden.domain.mail.facts import label_event_of, signal_event_of
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import DataError, NotFound, StoreError
 from mailwarden.ingest.dates import is_believable
+from mailwarden.ingest.receive import unwrapped
 from mailwarden.scoring.scorer import Scorer
 from mailwarden.stores.accepted import Accepted, AcceptedLabel, AcceptedMessage, AcceptedSignal, encode_accepted
 from mailwarden.stores.campaigns import Campaigns
@@ -26,7 +28,7 @@ from mailwarden.stores.lake.fact_sets import FactSets
 from mailwarden.stores.online.watermark import Watermark
 from mailwarden.stores.sql import Decisions, Labels, Tenant
 from mailwarden_services.reading.read import MailReader
-from mailwarden_services.scoring_api.answers import answer_of, load_answer, policy_of, site_of
+from mailwarden_services.scoring_api.answers import answer_of, load_answer, policy_of, site_of, submitted_by, told_again
 from mailwarden_services.scoring_api.problems import no_model, not_a_message
 from mailwarden_services.scoring_api.recent import RECENT_MESSAGES, DueSeq, Recent, RecentMessages
 from mailwarden_services.signals.found import FoundSignal
@@ -184,7 +186,7 @@ class Intake:
             self._check_time(event)
             known = await self._known(event, idempotency_key, flags)
             if known is not None:
-                return {**known, "repeated": True}
+                return told_again(known, tenant.actions, submitted=submitted_by(tenant, reading))
             if self._was_ingested(event):
                 # It counts already: what it gets is a decision that leaves no trace.
                 observe = False
@@ -217,8 +219,8 @@ class Intake:
                 ),
             )
         if not observe:
-            return answer_of(scored, event, reading, decision_id=None, age_seconds=age_seconds)
-        answer = answer_of(scored, event, reading, decision_id="d" + event.message_id, age_seconds=age_seconds)
+            return answer_of(scored, event, reading, tenant, decision_id=None, age_seconds=age_seconds)
+        answer = answer_of(scored, event, reading, tenant, decision_id="d" + event.message_id, age_seconds=age_seconds)
         envelope = reading.envelope
         record = AcceptedMessage(
             event,
@@ -306,6 +308,19 @@ class Intake:
             self._may_be_numbered(event)
             and self._events.find(event.tenant, event.message_id, event.received_at_us) is not None
         )
+
+    async def find_by_content(self, tenant: Tenant, raw: bytes, envelope: Envelope) -> str | None:
+        """Our id of a message that is known by its content, or by content and envelope; None where it is not."""
+        raw, envelope = unwrapped(raw, envelope)
+        content = hashlib.sha256(raw).hexdigest()
+        recent = self.recent.find_content(tenant.name, content)
+        if recent is not None:
+            return recent.event.message_id
+        if envelope.received_at_us is None:
+            return None
+        wanted = message_identity(tenant.name, content, envelope.received_at_us, envelope.mail_from, envelope.rcpt_to)
+        stored = await asyncio.to_thread(self._decisions.by_message, tenant.name, wanted)
+        return None if stored is None else wanted
 
     async def label(
         self,

@@ -40,7 +40,7 @@ class Metrics:
             registry=self.registry,
         )
         self.decisions = Counter(
-            "mailwarden_decisions", "Decisions given", ("decision", "category"), registry=self.registry
+            "mailwarden_decisions", "Decisions given, by verdict", ("verdict", "category"), registry=self.registry
         )
         self.degraded = Counter(
             "mailwarden_degraded_decisions", "Decisions without history or stores", registry=self.registry
@@ -50,6 +50,12 @@ class Metrics:
             "mailwarden_refused_requests",
             "Requests, and items of batches, that were answered with a problem",
             ("route", "status", "problem"),
+            registry=self.registry,
+        )
+        self.not_scored = Counter(
+            "mailwarden_mail_not_scored",
+            "Mail that was handed over and passed, or part of it, without a score",
+            ("reason",),
             registry=self.registry,
         )
         self.labels = Counter("mailwarden_labels", "Labels taken", ("label",), registry=self.registry)
@@ -112,7 +118,7 @@ class Metrics:
         if answer["repeated"]:
             self.repeated.inc()
             return
-        self.decisions.labels(answer["decision"], answer["category"] or "").inc()
+        self.decisions.labels(answer["verdict"], answer["category"] or "").inc()
         if answer["degraded"]:
             self.degraded.inc()
 

@@ -53,6 +53,9 @@ TYPES: dict[str, ProblemType] = {
 }
 """Every type that an answer of the API may bear, by the last part of its URI."""
 
+NOT_A_MESSAGE = "not-a-message"
+"""The slug of bytes that are no message, or that nothing says the time of."""
+
 
 class Problem(Exception):
     """An HTTP error with a type, a title and words on what to do.
@@ -119,7 +122,7 @@ def bad_request(detail: str) -> Problem:
 
 def not_a_message(detail: str) -> Problem:
     """422: the body is not what its content type says."""
-    return Problem(422, "not-a-message", "Not a message", detail)
+    return Problem(422, NOT_A_MESSAGE, "Not a message", detail)
 
 
 def no_model() -> Problem:

@@ -32,27 +32,40 @@ class RecentMessages:
         self._limit = limit
         self._by_id: OrderedDict[tuple[str, str], Recent] = OrderedDict()
         self._by_key: dict[tuple[str, str], Recent] = {}
+        self._by_content: dict[tuple[str, str], Recent] = {}
 
     def add(self, recent: Recent) -> None:
         """Remember an accepted message."""
         tenant = recent.event.tenant
         self._by_id[tenant, recent.event.message_id] = recent
+        self._by_content[tenant, recent.event.content_sha256] = recent
         if recent.idempotency_key is not None:
             self._by_key[tenant, recent.idempotency_key] = recent
         while len(self._by_id) > self._limit:
             _, oldest = self._by_id.popitem(last=False)
+            self._drop_content(oldest)
             if oldest.idempotency_key is not None:
                 self._by_key.pop((oldest.event.tenant, oldest.idempotency_key), None)
 
     def forget(self, recent: Recent) -> None:
         """Take back a message that did not reach the disk."""
         self._by_id.pop((recent.event.tenant, recent.event.message_id), None)
+        self._drop_content(recent)
         if recent.idempotency_key is not None:
             self._by_key.pop((recent.event.tenant, recent.idempotency_key), None)
 
     def find(self, tenant: str, message_id: str) -> Recent | None:
         """The message of that id."""
         return self._by_id.get((tenant, message_id))
+
+    def find_content(self, tenant: str, content_sha256: str) -> Recent | None:
+        """The newest message of that content."""
+        return self._by_content.get((tenant, content_sha256))
+
+    def _drop_content(self, recent: Recent) -> None:
+        key = recent.event.tenant, recent.event.content_sha256
+        if self._by_content.get(key) is recent:
+            del self._by_content[key]
 
     def events_of(self, tenant: str) -> list[Event]:
         """The events of a tenant's messages."""

@@ -29,6 +29,15 @@ PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
 MAX_HELO = 255
 """Characters of a greeting."""
 
+MAX_USER = 320
+"""Characters of an authenticated user's name."""
+
+MAX_QUEUE_ID = 100
+"""Characters of the mail system's own name of a message."""
+
+MAX_LISTENER = 100
+"""Characters of a listener's name."""
+
 MAX_KEY = 200
 """Characters of an idempotency key."""
 
@@ -48,6 +57,8 @@ class MessageBody(BaseModel):
     rcpt_to: list[str] = Field(default_factory=list, max_length=MAX_RECIPIENTS, description="SMTP recipients")
     client_ip: IPvAnyAddress | None = Field(None, description="address of the host that handed the message over")
     helo: str = Field("", max_length=MAX_HELO, pattern=PRINTABLE, description="what that host called itself")
+    auth_user: str | None = Field(None, max_length=MAX_USER, pattern=PRINTABLE, description="who logged in to send it")
+    queue_id: str | None = Field(None, max_length=MAX_QUEUE_ID, pattern=PRINTABLE, description="the mail system's id")
     idempotency_key: str | None = Field(None, min_length=1, max_length=MAX_KEY, pattern=PRINTABLE)
 
     def raw(self, limit: int) -> bytes:
@@ -63,7 +74,14 @@ class MessageBody(BaseModel):
         """The envelope given beside the message."""
         received = None if self.received_at is None else microseconds(self.received_at)
         reception = _reception(str(self.client_ip or ""), self.helo)
-        return Envelope(received, self.mail_from, tuple(self.rcpt_to), reception=reception)
+        return Envelope(
+            received,
+            self.mail_from,
+            tuple(self.rcpt_to),
+            reception=reception,
+            auth_user=self.auth_user or None,
+            queue_id=self.queue_id or None,
+        )
 
 
 class BatchBody(BaseModel):
@@ -121,12 +139,13 @@ async def body_within(request: Request, limit: int) -> bytes:
 
 
 def envelope_of(request: Request) -> Envelope:
-    """The envelope from query parameters (`received_at`, `mail_from`, `rcpt_to`, `client_ip`, `helo`), or where these
-    are not there from `X-Mailwarden-*` headers; raises Problem."""
+    """The envelope from query parameters (`received_at`, `mail_from`, `rcpt_to`, `client_ip`, `helo`, `auth_user`,
+    `queue_id`), or where these are not there from `X-Mailwarden-*` headers; raises Problem."""
 
     def given(name: str) -> list[str]:
         header = "x-mailwarden-" + name.replace("_", "-")
-        return [*request.query_params.getlist(name), *request.headers.getlist(header)]
+        values = [header_text(value) for value in request.headers.getlist(header)]
+        return [*request.query_params.getlist(name), *values]
 
     times, senders = given("received_at"), given("mail_from")
     received = None
@@ -137,13 +156,13 @@ def envelope_of(request: Request) -> Envelope:
             raise bad_request(
                 "`received_at` is not an RFC 3339 time with a zone; write it as 2026-01-31T08:30:00Z."
             ) from exc
-    asked = request.query_params.getlist("rcpt_to") or request.headers.getlist("x-mailwarden-rcpt-to")
+    asked = request.query_params.getlist("rcpt_to") or given("rcpt_to")
     recipients = tuple(r.strip() for value in asked for r in value.split(",") if r.strip())
     if len(recipients) > MAX_RECIPIENTS:
         raise bad_request(
             f"`rcpt_to` names {len(recipients)} recipients; hand a message over in parts of {MAX_RECIPIENTS} at most."
         )
-    clients, greetings = given("client_ip"), given("helo")
+    clients = given("client_ip")
     client = ""
     if clients:
         try:
@@ -152,8 +171,29 @@ def envelope_of(request: Request) -> Envelope:
             raise bad_request(
                 "`client_ip` is no address; write that of the host that handed the message over, as 192.0.2.7."
             ) from exc
-    greeting = greetings[0][:MAX_HELO] if greetings and greetings[0].isprintable() else ""
-    return Envelope(received, senders[0] if senders else None, recipients, reception=_reception(client, greeting))
+
+    def word(name: str, limit: int) -> str:
+        words = given(name)
+        return words[0][:limit] if words and words[0].isprintable() else ""
+
+    return Envelope(
+        received,
+        senders[0] if senders else None,
+        recipients,
+        reception=_reception(client, word("helo", MAX_HELO)),
+        auth_user=word("auth_user", MAX_USER) or None,
+        queue_id=word("queue_id", MAX_QUEUE_ID) or None,
+    )
+
+
+def header_text(value: str) -> str:
+    """A header's value, which frameworks read as latin-1, as the UTF-8 that an address in it is written in."""
+    if value.isascii():
+        return value
+    try:
+        return value.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return value
 
 
 def _reception(client_ip: str, helo: str) -> Reception | None:

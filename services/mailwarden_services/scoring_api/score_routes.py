@@ -31,18 +31,22 @@ MAIL_TYPES = ("message/rfc822", "message/global", "application/octet-stream")
 
 _TEXT = {"type": "string"}
 _IN_JSON = {"message": "RnJvbTogYUBwYXJ0bmVyLmV4YW1wbGUNCg0KaGVsbG8NCg==", "received_at": EXAMPLE}
-_ENVELOPE = (
+ENVELOPE = (
     parameter("query", "received_at", {"type": "string", "format": "date-time"}, "when the mail system received it"),
     parameter("query", "mail_from", _TEXT, "SMTP reverse path; empty for the null path"),
     parameter("query", "rcpt_to", {"type": "array", "items": _TEXT}, "SMTP recipients, repeated or with commas"),
     parameter("query", "client_ip", {"anyOf": [{"type": "string", "format": "ipv4"},
                                                {"type": "string", "format": "ipv6"}]}, "who handed it over"),
     parameter("query", "helo", _TEXT, "what that host called itself"),
+    parameter("query", "auth_user", _TEXT, "who logged in to send it"),
+    parameter("query", "queue_id", _TEXT, "what the mail system calls it"),
     parameter("header", "X-Mailwarden-Received-At", {"type": "string", "format": "date-time"}, "as `received_at`"),
     parameter("header", "X-Mailwarden-Mail-From", _TEXT, "as `mail_from`"),
     parameter("header", "X-Mailwarden-Rcpt-To", _TEXT, "as `rcpt_to`"),
     parameter("header", "X-Mailwarden-Client-Ip", _TEXT, "as `client_ip`"),
     parameter("header", "X-Mailwarden-Helo", _TEXT, "as `helo`"),
+    parameter("header", "X-Mailwarden-Auth-User", _TEXT, "as `auth_user`"),
+    parameter("header", "X-Mailwarden-Queue-Id", _TEXT, "as `queue_id`"),
     parameter("header", "Idempotency-Key", {"type": "string", "maxLength": MAX_KEY},
               "a repeated call with the same key gets the same answer"),
 )  # fmt: skip
@@ -60,7 +64,7 @@ _ENVELOPE = (
         "no-model",
         role="score",
         body=mail_body(*MAIL_TYPES) | json_body(MessageBody, _IN_JSON),
-        parameters=_ENVELOPE,
+        parameters=ENVELOPE,
     ),
 )
 async def score(request: Request, service: Served, caller: MayScore, observe: bool = True) -> Response:

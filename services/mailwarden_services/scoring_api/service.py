@@ -22,7 +22,9 @@ from mailwarden_services.feature_writer.status import WriterLag
 from mailwarden_services.reading.show import Shower
 from mailwarden_services.scoring_api.access import Caller
 from mailwarden_services.scoring_api.intake import Intake
+from mailwarden_services.scoring_api.mail_flow import MailFlow
 from mailwarden_services.scoring_api.metrics import Metrics
+from mailwarden_services.scoring_api.rspamd import Rspamd
 
 log = structlog.get_logger(__name__)
 
@@ -32,10 +34,11 @@ class Service:
     """What the API needs. champion_version: of the bundle that serves, raises NotFound where there is none.
 
     checks: by store name, raising MailwardenError where it is down; `essential` of them make the API not ready.
-    lifespan: runs beside the API from its start to its stop. shower: reads messages for people, in processes of its
-    own. find_unlogged: the message of a tenant and an id that is accepted and not logged yet. vectors_of: the rows that
-    such a one will have in the vector log. searching: held by the one thread that reads lake and spool. writer_lag: how
-    far the feature writer is behind; its words make the API degraded.
+    lifespan: runs beside the API from its start to its stop. flow: mail of all tenants. rspamd: how rspamd's protocol
+    is spoken. shower: reads messages for people, in processes of its own. find_unlogged: the message of a tenant and an
+    id that is accepted and not logged yet. vectors_of: the rows that such a one will have in the vector log. searching:
+    held by the one thread that reads lake and spool. writer_lag: how far the feature writer is behind; its words make
+    the API degraded.
     """
 
     intake: Intake
@@ -53,6 +56,8 @@ class Service:
     essential: frozenset[str]
     max_message_bytes: int
     lifespan: Callable[[], AbstractAsyncContextManager[None]]
+    flow: MailFlow
+    rspamd: Rspamd
     metrics: Metrics = field(default_factory=Metrics)
     writer_lag: Callable[[], WriterLag] | None = None
     searching: threading.Lock = field(default_factory=threading.Lock)

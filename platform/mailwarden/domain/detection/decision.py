@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from mailwarden.domain.detection.detector import Signal
 from mailwarden.domain.status import Status, worst
 
-Action = Literal["deliver", "banner", "junk", "quarantine"]
-ACTIONS: tuple[Action, ...] = ("deliver", "banner", "junk", "quarantine")
+Verdict = Literal["deliver", "banner", "junk", "quarantine"]
+VERDICTS: tuple[Verdict, ...] = ("deliver", "banner", "junk", "quarantine")
+"""What the platform would do with a message, the mildest first; what it asks for is an `action.Action`."""
 
 _EPSILON = 1e-9
 
@@ -47,7 +48,7 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Fused log-odds from which each action is taken, infinite for one never taken; banner <= junk <= quarantine.
+    """Fused log-odds from which each verdict is given, infinite for one never given; banner <= junk <= quarantine.
 
     Log-odds, since a probability near 1 has no room for a threshold above it. held_back: by false-positive budget
     (share of good mail, 0..1), rising, the log-odds from which a message may be held back within it.
@@ -58,8 +59,8 @@ class Thresholds:
     quarantine: float
     held_back: tuple[tuple[float, float], ...] = ()
 
-    def action(self, logit: float) -> Action:
-        """The strongest action whose threshold the log-odds reach."""
+    def verdict(self, logit: float) -> Verdict:
+        """The strongest verdict whose threshold the log-odds reach."""
         if logit >= self.quarantine:
             return "quarantine"
         if logit >= self.junk:
@@ -114,7 +115,7 @@ class TenantPolicy:
     allow_senders: frozenset[str] = frozenset()
     block_senders: frozenset[str] = frozenset()
     false_positive_budget: float | None = None
-    unread: Action = "banner"
+    unread: Verdict = "banner"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ class Decision:
 
     score: float
     logit: float
-    decision: Action
+    decision: Verdict
     category: str | None
     signals: Sequence[Signal]
     detectors: Mapping[str, float]
@@ -141,12 +142,12 @@ UNREAD = frozenset({Status.DAMAGED, Status.OVER_BUDGET, Status.DEADLINE})
 """What a content view's status says where a message was not read in full."""
 
 
-def at_least(action: Action, least: Action) -> Action:
-    """The stronger of two actions."""
-    return max(action, least, key=ACTIONS.index)
+def at_least(verdict: Verdict, least: Verdict) -> Verdict:
+    """The stronger of two verdicts."""
+    return max(verdict, least, key=VERDICTS.index)
 
 
-def not_read_in_full(statuses: Iterable[Status], policy: TenantPolicy) -> tuple[Action, Signal | None]:
+def not_read_in_full(statuses: Iterable[Status], policy: TenantPolicy) -> tuple[Verdict, Signal | None]:
     """The least to do with a message whose content views have these statuses, with why; deliver where all was read."""
     lacks = [status for status in statuses if status in UNREAD]
     if not lacks:
@@ -160,13 +161,13 @@ def not_read_in_full(statuses: Iterable[Status], policy: TenantPolicy) -> tuple[
 
 
 def apply_policy(
-    action: Action, policy: TenantPolicy, *, sender: str, sender_domain: str, authenticated: bool
-) -> tuple[Action, Signal | None]:
-    """The tenant's block list, then its allow list (authenticated senders only), over the models' action."""
+    verdict: Verdict, policy: TenantPolicy, *, sender: str, sender_domain: str, authenticated: bool
+) -> tuple[Verdict, Signal | None]:
+    """The tenant's block list, then its allow list (authenticated senders only), over the models' verdict."""
     for name in (sender, sender_domain):
         if name and name in policy.block_senders:
             return "quarantine", Signal("blocked_sender", f"{name} is on your block list", 0.0)
     for name in (sender, sender_domain):
         if name and authenticated and name in policy.allow_senders:
             return "deliver", Signal("allowed_sender", f"{name} is on your allow list and is authenticated", 0.0)
-    return action, None
+    return verdict, None

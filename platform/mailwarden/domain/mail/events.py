@@ -10,6 +10,9 @@ from typing import Literal, NamedTuple, get_args
 SCHEMA_VERSION = 3
 
 Direction = Literal["inbound", "outbound", "internal"]
+Flow = Literal["inbound", "outbound"]
+"""Which way mail goes, as the mail system says it: to the tenant, or from it (within it, too)."""
+
 Kind = Literal["message", "label", "signal"]
 Emission = Literal["participants", "participant_domains", "recipients", "pairs", "facts"]
 
@@ -128,13 +131,21 @@ def message_identity(
 
 
 def direction_of(
-    sender_domain: str, recipient_domains: tuple[str, ...], own: frozenset[str], authenticated: bool | None = None
+    sender_domain: str,
+    recipient_domains: tuple[str, ...],
+    own: frozenset[str],
+    authenticated: bool | None = None,
+    flow: Flow | None = None,
 ) -> Direction:
     """Inbound unless the sender's registrable domain is the tenant's own; then internal where all recipients are.
 
-    authenticated: as in `Event`; False makes any message inbound, since who claims to be the tenant is not.
+    authenticated: as in `Event`; False makes any message inbound, since who claims to be the tenant is not. flow: what
+    the mail system says, None where it says nothing: of what it says to go out the tenant is the sender, whatever
+    stands in From; of what it says to come in, only where that is proven.
     """
-    if sender_domain not in own or authenticated is False:
+    if flow != "outbound" and (
+        sender_domain not in own or authenticated is False or (flow == "inbound" and authenticated is None)
+    ):
         return "inbound"
     return "internal" if all(domain in own for domain in recipient_domains) else "outbound"
 

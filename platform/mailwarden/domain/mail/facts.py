@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from mailwarden.domain.mail.addresses import address_domain, normalise_host, registrable_domain
 from mailwarden.domain.mail.campaigns import signature_of
-from mailwarden.domain.mail.events import Event, Signal, direction_of, label_change, message_identity
+from mailwarden.domain.mail.events import Event, Flow, Signal, direction_of, label_change, message_identity
 from mailwarden.domain.mail.fingerprints import (
     attachment_of,
     folded_name,
@@ -39,14 +39,16 @@ def event_of(
     mail_from: str | None,
     rcpt_to: tuple[str, ...],
     trust: str = "",
+    flow: Flow | None = None,
 ) -> Event:
     """The event of a message as its tenant received it: the same at ingest and at scoring.
 
     own_domains: the tenant's, as it names them; their registrable domains count. received_at_us: event time.
-    mail_from, rcpt_to: of the envelope, and part of the message's identity. trust: fingerprint of what was trusted. A
-    sender that trusted results deny is not taken for the tenant's own: forged mail must not count as the tenant
-    writing to whom it names. Who is written to for the first time, and which campaign a message is of, are no facts
-    of it alone: `new_recipients` and `campaign` are empty until it is numbered.
+    mail_from, rcpt_to: of the envelope, and part of the message's identity. trust: fingerprint of what was trusted.
+    flow: which way the mail system says that it goes. A sender that trusted results deny is not taken for the tenant's
+    own: forged mail must not count as the tenant writing to whom it names. Who is written to for the first time, and
+    which campaign a message is of, are no facts of it alone: `new_recipients` and `campaign` are empty until it is
+    numbered.
     """
     vouched = authenticated(message)
     domains = (registrable_domain(address_domain(address)) for address in message.recipients)
@@ -59,7 +61,7 @@ def event_of(
         received_at_us=received_at_us,
         known_at_us=received_at_us,
         time_source=message.time_source,
-        direction=direction_of(message.sender.domain, recipient_domains, _registrable(own_domains), vouched),
+        direction=direction_of(message.sender.domain, recipient_domains, _registrable(own_domains), vouched, flow),
         sender=message.sender.address,
         sender_domain=message.sender.domain,
         recipients=message.recipients,

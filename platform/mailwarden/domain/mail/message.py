@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from mailwarden.domain.mail.events import Signal
+from mailwarden.domain.mail.addresses import address_domain, normalise_address
+from mailwarden.domain.mail.events import Flow, Signal
 from mailwarden.domain.mail.inner import InnerFile
+from mailwarden.domain.mail.own_domains import covers
 from mailwarden.domain.mail.reception import Reception
 from mailwarden.domain.mail.trust import Trust
 from mailwarden.domain.status import Status, worst
@@ -34,6 +36,8 @@ class Envelope:
     rcpt_to: SMTP recipients; empty where unknown.
     time_source: what `received_at_us` was read from.
     reception: how it was received beside that; None where unknown.
+    auth_user: who logged in to send it, as the mail system names them; queue_id: what it calls the message; flow: which
+    way it says that the mail goes. Each None where it does not say.
     """
 
     received_at_us: int | None = None
@@ -41,6 +45,38 @@ class Envelope:
     rcpt_to: tuple[str, ...] = ()
     time_source: TimeSource = "envelope"
     reception: Reception | None = None
+    auth_user: str | None = None
+    queue_id: str | None = None
+    flow: Flow | None = None
+
+    def submitted_by(self, own_domains: frozenset[str]) -> bool:
+        """Whether the mail system says that the owner of these domains sends it: by the user who logged in, whose
+        domain is one of them, else by where it came in.
+        """
+        user = "" if self.auth_user is None else normalise_address(self.auth_user)
+        return covers(own_domains, address_domain(user)) or self.flow == "outbound"
+
+    @classmethod
+    def kept(
+        cls,
+        received_at_us: int | None,
+        mail_from: str | None,
+        rcpt_to: tuple[str, ...],
+        time_source: TimeSource,
+        reception: Reception | None,
+    ) -> Envelope:
+        """The envelope of a message that was kept with its reception."""
+        beside = reception or Reception()
+        return cls(
+            received_at_us,
+            mail_from,
+            rcpt_to,
+            time_source,
+            reception,
+            beside.auth_user or None,
+            beside.queue_id or None,
+            beside.flow or None,
+        )
 
     def trust_or(self, otherwise: Trust) -> Trust:
         """The trust that the message was received with, and another where that is not known."""

@@ -35,13 +35,17 @@ class Reception:
 
     trust: whom its tenant trusted then; None where that is not known. client_ip, helo: the host that handed it over,
     and what that one called itself, as the mail system knows; "" where unknown. answers: what the DNS said when its
-    signatures were verified; None where nobody asked.
+    signatures were verified; None where nobody asked. auth_user, queue_id, flow: kept of the envelope, see
+    `domain.mail.message.Envelope`; "" where the mail system did not say.
     """
 
     trust: Trust | None = None
     client_ip: str = ""
     helo: str = ""
     answers: tuple[Answer, ...] | None = None
+    auth_user: str = ""
+    queue_id: str = ""
+    flow: Literal["", "inbound", "outbound"] = ""
 
     def to_text(self) -> str:
         """As JSON, what is not known left out."""
@@ -52,6 +56,9 @@ class Reception:
             values["client_ip"] = self.client_ip
         if self.helo:
             values["helo"] = self.helo
+        for name in ("auth_user", "queue_id", "flow"):
+            if getattr(self, name):
+                values[name] = getattr(self, name)
         if self.answers is not None:
             values["answers"] = [[a.name, a.type, a.said, a.records] for a in self.answers]
         return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
@@ -67,6 +74,9 @@ class Reception:
                 values.get("client_ip", ""),
                 values.get("helo", ""),
                 None if answers is None else tuple(Answer(n, t, s, tuple(r)) for n, t, s, r in answers),
+                values.get("auth_user", ""),
+                values.get("queue_id", ""),
+                values.get("flow", ""),
             )
         except (ValueError, TypeError, AttributeError) as exc:
             raise DataError("how a message was received is kept in a form that this version did not write") from exc

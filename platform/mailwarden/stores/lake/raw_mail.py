@@ -74,7 +74,7 @@ class RawRow:
     def envelope(self) -> Envelope:
         """The envelope with which it reads as it did when it came; raises DataError where it is damaged."""
         source = cast(TimeSource, self.time_source)
-        return Envelope(self.received_at_us, self.mail_from, self.rcpt_to, source, reception_of(self.reception))
+        return Envelope.kept(self.received_at_us, self.mail_from, self.rcpt_to, source, reception_of(self.reception))
 
 
 class RawMail:

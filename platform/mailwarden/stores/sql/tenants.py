@@ -5,16 +5,18 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypedDict
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from mailwarden.domain.detection.decision import ACTIONS, Action
+from mailwarden.domain.detection.action import MODES, REJECT_FROM, ActionPolicy, Mode, RejectFrom
+from mailwarden.domain.detection.decision import VERDICTS, Verdict
+from mailwarden.domain.mail.own_domains import overlap, own_domain
 from mailwarden.domain.mail.trust import NO_TRUST, Trust, checked_trust
 from mailwarden.errors import DataError, NotFound
-from mailwarden.stores.sql.engine import reading, writing
+from mailwarden.stores.sql.engine import reading, serialise, writing
 from mailwarden.stores.sql.keys import (
     DEFAULT_ROLES,
     TENANT_ROLES,
@@ -36,12 +38,17 @@ class TenantPolicy(TypedDict, total=False):
     allow_senders, block_senders: normalised addresses or domains.
     false_positive_budget: share of benign mail that may be held back, between 0 and 1, both excluded.
     unread: the least that is done with a message that could not be read in full; banner where it is not set.
+    mode, reject, headers_in_monitor, act_on_outbound: see `domain.detection.action.ActionPolicy`.
     """
 
     allow_senders: list[str]
     block_senders: list[str]
     false_positive_budget: float
-    unread: Action
+    unread: Verdict
+    mode: Mode
+    reject: RejectFrom | None
+    headers_in_monitor: bool
+    act_on_outbound: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,17 @@ class Tenant:
     def trusts(self) -> Trust:
         """All that it trusts."""
         return self.trust.and_ids(self.trusted_authserv_ids)
+
+    @property
+    def actions(self) -> ActionPolicy:
+        """What it lets its verdicts do."""
+        policy = self.policy
+        return ActionPolicy(
+            policy.get("mode", "monitor"),
+            policy.get("reject"),
+            policy.get("headers_in_monitor", False),
+            policy.get("act_on_outbound", False),
+        )
 
 
 class Tenants:
@@ -80,7 +98,7 @@ class Tenants:
         """Add a tenant and return it.
 
         name: 1 to 63 of a-z, 0-9, dot, underscore and hyphen, the first a letter or digit.
-        Raises DataError where the name is taken or a value is not what it should be.
+        Raises DataError where the name is taken, a domain is another tenant's, or a value is not what it should be.
         """
         if not _NAME.fullmatch(name):
             raise DataError(
@@ -89,7 +107,7 @@ class Tenants:
             )
         tenant = Tenant(
             name,
-            _lower(domains),
+            _domains(domains),
             _lower(trusted_authserv_ids),
             checked_policy(policy or {}),
             created_us,
@@ -98,6 +116,7 @@ class Tenants:
         with writing(self._engine) as connection:
             if _exists(connection, name):
                 raise DataError(f"Tenant {name!r} exists already. Choose another name, or update it.")
+            _refuse_claimed(connection, tenant)
             connection.execute(sa.insert(tenants), _row(tenant))
         return tenant
 
@@ -123,11 +142,12 @@ class Tenants:
     ) -> Tenant:
         """Replace what is given, whole (a policy too), keep the rest, and return the tenant as it then is.
 
-        Raises NotFound where there is no such tenant, DataError where a value is not what it should be.
+        Raises NotFound where there is no such tenant, DataError where a domain is another tenant's or a value is not
+        what it should be.
         """
         changes: dict[str, object] = {}
         if domains is not None:
-            changes["domains"] = _lower(domains)
+            changes["domains"] = _domains(domains)
         if trusted_authserv_ids is not None:
             changes["trusted_authserv_ids"] = _lower(trusted_authserv_ids)
         if trust is not None:
@@ -135,8 +155,11 @@ class Tenants:
         if policy is not None:
             changes["policy"] = checked_policy(policy)
         with writing(self._engine) as connection:
-            _get(connection, name)
+            before = _get(connection, name)
             if changes:
+                if domains is not None:
+                    new = [domain for domain in _domains(domains) if domain not in before.domains]
+                    _refuse_claimed(connection, replace(before, domains=tuple(new)))
                 connection.execute(sa.update(tenants).where(tenants.c.name == name).values(**changes))
             return _get(connection, name)
 
@@ -203,10 +226,30 @@ def checked_policy(policy: TenantPolicy) -> TenantPolicy:
             raise DataError(f"Tenant policy: false_positive_budget is {budget!r}; write a share of 1, as 0.001.")
         checked["false_positive_budget"] = float(budget)
     if "unread" in policy:
-        if policy["unread"] not in ACTIONS:
-            raise DataError(f"Tenant policy: unread is {policy['unread']!r}; use one of {', '.join(ACTIONS)}.")
+        if policy["unread"] not in VERDICTS:
+            raise DataError(f"Tenant policy: unread is {policy['unread']!r}; use one of {', '.join(VERDICTS)}.")
         checked["unread"] = policy["unread"]
+    if "mode" in policy:
+        if policy["mode"] not in MODES:
+            raise DataError(f"Tenant policy: mode is {policy['mode']!r}; use one of {', '.join(MODES)}.")
+        checked["mode"] = policy["mode"]
+    if "reject" in policy:
+        if policy["reject"] is not None and policy["reject"] not in REJECT_FROM:
+            raise DataError(
+                f"Tenant policy: reject is {policy['reject']!r}; use {', '.join(REJECT_FROM)}, or null for never."
+            )
+        checked["reject"] = policy["reject"]
+    if "headers_in_monitor" in policy:
+        checked["headers_in_monitor"] = _yes_or_no(policy["headers_in_monitor"], "headers_in_monitor")
+    if "act_on_outbound" in policy:
+        checked["act_on_outbound"] = _yes_or_no(policy["act_on_outbound"], "act_on_outbound")
     return checked
+
+
+def _yes_or_no(value: object, field: str) -> bool:
+    if not isinstance(value, bool):
+        raise DataError(f"Tenant policy: {field} is {value!r}; write true or false.")
+    return value
 
 
 def _lower(values: Sequence[str]) -> tuple[str, ...]:
@@ -216,6 +259,26 @@ def _lower(values: Sequence[str]) -> tuple[str, ...]:
     if "" in cleaned:
         raise DataError(f"The list {list(values)!r} holds an empty name. Leave it out.")
     return cleaned
+
+
+def _domains(values: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(values, str):
+        raise DataError(f"Expected a list of domains, not the text {values!r}. Write [{values!r}].")
+    return tuple(dict.fromkeys(own_domain(value) for value in values))
+
+
+def _refuse_claimed(connection: Connection, tenant: Tenant) -> None:
+    """Raise DataError where a domain of the tenant is, or lies within, one of another's: its mail would be two's."""
+    serialise(connection, "tenants' domains")
+    others = sa.select(tenants.c.name, tenants.c.domains).where(tenants.c.name != tenant.name)
+    claimed = [(domain, row.name) for row in connection.execute(others) for domain in row.domains]
+    for wanted in tenant.domains:
+        for domain, owner in claimed:
+            if overlap(wanted, domain):
+                raise DataError(
+                    f"Domain {wanted!r} is claimed by tenant {owner!r} already, as {domain!r}. Take it from that one "
+                    "first: a recipient's mail belongs to one tenant."
+                )
 
 
 def _row(tenant: Tenant) -> dict[str, object]:
