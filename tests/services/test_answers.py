@@ -22,7 +22,8 @@ def test_a_verdict_stands_and_what_is_asked_is_by_the_policy_of_now(former: dict
     answer = {**former, "direction": "outbound", "repeated": False}
     assert verdict_of(answer) == "junk"
     again = told_again(answer, ActionPolicy("enforce"), submitted=False)
-    assert again == {"verdict": "junk", "action": "junk", "direction": "outbound", "repeated": True}
+    expected = {"verdict": "junk", "action": "junk", "authentication": None, "direction": "outbound", "repeated": True}
+    assert again == expected
     assert told_again(answer, ActionPolicy("enforce"), submitted=True)["action"] == "accept"
     assert told_again(answer, ActionPolicy(), submitted=False)["action"] == "accept"
 

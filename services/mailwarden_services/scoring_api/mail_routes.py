@@ -8,13 +8,13 @@ from mailwarden_services.scoring_api.answer_models import MailAnswer
 from mailwarden_services.scoring_api.bodies import json_answer
 from mailwarden_services.scoring_api.gateway_access import MayHandOver
 from mailwarden_services.scoring_api.openapi import declared, mail_body, parameter
-from mailwarden_services.scoring_api.requests import MAX_LISTENER, body_within, envelope_of
+from mailwarden_services.scoring_api.requests import body_within, envelope_of
 from mailwarden_services.scoring_api.score_routes import ENVELOPE
 from mailwarden_services.scoring_api.service import Served
 
 router = APIRouter(tags=["scoring"])
 
-_LISTENER = {"type": "string", "maxLength": MAX_LISTENER}
+_TEXT = {"type": "string"}
 
 
 @router.post(
@@ -29,8 +29,8 @@ _LISTENER = {"type": "string", "maxLength": MAX_LISTENER}
         body=mail_body("message/rfc822", "message/global", "application/octet-stream"),
         parameters=(
             *ENVELOPE,
-            parameter("query", "listener", _LISTENER, "where it came in, as MAILWARDEN_LISTENERS names it"),
-            parameter("header", "X-Mailwarden-Listener", _LISTENER, "as `listener`"),
+            parameter("query", "listener", _TEXT, "where it came in, as MAILWARDEN_LISTENERS names it"),
+            parameter("header", "X-Mailwarden-Listener", _TEXT, "as `listener`"),
         ),
     ),
 )

@@ -35,9 +35,6 @@ MAX_USER = 320
 MAX_QUEUE_ID = 100
 """Characters of the mail system's own name of a message."""
 
-MAX_LISTENER = 100
-"""Characters of a listener's name."""
-
 MAX_KEY = 200
 """Characters of an idempotency key."""
 

@@ -47,9 +47,15 @@ ENVELOPE = (
     parameter("header", "X-Mailwarden-Helo", _TEXT, "as `helo`"),
     parameter("header", "X-Mailwarden-Auth-User", _TEXT, "as `auth_user`"),
     parameter("header", "X-Mailwarden-Queue-Id", _TEXT, "as `queue_id`"),
-    parameter("header", "Idempotency-Key", {"type": "string", "maxLength": MAX_KEY},
-              "a repeated call with the same key gets the same answer"),
 )  # fmt: skip
+"""What a mail system tells beside a message."""
+
+_KEY = parameter(
+    "header",
+    "Idempotency-Key",
+    {"type": "string", "maxLength": MAX_KEY},
+    "a repeated call with the same key gets the same answer",
+)
 
 
 @router.post(
@@ -64,7 +70,7 @@ ENVELOPE = (
         "no-model",
         role="score",
         body=mail_body(*MAIL_TYPES) | json_body(MessageBody, _IN_JSON),
-        parameters=ENVELOPE,
+        parameters=(*ENVELOPE, _KEY),
     ),
 )
 async def score(request: Request, service: Served, caller: MayScore, observe: bool = True) -> Response:
