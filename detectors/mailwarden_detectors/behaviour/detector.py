@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mailwarden.domain.detection.detector import Detector, FeatureTable, Signal, TrainingSet
 from mailwarden.errors import DataError
 from mailwarden_detectors.behaviour.columns import BUILD_ONLY, COLUMNS, words_of
+from mailwarden_detectors.behaviour.trees import Trees
 
 _MAGIC = b"mailwarden.behaviour.1\n"
 _TREES: dict[str, Any] = {"iterations": 400, "depth": 6, "learning_rate": 0.06, "l2_leaf_reg": 3.0}
@@ -43,6 +44,8 @@ class Behaviour(Detector):
     def __init__(self) -> None:
         self._model: CatBoostClassifier | None = None
         self._category: CatBoostClassifier | None = None
+        self._trees: Trees | None = None
+        self._category_trees: tuple[Trees, list[str]] | None = None
         self._only_category = "SP"
         self._references: list[tuple[int, float]] = []
 
@@ -62,21 +65,19 @@ class Behaviour(Detector):
             labels = np.array([codes[row] for row in rows])
             options = {**_CATEGORY_TREES, "loss_function": "MultiClass"}
             self._category = _fit(matrix[rows], labels, training.weight[rows], seed, options)
+        self._take_trees()
 
     def score(self, features: FeatureTable) -> NDArray[np.float64]:
         """(n,) log-odds before calibration."""
-        if features.n == 0:
-            return np.empty(0)
-        raw = self._fitted().predict(features.numeric(self.features), prediction_type="RawFormulaVal", thread_count=1)
-        return np.asarray(raw, dtype=np.float64)
+        return self._raw(features.numeric(self.features))
 
     def categorise(self, features: FeatureTable) -> list[str]:
         """n category codes, by build and behaviour."""
         self._fitted()
-        if self._category is None or features.n == 0:
+        if self._category_trees is None:
             return [self._only_category] * features.n
-        found = self._category.predict(features.numeric(self.features), prediction_type="Class", thread_count=1)
-        return [str(code) for code in np.asarray(found).ravel()]
+        trees, codes = self._category_trees
+        return [codes[likeliest] for likeliest in trees.raw(features.numeric(self.features)).argmax(axis=1)]
 
     def explain(self, features: FeatureTable, row: int, *, limit: int = 3) -> list[Signal]:
         """The features whose value raised the row's score most over what is usual in good mail.
@@ -89,7 +90,7 @@ class Behaviour(Detector):
         matrix = np.repeat(own, len(self._references) + 1, axis=0)
         columns = np.array([column for column, _ in self._references], dtype=np.intp)
         matrix[np.arange(1, len(matrix)), columns] = [value for _, value in self._references]
-        raw = self._fitted().predict(matrix, prediction_type="RawFormulaVal", thread_count=1)
+        raw = self._raw(matrix)
         shares = raw[0] - raw[1:]
         # That something is not known may weigh, but tells a reader least: it is named where too little else is.
         unknown = np.isnan(own[0, columns])
@@ -133,9 +134,24 @@ class Behaviour(Detector):
             models = _models(rest, head["lengths"])
             detector._model = models[0]
             detector._category = models[1] if len(models) > 1 else None
+            detector._take_trees()
         except (ValueError, KeyError, TypeError, IndexError, CatBoostError) as error:
             raise DataError(f"A damaged behaviour model ({error}). Train it again.") from error
         return detector
+
+    def _take_trees(self) -> None:
+        self._trees = Trees.of(self._fitted())
+        self._category_trees = None
+        if self._category is not None:
+            self._category_trees = Trees.of(self._category), [str(code) for code in self._category.classes_]
+        # Compiled now, and not while a message waits.
+        self._raw(np.full((1, len(self.features)), np.nan))
+
+    def _raw(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n,) log-odds before calibration of (n, features) rows."""
+        if self._trees is None:
+            raise DataError("behaviour was not trained. Fit it, or read it from a bundle.")
+        return self._trees.raw(matrix)[:, 0]
 
     def _fitted(self) -> CatBoostClassifier:
         if self._model is None:

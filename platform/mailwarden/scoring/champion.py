@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -44,9 +45,14 @@ class Champion:
         default_factory=lambda: FailureLog(log, "a detector failed", "detector"), init=False, repr=False, compare=False
     )
 
-    def shares_score(self, name: str) -> bool:
-        """Whether all recipients of a message get the same score from this detector."""
-        return all(feature.partition(":")[0] in self.content_views for feature in self.detectors[name].features)
+    @cached_property
+    def of_content(self) -> frozenset[str]:
+        """Detectors that read nothing but the message, and so give all its recipients the same score."""
+        return frozenset(
+            name
+            for name, detector in self.detectors.items()
+            if all(feature.partition(":")[0] in self.content_views for feature in detector.features)
+        )
 
     def score(self, features: FeatureTable) -> Scores:
         """Scores of the rows of ONE message: (n_recipients,) each; content-only detectors run once.
@@ -58,7 +64,7 @@ class Champion:
         broken = []
         first = features.take(np.zeros(1, dtype=np.intp)) if features.n > 1 else features
         for name in self.detectors:
-            score = self._raw(name, first if self.shares_score(name) else features)
+            score = self._raw(name, first if name in self.of_content else features)
             if not np.isfinite(score).all():
                 broken.append(name)
                 # A score that is no number would compare as good mail; the calibrated even odds say nothing instead.

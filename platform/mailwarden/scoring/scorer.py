@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.detection.decision import Decision, TenantPolicy, apply_policy, at_least, not_read_in_full
-from mailwarden.domain.detection.detector import FeatureTable, Signal
+from mailwarden.domain.detection.detector import FeatureTable, MatrixColumns, Places, Signal
 from mailwarden.domain.mail.content import ContentSet, ContentValues, full_names
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.status import Status
@@ -55,8 +55,7 @@ class Scorer:
         self._reader = reader
         self._views = tuple(views)
         self._content = content
-        self._names = {view.name: [f"{view.name}:{f.name}" for f in view.features] for view in views}
-        self._content_names = {view.name: full_names(view) for view in content.views}
+        self._row = RowPlan(views, content)
 
     def score(
         self,
@@ -84,7 +83,7 @@ class Scorer:
             (vectors,) = self._reader.unavailable([request])
             flags.append(f"history unavailable: {type(exc).__name__}")
         flags += [f"{name} could not be computed" for name in failed]
-        features = FeatureTable(self._columns(content, vectors), len(vectors.recipients))
+        features = self._row.table(content, vectors)
         scores = champion.score(features)
         flags += [f"detector {name} gave no score" for name in scores.broken]
         suspected = champion.thresholds.within(policy.false_positive_budget).verdict(scores.logit)
@@ -131,23 +130,36 @@ class Scorer:
             vectors.watermark,
         )
 
-    def _columns(self, content: ContentValues, vectors: VectorSet) -> Mapping[str, NDArray[Any]]:
+
+class RowPlan:
+    """Where each value of content views and activity views goes in the matrix that detectors read."""
+
+    def __init__(self, views: Sequence[ActivityView], content: ContentSet) -> None:
+        self._views = [view.name for view in views]
+        self._content = [view.name for view in content.views]
+        kinds = [feature.dtype == "string" for view in content.views for feature in view.features]
+        names = [name for view in content.views for name in full_names(view)]
+        self._numbers = [at for at, text in enumerate(kinds) if not text]
+        self._texts = [at for at, text in enumerate(kinds) if text]
+        activity = [f"{view.name}:{feature.name}" for view in views for feature in view.features]
+        self._places = Places([*(names[at] for at in self._numbers), *activity], [names[at] for at in self._texts])
+
+    def table(self, content: ContentValues, vectors: VectorSet) -> FeatureTable:
+        """A row a recipient: what the message says, the same in each, and what is known of its keys."""
         n = len(vectors.recipients)
-        columns: dict[str, NDArray[Any]] = {}
-        for one in self._content.views:
-            row = zip(self._content_names[one.name], one.features, content.values[one.name], strict=True)
-            for name, feature, value in row:
-                if feature.dtype == "string":
-                    column = np.empty(n, dtype=object)
-                    column[:] = value
-                else:
-                    column = np.full(n, np.nan if value is None else float(value), dtype=np.float64)
-                columns[name] = column
-        for view in self._views:
-            values = vectors.values[view.name]
-            for index, full_name in enumerate(self._names[view.name]):
-                columns[full_name] = values[:, index]
-        return columns
+        said = [value for name in self._content for value in content.values[name]]
+        texts = np.empty((n, len(self._texts)), dtype=object)
+        texts[:] = [said[at] for at in self._texts]
+        numbers = np.array([said[at] for at in self._numbers], dtype=np.float64)
+        matrix = np.empty((n, len(self._places.numeric)))
+        matrix[:, : len(numbers)] = numbers
+        start = len(numbers)
+        for name in self._views:
+            values = vectors.values[name]
+            stop = start + values.shape[1]
+            matrix[:, start:stop] = values
+            start = stop
+        return FeatureTable(MatrixColumns(self._places, matrix, texts), n)
 
 
 def logged_rows(vectors: VectorSet, views: Sequence[ActivityView]) -> tuple[LoggedRow, ...]:

@@ -3,12 +3,55 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+class Places:
+    """Where each feature stands in rows of one shape: numeric ones in a matrix, texts beside it.
+
+    numeric, texts: full names, in order. Made once for many tables, so that what a detector reads is looked up once.
+    """
+
+    def __init__(self, numeric: Sequence[str], texts: Sequence[str]) -> None:
+        self.numeric = {name: at for at, name in enumerate(numeric)}
+        self.texts = {name: at for at, name in enumerate(texts)}
+        self._chosen: dict[tuple[str, ...], NDArray[np.intp]] = {}
+
+    def of(self, names: Sequence[str]) -> NDArray[np.intp]:
+        """Places of numeric features in the matrix; raises KeyError naming one that is absent."""
+        key = tuple(names)
+        found = self._chosen.get(key)
+        if found is None:
+            found = self._chosen[key] = np.array([self.numeric[name] for name in key], dtype=np.intp)
+        return found
+
+
+class MatrixColumns(Mapping[str, NDArray[Any]]):
+    """Columns as views of one matrix: what serving makes of a message, without an array a feature.
+
+    matrix: (n, numeric) float64. texts: (n, texts) object array of str or None.
+    """
+
+    __slots__ = ("matrix", "places", "texts")
+
+    def __init__(self, places: Places, matrix: NDArray[np.float64], texts: NDArray[np.object_]) -> None:
+        self.places, self.matrix, self.texts = places, matrix, texts
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        at = self.places.numeric.get(name)
+        return self.texts[:, self.places.texts[name]] if at is None else self.matrix[:, at]
+
+    def __iter__(self) -> Iterator[str]:
+        return chain(self.places.numeric, self.places.texts)
+
+    def __len__(self) -> int:
+        return len(self.places.numeric) + len(self.places.texts)
 
 
 class FeatureTable:
@@ -25,6 +68,8 @@ class FeatureTable:
 
     def numeric(self, names: Sequence[str]) -> NDArray[np.float64]:
         """(n, len(names)) float64 in the order of the names; raises KeyError naming one that is absent."""
+        if isinstance(self.columns, MatrixColumns):
+            return self.columns.matrix[:, self.columns.places.of(names)]
         out = np.empty((self.n, len(names)), dtype=np.float64)
         for index, name in enumerate(names):
             out[:, index] = self.columns[name]
@@ -36,6 +81,9 @@ class FeatureTable:
 
     def take(self, index: NDArray[np.intp]) -> FeatureTable:
         """The rows at these positions, in their order."""
+        if isinstance(self.columns, MatrixColumns):
+            whole = self.columns
+            return FeatureTable(MatrixColumns(whole.places, whole.matrix[index], whole.texts[index]), len(index))
         return FeatureTable({name: column[index] for name, column in self.columns.items()}, len(index))
 
 

@@ -1,0 +1,63 @@
+"""Trees evaluated by us against CatBoost's own prediction."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from catboost import CatBoostClassifier
+
+from mailwarden_detectors.behaviour.trees import Trees
+
+_OPTIONS = {"depth": 5, "thread_count": 2, "allow_writing_files": False, "verbose": False, "random_seed": 3}
+
+
+def _rows(seed: int, n: int, features: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    rows = rng.choice([0.0, 1.0, 2.5, 7.0, 1e9, -3.0], size=(n, features)) + rng.normal(size=(n, features)) * (
+        rng.random((n, features)) < 0.5
+    )
+    rows[rng.random((n, features)) < 0.3] = np.nan
+    rows[:, 0] = np.round(rows[:, 0])
+    return rows
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_trees_give_catboosts_sums_to_the_last_bit_alone_and_among_others(classes: int) -> None:
+    rows = _rows(1, 600, 9)
+    target = np.nan_to_num(rows[:, 0]).astype(int) % classes
+    loss = "Logloss" if classes == 2 else "MultiClass"
+    model = CatBoostClassifier(iterations=40, loss_function=loss, nan_mode="Min", **_OPTIONS)
+    model.fit(rows, target)
+    trees = Trees.of(model)
+    asked = np.vstack([_rows(2, 400, 9), np.full((1, 9), np.nan), np.zeros((1, 9))])
+    # Values on the borders themselves, and a float64 above one that float32 is not.
+    borders = trees.borders[np.isfinite(trees.borders)][:50].astype(np.float64)
+    on_borders = np.repeat(asked[:1], len(borders) * 2, axis=0)
+    on_borders[np.arange(len(borders)), trees.columns[: len(borders)]] = borders
+    on_borders[len(borders) + np.arange(len(borders)), trees.columns[: len(borders)]] = np.nextafter(borders, np.inf)
+    asked = np.vstack([asked, on_borders])
+
+    wanted = model.predict(asked, prediction_type="RawFormulaVal", thread_count=1).reshape(len(asked), -1)
+    found = trees.raw(asked)
+    np.testing.assert_array_equal(found, wanted)
+    for row in range(0, len(asked), 7):
+        np.testing.assert_array_equal(trees.raw(asked[row : row + 1])[0], wanted[row])
+    if classes > 2:
+        named = model.predict(asked, prediction_type="Class").ravel().tolist()
+        assert [model.classes_[at] for at in found.argmax(axis=1)] == named
+
+
+def test_trees_that_would_read_null_as_large_are_refused() -> None:
+    rows = _rows(1, 300, 3)
+    model = CatBoostClassifier(iterations=5, nan_mode="Max", **_OPTIONS)
+    model.fit(rows, np.isnan(rows[:, 0]).astype(int))
+    with pytest.raises(ValueError, match="null is above"):
+        Trees.of(model)
+
+
+def test_rows_too_short_are_refused() -> None:
+    rows = _rows(1, 300, 3)
+    model = CatBoostClassifier(iterations=20, nan_mode="Min", **_OPTIONS)
+    model.fit(rows, (np.nan_to_num(rows[:, 2]) > 1).astype(int))
+    with pytest.raises(ValueError, match="rows of 2 features"):
+        Trees.of(model).raw(rows[:, :2])
