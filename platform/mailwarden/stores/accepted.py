@@ -111,7 +111,8 @@ class AcceptedSignal:
 
 Accepted = AcceptedMessage | AcceptedLabel | AcceptedSignal
 
-_LENGTH = struct.Struct("<I")
+LENGTH = struct.Struct("<I")
+"""Of a payload's header, before it."""
 
 
 def encode_accepted(record: Accepted) -> bytes:
@@ -136,7 +137,7 @@ def encode_accepted(record: Accepted) -> bytes:
         }
         raw = record.raw
     head = orjson.dumps(header, option=orjson.OPT_SERIALIZE_NUMPY)
-    return _LENGTH.pack(len(head)) + head + raw
+    return LENGTH.pack(len(head)) + head + raw
 
 
 def verdict_of(answer: Mapping[str, Any]) -> Verdict:
@@ -147,7 +148,7 @@ def verdict_of(answer: Mapping[str, Any]) -> Verdict:
 
 def waits_for_signal(payload: bytes) -> bool:
     """Whether a spool payload may be of a message that waits for a signal; most are told by this, unread."""
-    (length,) = _LENGTH.unpack_from(payload)
+    (length,) = LENGTH.unpack_from(payload)
     # Inside of a JSON string the quotes would be escaped.
     return payload.find(b'"pending":[]', 4, 4 + length) < 0
 
@@ -155,7 +156,7 @@ def waits_for_signal(payload: bytes) -> bool:
 def decode_accepted(payload: bytes) -> Accepted:
     """Read what `encode_accepted` wrote; raises StoreError where it is something else."""
     try:
-        (length,) = _LENGTH.unpack_from(payload)
+        (length,) = LENGTH.unpack_from(payload)
         header = orjson.loads(payload[4 : 4 + length])
         facts = {**header["event"]}
         facts |= {name: tuple(facts[name]) for name in TUPLES if name in facts}

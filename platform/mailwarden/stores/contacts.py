@@ -165,10 +165,14 @@ class Contacts:
 
         Raises StoreError where the file cannot be read.
         """
-        number, pair = self._ids[tenant], self._message(message_id)
+        return bool(self.held(tenant, [message_id]))
+
+    def held(self, tenant: str, message_ids: Sequence[str]) -> set[str]:
+        """Those of the ids that `holds`, by one look into the file."""
+        number, own = self._ids[tenant], {name: self._message(name) for name in message_ids}
         with _translated(self._path):
-            known = self._known(self._asked, number, [pair])
-        return self._before(number, pair, _BEYOND_ALL, known)
+            known = self._known(self._asked, number, list(own.values()))
+        return {name for name, pair in own.items() if self._before(number, pair, _BEYOND_ALL, known)}
 
     def first(self, tenant: str, sender: str, recipients: Sequence[str], seq: int, message_id: str) -> tuple[str, ...]:
         """Those of the recipients that the sender writes to for the first time with the message of that seq.
@@ -176,17 +180,40 @@ class Contacts:
         The tenant must be prepared, and seqs ascend. What is new is written behind the caller's back. Raises
         StoreError where the file cannot be read; the message is taken in all the same.
         """
-        number, pairs = self._ids[tenant], self._pairs(sender, recipients)
-        new = pairs
+        new = self.meet(tenant, sender, recipients, seq, message_id, again=True)
+        assert new is not None
+        return new
+
+    def meet(
+        self,
+        tenant: str,
+        sender: str,
+        recipients: Sequence[str],
+        seq: int,
+        message_id: str,
+        *,
+        again: bool = False,
+    ) -> tuple[str, ...] | None:
+        """`first`, or None where `holds`: both by one look into the file, and then nothing is taken in.
+
+        again: take it in all the same. Raises StoreError where the file cannot be read; with `again` the message is
+        taken in all the same.
+        """
+        number, pairs, own = self._ids[tenant], self._pairs(sender, recipients), self._message(message_id)
+        new, taken = pairs, again
         try:
             with _translated(self._path):
-                known = self._known(self._asked, number, list(pairs.values()))
+                known = self._known(self._asked, number, [own, *pairs.values()])
+            if not again and self._before(number, own, _BEYOND_ALL, known):
+                return None
+            taken = True
             new = {name: pair for name, pair in pairs.items() if not self._before(number, pair, seq, known)}
         finally:
-            for pair in (self._message(message_id), *new.values()):
+            for pair in (own, *new.values()) if taken else ():
                 self._add(number, pair, seq)
-            self._marks[number] = max(self._marks[number], seq)
-            self._spooled[tenant] = max(self._spooled.get(tenant, 0), seq)
+            if taken:
+                self._marks[number] = max(self._marks[number], seq)
+                self._spooled[tenant] = max(self._spooled.get(tenant, 0), seq)
             if len(self._fresh) >= self._flush_pairs:
                 self._flush()
         return tuple(new)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ import structlog
 
 from mailwarden.errors import StoreError, StoreUnavailable
 from mailwarden.stores.spool_files import (
+    check_size,
     framed,
     pack_mark,
     read_committed,
@@ -40,13 +41,22 @@ _GROUP_BYTES = 8 << 20
 _log = structlog.get_logger(__name__)
 
 Settle = Callable[[int | None, StoreError | None], None]
+"""Told the record's position once it is safe, or why it is not; neither where there was nothing to write."""
+
+Make = Callable[[], bytes | None]
+"""A record's payload, or None for nothing to write; may raise StoreError."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Waiting:
-    frame: bytes
+    """make: gives the payload, called by the thread that writes. size: what it is likely to be, bytes."""
+
+    make: Make
     settle: Settle
+    size: int
+    undo: Callable[[], None] | None = None
     loop: asyncio.AbstractEventLoop | None = None
+    error: StoreError | None = None
 
 
 class Spool:
@@ -94,7 +104,8 @@ class Spool:
             else:
                 done.set_result(position)
 
-        self._enqueue(_Waiting(framed(payload), settle))
+        check_size(payload)
+        self._enqueue(_Waiting(lambda: payload, settle, len(payload)))
         return done.result()
 
     async def append_async(self, payload: bytes) -> int:
@@ -110,8 +121,26 @@ class Spool:
             else:
                 done.set_result(position)
 
-        self._enqueue(_Waiting(framed(payload), settle, loop))
+        check_size(payload)
+        self._enqueue(_Waiting(lambda: payload, settle, len(payload), loop=loop))
         return await done
+
+    def append_made(
+        self,
+        make: Make,
+        settle: Settle,
+        *,
+        size: int,
+        undo: Callable[[], None] | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """Add a record that is made when its turn has come, by the one thread that writes, in the order of the calls.
+
+        So what numbers records needs no lock, and whatever waits for the disk is made meanwhile. undo: called by that
+        thread where the record was made and could not be written, the last one made first. loop: in which `settle` is
+        called, by that thread itself where there is none. size: see `_Waiting`.
+        """
+        self._enqueue(_Waiting(make, settle, size, undo, loop))
 
     @property
     def position(self) -> int:
@@ -191,33 +220,64 @@ class Spool:
                 if not self._queue:
                     return
                 group = self._take_group()
-            positions: list[int] | None = None
-            failure: StoreError | None = None
+            made: list[tuple[_Waiting, bytes]] = []
+            positions: dict[int, int] = {}
             try:
-                failure = self._broken
-                positions = self._write(group) if failure is None else None
+                if self._broken is not None:
+                    raise self._broken
+                for waiting in group:
+                    payload = self._made(waiting)
+                    if payload is not None:
+                        made.append((waiting, payload))
+                if made:
+                    positions = self._write(made)
             except Exception as error:
                 # Whatever it is, the callers of this group must hear of it rather than wait for ever.
-                failure = StoreUnavailable(
-                    f"Spool {self._directory}: the disk refused a write ({error}). Free space or mend the disk."
-                )
-                failure.__cause__ = error
-            _settle(group, positions, failure)
+                failure = error if error is self._broken else None
+                if failure is None:
+                    failure = StoreUnavailable(
+                        f"Spool {self._directory}: the disk refused a write ({error}). Free space or mend the disk."
+                    )
+                    failure.__cause__ = error
+                self._undo(made)
+                for waiting in group:
+                    waiting.error = waiting.error or failure
+            _settle(group, positions)
+
+    def _made(self, waiting: _Waiting) -> bytes | None:
+        try:
+            payload = waiting.make()
+            return None if payload is None else framed(payload)
+        except StoreError as error:
+            waiting.error = error
+        except Exception as error:
+            _log.exception("a record could not be made")
+            waiting.error = StoreError(f"A record could not be made ({error!r}).")
+        return None
+
+    def _undo(self, made: Sequence[tuple[_Waiting, bytes]]) -> None:
+        for waiting, _ in reversed(made):
+            if waiting.undo is not None:
+                try:
+                    waiting.undo()
+                except Exception:
+                    _log.exception("a record that was not written could not be taken back")
 
     def _take_group(self) -> list[_Waiting]:
         total = 0
         for count, waiting in enumerate(self._queue):
-            total += len(waiting.frame)
+            total += waiting.size
             if count and total > _GROUP_BYTES:
                 group, self._queue = self._queue[:count], self._queue[count:]
                 return group
         group, self._queue = self._queue, []
         return group
 
-    def _write(self, group: Sequence[_Waiting]) -> list[int]:
+    def _write(self, made: Sequence[tuple[_Waiting, bytes]]) -> dict[int, int]:
+        """Write frames; by the identity of what waits, where its record ends."""
         if self._end - self._base >= self._segment_bytes:
             self._next_segment()
-        data = memoryview(b"".join(waiting.frame for waiting in group))
+        data = memoryview(b"".join(frame for _, frame in made))
         offset = self._end - self._base
         written = 0
         try:
@@ -228,10 +288,10 @@ class Spool:
             raise
         # After a failed fsync nobody can say what is on the disk: only a new scan can.
         self._or_break("fsync", lambda: self._sync(self._segment))
-        positions = []
-        for waiting in group:
-            self._end += len(waiting.frame)
-            positions.append(self._end)
+        positions = {}
+        for waiting, frame in made:
+            self._end += len(frame)
+            positions[id(waiting)] = self._end
         self._publish()
         return positions
 
@@ -261,18 +321,17 @@ class Spool:
             os.fdatasync(handle)
 
 
-def _settle(group: Sequence[_Waiting], positions: Sequence[int] | None, error: StoreError | None) -> None:
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Settle, int | None]]] = {}
-    for index, waiting in enumerate(group):
-        position = None if positions is None else positions[index]
+def _settle(group: Sequence[_Waiting], positions: Mapping[int, int]) -> None:
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Waiting]] = {}
+    for waiting in group:
         if waiting.loop is None:
-            waiting.settle(position, error)
+            waiting.settle(positions.get(id(waiting)), waiting.error)
         else:
-            by_loop.setdefault(waiting.loop, []).append((waiting.settle, position))
+            by_loop.setdefault(waiting.loop, []).append(waiting)
 
-    def settle_all(waiters: list[tuple[Settle, int | None]]) -> None:
-        for settle, position in waiters:
-            settle(position, error)
+    def settle_all(waiters: list[_Waiting]) -> None:
+        for waiting in waiters:
+            waiting.settle(positions.get(id(waiting)), waiting.error)
 
     for loop, waiters in by_loop.items():
         # One call a loop and group; a loop that is closed has nobody left to tell.

@@ -19,9 +19,14 @@ _SEGMENT = re.compile(r"(\d{20})\.seg")
 
 def framed(payload: bytes) -> bytes:
     """A record as it stands in a segment; raises DataError on a payload of 1 GiB or more."""
+    check_size(payload)
+    return FRAME.pack(len(payload), checksum(payload)) + payload
+
+
+def check_size(payload: bytes) -> None:
+    """Raise DataError on a payload of 1 GiB or more."""
     if len(payload) > MAX_PAYLOAD:
         raise DataError(f"Spool: a record of {len(payload)} bytes is too long; at most {MAX_PAYLOAD} are taken.")
-    return FRAME.pack(len(payload), checksum(payload)) + payload
 
 
 def checksum(payload: bytes | memoryview) -> int:

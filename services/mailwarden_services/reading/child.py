@@ -4,8 +4,10 @@
    in milliseconds; it waits for frames on a pipe.
 2. `Child.ask` sends a frame, once the process says that it is ready, and waits for the answer. All the while it looks
    at the CPU time that the process has used for it, and at the clock.
-3. Over `cpu_seconds`, or `wall_seconds` where it does not even compute, the process is killed: nothing of its state
-   outlives a message that overcame it. `TookTooLong` says so, `Died` where it ended by itself.
+3. Work that is a generator may ask back: what it yields is answered by `consult`, here, and the work goes on.
+4. Over `cpu_seconds`, or `wall_seconds` where it does not even compute, the process is killed: nothing of its state
+   outlives a message that overcame it. `TookTooLong` says so, `Died` where it ended by itself. The time that `consult`
+   takes is nobody's.
 
 Invariants: a child has at most one frame at a time; one that was killed is never asked again; it ends with its parent,
 by the end of the pipe or by its server's death. CPU time and not the clock decides, so that a loaded machine cuts off
@@ -26,13 +28,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from mailwarden.errors import StoreError, StoreTimeout
 
@@ -46,7 +48,13 @@ _NEW_OBJECTS = 20_000
 """Containers that are made and not freed before garbage is looked for."""
 
 Work = Callable[[Any], Any]
-"""A module-level function of what is sent; what it returns, or the exception that it raises, goes back."""
+"""A module-level function of what is sent, or an object that may be sent; what it returns, or the exception that it
+raises, goes back. Where it has a method `prepare`, that is called once in each process, before it is ready."""
+
+Consult = Callable[[Any], Any]
+"""Answers what a work yields: a value, or an awaitable of one."""
+
+Kind = Literal["returned", "raised", "asks"]
 
 
 class TookTooLong(StoreTimeout):
@@ -60,87 +68,145 @@ class Died(StoreError):
 class Child:
     """A process that works on one thing at a time.
 
-    work: see `Work`. cpu_seconds, wall_seconds: what one piece of work may take. nice: added to its niceness.
+    work: see `Work`; another one counts from the next start on. cpu_seconds, wall_seconds: what one piece of work may
+    take. nice: added to its niceness.
     """
 
     def __init__(self, work: Work, *, cpu_seconds: float, wall_seconds: float, nice: int = 0) -> None:
-        self._work, self._nice = work, nice
+        self.work, self._nice = work, nice
         self._cpu_seconds, self._wall_seconds = cpu_seconds, wall_seconds
         self._process: BaseProcess | None = None
         self._pipe: Connection[Any, Any] | None = None
         self._ready = False
+        self._arrived: asyncio.Future[bytes] | None = None
+        self._listens: asyncio.AbstractEventLoop | None = None
         self.ended = 0
+
+    @property
+    def pid(self) -> int | None:
+        """Process id; None where none runs."""
+        return None if self._process is None else self._process.pid
 
     def start(self) -> None:
         """Have the process run, if it does not; returns before it is ready to work."""
         if self._process is not None and self._process.is_alive():
             return
         self.stop()
-        context = _context(self._work.__module__)
+        context = _context(self.work.__module__)
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self._work, self._nice), daemon=True)
+        process = context.Process(target=_serve, args=(theirs, self.work, self._nice), daemon=True)
         with _no_main_module():
             process.start()
         theirs.close()
         self._process, self._pipe, self._ready = process, ours, False
 
-    async def ask(self, what: Any) -> Any:
-        """What the work makes of it; raises TookTooLong or Died, and whatever the work itself raised."""
-        if self._process is None or not self._process.is_alive():
-            await _to_its_end(self.start)
-        assert self._pipe is not None and self._process is not None
+    async def ready(self) -> None:
+        """Have the process run, and wait until it could work; raises Died where it ends before."""
+        try:
+            await self._prepare()
+        except BaseException as exc:
+            await self._end(None)
+            if isinstance(exc, (EOFError, OSError)):
+                raise Died("a process ended before it was ready") from exc
+            raise
+
+    async def ask(self, what: Any, consult: Consult | None = None) -> Any:
+        """What the work makes of it; raises TookTooLong or Died, and whatever the work itself or `consult` raised.
+
+        A process in which `consult` raised, or whose caller went away, is ended: its work is not done.
+        """
         sending: asyncio.Task[None] | None = None
         try:
-            if not self._ready:
-                # What a process needs before its first message is not on that message's account.
-                await self._frame(math.inf)
-                self._ready = True
-            sending = asyncio.create_task(_send(self._pipe, pickle.dumps(what, protocol=5)))
-            worked, value = pickle.loads(await self._frame(self._cpu_seconds))
-            await sending
+            # What a process needs before its first message is not on that message's account.
+            await self._prepare()
+            frame = pickle.dumps(what, protocol=5)
+            while True:
+                assert self._pipe is not None
+                if len(frame) < LARGE_FRAME:
+                    self._pipe.send_bytes(frame)
+                else:
+                    sending = asyncio.create_task(asyncio.to_thread(self._pipe.send_bytes, frame))
+                kind, value = pickle.loads(await self._frame(self._cpu_seconds))
+                if sending is not None:
+                    await sending
+                    sending = None
+                if kind != "asks":
+                    break
+                assert consult is not None
+                reply = consult(value)
+                frame = pickle.dumps(await reply if isinstance(reply, Awaitable) else reply, protocol=5)
         except BaseException as exc:
             self.ended += 1
-            self._process.kill()
-            # A thread that still sends finds nobody at the other end; only then is the pipe let go of.
-            with contextlib.suppress(OSError):
-                if sending is not None:
-                    await asyncio.shield(sending)
-            await _to_its_end(self.stop)
+            await self._end(sending)
             if isinstance(exc, (EOFError, OSError)):
                 raise Died("a process that reads mail ended in the middle of a message") from exc
             raise
-        if not worked:
+        if kind == "raised":
             raise value
         return value
 
+    async def _prepare(self) -> None:
+        if self._process is None or not self._process.is_alive():
+            self._unlisten()
+            await _to_its_end(self.start)
+        if not self._ready:
+            await self._frame(math.inf)
+            self._ready = True
+
+    async def _end(self, sending: asyncio.Task[None] | None) -> None:
+        self._unlisten()
+        if self._process is not None:
+            self._process.kill()
+        # A thread that still sends finds nobody at the other end; only then is the pipe let go of.
+        with contextlib.suppress(OSError):
+            if sending is not None:
+                await asyncio.shield(sending)
+        await _to_its_end(self.stop)
+
     async def _frame(self, cpu_seconds: float) -> bytes:
         """The next frame that the process sends; it is small, and written in one go."""
-        assert self._pipe is not None and self._process is not None and self._process.pid is not None
-        pipe, process, pid = self._pipe, self._process, self._process.pid
-        loop = asyncio.get_running_loop()
-        there = loop.create_future()
-        used, began = _cpu_seconds(pid), time.monotonic()
-        loop.add_reader(pipe.fileno(), _settle, there)
+        assert self._process is not None and self._process.pid is not None
+        loop = self._listen()
+        arrived = self._arrived = loop.create_future()
+        look = _Look(self, arrived, self._process, cpu_seconds, self._wall_seconds)
         try:
-            while True:
-                await asyncio.wait({there}, timeout=_LOOK_SECONDS)
-                if there.done():
-                    return pipe.recv_bytes()
-                if not process.is_alive():
-                    raise Died(f"a process that reads mail ended with {process.exitcode}")
-                if (spent := _cpu_seconds(pid) - used) > cpu_seconds:
-                    raise TookTooLong(f"{spent:.2f} CPU seconds were not enough")
-                if time.monotonic() - began > self._wall_seconds:
-                    raise TookTooLong(f"{self._wall_seconds:.0f} seconds were not enough")
+            return await arrived
         finally:
-            loop.remove_reader(pipe.fileno())
+            look.cancel()
+            self._arrived = None
+
+    def _listen(self) -> asyncio.AbstractEventLoop:
+        """The pipe is watched as long as the process runs: a registration for each message costs more than it."""
+        loop = asyncio.get_running_loop()
+        if self._listens is not loop:
+            assert self._pipe is not None
+            loop.add_reader(self._pipe.fileno(), self._read)
+            self._listens = loop
+        return loop
+
+    def _unlisten(self) -> None:
+        if self._listens is not None and self._pipe is not None and not self._listens.is_closed():
+            self._listens.remove_reader(self._pipe.fileno())
+        self._listens = None
+
+    def _read(self) -> None:
+        assert self._pipe is not None
+        arrived = self._arrived
+        if arrived is None or arrived.done():
+            # It ended while it had nothing to do: the next message starts another.
+            self._unlisten()
+            return
+        try:
+            arrived.set_result(self._pipe.recv_bytes())
+        except (EOFError, OSError) as exc:
+            arrived.set_exception(exc)
 
     def stop(self) -> None:
-        """End the process, whatever it does."""
+        """End the process, whatever it does; not while it is asked from an event loop of another thread."""
         self._kill()
         if self._pipe is not None:
             self._pipe.close()
-        self._pipe = None
+        self._pipe, self._listens = None, None
 
     def _kill(self) -> None:
         if self._process is not None:
@@ -174,16 +240,40 @@ async def _to_its_end(work: Callable[[], None]) -> None:
         raise
 
 
-def _settle(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+class _Look:
+    """Looks at a process from time to time while its answer is waited for, and says when there will be none."""
 
+    __slots__ = ("_arrived", "_began", "_cpu_seconds", "_handle", "_process", "_used", "_wall_seconds")
 
-async def _send(pipe: Connection[Any, Any], frame: bytes) -> None:
-    if len(frame) < LARGE_FRAME:
-        pipe.send_bytes(frame)
-    else:
-        await asyncio.to_thread(pipe.send_bytes, frame)
+    def __init__(
+        self,
+        child: Child,
+        arrived: asyncio.Future[bytes],
+        process: BaseProcess,
+        cpu_seconds: float,
+        wall_seconds: float,
+    ) -> None:
+        assert process.pid is not None
+        self._arrived, self._process = arrived, process
+        self._cpu_seconds, self._wall_seconds = cpu_seconds, wall_seconds
+        self._used, self._began = _cpu_seconds(process.pid), time.monotonic()
+        self._handle = arrived.get_loop().call_later(_LOOK_SECONDS, self)
+
+    def cancel(self) -> None:
+        self._handle.cancel()
+
+    def __call__(self) -> None:
+        if self._arrived.done():
+            return
+        assert self._process.pid is not None
+        if not self._process.is_alive():
+            self._arrived.set_exception(Died(f"a process that reads mail ended with {self._process.exitcode}"))
+        elif (spent := _cpu_seconds(self._process.pid) - self._used) > self._cpu_seconds:
+            self._arrived.set_exception(TookTooLong(f"{spent:.2f} CPU seconds were not enough"))
+        elif time.monotonic() - self._began > self._wall_seconds:
+            self._arrived.set_exception(TookTooLong(f"{self._wall_seconds:.0f} seconds were not enough"))
+        else:
+            self._handle = self._arrived.get_loop().call_later(_LOOK_SECONDS, self)
 
 
 def _cpu_seconds(pid: int) -> float:
@@ -212,7 +302,7 @@ def settle_collector() -> None:
 
 
 def _serve(pipe: Connection[Any, Any], work: Work, nice: int) -> None:
-    """The child: frames in, (worked, value or exception) out, until the pipe ends."""
+    """The child: frames in, (kind, value or exception) out, until the pipe ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Every process that was forked off the server is handed what keeps the server running; the server must end with
     # the parent alone, and this process with the server, even while it hangs.
@@ -223,16 +313,46 @@ def _serve(pipe: Connection[Any, Any], work: Work, nice: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     os.nice(nice)
+    prepare = getattr(work, "prepare", None)
+    if prepare is not None:
+        prepare()
     settle_collector()
     pipe.send_bytes(b"")
+
+    def send(kind: Kind, value: Any) -> None:
+        pipe.send_bytes(pickle.dumps((kind, value), protocol=5))
+
     while True:
         try:
             frame = pipe.recv_bytes()
         except (EOFError, OSError):
             return
         try:
-            answer: tuple[bool, Any] = True, work(pickle.loads(frame))
+            made = work(pickle.loads(frame))
+            del frame
+            if isinstance(made, Generator):
+                made = _conversed(made, pipe, send)
+        except _ParentGone:
+            return
         except Exception as exc:
-            answer = False, exc
-        del frame
-        pipe.send_bytes(pickle.dumps(answer, protocol=5))
+            send("raised", exc)
+        else:
+            send("returned", made)
+
+
+class _ParentGone(Exception):
+    """Nobody is there to answer what a work asked."""
+
+
+def _conversed(work: Generator[Any, Any, Any], pipe: Connection[Any, Any], send: Callable[[Kind, Any], None]) -> Any:
+    try:
+        asked = next(work)
+        while True:
+            send("asks", asked)
+            try:
+                reply = pickle.loads(pipe.recv_bytes())
+            except (EOFError, OSError) as exc:
+                raise _ParentGone from exc
+            asked = work.send(reply)
+    except StopIteration as end:
+        return end.value

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mailwarden_services.reading.child import Child, Work
+from mailwarden_services.reading.child import Child, Consult, Work
 
 KIB = 1024
 
@@ -46,10 +46,22 @@ class Lanes:
             for lane in lanes
         ]  # fmt: skip
 
-    async def ask(self, what: Any, *, tenant: str, size: int) -> Any:
-        """What the work makes of it, in the tenant's turn. size: bytes of the message."""
+    async def ask(self, what: Any, *, tenant: str, size: int, consult: Consult | None = None) -> Any:
+        """What the work makes of it, in the tenant's turn. size: bytes of the message. consult: see `Child.ask`."""
         queue = next(queue for most, queue in self._lanes if most is None or size <= most)
-        return await queue.ask(what, tenant)
+        return await queue.ask(what, tenant, consult)
+
+    async def each(self, what: Any) -> None:
+        """Have every process do something, each when it is free, one after another; raises what the first raised."""
+        for _, queue in self._lanes:
+            for child in queue.children:
+                await queue.ask_one(child, what)
+
+    def work_with(self, work: Work) -> None:
+        """The work of every process that starts from now on."""
+        for _, queue in self._lanes:
+            for child in queue.children:
+                child.work = work
 
     def start(self) -> None:
         """Have all processes run."""
@@ -76,17 +88,28 @@ class _Queue:
         self.children = children
         self._free = list(children)
         self._waiting: OrderedDict[str, deque[asyncio.Future[Child]]] = OrderedDict()
+        self._wanted: dict[Child, asyncio.Future[None]] = {}
 
-    async def ask(self, what: Any, tenant: str) -> Any:
-        child = await self._turn(tenant)
+    async def ask(self, what: Any, tenant: str, consult: Consult | None = None) -> Any:
+        child = self._free.pop() if self._free else await self._turn(tenant)
         try:
-            return await child.ask(what)
+            return await child.ask(what, consult)
+        finally:
+            self._hand_on(child)
+
+    async def ask_one(self, child: Child, what: Any) -> None:
+        """Ask this child, as soon as it is free."""
+        if child in self._free:
+            self._free.remove(child)
+        else:
+            wanted = self._wanted[child] = asyncio.get_running_loop().create_future()
+            await wanted
+        try:
+            await child.ask(what)
         finally:
             self._hand_on(child)
 
     async def _turn(self, tenant: str) -> Child:
-        if self._free:
-            return self._free.pop()
         turn: asyncio.Future[Child] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(tenant, deque()).append(turn)
         try:
@@ -97,6 +120,10 @@ class _Queue:
             raise
 
     def _hand_on(self, child: Child) -> None:
+        wanted = self._wanted.pop(child, None)
+        if wanted is not None and not wanted.done():
+            wanted.set_result(None)
+            return
         while self._waiting:
             tenant, turns = next(iter(self._waiting.items()))
             turn = turns.popleft()

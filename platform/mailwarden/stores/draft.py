@@ -1,0 +1,131 @@
+"""A scored message in all but its number: written out once where it was scored, completed where it is numbered.
+
+What is known before a message has its seq is turned into JSON by the process that scored it. Whoever numbers it puts
+the rest between the pieces, and the same bytes are the spool's record and the caller's answer:
+
+1. The event's JSON is cut at its seq and at its new recipients, which both get their values at numbering.
+2. The answer's JSON is left open; `decision_id`, `seq`, `features`, `degraded`, `flags` and `repeated` end it.
+3. The record's header joins event, answer and the rest, as `accepted.encode_accepted` would write it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from mailwarden.domain.mail.events import Event
+from mailwarden.domain.mail.message import Envelope
+from mailwarden.stores.accepted import LENGTH, LoggedContent, LoggedRow
+from mailwarden.stores.online.watermark import Watermark
+
+_NEW = b'"new_recipients":[]'
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What numbering needs of a scored message, and the JSON of all the rest.
+
+    raw_from: bytes of an mbox `From ` line before the message. as_of: how far the tenant's features had folded.
+    verdict, category, degraded, flags: of the decision. event: its JSON before the seq, from there to the new
+    recipients, and after these. answer: its JSON but for its end. rest: the other members of the record's header.
+    """
+
+    tenant: str
+    message_id: str
+    received_at_us: int
+    sender: str
+    recipients: tuple[str, ...]
+    campaign: str
+    raw_from: int
+    as_of: Watermark | None
+    verdict: str
+    category: str | None
+    degraded: bool
+    flags: tuple[str, ...]
+    event: tuple[bytes, bytes, bytes]
+    answer: bytes
+    rest: bytes
+
+    @classmethod
+    def of(
+        cls,
+        event: Event,
+        envelope: Envelope,
+        *,
+        raw_from: int,
+        as_of: Watermark | None,
+        verdict: str,
+        category: str | None,
+        degraded: bool,
+        flags: Sequence[str],
+        answer: Mapping[str, Any],
+        rows: Sequence[LoggedRow],
+        content: LoggedContent,
+    ) -> Draft:
+        """event: without seq and new recipients. answer: what of it is known, plain JSON."""
+        rest = {
+            "mail_from": envelope.mail_from,
+            "rcpt_to": envelope.rcpt_to,
+            "rows": [[row.recipient, row.values, row.as_of_seq, row.status, row.version, row.facts] for row in rows],
+            "content": content.to_json(),
+            "reception": None if envelope.reception is None else envelope.reception.to_text(),
+        }
+        return cls(
+            event.tenant,
+            event.message_id,
+            event.received_at_us,
+            event.sender,
+            event.recipients,
+            event.campaign,
+            raw_from,
+            as_of,
+            verdict,
+            category,
+            degraded,
+            tuple(flags),
+            _cut(event),
+            orjson.dumps(answer)[:-1],
+            orjson.dumps(rest, option=orjson.OPT_SERIALIZE_NUMPY)[1:],
+        )
+
+    def event_json(self, seq: int, new_recipients: Sequence[str]) -> bytes:
+        """The whole event, as `streams.encode_event` would write it."""
+        before, between, after = self.event
+        return b'%b%d%b"new_recipients":%b%b' % (before, seq, between, orjson.dumps(new_recipients), after)
+
+    def answer_json(
+        self, seq: int | None, age_seconds: float | None, flags: Sequence[str] = (), *, degraded: bool = False
+    ) -> bytes:
+        """The whole answer. seq: None where nothing was numbered. flags: that came of numbering; degraded: by them."""
+        end = {
+            "decision_id": None if seq is None else "d" + self.message_id,
+            "seq": seq,
+            "features": {"as_of_seq": None if self.as_of is None else self.as_of.seq, "age_seconds": age_seconds},
+            "degraded": self.degraded or degraded,
+            "flags": [*self.flags, *flags],
+            "repeated": False,
+        }
+        return self.answer + b"," + orjson.dumps(end)[1:]
+
+    def payload(self, event: bytes, answer: bytes, idempotency_key: str | None, raw: bytes) -> bytes:
+        """The spool's record of the numbered message. raw: as it was handed over."""
+        head = b'{"event":%b,"answer":%b,"idempotency_key":%b,%b' % (
+            event,
+            answer,
+            orjson.dumps(idempotency_key),
+            self.rest,
+        )
+        return b"".join([LENGTH.pack(len(head)), head, memoryview(raw)[self.raw_from :]])
+
+
+def _cut(event: Event) -> tuple[bytes, bytes, bytes]:
+    if event.seq or event.new_recipients:
+        raise ValueError("a draft's event has no seq and no new recipients yet")
+    whole = orjson.dumps(event)
+    before = b'{"tenant":%b,"seq":' % orjson.dumps(event.tenant)
+    # Inside of a JSON string its quotes would be escaped.
+    at = whole.index(_NEW, len(before))
+    return before, whole[len(before) + 1 : at], whole[at + len(_NEW) :]

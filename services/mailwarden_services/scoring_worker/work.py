@@ -1,0 +1,172 @@
+"""What one scoring process does with a message: all that needs no seq.
+
+1. The message is read, as far as is asked (`reading.read`).
+2. What was found goes back, and what the tenant's order says of it comes (`Begun`); where it needs no score, this ends.
+3. Features are read from the online store and the champion scores them, by the same code as everywhere.
+4. The draft goes back: JSON in all but what numbering adds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+from mailwarden.domain.detection.decision import TenantPolicy
+from mailwarden.domain.mail.message import Envelope, TimeSource
+from mailwarden.ingest.receive import Site
+from mailwarden.scoring.champion import Champion
+from mailwarden.scoring.scorer import Scorer
+from mailwarden.settings import Settings
+from mailwarden.stores.draft import Draft
+from mailwarden_services.bootstrap import Platform, resolver_of
+from mailwarden_services.reading.read import Reader
+from mailwarden_services.scoring_api.answers import answer_of
+
+How = Literal["whole", "headers", "envelope"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A message to be scored. how: how much of it is read. version: of the bundle that serves. flags: why not more."""
+
+    how: How
+    raw: bytes
+    envelope: Envelope
+    site: Site
+    policy: TenantPolicy
+    version: int
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What reading tells whoever numbers. has_headers: a header field was found, or nobody could look.
+
+    received_at_us: None where no time is known.
+    """
+
+    message_id: str
+    signature: str
+    has_headers: bool
+    received_at_us: int | None
+    time_source: TimeSource
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the tenant's order says of a message that was found. flags: what could not be found out."""
+
+    campaign: str
+    due_seq: int
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Have a bundle at hand before a message asks for it."""
+
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A draft with the CPU and clock seconds that its stages took: read, score (features and store included)."""
+
+    draft: Draft
+    seconds: tuple[float, float]
+
+
+class _Named:
+    """The champion that the message at hand is to be scored with; the last two that were asked for are kept."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._loaded: dict[int, Champion] = {}
+        self.current = None  # type: ignore[assignment]
+        self.current: Champion
+
+    def use(self, version: int) -> None:
+        """Raises NotFound, DataError or ContractError where the bundle cannot be had."""
+        champion = self._loaded.pop(version, None) or self._platform.champion(version)
+        self._loaded[version] = champion
+        while len(self._loaded) > 2:
+            del self._loaded[next(iter(self._loaded))]
+        self.current = champion
+
+
+class ScoringWork:
+    """The work of a scoring process; it may be sent to one, and is wired there. version: of the bundle to begin with."""
+
+    def __init__(self, settings: Settings, version: int | None = None) -> None:
+        self._settings, self.version = settings, version
+
+    def prepare(self) -> None:
+        """Load all that a message needs, once a process."""
+        _ = self._reader, self._scorer
+        if self.version is not None:
+            self._champions.use(self.version)
+
+    def __call__(self, asked: Ask | Load) -> Generator[Found, Order | None, Scored | None] | None:
+        """See the module; None where the message needs no score."""
+        if isinstance(asked, Load):
+            self._champions.use(asked.version)
+            return None
+        return self._score(asked)
+
+    def _score(self, asked: Ask) -> Generator[Found, Order | None, Scored | None]:
+        began = time.perf_counter()
+        read = {"whole": self._reader.whole, "headers": self._reader.headers, "envelope": self._reader.envelope_only}
+        reading = read[asked.how](asked.raw, asked.envelope, asked.site)
+        event = reading.event
+        at = time.perf_counter()
+        order = yield Found(
+            event.message_id, event.signature, reading.has_headers, reading.received_at_us, reading.time_source
+        )
+        if order is None:
+            return None
+        resumed = time.perf_counter()
+        event = replace(event, campaign=order.campaign)
+        self._champions.use(asked.version)
+        scored = self._scorer.score(
+            reading.content, event, asked.policy, failed=reading.failed, due_seq=order.due_seq
+        )
+        decision = scored.decision
+        flags = [*decision.flags, *asked.flags, *order.flags]
+        draft = Draft.of(
+            event,
+            reading.envelope,
+            raw_from=reading.raw_from,
+            as_of=scored.watermark,
+            verdict=decision.decision,
+            category=decision.category,
+            degraded=decision.degraded or bool(asked.flags or order.flags),
+            flags=flags,
+            answer=answer_of(scored, event, reading),
+            rows=scored.rows,
+            content=scored.content,
+        )
+        return Scored(draft, (at - began, time.perf_counter() - resumed))
+
+    @cached_property
+    def _platform(self) -> Platform:
+        return Platform(self._settings)
+
+    @cached_property
+    def _reader(self) -> Reader:
+        return Reader(self._platform.content, resolver_of(self._settings))
+
+    @cached_property
+    def _champions(self) -> _Named:
+        return _Named(self._platform)
+
+    @cached_property
+    def _scorer(self) -> Scorer:
+        return Scorer(
+            self._champions, self._platform.online_reader, self._platform.activity, self._platform.content
+        )
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"_settings": self._settings, "version": self.version}

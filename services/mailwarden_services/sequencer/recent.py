@@ -1,0 +1,117 @@
+"""What was accepted lately: messages by id and key, and how far writers should have come by now."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from threading import Lock
+
+from mailwarden.domain.mail.events import Event
+from mailwarden.stores.online.streams import decode_event
+
+RECENT_BYTES = 128 << 20
+"""Of accepted messages that are kept in memory, so that a repeat or a label finds them before the log has them."""
+
+_OVERHEAD = 600
+"""Bytes that an entry takes beside its event and its answer."""
+
+
+@dataclass(slots=True)
+class Recent:
+    """An accepted message: its event and its answer as JSON, and whether it is on disk."""
+
+    tenant: str
+    message_id: str
+    seq: int
+    event_json: bytes
+    answer: bytes
+    idempotency_key: str | None
+    on_disk: bool = False
+
+    @property
+    def event(self) -> Event:
+        """The event."""
+        return decode_event(self.event_json)
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, roughly."""
+        return len(self.event_json) + len(self.answer) + _OVERHEAD
+
+
+class RecentMessages:
+    """The newest accepted messages by id and by idempotency key; the oldest are forgotten first, whatever their size.
+
+    Written by the thread that numbers and read by others.
+    """
+
+    def __init__(self, limit: int = RECENT_BYTES) -> None:
+        self._limit = limit
+        self._size = 0
+        self._lock = Lock()
+        self._by_id: OrderedDict[tuple[str, str], Recent] = OrderedDict()
+        self._by_key: dict[tuple[str, str], Recent] = {}
+
+    def add(self, recent: Recent) -> None:
+        """Remember an accepted message."""
+        with self._lock:
+            self._drop(self._by_id.pop((recent.tenant, recent.message_id), None))
+            self._by_id[recent.tenant, recent.message_id] = recent
+            self._size += recent.size
+            if recent.idempotency_key is not None:
+                self._by_key[recent.tenant, recent.idempotency_key] = recent
+            while self._size > self._limit and len(self._by_id) > 1:
+                self._drop(self._by_id.popitem(last=False)[1])
+
+    def forget(self, recent: Recent) -> None:
+        """Take back a message that did not reach the disk."""
+        with self._lock:
+            if self._by_id.get((recent.tenant, recent.message_id)) is recent:
+                self._drop(self._by_id.pop((recent.tenant, recent.message_id)))
+
+    def find(self, tenant: str, message_id: str) -> Recent | None:
+        """The message of that id."""
+        return self._by_id.get((tenant, message_id))
+
+    def find_key(self, tenant: str, key: str) -> Recent | None:
+        """The message that was handed over under that idempotency key."""
+        return self._by_key.get((tenant, key))
+
+    def of(self, tenant: str) -> list[Recent]:
+        """A tenant's messages."""
+        with self._lock:
+            return [recent for (name, _), recent in self._by_id.items() if name == tenant]
+
+    def _drop(self, recent: Recent | None) -> None:
+        if recent is None:
+            return
+        self._size -= recent.size
+        key = recent.idempotency_key
+        if key is not None and self._by_key.get((recent.tenant, key)) is recent:
+            del self._by_key[recent.tenant, key]
+
+
+class DueSeq:
+    """By tenant, the newest seq accepted longer ago than the lag that is allowed, within a tenth of that lag."""
+
+    def __init__(self, lag_seconds: float) -> None:
+        self._lag = lag_seconds
+        self._marks: dict[str, deque[tuple[float, int]]] = {}
+
+    def accepted(self, tenant: str, seq: int) -> None:
+        """Take note that a seq was accepted now, by the process's monotonic clock."""
+        marks = self._marks.setdefault(tenant, deque())
+        now = time.monotonic()
+        if not marks or now - marks[-1][0] >= self._lag / 10:
+            marks.append((now, seq))
+
+    def seq(self, tenant: str) -> int:
+        """The seq that writers should have folded by now; 0 for none."""
+        marks = self._marks.get(tenant)
+        if not marks:
+            return 0
+        limit = time.monotonic() - self._lag
+        while len(marks) > 1 and marks[1][0] <= limit:
+            marks.popleft()
+        return marks[0][1] if marks[0][0] <= limit else 0
