@@ -19,7 +19,7 @@ from mailwarden.errors import StoreUnavailable
 from mailwarden.settings import Settings
 from mailwarden.simulation.simulate import START_US, simulate
 from mailwarden.testing.hostile.kinds import KINDS, LADDERS, Input
-from mailwarden_services.bench.through_http import SEED, trained_home
+from mailwarden_services.bench.home import SEED, trained_home
 from mailwarden_services.bench.timing import percentiles
 from mailwarden_services.bootstrap import Platform
 from mailwarden_services.processes import parts_of, resident_bytes, tree

@@ -17,12 +17,14 @@ from mailwarden_services.bench import (
     growth,
     historical_join,
     hostile_load,
+    http_price,
     online_read,
     reading,
     redis_load,
-    through_http,
 )
 from mailwarden_services.bench.growth_report import growth_grid
+from mailwarden_services.bench.http_price import HttpOptions
+from mailwarden_services.bench.http_report import cost_grid, latency_grid
 from mailwarden_services.replay.summary import Grid, figure, rich_table
 
 Say = Callable[[str], None]
@@ -30,13 +32,13 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One benchmark. measure: takes settings and what tells of progress, gives figures. grid: of these figures.
+    """One benchmark. measure: takes settings and what tells of progress, gives figures. grids: of these figures.
 
     by_default: it runs where no part is named.
     """
 
     measure: Callable[[Settings, Say], dict[str, Any]]
-    grid: Callable[[Mapping[str, Any]], Grid]
+    grids: tuple[Callable[[Mapping[str, Any]], Grid], ...]
     by_default: bool = True
 
 
@@ -45,13 +47,14 @@ def run_bench(
     *,
     parts: Sequence[str] = (),
     sizes: Sequence[int] = growth.SIZES,
+    http: HttpOptions | None = None,
     say: Say = lambda _: None,
 ) -> dict[str, Any]:
     """Figures by part; see each part's `measure`.
 
     parts: names in `PARTS`; by default all but growth and evasions, which take long. sizes: of its
-    histories. Everything that is started is stopped, and nothing of `settings.home` is read or written. Raises NotFound
-    on an unknown part.
+    histories. http: what its part measures. Everything that is started is stopped, and nothing of `settings.home` is
+    read or written. Raises NotFound on an unknown part.
     """
     for name in parts:
         if name not in PARTS:
@@ -60,14 +63,18 @@ def run_bench(
     chosen = parts or tuple(name for name, part in PARTS.items() if part.by_default)
     for name in dict.fromkeys(chosen):
         say(f"benchmark: {name}")
-        part = growth_of(sizes) if name == "growth" else PARTS[name]
+        part = PARTS[name]
+        if name == "growth":
+            part = growth_of(sizes)
+        elif name == "http" and http is not None:
+            part = http_of(http)
         figures[name] = part.measure(settings, say)
     return figures
 
 
 def bench_tables(figures: Mapping[str, Any]) -> list[RenderableType]:
     """The figures of `run_bench` for a terminal, each beside what it is a ratio of."""
-    return [rich_table(PARTS[name].grid(found)) for name, found in figures.items()]
+    return [rich_table(grid(found)) for name, found in figures.items() for grid in PARTS[name].grids]
 
 
 def _online(found: Mapping[str, Any]) -> Grid:
@@ -145,31 +152,6 @@ def _load(found: Mapping[str, Any]) -> Grid:
     return Grid(title, ("load", "seconds", "rows/s", "to ours"), rows, "The best of the rounds, which took turns.")
 
 
-def _http(found: Mapping[str, Any]) -> Grid:
-    rows = tuple(
-        (
-            words,
-            figure(load["messages_per_second"], 1),
-            figure(load["p50_ms"], 1),
-            figure(load["p99_ms"], 1),
-            figure(load["cpu_ms"]["api"], 2),
-            figure(load["cpu_ms"]["reading"], 2),
-            figure(load["cpu_ms"]["writer"], 2),
-        )
-        for words, load in (("flat out", found["flat_out"]), ("half of that", found["half_load"]))
-    )
-    heading = (
-        "load",
-        "messages/s",
-        "p50 ms",
-        "p99 ms",
-        "API CPU ms/message",
-        "reading CPU ms/message",
-        "writer CPU ms/message",
-    )
-    return Grid("Through HTTP, simulated mail", heading, rows, found["note"])
-
-
 def _hostile(found: Mapping[str, Any]) -> Grid:
     rows = tuple(
         (f"{path}, {words}", f"{one['requests']:,}", _ms(one["p50_ms"]), _ms(one["p99_ms"]))
@@ -226,19 +208,24 @@ def _ms(value: float) -> str:
 
 def growth_of(sizes: Sequence[int]) -> Part:
     """The growth of histories of these many events."""
-    return Part(lambda settings, say: growth.measure(settings, sizes=sizes, say=say), growth_grid, by_default=False)
+    return Part(lambda settings, say: growth.measure(settings, sizes=sizes, say=say), (growth_grid,), by_default=False)
+
+
+def http_of(options: HttpOptions) -> Part:
+    """Messages through HTTP, as chosen."""
+    return Part(lambda settings, say: http_price.measure(settings, options, say=say), (cost_grid, latency_grid))
 
 
 PARTS: Mapping[str, Part] = {
-    "reading": Part(lambda settings, say: reading.measure(say=say), _reading),
-    "online": Part(lambda settings, say: online_read.measure(), _online),
-    "join": Part(lambda settings, say: historical_join.measure(settings, say=say), _join),
-    "content": Part(lambda settings, say: content_cost.measure(), _content),
-    "load": Part(lambda settings, say: redis_load.measure(settings, say=say), _load),
-    "http": Part(lambda settings, say: through_http.measure(settings, say=say), _http),
-    "hostile": Part(lambda settings, say: hostile_load.measure(settings, say=say), _hostile),
-    "freshness": Part(lambda settings, say: freshness.measure(settings, say=say), _freshness),
+    "reading": Part(lambda settings, say: reading.measure(say=say), (_reading,)),
+    "online": Part(lambda settings, say: online_read.measure(), (_online,)),
+    "join": Part(lambda settings, say: historical_join.measure(settings, say=say), (_join,)),
+    "content": Part(lambda settings, say: content_cost.measure(), (_content,)),
+    "load": Part(lambda settings, say: redis_load.measure(settings, say=say), (_load,)),
+    "http": http_of(HttpOptions()),
+    "hostile": Part(lambda settings, say: hostile_load.measure(settings, say=say), (_hostile,)),
+    "freshness": Part(lambda settings, say: freshness.measure(settings, say=say), (_freshness,)),
     "growth": growth_of(growth.SIZES),
-    "evasions": Part(lambda settings, say: evasions.measure(say=say), _evasions, by_default=False),
+    "evasions": Part(lambda settings, say: evasions.measure(say=say), (_evasions,), by_default=False),
 }
 """Benchmarks by name, in the order in which they run."""
