@@ -36,7 +36,7 @@ def cost_grid(found: Mapping[str, Any]) -> Grid:
         spread += ". "
     note = (
         f"{spread}Idle, the service takes {figure(found['idle_cpu_ms_a_second'], 1)} CPU-ms a second. Each figure "
-        "counts until all is folded and logged; arrivals (ties: three or so a second; late: a tenth by minutes to hours; "
+        "counts until all is folded and logged; arrivals (ties: three or so a second; late: a tenth late; "
         "2030: one such message before) are of one connection, closed loop."
     )
     title = (
