@@ -36,7 +36,7 @@ from mailwarden_services.embedded import with_redis
 from mailwarden_services.loop import Loop
 
 SEED = 7
-DAYS, TRAIN_DAYS = 40, 30
+DAYS, TRAIN_DAYS = 65, 30
 
 SMALL_FILES = 500
 """Files of the event log's current day that nobody has compacted yet: one each time that accepted mail was logged."""
@@ -71,10 +71,10 @@ def trained_home(settings: Settings, say: Say) -> Iterator[TrainedHome]:
     """A home for the time of a benchmark; all settings but home and Redis are those given."""
     with tempfile.TemporaryDirectory(prefix="mailwarden-bench-") as folder:
         home = Path(folder)
-        settings = settings.model_copy(update={"home": home / "state"})
+        settings = _in(settings, home / "state")
         settings.run_path.mkdir(parents=True)
         past, later = _simulated()
-        with with_redis(settings.model_copy(update={"redis_url": SecretStr("")}), keep=False) as named:
+        with with_redis(settings, keep=False) as named:
             key = _learn(Platform(named), past, home / "mail", say)
             write_load(home / "load", later, _time(past[-1]))
             yield TrainedHome(named, key, home / "load", len(past), _mean_bytes(later))
@@ -119,13 +119,13 @@ def loaded_home(
     """
     with tempfile.TemporaryDirectory(prefix="mailwarden-bench-") as name:
         folder = Path(name)
-        own = settings.model_copy(update={"redis_url": SecretStr(""), "home": home or folder / "state"})
+        own = _in(settings, home or folder / "state")
         if not own.root.exists():
             _make(own, folder, small_files, say)
         if home is not None and not in_place:
             say(f"copying {home}")
             shutil.copytree(own.root, folder / "state", ignore=shutil.ignore_patterns("*.sock"))
-            own = own.model_copy(update={"home": folder / "state"})
+            own = _in(own, folder / "state")
         platform = Platform(own)
         loaded = _tenant(platform, tenant)
         begin_us = _begin_us(platform.events, loaded.name)
@@ -146,9 +146,16 @@ def loaded_home(
         )
 
 
+def _in(settings: Settings, home: Path) -> Settings:
+    """The same settings in another home and without a Redis named."""
+    # Not a copy, which would keep the paths that were already asked for.
+    given = {name: getattr(settings, name) for name in Settings.model_fields}
+    return Settings(**given | {"home": home, "redis_url": SecretStr("")})
+
+
 def _make(settings: Settings, folder: Path, small_files: int, say: Say) -> None:
     """A home that was not there, whole or not at all."""
-    made = settings.model_copy(update={"home": folder / "made"})
+    made = _in(settings, folder / "made")
     made.run_path.mkdir(parents=True)
     with with_redis(made) as named:
         platform = Platform(named)
@@ -210,10 +217,10 @@ def _tenant(platform: Platform, name: str) -> Tenant:
 
 
 def _begin_us(events: EventLog, tenant: str) -> int:
-    """The first morning after the tenant's newest mail; yesterday's where that bears a time to come, as spam does."""
-    today_us = round(time.time() * 1e6) // DAY_US * DAY_US
-    days = -(-(events.view().newest_us(tenant) - _MORNING_US) // DAY_US)
-    return min(days * DAY_US, today_us - DAY_US) + _MORNING_US
+    """The first morning after the tenant's newest mail; yesterday's without any, or where that is yet to come."""
+    yesterday_us = round(time.time() * 1e6) // DAY_US * DAY_US - DAY_US
+    newest_us = events.view().newest_us(tenant) or yesterday_us
+    return min(-(-(newest_us - _MORNING_US) // DAY_US) * DAY_US, yesterday_us) + _MORNING_US
 
 
 def _add_small_files(events: EventLog, tenant: Tenant, begin_us: int, wanted: int) -> int:

@@ -23,7 +23,7 @@ def cost_grid(found: Mapping[str, Any]) -> Grid:
             _ms(each["cpu_ms"]),
             *(_ms(each["parts"].get(part)) for part in parts),
             _ms(each.get("rspamd_cpu_ms")),
-            f"{each['ratio']:.2f}x" if "ratio" in each else NOTHING,
+            *(f"{each[name]:.2f}x" if name in each else NOTHING for name in ("ratio", "ratio_to_waiting")),
         )
         for words, each in rows.items()
     ]
@@ -32,7 +32,9 @@ def cost_grid(found: Mapping[str, Any]) -> Grid:
         costs = found["rspamd_cpu_ms"]
         spread += f"rspamd: one worker, network checks off, {min(costs):.2f} to {max(costs):.2f} in {len(costs)} rounds"
         if found["rspamd_without_host_name"] is not None:
-            spread += f", {found['rspamd_without_host_name']:.2f} where it waits 50 ms for the DNS on each message"
+            spread += (
+                f"; waiting: {found['rspamd_without_host_name']:.2f}, where nobody names the client and it asks the DNS"
+            )
         spread += ". "
     note = (
         f"{spread}Idle, the service takes {figure(found['idle_cpu_ms_a_second'], 1)} CPU-ms a second. Each figure "
@@ -43,7 +45,7 @@ def cost_grid(found: Mapping[str, Any]) -> Grid:
         f"CPU-ms a message: {found['messages']:,} messages a load of {found['mail']} "
         f"({found['mean_message_bytes']:,} bytes), {found['small_files']} files in the day"
     )
-    return Grid(title, ("load", "all", *parts, "rspamd", "ratio"), tuple(cells), note)
+    return Grid(title, ("load", "all", *parts, "rspamd", "ratio", "to waiting"), tuple(cells), note)
 
 
 def latency_grid(found: Mapping[str, Any]) -> Grid:
