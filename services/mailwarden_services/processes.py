@@ -102,6 +102,17 @@ def resident_bytes(pid: int) -> int:
         return 0
 
 
+def proportional_bytes(pid: int) -> int:
+    """Memory that a process holds now, a page that n processes share as an nth, with what is swapped out (PSS); 0 where
+    it is gone or another user's."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return 0
+    fields = (line.split() for line in lines[1:])
+    return sum(1_024 * int(words[1]) for words in fields if words[0] in ("Pss:", "SwapPss:"))
+
+
 @dataclass(slots=True)
 class Usage:
     """What was used inside a block. driver_bytes: the most that the named processes held together; others_bytes: the

@@ -56,7 +56,7 @@ Say = Callable[[str], None]
 class HttpOptions:
     """What is measured, and on what.
 
-    mail: see `load_mail`. home, tenant, in_place, small_files: see `loaded_home`. serve: words for `serve`. messages: of
+    mail: see `load_mail`. home, tenant, in_place, small_files: see `loaded_home`. serve: words for it. messages: of
     each load. times: arrivals to measure CPU with. ahead: once more after a message of 2030. latency: also low rate,
     flat out, half load. peer: beside rspamd where it is installed.
     """

@@ -12,7 +12,6 @@ import json
 import random
 import re
 import select
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from typing import Literal
 from mailwarden.errors import StoreUnavailable
 from mailwarden.simulation.draft import SimulatedMessage
 from mailwarden_services.bench.arrivals import ARRIVALS
+from mailwarden_services.bench.connection import Connection
 from mailwarden_services.bench.timing import percentiles
 from mailwarden_services.replay.live import rfc3339
 
@@ -33,7 +33,6 @@ OPEN_CONNECTIONS = 32
 """Connections of an open loop: enough that none of its requests waits for one."""
 
 _MESSAGE_ID = re.compile(rb"^message-id:[ \t]*<?", re.IGNORECASE | re.MULTILINE)
-_BLOCK = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,68 +152,6 @@ def _around_id(raw: bytes) -> tuple[bytes, bytes]:
     return raw[: found.end()], raw[found.end() :]
 
 
-class _Connection:
-    """One connection with a request under way, or idle."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self.rest = memoryview(b"")
-        self.due = self.cpu = 0.0
-        self._got = bytearray()
-        self._length = -1
-        self.connect()
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.connect(self._path)
-        self.sock.setblocking(False)
-
-    def fileno(self) -> int:
-        return self.sock.fileno()
-
-    def begin(self, request: bytes, due: float, cpu: float) -> None:
-        self.rest, self.due, self.cpu = memoryview(request), due, cpu
-        self._got.clear()
-        self._length = -1
-        self.send()
-
-    def send(self) -> None:
-        try:
-            while self.rest:
-                self.rest = self.rest[self.sock.send(self.rest[:_BLOCK]) :]
-        except BlockingIOError:
-            return
-        except OSError:
-            # Whoever closed it may have answered before.
-            self.rest = memoryview(b"")
-
-    def receive(self) -> tuple[int, bytes] | None:
-        """Status and body once the answer is whole; status 0 where the connection broke."""
-        try:
-            data = self.sock.recv(_BLOCK)
-        except BlockingIOError:
-            return None
-        except OSError:
-            data = b""
-        if not data:
-            return 0, b""
-        self._got += data
-        if self._length < 0:
-            end = self._got.find(b"\r\n\r\n")
-            if end < 0:
-                return None
-            head = self._got[:end].lower()
-            at = head.index(b"content-length:") + 15
-            self._length = end + 4 + int(head[at:].split(b"\r\n", 1)[0])
-        if len(self._got) < self._length:
-            return None
-        return int(self._got[9:12]), bytes(self._got)
-
-    def again(self) -> None:
-        self.sock.close()
-        self.connect()
-
-
 class _Tally:
     def __init__(self) -> None:
         self.latencies: list[float] = []
@@ -251,8 +188,8 @@ def _dues(task: LoadTask) -> Iterator[float]:
 
 def _send_all(task: LoadTask, requests: Iterator[bytes], tally: _Tally) -> float:
     """Send the load; the seconds that it took."""
-    idle = [_Connection(task.socket) for _ in range(task.connections)]
-    busy: set[_Connection] = set()
+    idle = [Connection(task.socket) for _ in range(task.connections)]
+    busy: set[Connection] = set()
     waiting: deque[tuple[float, float]] = deque()
     dues = _dues(task)
     next_request = next(requests)

@@ -11,6 +11,7 @@ from rich.console import RenderableType
 from mailwarden.errors import NotFound
 from mailwarden.settings import Settings
 from mailwarden_services.bench import (
+    abuse,
     content_cost,
     evasions,
     freshness,
@@ -22,6 +23,7 @@ from mailwarden_services.bench import (
     reading,
     redis_load,
 )
+from mailwarden_services.bench.abuse import AbuseOptions
 from mailwarden_services.bench.growth_report import growth_grid
 from mailwarden_services.bench.http_price import HttpOptions
 from mailwarden_services.bench.http_report import cost_grid, latency_grid
@@ -48,13 +50,14 @@ def run_bench(
     parts: Sequence[str] = (),
     sizes: Sequence[int] = growth.SIZES,
     http: HttpOptions | None = None,
+    abused: AbuseOptions | None = None,
     say: Say = lambda _: None,
 ) -> dict[str, Any]:
     """Figures by part; see each part's `measure`.
 
-    parts: names in `PARTS`; by default all but growth and evasions, which take long. sizes: of its
-    histories. http: what its part measures. Everything that is started is stopped, and nothing of `settings.home` is
-    read or written. Raises NotFound on an unknown part.
+    parts: names in `PARTS`; by default all but growth and evasions, which take long. sizes: of its histories. http,
+    abused: what these parts measure. Everything that is started is stopped, and nothing of `settings.home` is read or
+    written. Raises NotFound on an unknown part.
     """
     for name in parts:
         if name not in PARTS:
@@ -68,6 +71,8 @@ def run_bench(
             part = growth_of(sizes)
         elif name == "http" and http is not None:
             part = http_of(http)
+        elif name == "abuse" and abused is not None:
+            part = abuse_of(abused)
         figures[name] = part.measure(settings, say)
     return figures
 
@@ -161,10 +166,28 @@ def _hostile(found: Mapping[str, Any]) -> Grid:
     answers = ", ".join(f"{times:,} by {status}" for status, times in sorted(found["hostile"].items()))
     note = (
         f"{found['senders']} connections of another tenant send messages of up to 10 MB, answered {answers}; all "
-        f"processes of the service then hold {found['resident_bytes'] / 2**20:,.0f} MiB, shared pages counted in each."
+        f"processes of the service, Redis apart, then hold {found['peak_bytes'] / 2**20:,.0f} MiB at most (PSS)."
     )
     heading = ("request", "requests", "p50 ms", "p99 ms")
     return Grid("Another tenant's requests beside hostile mail", heading, rows, note)
+
+
+def _abuse(found: Mapping[str, Any]) -> Grid:
+    rows = []
+    for way, one in found["ways"].items():
+        answers = "; ".join(
+            f"{name}: " + ", ".join(f"{times:,} {status or 'closed'}" for status, times in sorted(counts.items()))
+            for name, counts in one["answers"].items()
+        )
+        counts = (f"{one['requests']:,}", str(one["failed"]))
+        peak = f"{one['memory']['peak_bytes'] / 2**20:,.0f}"
+        rows.append((way, *counts, _ms(one["p50_ms"]), _ms(one["p99_ms"]), peak, answers))
+    note = (
+        f"{found['rate']:.0f} messages/s of {found['mail']} in an open loop, {found['seconds']:.0f} s each. MiB: "
+        "the most that all processes but Redis held (PSS: a page that several share counts once)."
+    )
+    heading = ("another tenant's", "answered", "failed", "p50 ms", "p99 ms", "MiB", "its answers")
+    return Grid("One tenant's mail beside another's abuse", heading, tuple(rows), note)
 
 
 def _freshness(found: Mapping[str, Any]) -> Grid:
@@ -202,7 +225,7 @@ def _evasions(found: Mapping[str, Any]) -> Grid:
     return Grid(title, heading, rows, "Each attack counts once an evasion; reasons are its five strongest.")
 
 
-def _ms(value: float) -> str:
+def _ms(value: float | None) -> str:
     return figure(value, 3)
 
 
@@ -216,6 +239,11 @@ def http_of(options: HttpOptions) -> Part:
     return Part(lambda settings, say: http_price.measure(settings, options, say=say), (cost_grid, latency_grid))
 
 
+def abuse_of(options: AbuseOptions) -> Part:
+    """Abuse, as chosen."""
+    return Part(lambda settings, say: abuse.measure(settings, options, say=say), (_abuse,))
+
+
 PARTS: Mapping[str, Part] = {
     "reading": Part(lambda settings, say: reading.measure(say=say), (_reading,)),
     "online": Part(lambda settings, say: online_read.measure(), (_online,)),
@@ -224,6 +252,7 @@ PARTS: Mapping[str, Part] = {
     "load": Part(lambda settings, say: redis_load.measure(settings, say=say), (_load,)),
     "http": http_of(HttpOptions()),
     "hostile": Part(lambda settings, say: hostile_load.measure(settings, say=say), (_hostile,)),
+    "abuse": abuse_of(AbuseOptions()),
     "freshness": Part(lambda settings, say: freshness.measure(settings, say=say), (_freshness,)),
     "growth": growth_of(growth.SIZES),
     "evasions": Part(lambda settings, say: evasions.measure(say=say), (_evasions,), by_default=False),

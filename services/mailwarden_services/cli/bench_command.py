@@ -31,18 +31,20 @@ def bench(
         str, typer.Option(help="Of http: a message, mbox, folder, archive, pattern or index. Default: TREC, if there.")
     ] = "",
     home: Annotated[
-        Path | None, typer.Option(help="Of http: a home with models, copied; made and kept where it is not there.")
+        Path | None,
+        typer.Option(help="Of http, abuse: a home, copied; made and kept where it is not there."),
     ] = None,
-    tenant: Annotated[str, typer.Option(help="Of http: whose mail it is in that home. Default: its first.")] = "",
+    tenant: Annotated[str, typer.Option(help="Of http, abuse: whose mail, in that home. Default: its first.")] = "",
     in_place: Annotated[bool, typer.Option(help="Of http: use the home itself. No `serve` may run on it.")] = False,
-    serve_args: Annotated[str, typer.Option(help="Of http: further words for `serve`, as one argument.")] = "",
+    serve_args: Annotated[str, typer.Option(help="Of http, abuse: further words for `serve`, as one argument.")] = "",
     messages: Annotated[int, typer.Option(min=50, help="Of http: messages of each load.")] = 2_000,
     times: Annotated[str, typer.Option(help="Of http: how messages arrive: strict, ties, late.")] = "strict,ties,late",
     ahead: Annotated[
         bool | None, typer.Option(help="Of http: once more after a message that bears the year 2030.")
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Of http: 400 messages, `late` alone, and no latency under load.")
+        bool,
+        typer.Option("--quick", help="Of http: 400 messages, `late` alone, no latencies. Of abuse: short."),
     ] = False,
     as_json: Annotated[Path | None, typer.Option("--json", help="File for all figures, as JSON.")] = None,
 ) -> None:
@@ -57,6 +59,7 @@ def bench(
         mailwarden bench http --quick --home bench-home
         mailwarden bench growth --sizes 1,5
     """
+    from mailwarden_services.bench.abuse import QUICK_SECONDS, SECONDS, AbuseOptions
     from mailwarden_services.bench.growth_report import draw_growth
     from mailwarden_services.bench.http_price import QUICK, HttpOptions
     from mailwarden_services.bench.suite import bench_tables, run_bench
@@ -65,8 +68,11 @@ def bench(
     http = replace(http, mail=mail, home=home, tenant=tenant, in_place=in_place, serve=tuple(shlex.split(serve_args)))
     if ahead is not None:
         http = replace(http, ahead=ahead)
+    abused = AbuseOptions(home, tenant, http.serve, QUICK_SECONDS if quick else SECONDS)
     with stages("benchmarks") as begins:
-        figures = run_bench(Settings(), parts=tuple(part or ()), sizes=_millions(sizes), http=http, say=begins)
+        figures = run_bench(
+            Settings(), parts=tuple(part or ()), sizes=_millions(sizes), http=http, abused=abused, say=begins
+        )
     for table in bench_tables(figures):
         out.print(table)
     if as_json is not None:
