@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _SAMPLE_SECONDS = 0.5
-_MODULES = {"writer": b"mailwarden_services.feature_writer", "signals": b"mailwarden_services.signals"}
+_MODULES = {"feature_writer": "writer", "signals": "signals"}
+_NAMED = "mw-"
 
 
 def tree(pid: int) -> list[int]:
@@ -20,24 +22,49 @@ def tree(pid: int) -> list[int]:
     while look:
         here = look.pop()
         found.append(here)
-        try:
-            for task in Path(f"/proc/{here}/task").iterdir():
-                look += [int(child) for child in (task / "children").read_text().split()]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
+        look += _children(here)
     return found
 
 
 def parts_of(pid: int) -> dict[str, list[int]]:
-    """The processes of a `serve` by what they do: "api" itself, "writer" of features, "signals", "reading" of mail."""
+    """The processes of a `serve` by what they do: "api" itself, "writer" of features, "signals", "reading" of mail.
+
+    "redis" where it has started one; any other by what it says of itself: the thread name `mw-NAME` of a process
+    (`prctl(PR_SET_NAME)`), else the module that it runs, as in `-m mailwarden_services.NAME`. Whatever says nothing,
+    as children of multiprocessing do, reads mail; what a named process has started goes with it.
+    """
     parts: dict[str, list[int]] = {"api": [pid], "writer": [], "signals": [], "reading": []}
-    # Children are listed by the thread that started them.
-    lists = [(task / "children").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
-    for child in " ".join(lists).split():
-        command = Path(f"/proc/{child}/cmdline").read_bytes()
-        module = next((name for name in _MODULES if _MODULES[name] in command), "reading")
-        parts[module] += tree(int(child))
+    look = [(child, "") for child in _children(pid)]
+    while look:
+        here, of = look.pop()
+        name = _part(here) or of
+        parts.setdefault(name or "reading", []).append(here)
+        look += [(child, name) for child in _children(here)]
     return parts
+
+
+def _children(pid: int) -> list[int]:
+    """Children of a process; they are listed by the thread that started them."""
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def _part(pid: int) -> str:
+    try:
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    if name.startswith(_NAMED):
+        return name.removeprefix(_NAMED)
+    if "redis-server" in words[0]:
+        return "redis"
+    module = next((after for word, after in itertools.pairwise(words) if word == "-m"), "")
+    package, _, last = module.partition("mailwarden_services.")
+    return "" if package or not last else _MODULES.get(last, last.partition(".")[0])
 
 
 def cpu_seconds(pid: int) -> float:
@@ -51,7 +78,8 @@ def parts_cpu(pid: int) -> Iterator[dict[str, float]]:
     used: dict[str, float] = {}
     before = {name: _own_seconds(pids) for name, pids in parts_of(pid).items()}
     yield used
-    used.update({name: _own_seconds(pids) - before[name] for name, pids in parts_of(pid).items()})
+    after = {name: _own_seconds(pids) for name, pids in parts_of(pid).items()}
+    used.update({name: after.get(name, 0.0) - before.get(name, 0.0) for name in before | after})
 
 
 def _own_seconds(pids: list[int]) -> float:
@@ -72,6 +100,17 @@ def resident_bytes(pid: int) -> int:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (FileNotFoundError, ProcessLookupError):
         return 0
+
+
+def proportional_bytes(pid: int) -> int:
+    """Memory that a process holds now, a page that n processes share as an nth, with what is swapped out (PSS); 0 where
+    it is gone or another user's."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return 0
+    fields = (line.split() for line in lines[1:])
+    return sum(1_024 * int(words[1]) for words in fields if words[0] in ("Pss:", "SwapPss:"))
 
 
 @dataclass(slots=True)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from mailwarden.settings import Settings
-from mailwarden_services.bench import historical_join, through_http
+from mailwarden_services.bench import historical_join, http_price
 from mailwarden_services.bench.suite import bench_tables
 
 
@@ -18,10 +20,11 @@ def test_both_joins_answer_every_request_once() -> None:
 
 
 @pytest.mark.verify
-def test_a_service_of_its_own_is_loaded_and_stopped() -> None:
-    found = through_http.measure(Settings(), seconds=3.0)
-    for load in (found["flat_out"], found["half_load"]):
-        assert load["failed"] == 0 and load["messages"] > 10
-        assert load["cpu_ms"]["api"] > 0 and load["cpu_ms"]["writer"] > 0
-    assert found["half_load"]["messages_per_second"] < found["flat_out"]["messages_per_second"]
-    assert len(bench_tables({"http": found})) == 1
+def test_a_home_is_made_loaded_and_kept(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    found = http_price.measure(Settings(), http_price.HttpOptions(home=home, messages=200, times=("late",), peer=False))
+    half = found["half_load"]
+    assert set(found["cpu"]) == {"late", "ahead"} and found["spread"] >= 1
+    assert half["failed"] == 0 and half["messages"] == 200 and half["parts"]["writer"] > 0
+    assert half["messages_per_second"] < found["flat_out"]["messages_per_second"]
+    assert found["small_files"] == 500 and (home / "models").exists()

@@ -18,13 +18,14 @@ from mailwarden.settings import Settings
 from mailwarden.simulation.company import company
 from mailwarden.stores.online.client import open_client
 from mailwarden.stores.online.watermark import Marks
+from mailwarden_services.bench.home import SEED, trained_home
 from mailwarden_services.bench.load import OPEN_CONNECTIONS, LoadResult, generate_load
-from mailwarden_services.bench.through_http import SEED, WARM_SECONDS, trained_home
 from mailwarden_services.bench.timing import percentiles
 from mailwarden_services.replay.live import live_service
 
 RATE = 100.0
 POLL_SECONDS = 0.002
+WARM_SECONDS = 3.0
 
 Say = Callable[[str], None]
 Moments = Sequence[tuple[int, float]]
@@ -36,7 +37,7 @@ def measure(
 ) -> dict[str, Any]:
     """p50 and p99 of the time from an answer to its message being folded in all partitions, in an open loop.
 
-    A service of its own as in `through_http`; Redis is asked every `POLL_SECONDS`, so that figures are that much too
+    A service of its own as in `trained_home`; Redis is asked every `POLL_SECONDS`, so that figures are that much too
     large at most. A message that is folded before its answer arrives took nothing.
     """
     with trained_home(settings, say) as home, live_service(home.settings, home.key, home.settings.run_path) as service:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import http.client
-import json
-import multiprocessing
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -15,14 +12,15 @@ from random import Random
 from typing import Any
 
 from mailwarden.domain.aggregates.windows import DAY_US
-from mailwarden.errors import StoreUnavailable
 from mailwarden.settings import Settings
 from mailwarden.simulation.simulate import START_US, simulate
 from mailwarden.testing.hostile.kinds import KINDS, LADDERS, Input
-from mailwarden_services.bench.through_http import SEED, trained_home
+from mailwarden_services.bench.home import SEED, trained_home
+from mailwarden_services.bench.memory import memory_watched
+from mailwarden_services.bench.senders import Sender, Stop, Tell, sending
 from mailwarden_services.bench.timing import percentiles
 from mailwarden_services.bootstrap import Platform
-from mailwarden_services.processes import parts_of, resident_bytes, tree
+from mailwarden_services.processes import parts_of
 from mailwarden_services.replay.live import LiveService, UnixConnection, live_service
 
 SENDERS = 4
@@ -57,15 +55,16 @@ def measure(settings: Settings, *, seconds: float = 30.0, say: Say = lambda _: N
             say(f"alone for {seconds:.0f} s")
             alone = _asked(service, seconds, 0)
             say(f"beside hostile mail for {seconds:.0f} s")
-            with _hostile_mail(home.settings.run_path / "api.sock", key, folder) as sent:
+            socket = str(home.settings.run_path / "api.sock")
+            senders = [Sender("hostile", send_hostile, (socket, key, str(folder), number)) for number in range(SENDERS)]
+            with memory_watched(service.process.pid) as memory, sending(senders) as sent:
                 beside = _asked(service, seconds, 1)
-                memory = sum(resident_bytes(pid) for pid in tree(service.process.pid))
             processes = {name: len(pids) for name, pids in parts_of(service.process.pid).items()}
     return {
         "alone": alone,
         "beside": beside,
-        "hostile": dict(sent),
-        "resident_bytes": memory,
+        "hostile": dict(sent["hostile"]),
+        "peak_bytes": memory.figures()["peak_bytes"],
         "processes": processes,
         "senders": SENDERS,
     }
@@ -98,41 +97,12 @@ def _asked(service: LiveService, seconds: float, part: int) -> dict[str, Any]:
     return {name: {"requests": len(times), **percentiles(times)} for name, times in found.items()}
 
 
-@contextmanager
-def _hostile_mail(socket: Path, key: str, folder: Path) -> Iterator[dict[str, int]]:
-    """Hostile mail sent by processes of their own while the block runs; at its end what was answered, by status."""
-    context = multiprocessing.get_context("spawn")
-    answered = context.Queue()
-    stop = context.Event()
-    senders = [
-        context.Process(target=_send, args=(str(socket), key, str(folder), number, stop, answered), daemon=True)
-        for number in range(SENDERS)
-    ]
-    for sender in senders:
-        sender.start()
-    sent: dict[str, int] = {}
-    try:
-        # The first answer of each: from then on all of them are under way.
-        for _ in senders:
-            if answered.get(timeout=120) != "begun":
-                raise StoreUnavailable("a sender of hostile mail did not begin")
-        yield sent
-    finally:
-        stop.set()
-        for _ in senders:
-            for status, times in json.loads(answered.get(timeout=180)).items():
-                sent[status] = sent.get(status, 0) + times
-        for sender in senders:
-            sender.join()
-
-
-def _send(socket: str, key: str, folder: str, number: int, stop: Any, answered: Any) -> None:
-    """One sender: hostile messages in an order of its own until it is told to stop."""
+def send_hostile(socket: str, key: str, folder: str, number: int, stop: Stop, tell: Tell) -> None:
+    """One client: hostile messages in an order of its own, one after another."""
     files = sorted(Path(folder).iterdir())
     Random(number).shuffle(files)
     connection = UnixConnection(Path(socket), 120.0)
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "message/rfc822"}
-    counts: dict[str, int] = {}
     for at in count():
         if at and stop.is_set():
             break
@@ -141,12 +111,8 @@ def _send(socket: str, key: str, folder: str, number: int, stop: Any, answered: 
             connection.request("POST", f"/v1/score?received_at={arrived}", files[at % len(files)].read_bytes(), headers)
             response = connection.getresponse()
             response.read()
-            status = str(response.status)
+            tell(str(response.status))
         except (OSError, http.client.HTTPException) as exc:
             connection.close()
-            status = type(exc).__name__
-        counts[status] = counts.get(status, 0) + 1
-        if not at:
-            answered.put("begun")
-    answered.put(json.dumps(counts))
+            tell(type(exc).__name__)
     connection.close()

@@ -11,18 +11,22 @@ from rich.console import RenderableType
 from mailwarden.errors import NotFound
 from mailwarden.settings import Settings
 from mailwarden_services.bench import (
+    abuse,
     content_cost,
     evasions,
     freshness,
     growth,
     historical_join,
     hostile_load,
+    http_price,
     online_read,
     reading,
     redis_load,
-    through_http,
 )
+from mailwarden_services.bench.abuse import AbuseOptions
 from mailwarden_services.bench.growth_report import growth_grid
+from mailwarden_services.bench.http_price import HttpOptions
+from mailwarden_services.bench.http_report import cost_grid, latency_grid
 from mailwarden_services.replay.summary import Grid, figure, rich_table
 
 Say = Callable[[str], None]
@@ -30,13 +34,13 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One benchmark. measure: takes settings and what tells of progress, gives figures. grid: of these figures.
+    """One benchmark. measure: takes settings and what tells of progress, gives figures. grids: of these figures.
 
     by_default: it runs where no part is named.
     """
 
     measure: Callable[[Settings, Say], dict[str, Any]]
-    grid: Callable[[Mapping[str, Any]], Grid]
+    grids: tuple[Callable[[Mapping[str, Any]], Grid], ...]
     by_default: bool = True
 
 
@@ -45,13 +49,15 @@ def run_bench(
     *,
     parts: Sequence[str] = (),
     sizes: Sequence[int] = growth.SIZES,
+    http: HttpOptions | None = None,
+    abused: AbuseOptions | None = None,
     say: Say = lambda _: None,
 ) -> dict[str, Any]:
     """Figures by part; see each part's `measure`.
 
-    parts: names in `PARTS`; by default all but growth and evasions, which take long. sizes: of its
-    histories. Everything that is started is stopped, and nothing of `settings.home` is read or written. Raises NotFound
-    on an unknown part.
+    parts: names in `PARTS`; by default all but growth and evasions, which take long. sizes: of its histories. http,
+    abused: what these parts measure. Everything that is started is stopped, and nothing of `settings.home` is read or
+    written. Raises NotFound on an unknown part.
     """
     for name in parts:
         if name not in PARTS:
@@ -60,14 +66,20 @@ def run_bench(
     chosen = parts or tuple(name for name, part in PARTS.items() if part.by_default)
     for name in dict.fromkeys(chosen):
         say(f"benchmark: {name}")
-        part = growth_of(sizes) if name == "growth" else PARTS[name]
+        part = PARTS[name]
+        if name == "growth":
+            part = growth_of(sizes)
+        elif name == "http" and http is not None:
+            part = http_of(http)
+        elif name == "abuse" and abused is not None:
+            part = abuse_of(abused)
         figures[name] = part.measure(settings, say)
     return figures
 
 
 def bench_tables(figures: Mapping[str, Any]) -> list[RenderableType]:
     """The figures of `run_bench` for a terminal, each beside what it is a ratio of."""
-    return [rich_table(PARTS[name].grid(found)) for name, found in figures.items()]
+    return [rich_table(grid(found)) for name, found in figures.items() for grid in PARTS[name].grids]
 
 
 def _online(found: Mapping[str, Any]) -> Grid:
@@ -145,31 +157,6 @@ def _load(found: Mapping[str, Any]) -> Grid:
     return Grid(title, ("load", "seconds", "rows/s", "to ours"), rows, "The best of the rounds, which took turns.")
 
 
-def _http(found: Mapping[str, Any]) -> Grid:
-    rows = tuple(
-        (
-            words,
-            figure(load["messages_per_second"], 1),
-            figure(load["p50_ms"], 1),
-            figure(load["p99_ms"], 1),
-            figure(load["cpu_ms"]["api"], 2),
-            figure(load["cpu_ms"]["reading"], 2),
-            figure(load["cpu_ms"]["writer"], 2),
-        )
-        for words, load in (("flat out", found["flat_out"]), ("half of that", found["half_load"]))
-    )
-    heading = (
-        "load",
-        "messages/s",
-        "p50 ms",
-        "p99 ms",
-        "API CPU ms/message",
-        "reading CPU ms/message",
-        "writer CPU ms/message",
-    )
-    return Grid("Through HTTP, simulated mail", heading, rows, found["note"])
-
-
 def _hostile(found: Mapping[str, Any]) -> Grid:
     rows = tuple(
         (f"{path}, {words}", f"{one['requests']:,}", _ms(one["p50_ms"]), _ms(one["p99_ms"]))
@@ -179,10 +166,28 @@ def _hostile(found: Mapping[str, Any]) -> Grid:
     answers = ", ".join(f"{times:,} by {status}" for status, times in sorted(found["hostile"].items()))
     note = (
         f"{found['senders']} connections of another tenant send messages of up to 10 MB, answered {answers}; all "
-        f"processes of the service then hold {found['resident_bytes'] / 2**20:,.0f} MiB, shared pages counted in each."
+        f"processes of the service, Redis apart, then hold {found['peak_bytes'] / 2**20:,.0f} MiB at most (PSS)."
     )
     heading = ("request", "requests", "p50 ms", "p99 ms")
     return Grid("Another tenant's requests beside hostile mail", heading, rows, note)
+
+
+def _abuse(found: Mapping[str, Any]) -> Grid:
+    rows = []
+    for way, one in found["ways"].items():
+        answers = "; ".join(
+            f"{name}: " + ", ".join(f"{times:,} {status or 'closed'}" for status, times in sorted(counts.items()))
+            for name, counts in one["answers"].items()
+        )
+        counts = (f"{one['requests']:,}", str(one["failed"]))
+        peak = f"{one['memory']['peak_bytes'] / 2**20:,.0f}"
+        rows.append((way, *counts, _ms(one["p50_ms"]), _ms(one["p99_ms"]), peak, answers))
+    note = (
+        f"{found['rate']:.0f} messages/s of {found['mail']} in an open loop, {found['seconds']:.0f} s each. MiB: "
+        "the most that all processes but Redis held (PSS: a page that several share counts once)."
+    )
+    heading = ("another tenant's", "answered", "failed", "p50 ms", "p99 ms", "MiB", "its answers")
+    return Grid("One tenant's mail beside another's abuse", heading, tuple(rows), note)
 
 
 def _freshness(found: Mapping[str, Any]) -> Grid:
@@ -220,25 +225,36 @@ def _evasions(found: Mapping[str, Any]) -> Grid:
     return Grid(title, heading, rows, "Each attack counts once an evasion; reasons are its five strongest.")
 
 
-def _ms(value: float) -> str:
+def _ms(value: float | None) -> str:
     return figure(value, 3)
 
 
 def growth_of(sizes: Sequence[int]) -> Part:
     """The growth of histories of these many events."""
-    return Part(lambda settings, say: growth.measure(settings, sizes=sizes, say=say), growth_grid, by_default=False)
+    return Part(lambda settings, say: growth.measure(settings, sizes=sizes, say=say), (growth_grid,), by_default=False)
+
+
+def http_of(options: HttpOptions) -> Part:
+    """Messages through HTTP, as chosen."""
+    return Part(lambda settings, say: http_price.measure(settings, options, say=say), (cost_grid, latency_grid))
+
+
+def abuse_of(options: AbuseOptions) -> Part:
+    """Abuse, as chosen."""
+    return Part(lambda settings, say: abuse.measure(settings, options, say=say), (_abuse,))
 
 
 PARTS: Mapping[str, Part] = {
-    "reading": Part(lambda settings, say: reading.measure(say=say), _reading),
-    "online": Part(lambda settings, say: online_read.measure(), _online),
-    "join": Part(lambda settings, say: historical_join.measure(settings, say=say), _join),
-    "content": Part(lambda settings, say: content_cost.measure(), _content),
-    "load": Part(lambda settings, say: redis_load.measure(settings, say=say), _load),
-    "http": Part(lambda settings, say: through_http.measure(settings, say=say), _http),
-    "hostile": Part(lambda settings, say: hostile_load.measure(settings, say=say), _hostile),
-    "freshness": Part(lambda settings, say: freshness.measure(settings, say=say), _freshness),
+    "reading": Part(lambda settings, say: reading.measure(say=say), (_reading,)),
+    "online": Part(lambda settings, say: online_read.measure(), (_online,)),
+    "join": Part(lambda settings, say: historical_join.measure(settings, say=say), (_join,)),
+    "content": Part(lambda settings, say: content_cost.measure(), (_content,)),
+    "load": Part(lambda settings, say: redis_load.measure(settings, say=say), (_load,)),
+    "http": http_of(HttpOptions()),
+    "hostile": Part(lambda settings, say: hostile_load.measure(settings, say=say), (_hostile,)),
+    "abuse": abuse_of(AbuseOptions()),
+    "freshness": Part(lambda settings, say: freshness.measure(settings, say=say), (_freshness,)),
     "growth": growth_of(growth.SIZES),
-    "evasions": Part(lambda settings, say: evasions.measure(say=say), _evasions, by_default=False),
+    "evasions": Part(lambda settings, say: evasions.measure(say=say), (_evasions,), by_default=False),
 }
 """Benchmarks by name, in the order in which they run."""

@@ -1,4 +1,4 @@
-"""`replay`, the honest experiment on one's own mail, and `demo`, the same on simulated mail; `bench`."""
+"""`replay`, the honest experiment on one's own mail, and `demo`, the same on simulated mail."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 
 from mailwarden.errors import ConfigError
 from mailwarden.settings import Settings
-from mailwarden_services.cli.progress import out, say, stages, ticker
+from mailwarden_services.cli.progress import out, say, ticker
 
 if TYPE_CHECKING:
     from mailwarden.simulation.draft import SimulatedMessage
@@ -23,7 +23,6 @@ def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
     app.command()(replay)
     app.command()(demo)
-    app.command()(bench)
 
 
 def _train_until(text: str) -> float | datetime:
@@ -191,41 +190,3 @@ def _counted(mail: Iterable[SimulatedMessage], tick: Callable[[int], None]) -> I
     for number, message in enumerate(mail, 1):
         yield message
         tick(number)
-
-
-def bench(
-    part: Annotated[
-        list[str] | None, typer.Argument(help="Parts to measure, by name; by default all but growth and evasions.")
-    ] = None,
-    sizes: Annotated[str, typer.Option(help="Of growth: events in each history, in millions.")] = "1,10,50",
-    out_dir: Annotated[
-        Path, typer.Option("--out", help="Of growth: folder for the curve (PNG, SVG) and its figures (JSON).")
-    ] = Path("artifacts/growth"),
-) -> None:
-    """Measure speed beside its peers in the same run, and print the ratios. On an idle machine, please.
-
-    Nothing of MAILWARDEN_HOME is read or written: the mail is simulated, and Redis and the API are its own.
-
-    Examples:
-
-        mailwarden bench
-        mailwarden bench online http
-        mailwarden bench growth --sizes 1,5
-    """
-    from mailwarden_services.bench.growth_report import draw_growth
-    from mailwarden_services.bench.suite import bench_tables, run_bench
-
-    with stages("benchmarks") as begins:
-        figures = run_bench(Settings(), parts=tuple(part or ()), sizes=_millions(sizes), say=begins)
-    for table in bench_tables(figures):
-        out.print(table)
-    if "growth" in figures:
-        for path in draw_growth(figures["growth"], out_dir):
-            out.print(str(path), highlight=False, soft_wrap=True)
-
-
-def _millions(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(round(float(number) * 1_000_000) for number in text.split(","))
-    except ValueError as exc:
-        raise typer.BadParameter(f"{text}: write numbers of millions, as in 1,10,50") from exc
