@@ -10,6 +10,7 @@ from mailwarden.errors import DataError
 from mailwarden.ingest.sources import open_source
 from mailwarden.scoring.scorer import Scorer
 from mailwarden.stores.campaigns import Campaigns
+from mailwarden.stores.draft import ending
 from mailwarden.stores.online.watermark import Watermark
 from mailwarden.stores.sql import Tenant
 from mailwarden_services.bootstrap import Platform, ServingChampion, resolver_of
@@ -19,7 +20,7 @@ from mailwarden_services.scoring_api.answers import answer_of, policy_of, site_o
 
 def local_scorer(platform: Platform) -> Scorer:
     """A scorer over the champion that serves now."""
-    champions = ServingChampion(platform.champion, lambda: None)
+    champions = ServingChampion(platform.champion)
     return Scorer(champions, platform.online_reader, platform.activity, platform.content)
 
 
@@ -53,7 +54,16 @@ def score_file(
     event = replace(event, campaign=campaigns.find(tenant.name, event.signature))
     scored = (scorer or local_scorer(platform)).score(reading.content, event, policy_of(tenant), failed=reading.failed)
     age_seconds = _age_seconds(platform, scored.watermark, tenant)
-    return answer_of(scored, event, reading, tenant, decision_id=None, age_seconds=age_seconds)
+    decision = scored.decision
+    end = ending(
+        event.message_id,
+        None,
+        as_of=scored.watermark,
+        age_seconds=age_seconds,
+        degraded=decision.degraded,
+        flags=list(decision.flags),
+    )
+    return {**answer_of(scored, event, reading, tenant), **end}
 
 
 def _age_seconds(platform: Platform, watermark: Watermark | None, tenant: Tenant) -> float | None:

@@ -13,12 +13,13 @@ from pathlib import Path
 import uvicorn
 
 from mailwarden.settings import Settings
-from mailwarden_services.bootstrap import Platform, scoring_service
+from mailwarden_services.bootstrap import Platform
 from mailwarden_services.embedded import ChildProcess, OwnRedis, WatchedProcess, environment_of, own_redis
 from mailwarden_services.feature_writer.status import WriterLag
 from mailwarden_services.scoring_api.app import create_app
 from mailwarden_services.scoring_api.rspamd_listener import rspamd_socket, with_rspamd
 from mailwarden_services.scoring_api.service import Service
+from mailwarden_services.scoring_service import scoring_service
 
 KEEP_ALIVE_SECONDS = 75
 """How long an idle connection is kept: longer than the pauses of a quiet mail flow."""

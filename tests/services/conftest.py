@@ -39,11 +39,12 @@ from mailwarden.training.register import register
 from mailwarden.training.train import Trained
 from mailwarden_detectors import discover as discover_detectors
 from mailwarden_features import discover as discover_features
-from mailwarden_services.bootstrap import Platform, scoring_service
+from mailwarden_services.bootstrap import Platform
 from mailwarden_services.cli import application, progress
 from mailwarden_services.feature_writer.writer import FeatureWriter
 from mailwarden_services.scoring_api.app import create_app
 from mailwarden_services.scoring_api.service import Service
+from mailwarden_services.scoring_service import scoring_service
 
 SEED = 7
 TENANTS = ("acme", "other")

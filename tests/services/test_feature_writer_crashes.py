@@ -41,7 +41,8 @@ API_ALONE = """
 import sys
 import uvicorn
 from mailwarden.settings import Settings
-from mailwarden_services.bootstrap import Platform, scoring_service
+from mailwarden_services.bootstrap import Platform
+from mailwarden_services.scoring_service import scoring_service
 from mailwarden_services.scoring_api.app import create_app
 
 uvicorn.run(create_app(scoring_service(Platform(Settings()))), uds=sys.argv[1], log_level="warning", access_log=False)

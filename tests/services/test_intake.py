@@ -8,8 +8,8 @@ import pytest
 
 from mailwarden.domain.mail.events import Event
 from mailwarden.simulation.draft import SimulatedMessage
-from mailwarden_services.scoring_api import recent as recent_module
-from mailwarden_services.scoring_api.intake import DueSeq, Recent, RecentMessages
+from mailwarden_services.sequencer import recent as recent_module
+from mailwarden_services.sequencer.recent import DueSeq, Recent, RecentMessages
 
 Mail = list[SimulatedMessage]
 

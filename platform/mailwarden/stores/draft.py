@@ -39,6 +39,7 @@ class Draft:
     sender: str
     recipients: tuple[str, ...]
     campaign: str
+    content_sha256: str
     raw_from: int
     as_of: Watermark | None
     verdict: str
@@ -80,6 +81,7 @@ class Draft:
             event.sender,
             event.recipients,
             event.campaign,
+            event.content_sha256,
             raw_from,
             as_of,
             verdict,
@@ -100,14 +102,14 @@ class Draft:
         self, seq: int | None, age_seconds: float | None, flags: Sequence[str] = (), *, degraded: bool = False
     ) -> bytes:
         """The whole answer. seq: None where nothing was numbered. flags: that came of numbering; degraded: by them."""
-        end = {
-            "decision_id": None if seq is None else "d" + self.message_id,
-            "seq": seq,
-            "features": {"as_of_seq": None if self.as_of is None else self.as_of.seq, "age_seconds": age_seconds},
-            "degraded": self.degraded or degraded,
-            "flags": [*self.flags, *flags],
-            "repeated": False,
-        }
+        end = ending(
+            self.message_id,
+            seq,
+            as_of=self.as_of,
+            age_seconds=age_seconds,
+            degraded=self.degraded or degraded,
+            flags=[*self.flags, *flags],
+        )
         return self.answer + b"," + orjson.dumps(end)[1:]
 
     def payload(self, event: bytes, answer: bytes, idempotency_key: str | None, raw: bytes) -> bytes:
@@ -119,6 +121,27 @@ class Draft:
             self.rest,
         )
         return b"".join([LENGTH.pack(len(head)), head, memoryview(raw)[self.raw_from :]])
+
+
+def ending(
+    message_id: str,
+    seq: int | None,
+    *,
+    as_of: Watermark | None,
+    age_seconds: float | None,
+    degraded: bool,
+    flags: Sequence[str],
+) -> dict[str, Any]:
+    """The end of an answer. seq: None where nothing was numbered. age_seconds: from the newest time folded to the
+    newest accepted, 0 where all was folded."""
+    return {
+        "decision_id": None if seq is None else "d" + message_id,
+        "seq": seq,
+        "features": {"as_of_seq": None if as_of is None else as_of.seq, "age_seconds": age_seconds},
+        "degraded": degraded,
+        "flags": flags,
+        "repeated": False,
+    }
 
 
 def _cut(event: Event) -> tuple[bytes, bytes, bytes]:

@@ -88,10 +88,11 @@ def ingest(
     from mailwarden.stores.contacts import Contacts
     from mailwarden.stores.spool import Spool
     from mailwarden.stores.spool_reader import SpoolReader
-    from mailwarden_services.bootstrap import Platform, note_facts
+    from mailwarden_services.bootstrap import Platform
     from mailwarden_services.feature_writer.writer import READER_NAME
     from mailwarden_services.replay.experiment import read_index
     from mailwarden_services.replay.spill import files_in
+    from mailwarden_services.scoring_service import note_facts
 
     settings = Settings()
     platform = Platform(settings)

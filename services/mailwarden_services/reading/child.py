@@ -29,6 +29,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterator
+from importlib.util import find_spec
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
@@ -42,6 +43,9 @@ LARGE_FRAME = 256 * 1024
 """Bytes from which a frame is sent by a thread: a pipe takes it only as fast as the child reads."""
 
 _LOOK_SECONDS = 0.05
+_READY_SECONDS = 120.0
+"""In which a process is ready, or something is wrong with it: on a loaded machine its imports take long."""
+
 _MAIN_MODULE = threading.Lock()
 _PR_SET_PDEATHSIG = 1
 _NEW_OBJECTS = 20_000
@@ -126,7 +130,7 @@ class Child:
                     self._pipe.send_bytes(frame)
                 else:
                     sending = asyncio.create_task(asyncio.to_thread(self._pipe.send_bytes, frame))
-                kind, value = pickle.loads(await self._frame(self._cpu_seconds))
+                kind, value = pickle.loads(await self._frame(self._cpu_seconds, self._wall_seconds))
                 if sending is not None:
                     await sending
                     sending = None
@@ -150,7 +154,7 @@ class Child:
             self._unlisten()
             await _to_its_end(self.start)
         if not self._ready:
-            await self._frame(math.inf)
+            await self._frame(math.inf, _READY_SECONDS)
             self._ready = True
 
     async def _end(self, sending: asyncio.Task[None] | None) -> None:
@@ -163,14 +167,15 @@ class Child:
                 await asyncio.shield(sending)
         await _to_its_end(self.stop)
 
-    async def _frame(self, cpu_seconds: float) -> bytes:
+    async def _frame(self, cpu_seconds: float, wall_seconds: float) -> bytes:
         """The next frame that the process sends; it is small, and written in one go."""
         assert self._process is not None and self._process.pid is not None
         loop = self._listen()
         arrived = self._arrived = loop.create_future()
-        look = _Look(self, arrived, self._process, cpu_seconds, self._wall_seconds)
+        look = _Look(arrived, self._process, cpu_seconds, wall_seconds)
         try:
-            return await arrived
+            frame: bytes = await arrived
+            return frame
         finally:
             look.cancel()
             self._arrived = None
@@ -246,12 +251,7 @@ class _Look:
     __slots__ = ("_arrived", "_began", "_cpu_seconds", "_handle", "_process", "_used", "_wall_seconds")
 
     def __init__(
-        self,
-        child: Child,
-        arrived: asyncio.Future[bytes],
-        process: BaseProcess,
-        cpu_seconds: float,
-        wall_seconds: float,
+        self, arrived: asyncio.Future[bytes], process: BaseProcess, cpu_seconds: float, wall_seconds: float
     ) -> None:
         assert process.pid is not None
         self._arrived, self._process = arrived, process
@@ -287,7 +287,8 @@ def _cpu_seconds(pid: int) -> float:
 def _context(module: str) -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     # Heard only before the server runs; what it has not imported is imported by the child.
-    context.set_forkserver_preload([module, "mailwarden_services.reading.preloaded"])
+    beside = f"{module.rpartition('.')[0]}.preloaded"
+    context.set_forkserver_preload([module, beside] if find_spec(beside) is not None else [module])
     return context
 
 

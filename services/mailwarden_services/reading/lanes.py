@@ -29,8 +29,12 @@ class Lane:
     nice: int
 
 
-LANES = (Lane(32 * KIB, 2, 0), Lane(512 * KIB, 1, 5), Lane(None, 1, 10))
-"""Most mail is shorter than the first lane's limit, and nearly all of it than the second's."""
+def lanes_of(workers: int) -> tuple[Lane, ...]:
+    """Lanes with so many processes for short messages, and one each for longer ones.
+
+    Most mail is shorter than the first lane's limit, and nearly all of it than the second's.
+    """
+    return Lane(32 * KIB, workers, 0), Lane(512 * KIB, 1, 5), Lane(None, 1, 10)
 
 
 class Lanes:
@@ -39,7 +43,7 @@ class Lanes:
     work: see `child.Work`. cpu_seconds, wall_seconds: see `Child`. Raises, from `ask`, what `Child.ask` raises.
     """
 
-    def __init__(self, work: Work, *, cpu_seconds: float, wall_seconds: float, lanes: Sequence[Lane] = LANES) -> None:
+    def __init__(self, work: Work, *, cpu_seconds: float, wall_seconds: float, lanes: Sequence[Lane]) -> None:
         self._lanes = [
             (lane.most, _Queue([Child(work, cpu_seconds=cpu_seconds, wall_seconds=wall_seconds, nice=lane.nice)
                                 for _ in range(lane.processes)]))

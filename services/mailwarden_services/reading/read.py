@@ -1,19 +1,14 @@
-"""A message read for scoring, in a child process: its event and content values, however much of it can be read.
+"""A message read for scoring: its event and content values, however much of it can be read.
 
-1. The whole message is read. Where that takes too long, the child is ended (`child.Child`); where it fails, the same
-   follows as if it had taken too long.
-2. A fresh one reads its header fields alone: all else has status `deadline`.
-3. Where even that takes too long, what the envelope says is all that is known.
-
-What comes back is small: values and facts, never the text of a body but for what content views keep of it.
+Where the whole of it takes too long, its header fields alone are read, and all else has status `deadline`; where even
+that does, what the envelope says is all that is known (`scoring_worker.workers`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, get_args
 
 import structlog
 
@@ -25,8 +20,6 @@ from mailwarden.ingest.receive import Site, event_for, receive, unwrapped
 from mailwarden.ingest.verification import prepare
 from mailwarden.logs import FailureLog
 from mailwarden.stores.dns import DnsResolver
-from mailwarden_services.reading.child import Died, TookTooLong
-from mailwarden_services.reading.lanes import LANES, Lane, Lanes
 
 HEADERS_MOST = 256 * 1024
 """Bytes that are looked at for header fields where the whole message took too long."""
@@ -34,14 +27,9 @@ HEADERS_MOST = 256 * 1024
 MESSAGE_ID_MOST = 500
 """Characters of a Message-ID that are kept: the sender chooses it, and an index of a database bounds its keys."""
 
-CLOCK_FOR_CPU = 10.0
-"""Seconds by the clock for each CPU second that reading may take: a child that computes nothing must end too."""
-
 _REST: tuple[Aspect, ...] = tuple(aspect for aspect in get_args(Aspect) if aspect != "headers")
 
 _log = structlog.get_logger(__name__)
-
-How = Literal["whole", "headers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +56,6 @@ class Reading:
     message_id_header: str = ""
 
 
-class MailReader(Protocol):
-    """Whatever reads mail for scoring."""
-
-    async def read(self, raw: bytes, envelope: Envelope, site: Site) -> Reading:
-        """Read a raw message as it came to a tenant; raises nothing."""
-        ...
-
-
 class Reader:
     """The work of a child process; it may be sent to one.
 
@@ -90,11 +70,6 @@ class Reader:
         self.__dict__.update(state)
         if self._resolver is not None:
             prepare()
-
-    def __call__(self, asked: tuple[How, bytes, Envelope, Site]) -> Reading:
-        """Read a message as far as is asked."""
-        how, raw, envelope, site = asked
-        return self.whole(raw, envelope, site) if how == "whole" else self.headers(raw, envelope, site)
 
     def whole(self, raw: bytes, envelope: Envelope, site: Site) -> Reading:
         """All of it, within the parser's budget."""
@@ -168,53 +143,3 @@ class Reader:
             0,
             message.authentication,
         )
-
-
-class ReadInProcesses:
-    """A `MailReader` over child processes; see `lanes`.
-
-    cpu_seconds: what reading one message may take. resolver: see `Reader`. Runs from its first message, or `start`, to
-    `stop`.
-    """
-
-    def __init__(
-        self,
-        content: ContentSet,
-        *,
-        cpu_seconds: float,
-        lanes: Sequence[Lane] = LANES,
-        resolver: DnsResolver | None = None,
-    ) -> None:
-        self._reader = Reader(content, resolver)
-        self._lanes = Lanes(
-            self._reader, cpu_seconds=cpu_seconds, wall_seconds=CLOCK_FOR_CPU * cpu_seconds, lanes=lanes
-        )
-
-    async def read(self, raw: bytes, envelope: Envelope, site: Site) -> Reading:
-        """See `MailReader`."""
-        ways: tuple[How, ...] = ("whole", "headers")
-        for how in ways:
-            try:
-                # Header fields are few bytes, whatever the message's size.
-                size = len(raw) if how == "whole" else min(len(raw), HEADERS_MOST)
-                reading: Reading = await self._lanes.ask((how, raw, envelope, site), tenant=site.tenant, size=size)
-                return reading
-            except (TookTooLong, Died) as exc:
-                _log.warning("a message was not read", tenant=site.tenant, what=how, bytes=len(raw), why=str(exc))
-            except Exception as exc:
-                # What reads mail raises nothing that is known; a message that shows otherwise is decided on too.
-                _log.error("reading a message failed", tenant=site.tenant, what=how, bytes=len(raw), why=repr(exc))
-        return self._reader.envelope_only(raw, envelope, site)
-
-    def start(self) -> None:
-        """Have the processes run before the first message comes."""
-        self._lanes.start()
-
-    def stop(self) -> None:
-        """End the processes."""
-        self._lanes.stop()
-
-    @property
-    def ended(self) -> int:
-        """How many processes ended, or were ended, in the middle of a message."""
-        return self._lanes.ended

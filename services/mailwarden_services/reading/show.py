@@ -15,7 +15,7 @@ from mailwarden.ingest.parse import parse_message
 from mailwarden_services.reading.child import Died, TookTooLong
 from mailwarden_services.reading.harmless import defanged_host, harmless, visible
 from mailwarden_services.reading.lanes import Lane, Lanes
-from mailwarden_services.reading.read import CLOCK_FOR_CPU
+from mailwarden_services.reading.child import CLOCK_FOR_CPU
 
 TEXT_MOST = 200_000
 """Characters of each text that are shown."""

@@ -33,7 +33,7 @@ def policy_of(tenant: Tenant) -> TenantPolicy:
     )
 
 
-def load_answer(response: str) -> Mapping[str, Any]:
+def load_answer(response: str | bytes) -> Mapping[str, Any]:
     """The stored answer of an earlier call."""
     loaded: Mapping[str, Any] = orjson.loads(response)
     return loaded
@@ -58,26 +58,12 @@ def submitted_by(tenant: Tenant, reading: Reading) -> bool:
     return reading.envelope.submitted_by(frozenset(tenant.domains))
 
 
-def answer_of(
-    scored: Scored,
-    event: Event,
-    reading: Reading,
-    tenant: Tenant,
-    *,
-    decision_id: str | None,
-    age_seconds: float | None,
-) -> dict[str, Any]:
-    """What the API answers for a message of a tenant: plain JSON.
-
-    age_seconds: from the newest time folded to the newest accepted, 0 where all was folded.
-    """
+def answer_of(scored: Scored, event: Event, reading: Reading, tenant: Tenant) -> dict[str, Any]:
+    """What the API answers for a message of a tenant, but for its end (`draft.ending`): plain JSON."""
     decision: Decision = scored.decision
     submitted = submitted_by(tenant, reading)
-    watermark = scored.watermark
     return {
-        "decision_id": decision_id,
         "message_id": event.message_id,
-        "seq": event.seq or None,
         "score": decision.score,
         "log_odds": decision.logit,
         "verdict": decision.decision,
@@ -89,19 +75,12 @@ def answer_of(
             for name, score in decision.detectors.items()
         },
         "model_version": decision.models["bundle"],
-        "features": {
-            "as_of_seq": None if watermark is None else watermark.seq,
-            "age_seconds": age_seconds,
-        },
         "pending": list(event.pending),
-        "degraded": decision.degraded,
-        "flags": list(decision.flags),
         "direction": event.direction,
         "authentication": _authentication(reading.authentication),
         "time_source": reading.time_source,
         "defects": reading.defects,
         "message_id_header": reading.message_id_header,
-        "repeated": False,
     }
 
 

@@ -1,36 +1,34 @@
-"""Accepting messages, labels and signals: once each, in order, and on disk before the answer goes out."""
+"""The way in: messages are scored by workers and numbered by a sequencer; labels and signals are numbered."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
+import orjson
 import structlog
 
 from mailwarden.domain.aggregates.windows import DAY_US
-from mailwarden.domain.mail.clusters import Member
 from mailwarden.domain.mail.events import LABELS, WITHDRAWN, Event, message_identity
 from mailwarden.domain.mail.facts import label_event_of, signal_event_of
 from mailwarden.domain.mail.message import Envelope
-from mailwarden.errors import DataError, NotFound, StoreError
+from mailwarden.errors import DataError, MailwardenError, NotFound, StoreError
 from mailwarden.ingest.dates import is_believable
 from mailwarden.ingest.receive import unwrapped
-from mailwarden.scoring.scorer import Scorer
-from mailwarden.stores.accepted import Accepted, AcceptedLabel, AcceptedMessage, AcceptedSignal, encode_accepted
-from mailwarden.stores.campaigns import Campaigns
-from mailwarden.stores.contacts import Contacts
+from mailwarden.stores.accepted import Accepted, AcceptedLabel, AcceptedSignal, verdict_of
+from mailwarden.stores.draft import Draft
 from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.lake.fact_sets import FactSets
-from mailwarden.stores.online.watermark import Watermark
 from mailwarden.stores.sql import Decisions, Labels, Tenant
-from mailwarden_services.reading.read import MailReader
-from mailwarden_services.scoring_api.answers import answer_of, load_answer, policy_of, site_of, submitted_by, told_again
-from mailwarden_services.scoring_api.problems import no_model, not_a_message
-from mailwarden_services.scoring_api.recent import RECENT_MESSAGES, DueSeq, Recent, RecentMessages
+from mailwarden.stores.sql.decisions import DecisionRecord
+from mailwarden_services.scoring_api.answers import load_answer, told_again
+from mailwarden_services.scoring_api.problems import Problem, no_model, not_a_message
+from mailwarden_services.scoring_worker.work import Found, Order, ScoredDraft
+from mailwarden_services.scoring_worker.workers import ScoringWorkers
+from mailwarden_services.sequencer.sequencer import Begun, Outcome, Sequencer
 from mailwarden_services.signals.found import FoundSignal
 
 log = structlog.get_logger(__name__)
@@ -38,125 +36,66 @@ log = structlog.get_logger(__name__)
 MAX_LEAP_US = 30 * DAY_US
 """How far a time that only the message itself bears may lie beyond the tenant's newest message."""
 
+INGESTED = "ingested before: not counted again"
+UNCHECKED = "duplicate check unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a caller is told of a message, as JSON, with what metrics count of it.
+
+    seconds: clock seconds by stage: read, score, accept.
+    """
+
+    body: bytes
+    verdict: str
+    category: str | None
+    degraded: bool
+    repeated: bool = False
+    seconds: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    def loaded(self) -> dict[str, Any]:
+        """The body as plain values."""
+        answer: dict[str, Any] = orjson.loads(self.body)
+        return answer
+
+
+@dataclass(slots=True)
+class _Course:
+    """What came up while a message was being scored. stop: why it needs no score."""
+
+    begun: Begun | None = None
+    stop: Callable[[], Answer] | None = None
+
 
 class Intake:
-    """One process's way in: scores a message, gives it its seq, and has it on disk before it answers."""
+    """Decides on messages, once each; a message is on disk before it is answered.
+
+    version: of the bundle that serves; raises NotFound where none does.
+    """
 
     def __init__(
         self,
         *,
-        scorer: Scorer,
-        mail: MailReader,
-        append: Callable[[bytes], asyncio.Future[int]],
+        workers: ScoringWorkers,
+        sequencer: Sequencer,
+        version: Callable[[], int],
         decisions: Decisions,
         labels: Labels,
         events: EventLog,
         facts: FactSets,
-        contacts: Contacts,
-        campaigns: Campaigns,
-        stale_after_seconds: float,
     ) -> None:
-        self._scorer = scorer
-        self._mail = mail
-        self._append = append
-        self._decisions = decisions
-        self._labels = labels
-        self._events = events
-        self._facts = facts
-        self._contacts = contacts
-        self._campaigns = campaigns
-        self._due = DueSeq(stale_after_seconds)
-        self._next: dict[str, int] = {}
-        self._newest_us: dict[str, int] = {}
-        self._logged: set[str] = set()
-        self._acquainted: set[str] = set()
-        self._clustered: set[str] = set()
-        self._given: OrderedDict[tuple[str, str], str] = OrderedDict()
-        self._signalled: OrderedDict[tuple[str, str, str], None] = OrderedDict()
-        self.recent = RecentMessages()
+        self._workers, self._sequencer, self._version = workers, sequencer, version
+        self._decisions, self._labels = decisions, labels
+        self._events, self._facts = events, facts
 
     def restore(self, record: Accepted) -> None:
         """Take in a record that the spool still held when the process started."""
-        event = record.event
-        self._next[event.tenant] = max(self._next.get(event.tenant, 1), event.seq + 1)
-        self._newest_us[event.tenant] = max(self._newest_us.get(event.tenant, 0), event.received_at_us)
-        if isinstance(record, AcceptedLabel):
-            self._remember_label(event.tenant, event.message_id, event.label)
-            return
-        if isinstance(record, AcceptedSignal):
-            self._remember_signal(event)
-            return
-        self._contacts.restore(event.tenant, event.sender, event.recipients, event.seq, event.message_id)
-        if event.campaign and event.signature:
-            self._campaigns.restore(event.tenant, _member(event))
-        self.recent.add(Recent(event, record.answer, record.idempotency_key, None))
+        self._sequencer.restore(record)
 
     def learn(self, tenants: Iterable[str]) -> None:
         """Read the event log for who wrote to whom and what, so that a tenant's first message need not wait for it."""
-        view = self._events.view()
-        for tenant in tenants:
-            self._contacts.prepare(tenant, view)
-            self._acquainted.add(tenant)
-            self._campaigns.prepare(tenant, view)
-            self._clustered.add(tenant)
-
-    def _take_seq(self, tenant: str) -> int:
-        # Called without an await before the append that follows it, so that the spool is in order of seq.
-        seq = max(self._next.get(tenant, 1), 1)
-        self._next[tenant] = seq + 1
-        return seq
-
-    def _prepare_tenant(self, tenant: str) -> None:
-        """Learn once what the log holds of a tenant; nobody else adds to it while this process has the spool."""
-        if tenant not in self._logged:
-            view = self._events.view()
-            self._next[tenant] = max(self._next.get(tenant, 1), view.last_seq(tenant) + 1)
-            self._newest_us[tenant] = max(self._newest_us.get(tenant, 0), view.newest_us(tenant))
-            self._logged.add(tenant)
-
-    def _acquaint(self, tenant: str) -> None:
-        if tenant not in self._acquainted:
-            # What was numbered while this failed may be in no log yet.
-            for event in self.recent.events_of(tenant):
-                self._contacts.restore(tenant, event.sender, event.recipients, event.seq, event.message_id)
-            self._contacts.prepare(tenant, self._events.view())
-            self._acquainted.add(tenant)
-
-    def _may_be_numbered(self, event: Event) -> bool:
-        """False where no message of that id has a seq; True also where nobody can tell.
-
-        The time is part of what a message is: nothing accepted before can be the same as one that is newer than all.
-        """
-        if event.received_at_us > self._newest_us[event.tenant]:
-            return False
-        try:
-            self._acquaint(event.tenant)
-            return self._contacts.holds(event.tenant, event.message_id)
-        except StoreError as exc:
-            log.warning("index of messages unavailable", error=str(exc))
-            return True
-
-    def _new_recipients(self, event: Event, flags: list[str]) -> tuple[str, ...]:
-        """To whom the sender writes for the first time; mail goes on without, and says so, where nobody can tell."""
-        try:
-            self._acquaint(event.tenant)
-            return self._contacts.first(event.tenant, event.sender, event.recipients, event.seq, event.message_id)
-        except StoreError as exc:
-            log.error("first contacts unavailable", error=str(exc))
-            flags.append("first contacts unavailable")
-            return ()
-
-    def _campaign(self, event: Event, flags: list[str]) -> str:
-        """The campaign that the message would be of, were it numbered now; as with first contacts where that fails."""
-        try:
-            if event.tenant not in self._clustered:
-                self._campaigns.prepare(event.tenant, self._events.view())
-                self._clustered.add(event.tenant)
-            return self._campaigns.find(event.tenant, event.signature)
-        except StoreError as exc:
-            log.error("campaigns unavailable", error=str(exc))
-            flags.append("campaigns unavailable")
-            return ""
+        self._sequencer.learn(tenants)
 
     async def score(
         self,
@@ -167,160 +106,64 @@ class Intake:
         idempotency_key: str | None = None,
         observe: bool = True,
     ) -> dict[str, Any]:
+        """`decide` as plain JSON values."""
+        return (await self.decide(tenant, raw, envelope, idempotency_key=idempotency_key, observe=observe)).loaded()
+
+    async def decide(
+        self,
+        tenant: Tenant,
+        raw: bytes,
+        envelope: Envelope,
+        *,
+        idempotency_key: str | None = None,
+        observe: bool = True,
+    ) -> Answer:
         """Decide on one message; a repeat of it (content and envelope, or idempotency key) gets the same answer.
 
         observe: False leaves no trace: nothing is logged and no later feature knows of the message.
         Raises Problem where the bytes are no message, DataError where an idempotency key is used for another one.
         """
-        reading = await self._mail.read(raw, envelope, site_of(tenant))
-        event = reading.event
-        if not reading.has_headers:
-            raise not_a_message("No header was found in the body; send a whole RFC 5322 message, headers first.")
-        if reading.received_at_us is None:
-            raise not_a_message(
-                "The message bears no time and none was given; send `received_at` (RFC 3339) with the envelope."
-            )
-        self._prepare_tenant(tenant.name)
-        flags: list[str] = []
-        if observe:
-            self._check_time(event)
-            known = await self._known(event, idempotency_key, flags)
-            if known is not None:
-                return told_again(known, tenant.actions, submitted=submitted_by(tenant, reading))
-            if self._was_ingested(event):
-                # It counts already: what it gets is a decision that leaves no trace.
-                observe = False
-                flags.append("ingested before: not counted again")
-        # No await from here to the message's seq: what is found now is what the message is numbered with.
-        event = replace(event, campaign=self._campaign(event, flags))
+        await self._sequencer.meet(tenant.name)
         try:
-            scored = self._scorer.score(
-                reading.content,
-                event,
-                policy_of(tenant),
-                failed=reading.failed,
-                due_seq=self._due.seq(tenant.name),
-            )
+            version = self._version()
         except NotFound as exc:
             raise no_model() from exc
-        age_seconds = self._age_seconds(tenant.name, scored.watermark)
-        if observe:
-            event = replace(event, seq=self._take_seq(tenant.name))
-            event = replace(event, new_recipients=self._new_recipients(event, flags))
-            if event.campaign:
-                self._campaigns.take(tenant.name, _member(event))
-        if flags:
-            scored = replace(
-                scored,
-                decision=replace(
-                    scored.decision,
-                    degraded=scored.decision.degraded or observe,
-                    flags=[*scored.decision.flags, *flags],
-                ),
-            )
-        if not observe:
-            return answer_of(scored, event, reading, tenant, decision_id=None, age_seconds=age_seconds)
-        answer = answer_of(scored, event, reading, tenant, decision_id="d" + event.message_id, age_seconds=age_seconds)
-        envelope = reading.envelope
-        record = AcceptedMessage(
-            event,
-            raw[reading.raw_from :],
-            envelope.mail_from,
-            envelope.rcpt_to,
-            scored.rows,
-            answer,
-            idempotency_key,
-            scored.content,
-            None if envelope.reception is None else envelope.reception.to_text(),
-        )
-        on_disk = self._append(encode_accepted(record))
-        recent = Recent(event, answer, idempotency_key, on_disk)
-        self.recent.add(recent)
-        self._newest_us[tenant.name] = max(self._newest_us[tenant.name], event.received_at_us)
-        self._due.accepted(tenant.name, event.seq)
-        try:
-            await asyncio.shield(on_disk)
-        except StoreError:
-            self.recent.forget(recent)
+        key = idempotency_key if observe else None
+        flags: list[str] = []
+        stored = await self._stored_under(tenant.name, key, flags) if key is not None else None
+        course = _Course()
+
+        def consult(found: Found) -> Order | None:
             try:
-                if event.campaign:
-                    self._campaigns.forget(tenant.name, event.seq)
-            finally:
-                if tenant.name in self._acquainted:
-                    self._contacts.forget(tenant.name, event.sender, event.new_recipients, event.seq, event.message_id)
-            raise
-        recent.on_disk = None
-        return answer
+                known = self._known(tenant, envelope, found, key, stored) if observe else None
+                self._check(tenant.name, found, observe=observe)
+            except (Problem, MailwardenError) as exc:
+                # Raised once the worker is free again.
+                course.stop = _raising(exc)
+                return None
+            if known is not None:
+                course.stop = _giving(known)
+                return None
+            if course.begun is None:
+                course.begun = self._sequencer.begin(tenant.name, found.signature, observe=observe)
+            return Order(course.begun.campaign, course.begun.due_seq, (*course.begun.flags, *flags))
 
-    def _check_time(self, event: Event) -> None:
-        """Raise Problem where a sender could have put the message at a time of its own choosing.
-
-        A time far ahead would make all later mail of its keys look older than their windows.
-        """
-        if event.time_source == "envelope":
-            return
-        if event.time_source == "date":
-            raise not_a_message(
-                "The message bears no time but its sender's own Date; send `received_at` (RFC 3339) with the envelope."
-            )
-        newest_us = self._newest_us[event.tenant]
-        if newest_us and event.received_at_us > newest_us + MAX_LEAP_US:
-            raise not_a_message(
-                f"The time that the message itself bears is over {MAX_LEAP_US // DAY_US} days after your newest "
-                "message; send `received_at` (RFC 3339) with the envelope where it is right."
-            )
-
-    def _age_seconds(self, tenant: str, watermark: Watermark | None) -> float | None:
-        """How far the features lag behind what was accepted, in the mail's own time; None where nothing was folded."""
-        if watermark is None:
-            return None
-        if watermark.seq + 1 >= self._next[tenant]:
-            return 0.0
-        return max(0.0, (self._newest_us[tenant] - watermark.time_us) / 1e6)
-
-    async def _known(self, event: Event, key: str | None, flags: list[str]) -> Mapping[str, Any] | None:
-        """The answer already given for this message, awaited until it is on disk; None where it is new."""
-        recent = self.recent.find_key(event.tenant, key) if key is not None else None
-        if recent is None:
-            recent = self.recent.find(event.tenant, event.message_id)
-        if recent is not None:
-            _check_same_message(recent.event.message_id, event.message_id, key)
-            if recent.on_disk is not None:
-                await asyncio.shield(recent.on_disk)
-            return recent.answer
-        if key is None and not self._may_be_numbered(event):
-            return None
         try:
-            stored = self._decisions.by_idempotency_key(event.tenant, key) if key is not None else None
-            if stored is None:
-                stored = self._decisions.by_message(event.tenant, event.message_id)
-        except StoreError as exc:
-            log.warning("duplicate check unavailable", error=type(exc).__name__)
-            flags.append("duplicate check unavailable")
-            return None
-        if stored is None:
-            return None
-        _check_same_message(stored.message_id, event.message_id, key)
-        return load_answer(stored.response)
-
-    def _was_ingested(self, event: Event) -> bool:
-        return (
-            self._may_be_numbered(event)
-            and self._events.find(event.tenant, event.message_id, event.received_at_us) is not None
-        )
-
-    async def find_by_content(self, tenant: Tenant, raw: bytes, envelope: Envelope) -> str | None:
-        """Our id of a message that is known by its content, or by content and envelope; None where it is not."""
-        raw, envelope = unwrapped(raw, envelope)
-        content = hashlib.sha256(raw).hexdigest()
-        recent = self.recent.find_content(tenant.name, content)
-        if recent is not None:
-            return recent.event.message_id
-        if envelope.received_at_us is None:
-            return None
-        wanted = message_identity(tenant.name, content, envelope.received_at_us, envelope.mail_from, envelope.rcpt_to)
-        stored = await asyncio.to_thread(self._decisions.by_message, tenant.name, wanted)
-        return None if stored is None else wanted
+            scored = await self._workers.score(tenant, raw, envelope, version, consult)
+        except NotFound as exc:
+            raise no_model() from exc
+        if scored is None:
+            assert course.stop is not None
+            return course.stop()
+        if not observe:
+            age = self._sequencer.age_seconds(tenant.name, scored.draft.as_of)
+            return _answer(scored, scored.draft.answer_json(None, age))
+        assert course.begun is not None
+        try:
+            return await self._accept(tenant, raw, envelope, key, scored)
+        except StoreError:
+            self._sequencer.abandon(tenant.name, course.begun)
+            raise
 
     async def label(
         self,
@@ -359,6 +202,18 @@ class Intake:
         """
         return await self._give(tenant, message_id, WITHDRAWN, known_at_us, source, given_by, received_at_us)
 
+    async def find_by_content(self, tenant: Tenant, raw: bytes, envelope: Envelope) -> str | None:
+        """Our id of a message that is known by its content, or by content and envelope; None where it is not."""
+        raw, envelope = unwrapped(raw, envelope)
+        content = hashlib.sha256(raw).hexdigest()
+        recent = self._sequencer.recent.find_content(tenant.name, content)
+        if recent is not None:
+            return recent.message_id
+        if envelope.received_at_us is None:
+            return None
+        wanted = message_identity(tenant.name, content, envelope.received_at_us, envelope.mail_from, envelope.rcpt_to)
+        return wanted if await self._sequencer.numbered(tenant.name, [wanted]) else None
+
     async def _give(
         self,
         tenant: Tenant,
@@ -369,39 +224,24 @@ class Intake:
         given_by: str,
         received_at_us: int | None,
     ) -> dict[str, Any]:
+        await self._sequencer.meet(tenant.name)
         # A label counts where its message does, which may be under other facts by now than it was accepted with.
-        target = self._facts.current(self._target(tenant.name, message_id, received_at_us))
+        target = await self._target(tenant.name, message_id, received_at_us)
         if known_at_us < target.received_at_us or not is_believable(known_at_us):
             raise DataError("`known_at` is before the message came, or after 2099; say when the label was given")
-        replaced = self._given.get((tenant.name, message_id))
-        if replaced is None:
-            replaced = self._label_given(tenant.name, message_id)
-        if label == WITHDRAWN and replaced in (None, WITHDRAWN):
+        held = self._sequencer.label_of(tenant.name, message_id)
+        if held is None:
+            held = await asyncio.to_thread(self._label_given, tenant.name, message_id)
+        if label == WITHDRAWN and held in (None, WITHDRAWN):
             raise NotFound(f"message {message_id} bears no label that could be withdrawn")
-        if replaced == label:
-            return {"message_id": message_id, "label": label, "repeated": True}
-        self._prepare_tenant(tenant.name)
-        seq = self._take_seq(tenant.name)
-        event = label_event_of(target, label=label, replaced=replaced, seq=seq, known_at_us=known_at_us)
-        record = AcceptedLabel(event, source, given_by)
-        on_disk = self._append(encode_accepted(record))
-        self._remember_label(tenant.name, message_id, label)
-        on_disk.add_done_callback(lambda done: self._settle_label(event, replaced, done))
-        await asyncio.shield(on_disk)
-        return {"message_id": message_id, "label": label, "seq": event.seq, "repeated": False}
 
-    def _settle_label(self, event: Event, replaced: str | None, done: asyncio.Future[int]) -> None:
-        if not done.cancelled() and done.exception() is None:
-            return
-        if replaced is None:
-            self._given.pop((event.tenant, event.message_id), None)
-        else:
-            self._remember_label(event.tenant, event.message_id, replaced)
+        def make(seq: int, replaced: str | None) -> AcceptedLabel:
+            event = label_event_of(target, label=label, replaced=replaced, seq=seq, known_at_us=known_at_us)
+            return AcceptedLabel(event, source, given_by)
 
-    def _remember_label(self, tenant: str, message_id: str, label: str) -> None:
-        self._given[tenant, message_id] = label
-        while len(self._given) > RECENT_MESSAGES:
-            self._given.popitem(last=False)
+        seq = await self._sequencer.label(tenant.name, message_id, label, held, make)
+        taken: dict[str, Any] = {"message_id": message_id, "label": label}
+        return taken | ({"seq": seq, "repeated": False} if seq else {"repeated": True})
 
     async def signal(self, found: FoundSignal) -> None:
         """Take in what was found out about an accepted message; a message has each signal once.
@@ -409,52 +249,165 @@ class Intake:
         It is known at the time of the tenant's newest mail, the clock that all else here goes by. Raises NotFound
         where the message is not known.
         """
-        key = (found.tenant, found.message_id, found.facts.signal)
-        if key in self._signalled:
+        name, message_id, signal = found.tenant, found.message_id, found.facts.signal
+        if self._sequencer.signalled(name, message_id, signal):
             return
-        logged = await asyncio.to_thread(self._events.signals, found.tenant, found.message_id, found.received_at_us)
-        if found.facts.signal in logged:
+        if signal in await asyncio.to_thread(self._events.signals, name, message_id, found.received_at_us):
             return
-        target = self._facts.current(self._target(found.tenant, found.message_id, found.received_at_us))
-        self._prepare_tenant(found.tenant)
-        event = signal_event_of(
-            target,
-            found.facts,
-            seq=self._take_seq(found.tenant),
-            known_at_us=max(self._newest_us[found.tenant], target.received_at_us),
-        )
-        on_disk = self._append(encode_accepted(AcceptedSignal(event)))
-        await asyncio.shield(on_disk)
-        self._remember_signal(event)
+        await self._sequencer.meet(name)
+        target = await self._target(name, message_id, found.received_at_us)
 
-    def _remember_signal(self, event: Event) -> None:
-        self._signalled[event.tenant, event.message_id, event.signal] = None
-        while len(self._signalled) > RECENT_MESSAGES:
-            self._signalled.popitem(last=False)
+        def make(seq: int) -> AcceptedSignal:
+            known_at_us = max(self._sequencer.newest_us(name), target.received_at_us)
+            return AcceptedSignal(signal_event_of(target, found.facts, seq=seq, known_at_us=known_at_us))
+
+        await self._sequencer.signal(name, message_id, signal, make)
+
+    async def unknown(self, tenant: Tenant, message_ids: list[str]) -> set[str]:
+        """Those of the ids that no message of the tenant has, by one look into the index."""
+        lately = {name for name in message_ids if self._sequencer.recent.find(tenant.name, name) is not None}
+        asked = [name for name in dict.fromkeys(message_ids) if name not in lately]
+        return set(asked) - await self._sequencer.numbered(tenant.name, asked) if asked else set()
+
+    def _known(
+        self, tenant: Tenant, envelope: Envelope, found: Found, key: str | None, stored: DecisionRecord | None
+    ) -> Answer | None:
+        """The answer that was given for a message, where it is on disk and at hand."""
+        name = tenant.name
+        recent = self._sequencer.recent.find_key(name, key) if key is not None else None
+        recent = recent or self._sequencer.recent.find(name, found.message_id)
+        if recent is not None:
+            _check_same_message(recent.message_id, found.message_id, key)
+            # What is not on disk yet is answered behind it, by the sequencer.
+            return self._again(tenant, envelope, load_answer(recent.answer)) if recent.on_disk else None
+        if stored is not None:
+            _check_same_message(stored.message_id, found.message_id, key)
+            return self._again(tenant, envelope, load_answer(stored.response))
+        return None
+
+    async def _accept(
+        self, tenant: Tenant, raw: bytes, envelope: Envelope, key: str | None, scored: ScoredDraft
+    ) -> Answer:
+        draft = scored.draft
+        outcome = await self._sequencer.accept(draft, raw, key=key)
+        if outcome.unsure:
+            earlier = await asyncio.to_thread(self._earlier, draft)
+            outcome = Outcome(before=True) if earlier else await self._sequencer.accept(draft, raw, key=key, sure=True)
+        if outcome.repeated:
+            assert outcome.recent is not None
+            _check_same_message(outcome.recent.message_id, draft.message_id, key)
+            return self._again(tenant, envelope, load_answer(outcome.recent.answer))
+        if outcome.before:
+            return await self._numbered_before(tenant, envelope, scored)
+        return _answer(scored, outcome.answer)
+
+    async def _numbered_before(self, tenant: Tenant, envelope: Envelope, scored: ScoredDraft) -> Answer:
+        """The answer that a message got long ago; a new one, without a trace, where it was ingested."""
+        draft, flags = scored.draft, [INGESTED]
+        try:
+            stored = await asyncio.to_thread(self._decisions.by_message, tenant.name, draft.message_id)
+            if stored is not None:
+                return self._again(tenant, envelope, load_answer(stored.response))
+        except StoreError as exc:
+            log.warning(UNCHECKED, error=type(exc).__name__)
+            flags.append(UNCHECKED)
+        age = self._sequencer.age_seconds(tenant.name, draft.as_of)
+        return _answer(scored, draft.answer_json(None, age, flags))
+
+    def _earlier(self, draft: Draft) -> bool:
+        """Whether decisions or the event log hold the message; where the index cannot be read."""
+        try:
+            if self._decisions.by_message(draft.tenant, draft.message_id) is not None:
+                return True
+            return self._events.find(draft.tenant, draft.message_id, draft.received_at_us) is not None
+        except StoreError as exc:
+            log.warning(UNCHECKED, error=type(exc).__name__)
+            return False
+
+    async def _stored_under(self, tenant: str, key: str, flags: list[str]) -> DecisionRecord | None:
+        if self._sequencer.recent.find_key(tenant, key) is not None:
+            return None
+        try:
+            return await asyncio.to_thread(self._decisions.by_idempotency_key, tenant, key)
+        except StoreError as exc:
+            log.warning(UNCHECKED, error=type(exc).__name__)
+            flags.append(UNCHECKED)
+            return None
+
+    def _again(self, tenant: Tenant, envelope: Envelope, answer: Mapping[str, Any]) -> Answer:
+        submitted = envelope.submitted_by(frozenset(tenant.domains))
+        told = told_again(answer, tenant.actions, submitted=submitted)
+        return Answer(orjson.dumps(told), verdict_of(told), told["category"], told["degraded"], repeated=True)
+
+    def _check(self, tenant: str, found: Found, *, observe: bool) -> None:
+        """Raise Problem where this is no message, or a sender could have put it at a time of its own choosing.
+
+        A time far ahead would make all later mail of its keys look older than their windows.
+        """
+        if not found.has_headers:
+            raise not_a_message("No header was found in the body; send a whole RFC 5322 message, headers first.")
+        if found.received_at_us is None:
+            raise not_a_message(
+                "The message bears no time and none was given; send `received_at` (RFC 3339) with the envelope."
+            )
+        if not observe or found.time_source == "envelope":
+            return
+        if found.time_source == "date":
+            raise not_a_message(
+                "The message bears no time but its sender's own Date; send `received_at` (RFC 3339) with the envelope."
+            )
+        newest_us = self._sequencer.newest_us(tenant)
+        if newest_us and found.received_at_us > newest_us + MAX_LEAP_US:
+            raise not_a_message(
+                f"The time that the message itself bears is over {MAX_LEAP_US // DAY_US} days after your newest "
+                "message; send `received_at` (RFC 3339) with the envelope where it is right."
+            )
 
     def _label_given(self, tenant: str, message_id: str) -> str | None:
         """The label that the counts hold: the one of the greatest seq, whatever time it was given for."""
         history = self._labels.history(tenant, message_id)
         return max(history, key=lambda record: record.seq).label if history else None
 
-    def _target(self, tenant: str, message_id: str, received_at_us: int | None) -> Event:
-        """The event of a message that is to be labelled, scored or ingested in bulk."""
-        recent = self.recent.find(tenant, message_id)
+    async def _target(self, tenant: str, message_id: str, received_at_us: int | None) -> Event:
+        """The event of a message that is to be labelled, under the facts in force."""
+        recent = self._sequencer.recent.find(tenant, message_id)
+        if recent is None and not await self._sequencer.numbered(tenant, [message_id]):
+            raise _no_message(message_id)
+        return await asyncio.to_thread(self._event, tenant, message_id, received_at_us)
+
+    def _event(self, tenant: str, message_id: str, received_at_us: int | None) -> Event:
+        recent = self._sequencer.recent.find(tenant, message_id)
         if recent is not None:
-            return recent.event
+            return self._facts.current(recent.event)
         stored = self._decisions.by_message(tenant, message_id)
         # The decision finds the day; the log has all facts of a message.
         logged = self._events.find(tenant, message_id, received_at_us if stored is None else stored.received_at_us)
         if logged is None:
-            raise NotFound(
-                f"no message {message_id} is known; give the id that scoring answered, and `received_at` "
-                "where the message was ingested"
-            )
-        return logged
+            raise _no_message(message_id)
+        return self._facts.current(logged)
 
 
-def _member(event: Event) -> Member:
-    return Member(event.seq, event.campaign, event.signature)
+def _answer(scored: ScoredDraft, body: bytes) -> Answer:
+    draft = scored.draft
+    return Answer(body, draft.verdict, draft.category, draft.degraded, False, (*scored.seconds, 0.0))
+
+
+def _raising(exc: Exception) -> Callable[[], Answer]:
+    def stop() -> Answer:
+        raise exc
+
+    return stop
+
+
+def _giving(answer: Answer) -> Callable[[], Answer]:
+    return lambda: answer
+
+
+def _no_message(message_id: str) -> NotFound:
+    return NotFound(
+        f"no message {message_id} is known; give the id that scoring answered, and `received_at` "
+        "where the message was ingested"
+    )
 
 
 def _check_same_message(known: str, asked: str, key: str | None) -> None:

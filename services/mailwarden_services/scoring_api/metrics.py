@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -17,6 +14,7 @@ from prometheus_client import (
 from prometheus_client import generate_latest as render
 
 from mailwarden_services.feature_writer.status import WriterLag
+from mailwarden_services.scoring_api.intake import Answer
 
 # Importing Feast's metrics sets environment variables, which child processes inherit, that have every counter live in a
 # file of its name: all applications of a process would count together. Here one process counts for itself.
@@ -112,14 +110,14 @@ class Metrics:
                 self.stream_entries.labels(str(partition)).set(stream.entries)
                 self.stream_seconds.labels(str(partition)).set(stream.seconds)
 
-    def scored(self, answer: Mapping[str, Any], seconds: float) -> None:
+    def scored(self, answer: Answer, seconds: float) -> None:
         """Count one answer, with the seconds that it took."""
         self.seconds.observe(seconds)
-        if answer["repeated"]:
+        if answer.repeated:
             self.repeated.inc()
             return
-        self.decisions.labels(answer["verdict"], answer["category"] or "").inc()
-        if answer["degraded"]:
+        self.decisions.labels(answer.verdict, answer.category or "").inc()
+        if answer.degraded:
             self.degraded.inc()
 
     def render(self) -> bytes:

@@ -94,9 +94,9 @@ async def score(request: Request, service: Served, caller: MayScore, observe: bo
             "Unsupported type",
             f"{kind} cannot be scored; send message/rfc822, or application/json with the message as base64.",
         )
-    answer = await service.intake.score(caller.tenant, raw, envelope, idempotency_key=key, observe=observe)
+    answer = await service.intake.decide(caller.tenant, raw, envelope, idempotency_key=key, observe=observe)
     service.metrics.scored(answer, time.perf_counter() - started)
-    return json_answer(answer)
+    return Response(answer.body, media_type="application/json")
 
 
 @router.post(
@@ -117,7 +117,7 @@ async def score_batch(request: Request, service: Served, caller: MayScore) -> Re
     for body in batch.messages:
         started = time.perf_counter()
         try:
-            answer = await service.intake.score(
+            answer = await service.intake.decide(
                 caller.tenant,
                 body.raw(limit),
                 body.envelope(),
@@ -125,7 +125,7 @@ async def score_batch(request: Request, service: Served, caller: MayScore) -> Re
                 observe=batch.observe,
             )
             service.metrics.scored(answer, time.perf_counter() - started)
-            results.append(answer)
+            results.append(answer.loaded())
         except (Problem, MailwardenError) as error:
             results.append({"problem": problems.refuse(request, error).document()})
     return json_answer({"results": results})

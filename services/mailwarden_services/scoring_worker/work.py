@@ -8,37 +8,42 @@
 
 from __future__ import annotations
 
+import pickle
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
+from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.detection.decision import TenantPolicy
+from mailwarden.domain.mail.content import ContentSet
+from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.message import Envelope, TimeSource
 from mailwarden.ingest.receive import Site
 from mailwarden.scoring.champion import Champion
-from mailwarden.scoring.scorer import Scorer
+from mailwarden.scoring.scorer import Scored, Scorer
 from mailwarden.settings import Settings
 from mailwarden.stores.draft import Draft
+from mailwarden.stores.sql import Tenant
 from mailwarden_services.bootstrap import Platform, resolver_of
-from mailwarden_services.reading.read import Reader
-from mailwarden_services.scoring_api.answers import answer_of
+from mailwarden_services.reading.read import Reader, Reading
+from mailwarden_services.scoring_api.answers import answer_of, policy_of, site_of
 
 How = Literal["whole", "headers", "envelope"]
+
+_TENANTS_KEPT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A message to be scored. how: how much of it is read. version: of the bundle that serves. flags: why not more."""
+    """A message to be scored. how: how much of it is read. tenant: a pickled `Tenant`. version: of the bundle."""
 
     how: How
     raw: bytes
     envelope: Envelope
-    site: Site
-    policy: TenantPolicy
+    tenant: bytes
     version: int
-    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +77,29 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoredDraft:
     """A draft with the CPU and clock seconds that its stages took: read, score (features and store included)."""
 
     draft: Draft
     seconds: tuple[float, float]
+
+
+def draft_of(scored: Scored, event: Event, reading: Reading, tenant: Tenant, flags: Sequence[str] = ()) -> Draft:
+    """A scored message in all but its number. flags: what could not be found out, beside the decision's own."""
+    decision = scored.decision
+    return Draft.of(
+        event,
+        reading.envelope,
+        raw_from=reading.raw_from,
+        as_of=scored.watermark,
+        verdict=decision.decision,
+        category=decision.category,
+        degraded=decision.degraded or bool(flags),
+        flags=[*decision.flags, *flags],
+        answer=answer_of(scored, event, reading, tenant),
+        rows=scored.rows,
+        content=scored.content,
+    )
 
 
 class _Named:
@@ -85,8 +108,7 @@ class _Named:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._loaded: dict[int, Champion] = {}
-        self.current = None  # type: ignore[assignment]
-        self.current: Champion
+        self._current: Champion | None = None
 
     def use(self, version: int) -> None:
         """Raises NotFound, DataError or ContractError where the bundle cannot be had."""
@@ -94,14 +116,27 @@ class _Named:
         self._loaded[version] = champion
         while len(self._loaded) > 2:
             del self._loaded[next(iter(self._loaded))]
-        self.current = champion
+        self._current = champion
+
+    @property
+    def current(self) -> Champion:
+        """See `scorer.Champions`."""
+        assert self._current is not None
+        return self._current
 
 
 class ScoringWork:
-    """The work of a scoring process; it may be sent to one, and is wired there. version: of the bundle to begin with."""
+    """The work of a scoring process; it may be sent to one.
 
-    def __init__(self, settings: Settings, version: int | None = None) -> None:
-        self._settings, self.version = settings, version
+    activity, content: what the sender has discovered: a process that must do so imports Feast first. version: of the
+    bundle to begin with.
+    """
+
+    def __init__(
+        self, settings: Settings, activity: tuple[ActivityView, ...], content: ContentSet, version: int | None = None
+    ) -> None:
+        self._settings, self._activity, self._content, self.version = settings, activity, content, version
+        self._tenants: dict[bytes, tuple[Tenant, Site, TenantPolicy]] = {}
 
     def prepare(self) -> None:
         """Load all that a message needs, once a process."""
@@ -109,17 +144,18 @@ class ScoringWork:
         if self.version is not None:
             self._champions.use(self.version)
 
-    def __call__(self, asked: Ask | Load) -> Generator[Found, Order | None, Scored | None] | None:
+    def __call__(self, asked: Ask | Load) -> Generator[Found, Order | None, ScoredDraft | None] | None:
         """See the module; None where the message needs no score."""
         if isinstance(asked, Load):
             self._champions.use(asked.version)
             return None
         return self._score(asked)
 
-    def _score(self, asked: Ask) -> Generator[Found, Order | None, Scored | None]:
+    def _score(self, asked: Ask) -> Generator[Found, Order | None, ScoredDraft | None]:
         began = time.perf_counter()
+        tenant, site, policy = self._of(asked.tenant)
         read = {"whole": self._reader.whole, "headers": self._reader.headers, "envelope": self._reader.envelope_only}
-        reading = read[asked.how](asked.raw, asked.envelope, asked.site)
+        reading = read[asked.how](asked.raw, asked.envelope, site)
         event = reading.event
         at = time.perf_counter()
         order = yield Found(
@@ -130,29 +166,23 @@ class ScoringWork:
         resumed = time.perf_counter()
         event = replace(event, campaign=order.campaign)
         self._champions.use(asked.version)
-        scored = self._scorer.score(
-            reading.content, event, asked.policy, failed=reading.failed, due_seq=order.due_seq
-        )
-        decision = scored.decision
-        flags = [*decision.flags, *asked.flags, *order.flags]
-        draft = Draft.of(
-            event,
-            reading.envelope,
-            raw_from=reading.raw_from,
-            as_of=scored.watermark,
-            verdict=decision.decision,
-            category=decision.category,
-            degraded=decision.degraded or bool(asked.flags or order.flags),
-            flags=flags,
-            answer=answer_of(scored, event, reading),
-            rows=scored.rows,
-            content=scored.content,
-        )
-        return Scored(draft, (at - began, time.perf_counter() - resumed))
+        scored = self._scorer.score(reading.content, event, policy, failed=reading.failed, due_seq=order.due_seq)
+        draft = draft_of(scored, event, reading, tenant, order.flags)
+        return ScoredDraft(draft, (at - began, time.perf_counter() - resumed))
+
+    def _of(self, pickled: bytes) -> tuple[Tenant, Site, TenantPolicy]:
+        """A tenant as it was sent, read once for all its messages."""
+        known = self._tenants.get(pickled)
+        if known is None:
+            tenant: Tenant = pickle.loads(pickled)
+            if len(self._tenants) >= _TENANTS_KEPT:
+                self._tenants.clear()
+            known = self._tenants[pickled] = tenant, site_of(tenant), policy_of(tenant)
+        return known
 
     @cached_property
     def _platform(self) -> Platform:
-        return Platform(self._settings)
+        return Platform(self._settings, activity=self._activity, content=self._content)
 
     @cached_property
     def _reader(self) -> Reader:
@@ -164,9 +194,11 @@ class ScoringWork:
 
     @cached_property
     def _scorer(self) -> Scorer:
-        return Scorer(
-            self._champions, self._platform.online_reader, self._platform.activity, self._platform.content
-        )
+        return Scorer(self._champions, self._platform.online_reader, self._platform.activity, self._platform.content)
 
-    def __getstate__(self) -> dict[str, object]:
-        return {"_settings": self._settings, "version": self.version}
+    def with_version(self, version: int | None) -> ScoringWork:
+        """The same, to begin with another bundle."""
+        return ScoringWork(self._settings, self._activity, self._content, version)
+
+    def __reduce__(self) -> tuple[type[ScoringWork], tuple[object, ...]]:
+        return ScoringWork, (self._settings, self._activity, self._content, self.version)

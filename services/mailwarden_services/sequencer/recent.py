@@ -26,6 +26,7 @@ class Recent:
     seq: int
     event_json: bytes
     answer: bytes
+    content_sha256: str
     idempotency_key: str | None
     on_disk: bool = False
 
@@ -52,12 +53,14 @@ class RecentMessages:
         self._lock = Lock()
         self._by_id: OrderedDict[tuple[str, str], Recent] = OrderedDict()
         self._by_key: dict[tuple[str, str], Recent] = {}
+        self._by_content: dict[tuple[str, str], Recent] = {}
 
     def add(self, recent: Recent) -> None:
         """Remember an accepted message."""
         with self._lock:
             self._drop(self._by_id.pop((recent.tenant, recent.message_id), None))
             self._by_id[recent.tenant, recent.message_id] = recent
+            self._by_content[recent.tenant, recent.content_sha256] = recent
             self._size += recent.size
             if recent.idempotency_key is not None:
                 self._by_key[recent.tenant, recent.idempotency_key] = recent
@@ -78,6 +81,10 @@ class RecentMessages:
         """The message that was handed over under that idempotency key."""
         return self._by_key.get((tenant, key))
 
+    def find_content(self, tenant: str, content_sha256: str) -> Recent | None:
+        """The newest message of that content."""
+        return self._by_content.get((tenant, content_sha256))
+
     def of(self, tenant: str) -> list[Recent]:
         """A tenant's messages."""
         with self._lock:
@@ -87,6 +94,8 @@ class RecentMessages:
         if recent is None:
             return
         self._size -= recent.size
+        if self._by_content.get((recent.tenant, recent.content_sha256)) is recent:
+            del self._by_content[recent.tenant, recent.content_sha256]
         key = recent.idempotency_key
         if key is not None and self._by_key.get((recent.tenant, key)) is recent:
             del self._by_key[recent.tenant, key]

@@ -1,4 +1,4 @@
-"""The sequencer: one a shard of tenants. It numbers what was scored, once each, in order, and on disk before it answers.
+"""The sequencer: one a shard of tenants. It numbers what was scored, once each, in order, on disk before it answers.
 
 The event loop never waits for a file. What needs one is done by the thread that writes the spool, right before it
 writes, for all that waited while it wrote the last time:
@@ -33,7 +33,6 @@ import orjson
 import structlog
 
 from mailwarden.domain.mail.clusters import Member
-from mailwarden.domain.mail.events import Event
 from mailwarden.errors import StoreError
 from mailwarden.stores.accepted import Accepted, AcceptedLabel, AcceptedMessage, AcceptedSignal, encode_accepted
 from mailwarden.stores.campaigns import Campaigns
@@ -239,7 +238,12 @@ class Sequencer:
         return outcome
 
     async def label(
-        self, tenant: str, message_id: str, label: str, held: str | None, make: Callable[[int, str | None], AcceptedLabel]
+        self,
+        tenant: str,
+        message_id: str,
+        label: str,
+        held: str | None,
+        make: Callable[[int, str | None], AcceptedLabel],
     ) -> int:
         """Number a label; its seq, 0 where the message has that label already.
 
@@ -385,7 +389,7 @@ class Sequencer:
         event = draft.event_json(seq, new)
         age = self.age_seconds(draft.tenant, draft.as_of)
         outcome.answer = draft.answer_json(seq, age, flags, degraded=bool(flags))
-        outcome.recent = Recent(draft.tenant, draft.message_id, seq, event, outcome.answer, key)
+        outcome.recent = Recent(draft.tenant, draft.message_id, seq, event, outcome.answer, draft.content_sha256, key)
         self.recent.add(outcome.recent)
         tenant.newest_us = max(tenant.newest_us, draft.received_at_us)
         self._due.accepted(draft.tenant, seq)
@@ -406,7 +410,16 @@ def void(_: object) -> None:
 def _recent(record: AcceptedMessage) -> Recent:
     event = record.event
     answer = orjson.dumps(record.answer)
-    return Recent(event.tenant, event.message_id, event.seq, encode_event(event), answer, record.idempotency_key, True)
+    return Recent(
+        event.tenant,
+        event.message_id,
+        event.seq,
+        encode_event(event),
+        answer,
+        event.content_sha256,
+        record.idempotency_key,
+        True,
+    )
 
 
 def _keep(kept: OrderedDict[_K, _V], key: _K, value: _V) -> None:

@@ -1,14 +1,18 @@
-"""Imported by the server that reading processes are forked off: what a first message costs once is paid here.
+"""Imported by the server that scoring processes are forked off: what each would import or compile is paid here once.
 
 Nothing is compiled, and no suffix list read, on the account of a message.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from mailwarden.domain.mail.campaigns import hashed_words, signature_of_words
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.ingest.containers.openers import load_openers
 from mailwarden.ingest.receive import Site, receive
+from mailwarden_detectors import discover as discover_detectors
+from mailwarden_features.discovery import FOLDER
 
 _MESSAGE = b"""From: Ann <ann@partner.example>
 To: bob@company.example
@@ -28,6 +32,9 @@ Content-Type: application/pdf; name=a.pdf
 --b--
 """
 
+for _folder in sorted(FOLDER.glob("content_*/")):
+    import_module(f"mailwarden_features.{_folder.name}.transform")
+discover_detectors()
 load_openers()
 signature_of_words(hashed_words("compiled by now")[0])
 receive(_MESSAGE, Envelope(), Site("", frozenset({"company.example"})))

@@ -1,0 +1,240 @@
+"""The scoring API's service, wired: workers, sequencer, and what runs beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from socket import gethostname
+
+import structlog
+
+from mailwarden.domain.detection.decision import Thresholds
+from mailwarden.domain.mail.facts import FACTS_VERSION
+from mailwarden.errors import NotFound
+from mailwarden.settings import Settings
+from mailwarden.stores.accepted import AcceptedMessage, decode_accepted
+from mailwarden.stores.campaigns import Campaigns
+from mailwarden.stores.contacts import Contacts
+from mailwarden.stores.content_code import facts_fingerprint
+from mailwarden.stores.spool import Spool
+from mailwarden.stores.spool_reader import SpoolReader
+from mailwarden_services.bootstrap import Platform
+from mailwarden_services.feature_writer.logged_tables import vector_table
+from mailwarden_services.feature_writer.status import READER_NAME, read_lag
+from mailwarden_services.reading.show import Shower
+from mailwarden_services.scoring_api.intake import Intake
+from mailwarden_services.scoring_api.listeners import listeners_of
+from mailwarden_services.scoring_api.mail_flow import MailFlow
+from mailwarden_services.scoring_api.metrics import Metrics
+from mailwarden_services.scoring_api.rspamd import Rspamd, rspamd_actions_of
+from mailwarden_services.scoring_api.service import Service
+from mailwarden_services.scoring_api.tenant_directory import TenantDirectory
+from mailwarden_services.scoring_worker.workers import ScoringWorkers
+from mailwarden_services.sequencer.sequencer import Sequencer
+from mailwarden_services.signals.handover import Handover
+
+log = structlog.get_logger(__name__)
+
+MODEL_POLL_SECONDS = 1.0
+
+SHOWING_SECONDS = 5.0
+"""CPU time that reading a message for people may take."""
+
+SEARCHED_BYTES = 64 << 20
+"""How much of the spool is searched for a message that is not logged yet."""
+
+
+class ServingVersion:
+    """The version of the bundle that serves, exchanged between two messages once every worker has the new one.
+
+    latest: what the registry names, None where nothing was promoted. load: has a bundle at hand in every worker.
+    thresholds: of a bundle. words: what keeps the one that the registry names from serving, "" for nothing.
+    """
+
+    def __init__(
+        self,
+        latest: Callable[[], int | None],
+        load: Callable[[int], Awaitable[None]],
+        thresholds: Callable[[int], Thresholds],
+    ) -> None:
+        self._latest, self._load, self._thresholds_of = latest, load, thresholds
+        self._serves: int | None = None
+        self._thresholds: Thresholds | None = None
+        self.words = ""
+
+    def begin(self) -> int | None:
+        """The version to begin with, which the workers load as they start."""
+        version = self._latest()
+        if version is not None:
+            self._thresholds = self._thresholds_of(version)
+        self._serves = version
+        return version
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """Those that the bundle was trained with; raises NotFound where none serves."""
+        if self._thresholds is None:
+            raise NotFound("no model serves yet; run `mailwarden train`")
+        return self._thresholds
+
+    @property
+    def current(self) -> int:
+        """The version; raises NotFound where none was promoted."""
+        if self._serves is None:
+            raise NotFound("no model serves yet; run `mailwarden train`")
+        return self._serves
+
+    async def follow(self) -> None:
+        """Look for another version from time to time, until cancelled; whatever fails, the one that serves goes on."""
+        while True:
+            await asyncio.sleep(MODEL_POLL_SECONDS)
+            try:
+                version = await asyncio.to_thread(self._latest)
+                if version is not None and version != self._serves:
+                    await self._load(version)
+                    self._thresholds = await asyncio.to_thread(self._thresholds_of, version)
+                    self._serves = version
+                    log.info("champion exchanged", version=version)
+                self.words = ""
+            except Exception as exc:
+                if not self.words:
+                    log.error("champion not exchanged", error=repr(exc))
+                self.words = f"the model that was promoted last does not serve: {exc}"
+
+
+def scoring_service(platform: Platform) -> Service:
+    """The scoring API's service: reads what the spool still holds, then follows the registry while it runs."""
+    settings = platform.settings
+    spool = Spool(settings.spool_path, fsync=settings.spool_fsync)
+    contacts = Contacts(settings.contacts_path, platform.facts)
+    campaigns = Campaigns(settings.campaigns_path, platform.facts)
+    sequencer = Sequencer(
+        spool=spool,
+        events=platform.events,
+        contacts=contacts,
+        campaigns=campaigns,
+        stale_after_seconds=settings.stale_after_seconds,
+    )
+    workers = ScoringWorkers(settings, platform.activity, platform.content)
+    serving = ServingVersion(platform.serving_version, workers.load, platform.thresholds)
+    intake = Intake(
+        workers=workers,
+        sequencer=sequencer,
+        version=lambda: serving.current,
+        decisions=platform.decisions,
+        labels=platform.labels,
+        events=platform.events,
+        facts=platform.facts,
+    )
+    shower = Shower(cpu_seconds=SHOWING_SECONDS)
+    handover = Handover(settings.found_path, intake.signal)
+    metrics = Metrics()
+
+    @contextlib.asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        await asyncio.to_thread(note_facts, platform)
+        restore(intake, settings)
+        await asyncio.to_thread(intake.learn, [tenant.name for tenant in platform.tenants.list()])
+        await asyncio.to_thread(workers.start, serving.begin())
+        # What is loaded by now stays: the collector need not walk through it while mail waits.
+        gc.collect()
+        gc.freeze()
+        beside = [asyncio.create_task(serving.follow()), asyncio.create_task(handover.run())]
+        try:
+            yield
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+            spool.close()
+            contacts.close()
+            campaigns.close()
+            workers.stop()
+            shower.stop()
+
+    return Service(
+        intake=intake,
+        metrics=metrics,
+        flow=MailFlow(
+            intake,
+            TenantDirectory(platform.tenants.list),
+            metrics,
+            listeners=listeners_of(settings.listeners),
+            authserv_id=settings.authserv_id or gethostname(),
+        ),
+        rspamd=Rspamd(
+            settings.rspamd_password.get_secret_value(),
+            rspamd_actions_of(settings.rspamd_actions),
+            lambda budget: serving.thresholds.within(budget),
+        ),
+        tenants=platform.tenants,
+        decisions=platform.decisions,
+        labels=platform.labels,
+        audit=platform.audit,
+        raw=platform.raw,
+        vectors=platform.vectors,
+        shower=shower,
+        find_unlogged=partial(find_unlogged, settings),
+        vectors_of=lambda record: vector_table([record], platform.activity, platform.features.content).to_pylist(),
+        champion_version=lambda: serving.current,
+        checks={
+            "database": lambda: void(platform.tenants.list()),
+            "online store": partial(_ping, platform),
+        },
+        essential=frozenset({"database"}),
+        max_message_bytes=settings.max_message_bytes,
+        lifespan=lifespan,
+        writer_lag=partial(read_lag, settings.spool_path, since=time.time()),
+    )
+
+
+def note_facts(platform: Platform) -> None:
+    """Remember by which code facts are taken from now on, and warn where other code took some under its version."""
+    platform.facts.note(FACTS_VERSION, facts_fingerprint())
+    if len(platform.facts.noted()[FACTS_VERSION]) > 1:
+        log.warning(
+            "facts of one version were taken by more than one code; `mailwarden reparse` derives them anew",
+            facts_version=FACTS_VERSION,
+        )
+
+
+def restore(intake: Intake, settings: Settings) -> None:
+    """Show an intake the records that the logs do not hold yet: those behind the feature writer's checkpoint."""
+    reader = SpoolReader(settings.spool_path, READER_NAME)
+    try:
+        while records := reader.poll():
+            for _, payload in records:
+                intake.restore(decode_accepted(payload))
+    finally:
+        reader.close()
+
+
+def find_unlogged(settings: Settings, tenant: str, message_id: str) -> AcceptedMessage | None:
+    """A message that is accepted and that the logs do not hold yet; None where it is not within `SEARCHED_BYTES`."""
+    reader = SpoolReader(settings.spool_path, READER_NAME)
+    read = 0
+    try:
+        while read < SEARCHED_BYTES and (records := reader.poll()):
+            for _, payload in records:
+                read += len(payload)
+                # Most records are others', and are not worth decoding.
+                if message_id.encode() in payload:
+                    record = decode_accepted(payload)
+                    named = (record.event.tenant, record.event.message_id) == (tenant, message_id)
+                    if named and isinstance(record, AcceptedMessage):
+                        return record
+    finally:
+        reader.close()
+    return None
+
+
+def _ping(platform: Platform) -> None:
+    platform.online_reader.watermark("")
+
+
+def void(_: object) -> None:
+    """Nothing, whatever the value."""
