@@ -19,13 +19,13 @@ class Settings(BaseSettings):
     feast_registry_url: the same of Feast's registry. lists: folder of a site's own lists, each a file named after the
     list that it replaces or extends (`mailwarden lists`); empty for those that ship. streams: partitions of the
     entity keys in Redis, each with a stream and a writer of its own; an online store keeps the number that it was
-    begun with. workers: scoring processes for short messages; longer ones have two of their own. reading_seconds: CPU
-    time after which the process that scores a message is ended. resolver: addresses
-    of name servers, with commas, of which one is asked where a message bears no trusted result; empty has nothing
-    verified here. resolver_seconds: what all questions of one message may take. listeners: of the mail system, see
-    `scoring_api.listeners`. authserv_id: by which results that were verified here are added to mail; empty is the
-    machine's name. rspamd_password: of rspamd's protocol; rspamd_actions: its actions where they are to be others,
-    see `scoring_api.rspamd`.
+    begun with. fold_seconds: from one fold of accepted mail into features to the next. workers: scoring processes for
+    short messages; longer ones have two of their own. reading_seconds: CPU time after which the process that scores a
+    message is ended. resolver: addresses of name servers, with commas, of which one is asked where a message bears no
+    trusted result; empty has nothing verified here. resolver_seconds: what all questions of one message may take.
+    listeners: of the mail system, see `scoring_api.listeners`. authserv_id: by which results that were verified here
+    are added to mail; empty is the machine's name. rspamd_password: of rspamd's protocol; rspamd_actions: its actions
+    where they are to be others, see `scoring_api.rspamd`.
     """
 
     model_config = SettingsConfigDict(env_prefix="MAILWARDEN_", extra="forbid", frozen=True)
@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     streams: int = Field(default=4, ge=1, le=64)
     redis_timeout_seconds: float = Field(default=0.25, gt=0.0)
     max_message_bytes: int = Field(default=26_214_400, gt=0)
+    fold_seconds: float = Field(default=0.1, ge=0.0, le=0.5)
     stale_after_seconds: float = Field(default=60.0, gt=0.0)
     workers: int = Field(default=2, ge=1, le=256)
     reading_seconds: float = Field(default=1.0, gt=0.0)

@@ -200,6 +200,7 @@ class Platform:
             Routes(self.settings.project, self.activity, self.settings.streams),
             logs,
             tenants=lambda: [tenant.name for tenant in self.tenants.list()],
+            pause_seconds=self.settings.fold_seconds,
         )
         return writer
 

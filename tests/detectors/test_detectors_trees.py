@@ -61,3 +61,17 @@ def test_rows_too_short_are_refused() -> None:
     model.fit(rows, (np.nan_to_num(rows[:, 2]) > 1).astype(int))
     with pytest.raises(ValueError, match="rows of 2 features"):
         Trees.of(model).raw(rows[:, :2])
+
+
+def test_what_a_column_adds_is_what_its_absence_takes_away() -> None:
+    rows = _rows(5, 500, 6)
+    model = CatBoostClassifier(iterations=60, nan_mode="Min", **_OPTIONS)
+    model.fit(rows, (np.nan_to_num(rows[:, 1]) + np.nan_to_num(rows[:, 2]) > 2).astype(int))
+    trees = Trees.of(model)
+    columns = np.array([4, 1, 0, 2])
+    values = np.array([1.0, np.nan, 7.0, 2.5])
+    for row in _rows(6, 50, 6):
+        others = np.repeat(row[None], len(columns), axis=0)
+        others[np.arange(len(columns)), columns] = values
+        wanted = trees.raw(row[None])[0, 0] - trees.raw(others)[:, 0]
+        np.testing.assert_allclose(trees.without(row, columns, values), wanted, atol=1e-12)

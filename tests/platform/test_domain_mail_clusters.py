@@ -93,15 +93,15 @@ def test_whatever_comes_the_clusters_are_those_of_the_recount(steps: list[tuple[
         seq = 2 * number
         text = "" if seed == 40 else signature(agreeing(bytes([prototype]) * SLOTS, n, seed, first), words)
         if what == "forget":
-            clusters.join(seq, text)
-            clusters.forget(seq)
+            clusters.forget(Member(seq, clusters.join(seq, text), text))
             continue
         if what == "forget two":
-            # The one taken back is not the newest: what came after it keeps its campaign.
+            # The one taken back is not the newest: what came after it, or bears the same seq, keeps its campaign.
             name, sooner = clusters.find(text), signature(agreeing(ONE, 0, 1_000 + seq))
-            clusters.take(Member(seq, name_of(sooner), sooner))
+            gone = Member(seq + number % 2, name_of(sooner), sooner)
+            clusters.take(gone)
             clusters.take(Member(seq + 1, name, text))
-            clusters.forget(seq)
+            clusters.forget(gone)
         else:
             name = clusters.join(seq + 1, text)
         sent.append((seq + 1, text))

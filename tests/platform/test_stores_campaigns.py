@@ -196,7 +196,7 @@ def test_a_message_that_reached_no_disk_is_taken_back_and_its_file_removed(
     join(campaigns, 1, sign(1))
     campaigns._land()
     join(campaigns, 2, sign(2))
-    campaigns.forget("acme", 2)
+    campaigns.forget("acme", Member(2, name_of(sign(2)), sign(2)))
     assert not list((tmp_path / "campaigns").glob("*.npz"))
     assert campaigns.find("acme", sign(2, 1)) == name_of(sign(2, 1))
     assert campaigns.find("acme", sign(1, 1)) == name_of(sign(1))
@@ -207,7 +207,7 @@ def test_a_message_that_reached_no_disk_is_taken_back_and_its_file_removed(
 
     monkeypatch.setattr(Path, "unlink", refuse)
     with pytest.raises(StoreError, match="made again from the event log"):
-        campaigns.forget("acme", 3)
+        campaigns.forget("acme", Member(3, name_of(sign(3)), sign(3)))
     monkeypatch.undo()
     assert campaigns.find("acme", sign(3, 1)) == name_of(sign(3, 1))
     campaigns.close()

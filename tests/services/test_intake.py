@@ -8,27 +8,46 @@ import pytest
 
 from mailwarden.domain.mail.events import Event
 from mailwarden.simulation.draft import SimulatedMessage
+from mailwarden.stores.online.streams import encode_event
 from mailwarden_services.sequencer import recent as recent_module
 from mailwarden_services.sequencer.recent import DueSeq, Recent, RecentMessages
 
 Mail = list[SimulatedMessage]
 
 
-def recent(tenant: str, number: int, key: str | None = None) -> Recent:
+def recent(tenant: str, number: int, key: str | None = None, answer: bytes = b"{}") -> Recent:
     event = Event(tenant, number, "message", f"{number:032x}", 1, 1, "envelope", "inbound", "", "", (), ())
-    return Recent(event, {}, key, None)
+    return Recent(tenant, event.message_id, number, encode_event(event), answer, key)
 
 
 def test_the_oldest_message_is_forgotten_with_its_key_whoever_comes_after() -> None:
-    memory = RecentMessages(limit=2)
     first, second, third = recent("t1", 1, "k"), recent("t2", 2, "k"), recent("t2", 3)
+    memory = RecentMessages(limit=second.size + third.size)
     for message in (first, second, third):
         memory.add(message)
-    assert memory.find("t1", first.event.message_id) is None and memory.find_key("t1", "k") is None
-    assert memory.find("t2", second.event.message_id) is second and memory.find_key("t2", "k") is second
+    assert memory.find("t1", first.message_id) is None and memory.find_key("t1", "k") is None
+    assert memory.find("t2", second.message_id) is second and memory.find_key("t2", "k") is second
+    assert second.event.seq == 2 and memory.of("t2") == [second, third] and memory.of("t1") == []
     memory.forget(second)
-    assert memory.find("t2", second.event.message_id) is None and memory.find_key("t2", "k") is None
-    assert memory.find("t2", third.event.message_id) is third
+    assert memory.find("t2", second.message_id) is None and memory.find_key("t2", "k") is None
+    assert memory.find("t2", third.message_id) is third
+
+
+def test_what_is_remembered_is_bounded_in_bytes_whatever_comes_goes_and_comes_again() -> None:
+    memory = RecentMessages(limit=200_000)
+    for number in range(1_000):
+        message = recent("t", number % 400, f"k{number}", b"x" * (number % 7 * 1_000))
+        memory.add(message)
+        if number % 10 == 0:
+            memory.forget(message)
+        held = memory.of("t")
+        assert sum(kept.size for kept in held) == memory._size <= 200_000
+        assert {kept.idempotency_key for kept in held} == {key for _, key in memory._by_key}
+    assert len(held) > 20
+    # One that alone is over the limit is remembered all the same: its repeat is on its way.
+    large = recent("t", 5_000, None, b"x" * 300_000)
+    memory.add(large)
+    assert memory.of("t") == [large]
 
 
 def test_a_seq_is_due_once_the_lag_has_passed(monkeypatch: pytest.MonkeyPatch) -> None:

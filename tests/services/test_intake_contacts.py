@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
 import pytest
@@ -50,18 +51,26 @@ def test_who_is_new_to_a_sender_survives_a_restart_and_labels_bear_it(warden: An
     ]
 
 
-def test_mail_goes_on_and_says_so_where_contacts_cannot_be_read(warden: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
-        raise StoreError("contacts failed")
+def unreadable(*_: object) -> None:
+    raise sqlite3.OperationalError("disk I/O error")
 
+
+def broken(*_: object, **__: object) -> None:
+    raise StoreError("contacts failed")
+
+
+def test_mail_goes_on_and_says_so_where_contacts_cannot_be_read(warden: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with warden.api() as api:
-        monkeypatch.setattr(Contacts, "first", broken)
-        answer = send(api, 1, BOB)
-        assert "first contacts unavailable" in answer["flags"] and answer["degraded"] is True
-        monkeypatch.undo()
+        with monkeypatch.context() as patched:
+            patched.setattr(Contacts, "_known", unreadable)
+            answer = send(api, 1, BOB)
+            assert "first contacts unavailable" in answer["flags"] and answer["degraded"] is True
+            assert answer["seq"] == 1 and send(api, 1, BOB)["repeated"] is True
         assert send(api, 2, BOB)["flags"] == []
+        # Nobody could tell that Bob was new, and nobody takes it back; that she wrote to him is known.
+        assert send(api, 3, BOB, EVE)["flags"] == []
     warden.drain()
-    assert [event.new_recipients for event in warden.events()] == [(), (BOB,)]
+    assert [event.new_recipients for event in warden.events()] == [(), (), (EVE,)]
 
 
 def test_tied_and_late_mail_searches_neither_log_nor_decisions(warden: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,27 +88,32 @@ def test_tied_and_late_mail_searches_neither_log_nor_decisions(warden: Any, monk
 
 
 def test_where_the_index_cannot_be_read_repeats_are_still_found(warden: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
-        raise StoreError("contacts failed")
-
     with warden.api() as api:
-        send(api, 1, BOB)
+        first = send(api, 1, BOB)
         send(api, 2, BOB)
     warden.drain()
+    # As a bulk ingest would leave it: in the event log, without a decision.
+    with warden.platform._engine.begin() as connection:
+        connection.exec_driver_sql(f"delete from decisions where seq = {first['seq'] + 1}")
     with warden.api() as api:
-        monkeypatch.setattr(Contacts, "holds", broken)
-        assert send(api, 1, BOB)["repeated"] is True
+        monkeypatch.setattr(Contacts, "_known", unreadable)
+        again = send(api, 1, BOB)
+        assert again["repeated"] is True and again["seq"] == 1
+        ingested = send(api, 2, BOB)
+        assert ingested["seq"] is None and ingested["flags"] == ["ingested before: not counted again"]
         assert send(api, 1, EVE)["seq"] == 3
 
 
 def test_what_was_numbered_while_the_index_failed_is_in_it_later(warden: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
-        raise StoreError("contacts failed")
-
     with warden.api() as api:
-        warden.service.intake._acquainted.clear()
-        monkeypatch.setattr(Contacts, "prepare", broken)
-        first = send(api, 1, BOB)
-        monkeypatch.undo()
-        send(api, 2, BOB)
-        assert warden.service.intake._contacts.holds("acme", first["message_id"])
+        sequencer = warden.service.intake._sequencer
+        sequencer._tenant("acme").acquainted = False
+        with monkeypatch.context() as patched:
+            patched.setattr(Contacts, "prepare", broken)
+            first = send(api, 1, BOB)
+            assert first["flags"] == ["first contacts unavailable"] and first["degraded"] is True
+            assert send(api, 1, BOB)["repeated"] is True
+        assert send(api, 2, BOB)["flags"] == []
+        assert sequencer._contacts.holds("acme", first["message_id"])
+    warden.drain()
+    assert [event.new_recipients for event in warden.events()] == [(), ()]

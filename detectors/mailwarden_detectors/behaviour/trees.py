@@ -85,6 +85,19 @@ class Trees:
         )
         return out
 
+    def without(
+        self, row: NDArray[np.float64], columns: NDArray[np.int64], values: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """(k,) how much the row's first output falls where a column has another value, for each of k columns alone.
+
+        Only trees that ask about the column are added up again. row: (features,).
+        """
+        out: NDArray[np.float64] = _shares(
+            row, columns, values, self.columns, self.borders, self.starts, self.leaves, self.leaf_starts, self.scale,
+            len(self.bias),
+        )  # fmt: skip
+        return out
+
 
 @compiled
 def _sums(
@@ -104,4 +117,39 @@ def _sums(
                 out[row, output] += leaves[at + output]
         for output in range(outputs):
             out[row, output] = scale * out[row, output] + bias[output]
+    return out
+
+
+@compiled
+def _shares(
+    row: Any, asked: Any, values: Any, columns: Any, borders: Any, starts: Any, leaves: Any, leaf_starts: Any,
+    scale: Any, outputs: Any,
+) -> Any:  # fmt: skip
+    out = np.zeros(len(asked))
+    place = np.full(len(row), -1, np.int64)
+    for at in range(len(asked)):
+        place[asked[at]] = at
+    seen = np.full(len(asked), -1, np.int64)
+    for tree in range(len(leaf_starts)):
+        start, stop = starts[tree], starts[tree + 1]
+        leaf = 0
+        for split in range(start, stop):
+            if np.float32(row[columns[split]]) > borders[split]:
+                leaf |= 1 << (split - start)
+        for split in range(start, stop):
+            at = place[columns[split]]
+            if at < 0 or seen[at] == tree:
+                continue
+            seen[at] = tree
+            other = leaf
+            for again in range(start, stop):
+                if columns[again] == columns[split]:
+                    bit = 1 << (again - start)
+                    if np.float32(values[at]) > borders[again]:
+                        other |= bit
+                    else:
+                        other &= ~bit
+            out[at] += leaves[leaf_starts[tree] + leaf * outputs] - leaves[leaf_starts[tree] + other * outputs]
+    for at in range(len(out)):
+        out[at] *= scale
     return out

@@ -105,15 +105,15 @@ class Campaigns:
         if known.unsaved >= self._save_every and (self._writing is None or self._writing.done()):
             self._save(tenant)
 
-    def forget(self, tenant: str, seq: int) -> None:
+    def forget(self, tenant: str, member: Member) -> None:
         """Take back a message that was numbered and then reached no disk.
 
         Messages numbered after it keep the campaigns that they got. Raises StoreError where a file that holds it
         cannot be removed; it is taken back all the same, until the process ends.
         """
         known = self._known[tenant]
-        known.clusters.forget(seq)
-        if seq > known.saved_seq:
+        known.clusters.forget(member)
+        if member.seq > known.saved_seq:
             return
         self._land()
         try:

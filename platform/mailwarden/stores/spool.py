@@ -247,7 +247,13 @@ class Spool:
     def _made(self, waiting: _Waiting) -> bytes | None:
         try:
             payload = waiting.make()
-            return None if payload is None else framed(payload)
+            if payload is None:
+                return None
+            try:
+                return framed(payload)
+            except Exception:
+                self._undo([(waiting, payload)])
+                raise
         except StoreError as error:
             waiting.error = error
         except Exception as error:

@@ -53,7 +53,8 @@ class FeatureWriter:
     that something is handed over again; streams, states and logs know what they have and take nothing twice.
 
     writers: of the partitions that this process serves, all by default. tenants: those to look after from the start,
-    whether or not they have new mail.
+    whether or not they have new mail. pause_seconds: from one look into the spool to the next, unless much waits: what
+    comes meanwhile is folded together, a key once.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class FeatureWriter:
         tenants: Callable[[], Sequence[str]] = tuple,
         batch_records: int = 2_000,
         batch_seconds: float = 5.0,
+        pause_seconds: float = 0.0,
     ) -> None:
         self._spool = spool
         self._reader = SpoolReader(spool, READER_NAME)
@@ -77,10 +79,12 @@ class FeatureWriter:
         self._polled: list[tuple[int, bytes]] = []
         self._stop = Flag()
         self._tenants = tenants
+        self._pause_seconds = pause_seconds
         self._named: list[str] | None = None
         self._looked = self._reported = self._folded = float("-inf")
         self._redis_again = self._send_again = float("-inf")
         self._more = True
+        self._much_waits = False
         self._trouble = self._redis_trouble = ""
         self._late_since: float | None = None
         self._lag: tuple[StreamLag, ...] = ()
@@ -91,12 +95,16 @@ class FeatureWriter:
         """Work until `stop` is called, then fold and log what is there and return."""
         last_work = time.monotonic()
         while not self._stop.is_set():
+            began = time.monotonic()
             if self._work():
                 last_work = time.monotonic()
+                rest = began + self._pause_seconds - last_work
+                if rest > 0 and not self._much_waits:
+                    self._stop.wait(rest)
                 continue
             # A mail flow is bursty: look often for a while after the last record, then rarely.
             quiet = time.monotonic() - last_work > BUSY_WAIT_SECONDS
-            self._stop.wait(LONGEST_IDLE_SECONDS if quiet else IDLE_SECONDS)
+            self._stop.wait(max(self._pause_seconds, LONGEST_IDLE_SECONDS if quiet else IDLE_SECONDS))
         ends = time.monotonic() + STOP_SECONDS
         while self._work() and time.monotonic() < ends:
             pass
@@ -157,6 +165,7 @@ class FeatureWriter:
         if not self._polled:
             # After trouble one at a time, so that what lies before a damaged record is still taken.
             self._polled = self._reader.poll(limit=1 if self._trouble else FOLD_LIMIT)
+        self._much_waits = len(self._polled) == FOLD_LIMIT or self.dispatcher.behind
         if not self._polled:
             return False
         # Kept until all of it is read: the spool's reader is past it already.

@@ -39,6 +39,9 @@ from typing import Any, Literal
 
 from mailwarden.errors import StoreError, StoreTimeout
 
+CLOCK_FOR_CPU = 10.0
+"""Seconds by the clock for each CPU second that a piece of work may take: what computes nothing must end too."""
+
 LARGE_FRAME = 256 * 1024
 """Bytes from which a frame is sent by a thread: a pipe takes it only as fast as the child reads."""
 
@@ -287,8 +290,10 @@ def _cpu_seconds(pid: int) -> float:
 def _context(module: str) -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     # Heard only before the server runs; what it has not imported is imported by the child.
-    beside = f"{module.rpartition('.')[0]}.preloaded"
-    context.set_forkserver_preload([module, beside] if find_spec(beside) is not None else [module])
+    package = module.rpartition(".")[0]
+    beside = f"{package}.preloaded"
+    if package and find_spec(beside) is not None:
+        context.set_forkserver_preload([module, beside])
     return context
 
 

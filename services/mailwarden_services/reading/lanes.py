@@ -107,7 +107,12 @@ class _Queue:
             self._free.remove(child)
         else:
             wanted = self._wanted[child] = asyncio.get_running_loop().create_future()
-            await wanted
+            try:
+                await wanted
+            except asyncio.CancelledError:
+                if wanted.done() and not wanted.cancelled():
+                    self._hand_on(child)
+                raise
         try:
             await child.ask(what)
         finally:

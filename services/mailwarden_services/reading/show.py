@@ -12,10 +12,9 @@ from typing import Any
 from mailwarden.domain.mail.message import Envelope, Message, Url
 from mailwarden.errors import StoreError
 from mailwarden.ingest.parse import parse_message
-from mailwarden_services.reading.child import Died, TookTooLong
+from mailwarden_services.reading.child import CLOCK_FOR_CPU, Died, TookTooLong
 from mailwarden_services.reading.harmless import defanged_host, harmless, visible
 from mailwarden_services.reading.lanes import Lane, Lanes
-from mailwarden_services.reading.child import CLOCK_FOR_CPU
 
 TEXT_MOST = 200_000
 """Characters of each text that are shown."""

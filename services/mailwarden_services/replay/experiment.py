@@ -114,7 +114,8 @@ class Experiment:
         if home.exists() and any(home.iterdir()):
             raise ConfigError(f"{home} holds an earlier replay; give another --out, or remove it")
         self.plan = plan
-        self._settings = settings.model_copy(update={"home": home})
+        # Each message waits for the fold of the one before it.
+        self._settings = settings.model_copy(update={"home": home, "fold_seconds": 0.0})
         self._say, self._ticker = say, ticker
 
     def run(self) -> ReplayOutcome:

@@ -62,9 +62,10 @@ class Answer:
 
 @dataclass(slots=True)
 class _Course:
-    """What came up while a message was being scored. stop: why it needs no score."""
+    """What came up while a message was being scored. signature: that it was begun with. stop: why it needs no score."""
 
     begun: Begun | None = None
+    signature: str = ""
     stop: Callable[[], Answer] | None = None
 
 
@@ -146,22 +147,28 @@ class Intake:
                 return None
             if course.begun is None:
                 course.begun = self._sequencer.begin(tenant.name, found.signature, observe=observe)
-            return Order(course.begun.campaign, course.begun.due_seq, (*course.begun.flags, *flags))
+                course.signature = found.signature
+            begun = course.begun
+            return Order(begun.campaign, course.signature, begun.due_seq, (*begun.flags, *flags))
 
         try:
             scored = await self._workers.score(tenant, raw, envelope, version, consult)
-        except NotFound as exc:
-            raise no_model() from exc
-        if scored is None:
-            assert course.stop is not None
-            return course.stop()
+            if scored is None:
+                assert course.stop is not None
+                return course.stop()
+        except BaseException as exc:
+            if course.begun is not None:
+                self._sequencer.abandon(tenant.name, course.begun)
+            if isinstance(exc, NotFound):
+                raise no_model() from exc
+            raise
         if not observe:
             age = self._sequencer.age_seconds(tenant.name, scored.draft.as_of)
             return _answer(scored, scored.draft.answer_json(None, age))
         assert course.begun is not None
         try:
             return await self._accept(tenant, raw, envelope, key, scored)
-        except StoreError:
+        except Exception:
             self._sequencer.abandon(tenant.name, course.begun)
             raise
 

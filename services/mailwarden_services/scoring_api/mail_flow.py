@@ -137,14 +137,15 @@ class MailFlow:
         if more > 0:
             envelope = replace(envelope, rcpt_to=envelope.rcpt_to[:MAX_RECIPIENTS])
         try:
-            answer: Mapping[str, Any] = await self.intake.score(part.tenant, raw, envelope, observe=observe)
+            decided = await self.intake.decide(part.tenant, raw, envelope, observe=observe)
         except Problem as problem:
             if problem.slug != NOT_A_MESSAGE:
                 raise
             # A mail system cannot mend what was sent to it, and is not to hand it over for ever.
             self._metrics.not_scored.labels("not_a_message").inc()
             return _unscored(part, problem.detail)
-        self._metrics.scored(answer, time.perf_counter() - started)
+        self._metrics.scored(decided, time.perf_counter() - started)
+        answer = decided.loaded()
         if more > 0:
             answer = {**answer, "flags": [*answer["flags"], f"{more} recipients more than are looked at"]}
         return answer

@@ -62,9 +62,13 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What the tenant's order says of a message that was found. flags: what could not be found out."""
+    """What the tenant's order says of a message that was found. flags: what could not be found out.
+
+    signature: that the campaign was found by: of a first reading, where that came to no end.
+    """
 
     campaign: str
+    signature: str
     due_seq: int
     flags: tuple[str, ...] = ()
 
@@ -164,7 +168,7 @@ class ScoringWork:
         if order is None:
             return None
         resumed = time.perf_counter()
-        event = replace(event, campaign=order.campaign)
+        event = replace(event, campaign=order.campaign, signature=order.signature)
         self._champions.use(asked.version)
         scored = self._scorer.score(reading.content, event, policy, failed=reading.failed, due_seq=order.due_seq)
         draft = draft_of(scored, event, reading, tenant, order.flags)

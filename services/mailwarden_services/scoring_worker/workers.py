@@ -9,8 +9,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 
 import structlog
@@ -25,14 +27,11 @@ from mailwarden.scoring.scorer import Scored
 from mailwarden.settings import Settings
 from mailwarden.stores.accepted import LoggedContent
 from mailwarden.stores.sql import Tenant
-from mailwarden_services.reading.child import Died, TookTooLong
+from mailwarden_services.reading.child import CLOCK_FOR_CPU, Died, TookTooLong
 from mailwarden_services.reading.lanes import Lane, Lanes, lanes_of
 from mailwarden_services.reading.read import HEADERS_MOST, Reader
 from mailwarden_services.scoring_api.answers import site_of
 from mailwarden_services.scoring_worker.work import Ask, Found, How, Load, Order, ScoredDraft, ScoringWork, draft_of
-
-CLOCK_FOR_CPU = 10.0
-"""Seconds by the clock for each CPU second that a message may take: a process that computes nothing must end too."""
 
 NOT_SCORED = "no detector came to an end with this message"
 
@@ -75,12 +74,20 @@ class ScoringWorkers:
         version: of the bundle. Raises NotFound, DataError or ContractError where that cannot be had.
         """
         sent = _pickled(_Held(tenant))
+
+        def heard(found: Found) -> Order | None:
+            nonlocal envelope
+            if envelope.received_at_us is None:
+                # Whoever sees less of the message has its time, and so its id, from whoever saw more.
+                envelope = replace(envelope, received_at_us=found.received_at_us)
+            return consult(found)
+
         for how in _WAYS:
             # Header fields are few bytes, whatever the message's size.
             size = len(raw) if how == "whole" else min(len(raw), HEADERS_MOST)
             try:
                 scored: ScoredDraft | None = await self._lanes.ask(
-                    Ask(how, raw, envelope, sent, version), tenant=tenant.name, size=size, consult=consult
+                    Ask(how, raw, envelope, sent, version), tenant=tenant.name, size=size, consult=heard
                 )
                 return scored
             except (TookTooLong, Died) as exc:
@@ -90,7 +97,7 @@ class ScoringWorkers:
             except Exception as exc:
                 # What reads mail raises nothing that is known; a message that shows otherwise is decided on too.
                 _log.error("scoring a message failed", tenant=tenant.name, what=how, bytes=len(raw), why=repr(exc))
-        return self._cautious(tenant, raw, envelope, version, consult)
+        return await self._cautious(tenant, raw, envelope, version, consult)
 
     async def load(self, version: int) -> None:
         """Have a bundle at hand in every process, while messages go on being scored with another.
@@ -114,15 +121,17 @@ class ScoringWorkers:
         """How many processes ended, or were ended, in the middle of a message."""
         return self._lanes.ended
 
-    def _cautious(
+    async def _cautious(
         self, tenant: Tenant, raw: bytes, envelope: Envelope, version: int, consult: Consult
     ) -> ScoredDraft | None:
-        reading = Reader(self._content).envelope_only(raw, envelope, site_of(tenant))
+        # A long message is hashed.
+        reading = await asyncio.to_thread(Reader(self._content).envelope_only, raw, envelope, site_of(tenant))
         event = reading.event
         found = Found(event.message_id, "", reading.has_headers, reading.received_at_us, reading.time_source)
         order = consult(found)
         if order is None:
             return None
+        event = replace(event, campaign=order.campaign, signature=order.signature)
         words = "The message could not be scored: no detector came to an end with it."
         decision = Decision(
             score=0.5,

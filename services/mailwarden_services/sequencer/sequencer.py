@@ -202,7 +202,7 @@ class Sequencer:
         """Take back what `begin` did of a message that the disk refused."""
         if begun.member is not None:
             try:
-                self._campaigns.forget(tenant, begun.member.seq)
+                self._campaigns.forget(tenant, begun.member)
             except StoreError as exc:
                 log.error(NO_CAMPAIGNS, error=str(exc))
 
@@ -220,6 +220,7 @@ class Sequencer:
         def settle(position: int | None, error: StoreError | None) -> None:
             if error is None and position is not None and outcome.recent is not None:
                 outcome.recent.on_disk = True
+                self._due.accepted(draft.tenant, outcome.seq)
             if not done.done():
                 if error is None:
                     done.set_result(None)
@@ -392,7 +393,6 @@ class Sequencer:
         outcome.recent = Recent(draft.tenant, draft.message_id, seq, event, outcome.answer, draft.content_sha256, key)
         self.recent.add(outcome.recent)
         tenant.newest_us = max(tenant.newest_us, draft.received_at_us)
-        self._due.accepted(draft.tenant, seq)
         return draft.payload(event, outcome.answer, key, raw)
 
     def _undo(self, draft: Draft, outcome: Outcome) -> None:

@@ -118,14 +118,15 @@ class Clusters:
             self.take(Member(seq, campaign, signature))
         return campaign
 
-    def forget(self, seq: int) -> None:
+    def forget(self, member: Member) -> None:
         """Take back one of the last 4,096 messages; those taken in after it keep the campaign that they got."""
         later: list[Member] = []
-        while self._taken and self._taken[-1].member.seq >= seq:
+        while self._taken and self._taken[-1].member.seq >= member.seq:
             taken = self._taken.pop()
             self._undo(taken)
-            if taken.member.seq != seq:
-                later.append(taken.member)
+            if taken.member == member:
+                break
+            later.append(taken.member)
         self._relink()
         for member in reversed(later):
             self.take(member)
