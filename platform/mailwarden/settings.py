@@ -15,13 +15,13 @@ class Settings(BaseSettings):
     home: folder that holds everything the embedded default keeps. redis_url: a Redis database for this project alone;
     empty starts one of our own under `home`. It is one server (redis://, rediss://, unix://), a master that Sentinels
     watch (redis+sentinel://host:26379,host:26379/service/0) or a cluster (redis+cluster://host:6379,...): see
-    `stores.online.client.open_client`. database_url: SQLAlchemy URL; empty is SQLite under `home`.
-    feast_registry_url: the same of Feast's registry. lists: folder of a site's own lists, each a file named after the
-    list that it replaces or extends (`mailwarden lists`); empty for those that ship. streams: partitions of the
-    entity keys in Redis, each with a stream and a writer of its own; an online store keeps the number that it was
-    begun with. reading_seconds: CPU time after which the process that reads a message is ended. resolver: addresses
-    of name servers, with commas, of which one is asked where a message bears no trusted result; empty has nothing
-    verified here. resolver_seconds: what all questions of one message may take.
+    `stores.online.client.open_client`. database_url: SQLAlchemy URL; empty is SQLite under `home`. feast_registry_url:
+    the same of Feast's registry. lists: folder of a site's own lists, each a file named after the list that it replaces
+    or extends (`mailwarden lists`); empty for those that ship. streams: partitions of the entity keys in Redis, each
+    with a stream and a writer of its own; an online store keeps the number that it was begun with. reading_seconds: CPU
+    time after which the process that reads a message is ended. resolver: addresses of name servers, with commas, of
+    which one is asked where a message bears no trusted result; empty has nothing verified here. resolver_seconds: what
+    all questions of one message may take. api_key: with which commands call an API that they are told of.
     """
 
     model_config = SettingsConfigDict(env_prefix="MAILWARDEN_", extra="forbid", frozen=True)
@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     resolver: str = ""
     resolver_seconds: float = Field(default=2.0, gt=0.0, le=5.0)
     spool_fsync: bool = True
+    api_key: SecretStr = SecretStr("")
 
     @cached_property
     def root(self) -> Path:

@@ -63,6 +63,7 @@ from mailwarden_services.feature_writer.status import READER_NAME, read_lag
 from mailwarden_services.feature_writer.writer import FeatureWriter
 from mailwarden_services.reading.read import ReadInProcesses
 from mailwarden_services.reading.show import Shower
+from mailwarden_services.scoring_api.found_messages import FoundMessages
 from mailwarden_services.scoring_api.intake import Intake
 from mailwarden_services.scoring_api.service import Service
 from mailwarden_services.signals.handover import Handover
@@ -229,6 +230,16 @@ class Platform:
             partitions=partitions,
         )
 
+    def found_messages(self) -> FoundMessages:
+        """Messages looked up again, in the logs and in the spool."""
+        return FoundMessages(
+            self.decisions,
+            self.raw,
+            self.vectors,
+            partial(find_unlogged, self.settings),
+            lambda record: vector_table([record], self.activity, self.features.content).to_pylist(),
+        )
+
     def champion(self) -> Champion:
         """The champion, loaded; raises NotFound where none was promoted."""
         record = self.registry.champion(BUNDLE)
@@ -357,11 +368,8 @@ def scoring_service(platform: Platform) -> Service:
         decisions=platform.decisions,
         labels=platform.labels,
         audit=platform.audit,
-        raw=platform.raw,
-        vectors=platform.vectors,
+        found=platform.found_messages(),
         shower=shower,
-        find_unlogged=partial(find_unlogged, settings),
-        vectors_of=lambda record: vector_table([record], platform.activity, platform.features.content).to_pylist(),
         champion_version=lambda: champions.current.version,
         checks={
             "database": lambda: void(platform.tenants.list()),

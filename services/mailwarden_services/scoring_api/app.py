@@ -19,6 +19,7 @@ from mailwarden_services.scoring_api import (
     label_routes,
     message_routes,
     problems,
+    report_routes,
     score_routes,
 )
 from mailwarden_services.scoring_api.access import Keys
@@ -29,6 +30,7 @@ from mailwarden_services.scoring_api.service import Service
 ROUTERS = (
     score_routes.router,
     label_routes.router,
+    report_routes.router,
     message_routes.router,
     audit_routes.router,
     health_routes.router,
