@@ -25,7 +25,8 @@ class Settings(BaseSettings):
     trusted result; empty has nothing verified here. resolver_seconds: what all questions of one message may take.
     listeners: of the mail system, see `scoring_api.listeners`. authserv_id: by which results that were verified here
     are added to mail; empty is the machine's name. rspamd_password: of rspamd's protocol; rspamd_actions: its actions
-    where they are to be others, see `scoring_api.rspamd`.
+    where they are to be others, see `scoring_api.rspamd`. api_key: with which commands call an API that they are told
+    of.
     """
 
     model_config = SettingsConfigDict(env_prefix="MAILWARDEN_", extra="forbid", frozen=True)
@@ -53,6 +54,7 @@ class Settings(BaseSettings):
     authserv_id: str = Field(default="", pattern=r"^[A-Za-z0-9_.-]{0,253}$")
     rspamd_password: SecretStr = SecretStr("")
     rspamd_actions: str = ""
+    api_key: SecretStr = SecretStr("")
 
     @cached_property
     def root(self) -> Path:

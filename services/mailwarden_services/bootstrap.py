@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 
 import structlog
 from sqlalchemy import Engine
@@ -47,8 +47,10 @@ from mailwarden.training.register import BUNDLE
 from mailwarden_detectors import discover as discover_detectors
 from mailwarden_features import FeatureRepository
 from mailwarden_features import discover as discover_features
+from mailwarden_services.feature_writer.logged_tables import vector_table
 from mailwarden_services.feature_writer.logs import Logs
 from mailwarden_services.feature_writer.writer import FeatureWriter
+from mailwarden_services.scoring_api.found_messages import FoundMessages, find_unlogged
 from mailwarden_services.teams.content_changes import changed_since_training
 
 log = structlog.get_logger(__name__)
@@ -215,8 +217,19 @@ class Platform:
             partitions=partitions,
         )
 
+    def found_messages(self) -> FoundMessages:
+        """Messages looked up again, in the logs and in the spool."""
+        return FoundMessages(
+            self.decisions,
+            self.raw,
+            self.vectors,
+            partial(find_unlogged, self.settings.spool_path),
+            lambda record: vector_table([record], self.activity, self.features.content).to_pylist(),
+        )
+
     def serving_version(self) -> int | None:
         """The version of the bundle that was promoted last; None where none was."""
+        record = self.registry.champion(BUNDLE)
         record = self.registry.champion(BUNDLE)
         return None if record is None else record.version
 

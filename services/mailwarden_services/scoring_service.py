@@ -16,16 +16,15 @@ from mailwarden.domain.detection.decision import Thresholds
 from mailwarden.domain.mail.facts import FACTS_VERSION
 from mailwarden.errors import NotFound
 from mailwarden.settings import Settings
-from mailwarden.stores.accepted import AcceptedMessage, decode_accepted
+from mailwarden.stores.accepted import decode_accepted
 from mailwarden.stores.campaigns import Campaigns
 from mailwarden.stores.contacts import Contacts
 from mailwarden.stores.content_code import facts_fingerprint
 from mailwarden.stores.spool import Spool
 from mailwarden.stores.spool_reader import SpoolReader
 from mailwarden_services.bootstrap import Platform
-from mailwarden_services.feature_writer.logged_tables import vector_table
 from mailwarden_services.feature_writer.status import READER_NAME, read_lag
-from mailwarden_services.reading.show import Shower
+from mailwarden_services.reading.show import SHOWING_SECONDS, Shower
 from mailwarden_services.scoring_api.intake import Intake
 from mailwarden_services.scoring_api.listeners import listeners_of
 from mailwarden_services.scoring_api.mail_flow import MailFlow
@@ -40,12 +39,6 @@ from mailwarden_services.signals.handover import Handover
 log = structlog.get_logger(__name__)
 
 MODEL_POLL_SECONDS = 1.0
-
-SHOWING_SECONDS = 5.0
-"""CPU time that reading a message for people may take."""
-
-SEARCHED_BYTES = 64 << 20
-"""How much of the spool is searched for a message that is not logged yet."""
 
 
 class ServingVersion:
@@ -175,11 +168,8 @@ def scoring_service(platform: Platform) -> Service:
         decisions=platform.decisions,
         labels=platform.labels,
         audit=platform.audit,
-        raw=platform.raw,
-        vectors=platform.vectors,
+        found=platform.found_messages(),
         shower=shower,
-        find_unlogged=partial(find_unlogged, settings),
-        vectors_of=lambda record: vector_table([record], platform.activity, platform.features.content).to_pylist(),
         champion_version=lambda: serving.current,
         checks={
             "database": lambda: void(platform.tenants.list()),
@@ -211,25 +201,6 @@ def restore(intake: Intake, settings: Settings) -> None:
                 intake.restore(decode_accepted(payload))
     finally:
         reader.close()
-
-
-def find_unlogged(settings: Settings, tenant: str, message_id: str) -> AcceptedMessage | None:
-    """A message that is accepted and that the logs do not hold yet; None where it is not within `SEARCHED_BYTES`."""
-    reader = SpoolReader(settings.spool_path, READER_NAME)
-    read = 0
-    try:
-        while read < SEARCHED_BYTES and (records := reader.poll()):
-            for _, payload in records:
-                read += len(payload)
-                # Most records are others', and are not worth decoding.
-                if message_id.encode() in payload:
-                    record = decode_accepted(payload)
-                    named = (record.event.tenant, record.event.message_id) == (tenant, message_id)
-                    if named and isinstance(record, AcceptedMessage):
-                        return record
-    finally:
-        reader.close()
-    return None
 
 
 def _ping(platform: Platform) -> None:

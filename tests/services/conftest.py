@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import socket
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ from typing import Any
 
 import pytest
 import structlog
+import uvicorn
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
@@ -143,6 +146,25 @@ class Warden:
         app = create_app(self.service)
         with TestClient(app, raise_server_exceptions=False, headers=self.headers(tenant)) as client:
             yield Api(client)
+
+    @contextlib.contextmanager
+    def served(self) -> Iterator[str]:
+        """The API on a port of its own, as uvicorn serves it: its address."""
+        self.platform = Platform(self.settings)
+        self.service = scoring_service(self.platform)
+        with socket.socket() as listening:
+            listening.bind(("127.0.0.1", 0))
+            server = uvicorn.Server(uvicorn.Config(create_app(self.service), log_level="critical", lifespan="on"))
+            running = threading.Thread(target=server.run, args=([listening],))
+            running.start()
+            try:
+                while not server.started:
+                    assert running.is_alive()
+                    time.sleep(0.01)
+                yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+            finally:
+                server.should_exit = True
+                running.join()
 
     def writer(self, **options: Any) -> FeatureWriter:
         made = Platform(self.settings).feature_writer()

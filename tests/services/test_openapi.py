@@ -2,49 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import threading
-import time
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import schemathesis
-import uvicorn
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import Status, events, from_schema
 
-from mailwarden.simulation.draft import SimulatedMessage
 from mailwarden.stores.sql.keys import TENANT_ROLES
-from mailwarden_services.bootstrap import scoring_service
-from mailwarden_services.scoring_api.app import create_app
-
-Mail = list[SimulatedMessage]
 
 
 @schemathesis.serializer("message/rfc822", "message/global", "application/octet-stream")
 def as_it_is(_: Any, value: Any) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
-
-
-@contextlib.contextmanager
-def served(app: Any) -> Iterator[str]:
-    """An application on a port of its own, as uvicorn serves it: its address."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="on"))
-        running = threading.Thread(target=server.run, args=([listening],))
-        running.start()
-        try:
-            while not server.started:
-                assert running.is_alive()
-                time.sleep(0.01)
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            running.join()
 
 
 def failures_of(address: str, key: str, **config: Any) -> tuple[int, list[str]]:
@@ -87,7 +58,7 @@ def test_what_is_generated_from_the_description_is_answered_as_it_says(warden: A
     fuzzing = {
         "phases": {"examples": {"enabled": False}, "coverage": {"enabled": False}, "stateful": {"enabled": False}}
     }
-    with served(create_app(scoring_service(warden.platform))) as address:
+    with warden.served() as address:
         for role, key in keys.items():
             more = {"generation": {"max-examples": 5, "database": "none"}} if role == "all" else {}
             tried, found = failures_of(address, key, **(examples | fuzzing | more))
@@ -98,7 +69,7 @@ def test_what_is_generated_from_the_description_is_answered_as_it_says(warden: A
 @pytest.mark.verify
 def test_thousands_of_cases_of_every_phase_and_key(warden: Any, keys: dict[str, str]) -> None:
     tried = 0
-    with served(create_app(scoring_service(warden.platform))) as address:
+    with warden.served() as address:
         for number, (role, key) in enumerate(keys.items()):
             generation = {"max-examples": 60 if role == "all" else 10, "database": "none"}
             cases, found = failures_of(address, key, generation=generation, seed=number)

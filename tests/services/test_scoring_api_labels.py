@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -235,7 +236,7 @@ def test_a_label_that_is_withdrawn_counts_no_more_and_may_be_given_again(
 ) -> None:
     with warden.api() as api:
         answer = api.send(simulated[0])
-    path = f"/v1/labels/{answer['message_id']}"
+    path = f"/v1/messages/{answer['message_id']}/label"
     seen = []
     with contextlib.ExitStack() as stack:
         api = stack.enter_context(warden.api())
@@ -260,3 +261,53 @@ def test_a_label_that_is_withdrawn_counts_no_more_and_may_be_given_again(
     history = warden.platform.labels.history("acme", answer["message_id"])
     assert [(r.label, r.given_by) for r in history] == [("CP", ""), ("withdrawn", "u1"), ("ham", "")]
     assert warden.platform.events.view().labels("acme") == {answer["message_id"]: "ham"}
+
+
+def forwarded(original: bytes, how: str) -> bytes:
+    """A report of a message, as mail programs forward one."""
+    name = re.search(rb"^Message-ID:\s*<(.*?)>", original, re.IGNORECASE | re.MULTILINE)
+    assert name is not None
+    head = b"From: bob@acme.example\r\nTo: report@acme.example\r\nSubject: Fwd\r\nMIME-Version: 1.0\r\n"
+    if how == "attached":
+        kind = b'Content-Type: multipart/mixed; boundary="xx"\r\n\r\n--xx\r\nContent-Type: text/plain\r\n\r\nlook\r\n'
+        return head + kind + b"--xx\r\nContent-Type: message/rfc822\r\n\r\n" + original + b"\r\n--xx--\r\n"
+    if how == "quoted":
+        return head + b"\r\nlook\r\n\r\n> From: somebody\r\n> Message-ID: <" + name[1] + b">\r\n> hello\r\n"
+    return head + b"In-Reply-To: <" + name[1] + b">\r\n\r\nthis is bad\r\n"
+
+
+@pytest.mark.parametrize("how", ["attached", "quoted", "answered"])
+def test_a_report_labels_the_original_that_it_forwards(warden: Any, simulated: Mail, how: str) -> None:
+    with warden.api() as api:
+        answers = [api.send(message) for message in simulated[:4]]
+        warden.drain()
+        sent = {"content": forwarded(simulated[1].raw, how), "headers": {"Content-Type": "message/rfc822"}}
+        where = {"label": "CP", "known_at": KNOWN, "reporter": "bob@acme.example"}
+        response = api.client.post("/v1/reports", params=where, **sent)
+        assert response.status_code == 200, response.text
+        (taken,) = response.json()["reported"]
+        assert (taken["message_id"], taken["label"], taken["repeated"]) == (answers[1]["message_id"], "CP", False)
+        again = api.client.post("/v1/reports", params=where, **sent).json()["reported"]
+        assert [one["repeated"] for one in again] == [True]
+        for raw in (b"From: a@x.example\r\n\r\nnothing", forwarded(b"Message-ID: <no@such.example>\r\n\r\n", how)):
+            refused = api.client.post("/v1/reports", content=raw, headers=sent["headers"])
+            assert refused.status_code == 404, refused.text
+        acts = api.client.get("/v1/audit", params={"what": "label.report"}).json()["entries"]
+        assert [act["target"] for act in acts] == [answers[1]["message_id"]]
+    warden.drain()
+    (record,) = warden.platform.labels.history("acme", answers[1]["message_id"])
+    assert (record.label, record.source, record.given_by) == ("CP", "user", "bob@acme.example")
+
+
+def test_a_report_of_a_message_that_bears_anothers_name_labels_the_one_of_its_sender(
+    warden: Any, simulated: Mail
+) -> None:
+    forged = simulated[1].raw.replace(simulated[1].raw.split(b"From: ")[1].split(b"\r\n")[0].split(b"\n")[0],
+                                      b"Eve <eve@evil.example>", 1)  # fmt: skip
+    with warden.api() as api:
+        honest = api.send(simulated[1])["message_id"]
+        bad = api.score(forged, simulated[2].envelope).json()["message_id"]
+        warden.drain()
+        sent = {"content": forwarded(forged, "attached"), "headers": {"Content-Type": "message/rfc822"}}
+        taken = api.client.post("/v1/reports", **sent).json()["reported"]
+        assert [one["message_id"] for one in taken] == [bad] != [honest]

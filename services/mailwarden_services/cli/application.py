@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from mailwarden import __version__, logs
 from mailwarden.errors import ConfigError, ContractError, DataError, MailwardenError, NotFound, StoreError
 from mailwarden_services.cli import (
+    access_commands,
     bench_command,
     commands,
     dataset_command,
@@ -49,6 +50,7 @@ commands.register(app)
 replay_command.register(app)
 bench_command.register(app)
 tenant_commands.register(app)
+access_commands.register(app)
 feature_commands.register(app)
 list_commands.register(app)
 dataset_command.register(app)

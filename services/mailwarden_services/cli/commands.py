@@ -17,6 +17,7 @@ from rich.table import Table
 
 from mailwarden.errors import DataError, NotFound, StoreError
 from mailwarden.settings import Settings
+from mailwarden_services.cli.acts import note
 from mailwarden_services.cli.options import DEFAULT_TENANT, DomainsOption, TrustOption, now_us
 from mailwarden_services.cli.progress import console, out, stages, ticker
 from mailwarden_services.cli.reparse_command import fact_status, fact_table, reparse
@@ -216,7 +217,8 @@ def train(
     from mailwarden_services.loop import Loop
 
     with with_redis(Settings()) as settings, stages("training") as begins:
-        trained = Loop(Platform(settings)).train(
+        platform = Platform(settings)
+        trained = Loop(platform).train(
             now_us=now_us(),
             known_by_us=None,
             seed=seed,
@@ -225,6 +227,7 @@ def train(
             reason="mailwarden train",
             progress=begins,
         )
+        note(platform, "", "model.promote", str(trained["version"]), {"detectors": list(detector or ())})
     out.print_json(data=trained)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -12,8 +12,12 @@ from rich.table import Table
 from mailwarden.domain.detection.action import Mode
 from mailwarden.domain.detection.decision import Verdict
 from mailwarden.settings import Settings
+from mailwarden_services.cli.acts import note
 from mailwarden_services.cli.options import DomainsOption, TrustOption, now_us
 from mailwarden_services.cli.progress import out
+
+if TYPE_CHECKING:
+    from mailwarden.stores.sql import ApiKey
 
 Name = Annotated[str, typer.Argument(help="The tenant.")]
 RejectChoice = Literal["never", "banner", "junk", "quarantine"]
@@ -70,7 +74,9 @@ def create(name: Name, domain: DomainsOption = [], trust: TrustOption = []) -> N
     """
     from mailwarden_services.bootstrap import Platform
 
-    Platform(Settings()).tenants.create(name, domains=domain, trusted_authserv_ids=trust, created_us=now_us())
+    platform = Platform(Settings())
+    platform.tenants.create(name, domains=domain, trusted_authserv_ids=trust, created_us=now_us())
+    note(platform, name, "tenant.create", name, {"domains": domain})
     out.print(f"tenant {name} made; `mailwarden tenant key {name}` gives it an API key")
 
 
@@ -114,7 +120,8 @@ def policy(
     from mailwarden.stores.sql.tenants import checked_policy
     from mailwarden_services.bootstrap import Platform
 
-    tenants = Platform(Settings()).tenants
+    platform = Platform(Settings())
+    tenants = platform.tenants
     found = tenants.get(name).policy
     given = checked_policy({"allow_senders": allow, "block_senders": block})
     allowed, blocked = set(given["allow_senders"]), set(given["block_senders"])
@@ -137,6 +144,7 @@ def policy(
         if act_on_outbound is not None:
             found["act_on_outbound"] = act_on_outbound
         found = tenants.update(name, policy=found).policy
+        note(platform, name, "policy.change", name, dict(found))
     table = Table("policy", "value")
     table.add_row("allowed senders", ", ".join(found.get("allow_senders", ())))
     table.add_row("blocked senders", ", ".join(found.get("block_senders", ())))
@@ -214,7 +222,8 @@ def trust(
     from mailwarden.domain.mail.trust import Trust, checked_trust
     from mailwarden_services.bootstrap import Platform
 
-    tenants = Platform(Settings()).tenants
+    platform = Platform(Settings())
+    tenants = platform.tenants
     found = tenants.get(name)
     now = found.trusts
     given = checked_trust(Trust(frozenset(id), frozenset(hop), 0, 0, frozenset(sealer)))
@@ -231,6 +240,7 @@ def trust(
         rest = replace(wanted, authserv_ids=frozenset())
         found = tenants.update(name, trusted_authserv_ids=sorted(wanted.authserv_ids), trust=rest)
         now = found.trusts
+        note(platform, name, "policy.trust", name, {"ids": list(found.trusted_authserv_ids), **rest.to_json()})
     table = Table("trust", "value")
     table.add_row("authserv-ids", ", ".join(sorted(now.authserv_ids)))
     table.add_row("nothing below the Received of", ", ".join(sorted(now.hops)))
@@ -240,21 +250,36 @@ def trust(
     out.print(table, highlight=False)
 
 
-def key(name: Name, label: Annotated[str, typer.Option(help="What the key is for.")] = "default") -> None:
+def key(
+    name: Name,
+    label: Annotated[str, typer.Option(help="What the key is for.")] = "default",
+    roles: Annotated[
+        list[str],
+        typer.Option("--role", help="score, label, read, content or admin; repeatable. The first three by default."),
+    ] = [],  # noqa: B006
+) -> None:
     """Issue an API key and print it: the only time that it is shown.
+
+    What its roles open: score hands mail over; label says what it was; read lists decisions; content shows mail itself;
+    admin sees the audit log and what is down.
 
     Examples:
 
         KEY=$(mailwarden tenant key acme)
-        mailwarden tenant key acme --label gateway
+        mailwarden tenant key acme --label gateway --role score
+        mailwarden tenant key acme --label analysts --role read --role label --role content
     """
+    from mailwarden.stores.sql.keys import DEFAULT_ROLES
     from mailwarden_services.bootstrap import Platform
 
-    out.print(Platform(Settings()).tenants.issue_key(name, label, now_us()), highlight=False, soft_wrap=True)
+    platform = Platform(Settings())
+    made = platform.tenants.issue_key(name, label, now_us(), roles or DEFAULT_ROLES)
+    note(platform, name, "key.issue", label, {"roles": sorted(set(roles or DEFAULT_ROLES))})
+    out.print(made, highlight=False, soft_wrap=True)
 
 
 def keys(name: Name) -> None:
-    """List a tenant's keys by label, revoked ones too; never the keys themselves.
+    """List a tenant's keys by label with their roles, revoked ones too; never the keys themselves.
 
     Example:
 
@@ -262,10 +287,16 @@ def keys(name: Name) -> None:
     """
     from mailwarden_services.bootstrap import Platform
 
-    table = Table("label", "issued", "revoked")
-    for found in Platform(Settings()).tenants.keys(name):
-        table.add_row(found.label, _day(found.created_us), "" if found.revoked_us is None else _day(found.revoked_us))
-    out.print(table)
+    out.print(key_table(Platform(Settings()).tenants.keys(name)))
+
+
+def key_table(keys: Iterable[ApiKey]) -> Table:
+    """Keys as they are listed."""
+    table = Table("label", "roles", "issued", "revoked")
+    for found in keys:
+        revoked = "" if found.revoked_us is None else _day(found.revoked_us)
+        table.add_row(found.label, ", ".join(found.roles), _day(found.created_us), revoked)
+    return table
 
 
 def revoke(name: Name, label: Annotated[str, typer.Option(help="Which key, as `tenant keys` lists it.")]) -> None:
@@ -277,7 +308,9 @@ def revoke(name: Name, label: Annotated[str, typer.Option(help="Which key, as `t
     """
     from mailwarden_services.bootstrap import Platform
 
-    Platform(Settings()).tenants.revoke_key(name, label, now_us())
+    platform = Platform(Settings())
+    platform.tenants.revoke_key(name, label, now_us())
+    note(platform, name, "key.revoke", label)
     out.print(f"key {label} of tenant {name} works no more", markup=False, highlight=False)
 
 

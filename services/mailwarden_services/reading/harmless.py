@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_SCHEME = re.compile(r"\b(?:https?|ftps?|wss?)(?=:[\\/]{1,2})", re.IGNORECASE)
+_SCHEME = re.compile(r"(?:https?|ftps?|wss?)(?=:[\\/]{1,2})", re.IGNORECASE)
 _OPAQUE = re.compile(r"\b(javascript|vbscript|data|file|blob|about|ms-[a-z]+|search-ms|tel|sms|mailto):", re.IGNORECASE)
 _HOST = re.compile(
     # Behind a scheme, after www., before a path, port, query or user part; or all of it a name with a known form.
-    r"(?<=//)[^\s/?#<>\"'\\]+|\bwww\.[^\s/?#<>\"'\\]+|\b[\w-]+(?:\.[\w-]+)+(?=[/:?#])",
+    r"(?<=//)[^\s/?#<>\"'\\]+|\bwww\.[^\s/?#<>\"'\\]+|(?<![\w/.-])[\w-]+(?:\.[\w-]+)+(?=[/:?#])",
     re.IGNORECASE,
 )
 _DEFANGED = {"http": "hxxp", "https": "hxxps", "ftp": "fxp", "ftps": "fxps", "ws": "wxs", "wss": "wxss"}

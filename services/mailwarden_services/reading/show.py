@@ -7,14 +7,18 @@ JSON: no HTML, no address that anything would open, no character that a terminal
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from mailwarden.domain.mail.message import Envelope, Message, Url
-from mailwarden.errors import StoreError
+from mailwarden.errors import DataError
 from mailwarden.ingest.parse import parse_message
 from mailwarden_services.reading.child import CLOCK_FOR_CPU, Died, TookTooLong
 from mailwarden_services.reading.harmless import defanged_host, harmless, visible
 from mailwarden_services.reading.lanes import Lane, Lanes
+from mailwarden_services.reading.reported import Reported, reported_by
+
+SHOWING_SECONDS = 5.0
+"""CPU time that reading a message for people may take."""
 
 TEXT_MOST = 200_000
 """Characters of each text that are shown."""
@@ -29,31 +33,43 @@ LANES = (Lane(None, 1, 15),)
 """People look at few messages, and wait for them more patiently than mail does."""
 
 
+What = Literal["show", "report"]
+
+
 class Shower:
-    """Shows messages by a child process; see `Lanes`. cpu_seconds: what one message may take."""
+    """Looks into messages by a child process; see `Lanes`. cpu_seconds: what one message may take."""
 
     def __init__(self, *, cpu_seconds: float, lanes: Sequence[Lane] = LANES) -> None:
-        self._lanes = Lanes(show, cpu_seconds=cpu_seconds, wall_seconds=CLOCK_FOR_CPU * cpu_seconds, lanes=lanes)
+        self._lanes = Lanes(look, cpu_seconds=cpu_seconds, wall_seconds=CLOCK_FOR_CPU * cpu_seconds, lanes=lanes)
 
     async def show(self, raw: bytes, envelope: Envelope, tenant: str) -> dict[str, Any]:
-        """The message as `shown` has it; raises StoreError where reading it takes too long or fails."""
-        try:
-            found: dict[str, Any] = await self._lanes.ask((raw, envelope), tenant=tenant, size=len(raw))
-        except (TookTooLong, Died) as exc:
-            raise StoreError(
-                "the message could not be read in the time allowed; it may be made to be unreadable"
-            ) from exc
+        """The message as `shown` has it; raises DataError where reading it takes too long or fails."""
+        found: dict[str, Any] = await self._ask("show", raw, envelope, tenant)
         return found
+
+    async def reported(self, raw: bytes, tenant: str) -> tuple[Reported, ...]:
+        """What the message reports; see `reported_by`. Raises DataError where reading it takes too long or fails."""
+        found: tuple[Reported, ...] = await self._ask("report", raw, Envelope(), tenant)
+        return found
+
+    async def _ask(self, what: What, raw: bytes, envelope: Envelope, tenant: str) -> Any:
+        try:
+            return await self._lanes.ask((what, raw, envelope), tenant=tenant, size=len(raw))
+        except (TookTooLong, Died) as exc:
+            raise DataError(
+                "the message could not be read within what reading may take; it may have been made for that"
+            ) from exc
 
     def stop(self) -> None:
         """End the process."""
         self._lanes.stop()
 
 
-def show(asked: tuple[bytes, Envelope]) -> dict[str, Any]:
+def look(asked: tuple[What, bytes, Envelope]) -> Any:
     """The work of the child process."""
-    raw, envelope = asked
-    return shown(parse_message(raw, envelope))
+    what, raw, envelope = asked
+    message = parse_message(raw, envelope)
+    return shown(message) if what == "show" else reported_by(message)
 
 
 def shown(message: Message, depth: int = 0) -> dict[str, Any]:

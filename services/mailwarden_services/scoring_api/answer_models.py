@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from mailwarden.domain.mail.events import LABELS, WITHDRAWN
-from mailwarden_services.scoring_api.problems import TYPES, URN
+from mailwarden_services.scoring_api.problem_types import TYPES, URN
 from mailwarden_services.scoring_api.times import Time
 
 
@@ -154,6 +154,12 @@ class LabelsTaken(BaseModel):
     """Results in the order of the labels."""
 
     results: list[LabelTaken | ProblemItem]
+
+
+class ReportTaken(BaseModel):
+    """What a report was found to be about, with the label that each of them was given."""
+
+    reported: list[LabelTaken]
 
 
 class LabelGiven(BaseModel):

@@ -20,6 +20,7 @@ from mailwarden_services.scoring_api import (
     mail_routes,
     message_routes,
     problems,
+    report_routes,
     rspamd_routes,
     score_routes,
 )
@@ -32,6 +33,7 @@ ROUTERS = (
     score_routes.router,
     mail_routes.router,
     label_routes.router,
+    report_routes.router,
     message_routes.router,
     audit_routes.router,
     health_routes.router,

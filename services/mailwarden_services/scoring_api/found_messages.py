@@ -6,92 +6,133 @@ is on its way is searched for in the spool, by one search at a time and over a b
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import orjson
 
 from mailwarden.errors import NotFound
-from mailwarden.stores.accepted import AcceptedMessage
-from mailwarden.stores.lake.raw_mail import RawRow
-from mailwarden.stores.lake.vector_log import VECTOR_KEYS
+from mailwarden.stores.accepted import AcceptedMessage, decode_accepted
+from mailwarden.stores.lake.raw_mail import RawMail, RawRow
+from mailwarden.stores.lake.vector_log import VECTOR_KEYS, VectorLog
+from mailwarden.stores.spool_reader import SpoolReader
+from mailwarden.stores.sql import Decisions
 from mailwarden_services.feature_writer.logs import raw_row
+from mailwarden_services.feature_writer.status import READER_NAME
 from mailwarden_services.scoring_api.answers import in_todays_words
-from mailwarden_services.scoring_api.service import Service
 from mailwarden_services.scoring_api.times import rfc3339
 
-_FACTS = ("status", "version", "as_of_seq", "facts", "fingerprint")
+_VIEW = ("status", "version", "as_of_seq")
+_NO_FEATURES = (*_VIEW, "facts", "fingerprint")
 
 
-def message_of(service: Service, tenant: str, message_id: str) -> dict[str, Any]:
-    """A scored message as `MessageAnswer` has it, but for its label; raises NotFound."""
-    record = service.decisions.by_message(tenant, message_id)
-    if record is not None:
-        rows: Sequence[Mapping[str, Any]]
-        with service.searching:
-            rows = service.vectors.of_message(tenant, message_id, record.received_at_us)
-        answer, sender, domain = orjson.loads(record.response), record.sender, record.sender_domain
-        recipients, time_us = record.recipients, record.received_at_us
-    else:
-        accepted = _on_its_way(service, tenant, message_id)
-        if accepted is None:
-            raise NotFound(f"no decision on message {message_id} is known; give the id that scoring answered")
-        event, answer, rows = accepted.event, dict(accepted.answer), service.vectors_of(accepted)
-        sender, domain, recipients, time_us = event.sender, event.sender_domain, event.recipients, event.received_at_us
-    return {
-        "message_id": message_id,
-        "decision_id": answer["decision_id"],
-        "received_at": rfc3339(time_us),
-        "sender": sender,
-        "sender_domain": domain,
-        "recipients": list(recipients),
-        "decision": in_todays_words(answer),
-        "vectors_status": "logged" if rows else "pending",
-        "vectors": [_vector(row) for row in rows],
-    }
+SEARCHED_BYTES = 64 << 20
+"""How much of the spool is searched for a message that is not logged yet."""
 
 
-def content_of(service: Service, tenant: str, message_id: str, received_at_us: int | None) -> RawRow:
-    """The raw mail of a message; raises NotFound where it is not there, or no longer.
+class FoundMessages:
+    """Looks messages up; blocks, so that whoever serves asks it in a thread.
 
-    received_at_us: of one that was ingested and never scored.
+    find_unlogged: the message of a tenant and an id that is accepted and not logged yet. vectors_of: the rows that such
+    a one will have in the vector log.
     """
-    record = service.decisions.by_message(tenant, message_id)
-    time_us = received_at_us if record is None else record.received_at_us
-    if time_us is not None:
-        with service.searching:
-            found = service.raw.of_messages(tenant, {message_id: time_us}).get(message_id)
-        if found is not None:
-            return found
-    accepted = _on_its_way(service, tenant, message_id) if record is None else None
-    if accepted is None:
-        raise NotFound(
-            f"the mail of message {message_id} is not there: its id is not known, it was ingested and `received_at` "
-            "was not given, or its retention is over"
-        )
-    return raw_row(accepted)
+
+    def __init__(
+        self,
+        decisions: Decisions,
+        raw: RawMail,
+        vectors: VectorLog,
+        find_unlogged: Callable[[str, str], AcceptedMessage | None],
+        vectors_of: Callable[[AcceptedMessage], Sequence[Mapping[str, Any]]],
+    ) -> None:
+        self._decisions, self._raw, self._vectors = decisions, raw, vectors
+        self._find_unlogged, self._vectors_of = find_unlogged, vectors_of
+        self._searching = threading.Lock()
+
+    def message(self, tenant: str, message_id: str) -> dict[str, Any]:
+        """A scored message as `MessageAnswer` has it, but for its label; raises NotFound."""
+        record = self._decisions.by_message(tenant, message_id)
+        rows: Sequence[Mapping[str, Any]]
+        if record is not None:
+            with self._searching:
+                rows = self._vectors.of_message(tenant, message_id, record.received_at_us)
+            answer, sender, domain = orjson.loads(record.response), record.sender, record.sender_domain
+            recipients, time_us = record.recipients, record.received_at_us
+        else:
+            accepted = self._on_its_way(tenant, message_id)
+            if accepted is None:
+                raise NotFound(f"no decision on message {message_id} is known; give the id that scoring answered")
+            event, answer, rows = accepted.event, dict(accepted.answer), self._vectors_of(accepted)
+            sender, domain, recipients = event.sender, event.sender_domain, event.recipients
+            time_us = event.received_at_us
+        return {
+            "message_id": message_id,
+            "decision_id": answer["decision_id"],
+            "received_at": rfc3339(time_us),
+            "sender": sender,
+            "sender_domain": domain,
+            "recipients": list(recipients),
+            "decision": in_todays_words(answer),
+            "vectors_status": "logged" if rows else "pending",
+            "vectors": [_vector(row) for row in rows],
+        }
+
+    def content(self, tenant: str, message_id: str, received_at_us: int | None = None) -> RawRow:
+        """The raw mail of a message; raises NotFound where it is not there, or no longer.
+
+        received_at_us: of one that was ingested and never scored.
+        """
+        record = self._decisions.by_message(tenant, message_id)
+        time_us = received_at_us if record is None else record.received_at_us
+        if time_us is not None:
+            with self._searching:
+                found = self._raw.of_messages(tenant, {message_id: time_us}).get(message_id)
+            if found is not None:
+                return found
+        accepted = self._on_its_way(tenant, message_id) if record is None else None
+        if accepted is None:
+            raise NotFound(
+                f"the mail of message {message_id} is not there: its id is not known, it was ingested and "
+                "`received_at` was not given, or its retention is over"
+            )
+        return raw_row(accepted)
+
+    def _on_its_way(self, tenant: str, message_id: str) -> AcceptedMessage | None:
+        with self._searching:
+            return self._find_unlogged(tenant, message_id)
 
 
-def _on_its_way(service: Service, tenant: str, message_id: str) -> AcceptedMessage | None:
-    with service.searching:
-        return service.find_unlogged(tenant, message_id)
+def find_unlogged(spool: Path, tenant: str, message_id: str) -> AcceptedMessage | None:
+    """A message that is accepted and that the logs do not hold yet; None where it is not within `SEARCHED_BYTES`."""
+    reader = SpoolReader(spool, READER_NAME)
+    read = 0
+    try:
+        while read < SEARCHED_BYTES and (records := reader.poll()):
+            for _, payload in records:
+                read += len(payload)
+                # Most records are others', and are not worth decoding.
+                if message_id.encode() in payload:
+                    record = decode_accepted(payload)
+                    named = (record.event.tenant, record.event.message_id) == (tenant, message_id)
+                    if named and isinstance(record, AcceptedMessage):
+                        return record
+    finally:
+        reader.close()
+    return None
 
 
 def _vector(row: Mapping[str, Any]) -> dict[str, Any]:
-    views: dict[str, dict[str, Any]] = defaultdict(lambda: {"values": {}})
+    views: dict[str, dict[str, Any]] = defaultdict(lambda: {**dict.fromkeys(_VIEW), "values": {}})
     for column, value in row.items():
         view, split, name = column.partition("__")
-        if not split or column in VECTOR_KEYS.names:
+        if column in VECTOR_KEYS.names or not split:
             continue
-        if name in _FACTS:
+        if name in _VIEW:
             views[view][name] = value
-        else:
+        elif name not in _NO_FEATURES:
             views[view]["values"][name] = value
-    read = {name: _facts(view) for name, view in sorted(views.items()) if view.get("status") is not None}
+    read = {name: view for name, view in sorted(views.items()) if view["status"] is not None}
     return {"recipient": row["recipient"], "views": read}
-
-
-def _facts(view: Mapping[str, Any]) -> dict[str, Any]:
-    kept = ("status", "version", "as_of_seq", "values")
-    return {name: view.get(name) for name in kept}

@@ -113,7 +113,7 @@ async def labels(
 
 
 @router.delete(
-    "/v1/labels/{message_id}",
+    "/v1/messages/{message_id}/label",
     summary="Withdraw the label of a message",
     **declared({200: (LabelTaken, "withdrawn")}, "not-found", "bad-data", role="label"),
 )

@@ -14,7 +14,6 @@ from mailwarden.stores.sql import DecisionFilter, DecisionRecord
 from mailwarden_services.scoring_api.access import MayRead, MayReadContent
 from mailwarden_services.scoring_api.answer_models import ContentAnswer, DecisionsPage, MessageAnswer, Verdict
 from mailwarden_services.scoring_api.bodies import json_answer
-from mailwarden_services.scoring_api.found_messages import content_of, message_of
 from mailwarden_services.scoring_api.label_routes import MessageId
 from mailwarden_services.scoring_api.openapi import declared
 from mailwarden_services.scoring_api.pages import After, Limit, place_text, read_place
@@ -36,7 +35,7 @@ _NAME = 1_000
 )
 async def message(service: Served, caller: MayRead, message_id: MessageId) -> Response:
     """The decision as it was answered, each detector's word, and the features that it was made with."""
-    found = await asyncio.to_thread(message_of, service, caller.tenant.name, message_id.removeprefix("d"))
+    found = await asyncio.to_thread(service.found.message, caller.tenant.name, message_id.removeprefix("d"))
     newest = await asyncio.to_thread(service.labels.latest, caller.tenant.name, found["message_id"])
     found["label"] = None if newest is None or newest.label == WITHDRAWN else newest.label
     return json_answer(found)
@@ -45,7 +44,7 @@ async def message(service: Served, caller: MayRead, message_id: MessageId) -> Re
 @router.get(
     "/v1/messages/{message_id}/content",
     summary="A message as people may look at it",
-    **declared({200: (ContentAnswer, "plain text, never live HTML")}, "not-found", role="content"),
+    **declared({200: (ContentAnswer, "plain text, never live HTML")}, "not-found", "bad-data", role="content"),
 )
 async def content(
     service: Served,
@@ -59,7 +58,7 @@ async def content(
     """
     asked = message_id.removeprefix("d")
     time_us = None if received_at is None else microseconds(received_at)
-    row = await asyncio.to_thread(content_of, service, caller.tenant.name, asked, time_us)
+    row = await asyncio.to_thread(service.found.content, caller.tenant.name, asked, time_us)
     await service.note(caller, "content.read", asked, must=True)
     shown = await service.shower.show(row.raw, row.envelope, caller.tenant.name)
     envelope = {"mail_from": row.mail_from, "rcpt_to": list(row.rcpt_to)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -15,43 +14,13 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from mailwarden.errors import ContractError, DataError, MailwardenError, NotFound, StoreError
+from mailwarden_services.scoring_api.problem_types import MEDIA_TYPE, URN
 
 if TYPE_CHECKING:
     from mailwarden_services.scoring_api.metrics import Metrics
 
-MEDIA_TYPE = "application/problem+json"
-URN = "urn:mailwarden:problem:"
-
 log = structlog.get_logger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class ProblemType:
-    """A kind of problem: its HTTP status, its title, and when it comes."""
-
-    status: int
-    title: str
-    when: str
-
-
-TYPES: dict[str, ProblemType] = {
-    "not-authorised": ProblemType(401, "Not authorised", "no key, or none that works"),
-    "lacks-role": ProblemType(403, "Role lacking", "the key works, but not for this"),
-    "other-tenant": ProblemType(403, "Another tenant", "a tenant's key, with another tenant named beside it"),
-    "not-found": ProblemType(404, "Not found", "what the id names is not known to this tenant"),
-    "no-tenant": ProblemType(404, "No such tenant", "a key above tenants names a tenant that is not there"),
-    "http": ProblemType(404, "Not Found", "no such path, or (405) no such method on it"),
-    "too-large": ProblemType(413, "Message too large", "the body is over the limit"),
-    "unsupported-type": ProblemType(415, "Unsupported type", "the body is of a type that is not read here"),
-    "bad-request": ProblemType(422, "Bad request", "a parameter, a header or a field of the body is wrong"),
-    "not-a-message": ProblemType(422, "Not a message", "the bytes are no mail, or nothing says when it came"),
-    "bad-data": ProblemType(422, "Bad data", "well formed, and contradicts what is known"),
-    "misconfigured": ProblemType(500, "Misconfigured", "the platform's own settings are wrong"),
-    "internal": ProblemType(500, "Internal error", "an accident inside; it was logged"),
-    "no-model": ProblemType(503, "No model serves", "nothing can be decided yet; try again"),
-    "store-down": ProblemType(503, "A store is down", "what it takes cannot be reached; try again"),
-}
-"""Every type that an answer of the API may bear, by the last part of its URI."""
 
 NOT_A_MESSAGE = "not-a-message"
 """The slug of bytes that are no message, or that nothing says the time of."""

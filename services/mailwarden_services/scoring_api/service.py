@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -14,13 +13,11 @@ import structlog
 from fastapi import Depends, Request
 
 from mailwarden.errors import StoreError
-from mailwarden.stores.accepted import AcceptedMessage
-from mailwarden.stores.lake.raw_mail import RawMail
-from mailwarden.stores.lake.vector_log import VectorLog
 from mailwarden.stores.sql import Audit, Decisions, Labels, Tenants
 from mailwarden_services.feature_writer.status import WriterLag
 from mailwarden_services.reading.show import Shower
 from mailwarden_services.scoring_api.access import Caller
+from mailwarden_services.scoring_api.found_messages import FoundMessages
 from mailwarden_services.scoring_api.intake import Intake
 from mailwarden_services.scoring_api.mail_flow import MailFlow
 from mailwarden_services.scoring_api.metrics import Metrics
@@ -35,10 +32,8 @@ class Service:
 
     checks: by store name, raising MailwardenError where it is down; `essential` of them make the API not ready.
     lifespan: runs beside the API from its start to its stop. flow: mail of all tenants. rspamd: how rspamd's protocol
-    is spoken. shower: reads messages for people, in processes of its own. find_unlogged: the message of a tenant and an
-    id that is accepted and not logged yet. vectors_of: the rows that such a one will have in the vector log. searching:
-    held by the one thread that reads lake and spool. writer_lag: how far the feature writer is behind; its words make
-    the API degraded.
+    is spoken. found: messages looked up again. shower: reads messages for people, in processes of its own. writer_lag:
+    how far the feature writer is behind; its words make the API degraded.
     """
 
     intake: Intake
@@ -46,11 +41,8 @@ class Service:
     decisions: Decisions
     labels: Labels
     audit: Audit
-    raw: RawMail
-    vectors: VectorLog
+    found: FoundMessages
     shower: Shower
-    find_unlogged: Callable[[str, str], AcceptedMessage | None]
-    vectors_of: Callable[[AcceptedMessage], Sequence[Mapping[str, Any]]]
     champion_version: Callable[[], int]
     checks: dict[str, Callable[[], None]]
     essential: frozenset[str]
@@ -60,7 +52,6 @@ class Service:
     rspamd: Rspamd
     metrics: Metrics = field(default_factory=Metrics)
     writer_lag: Callable[[], WriterLag] | None = None
-    searching: threading.Lock = field(default_factory=threading.Lock)
 
     async def note(
         self,
