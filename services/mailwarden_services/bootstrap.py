@@ -41,6 +41,7 @@ from mailwarden.stores.online.partition_writer import PartitionWriters
 from mailwarden.stores.online.reader import OnlineReader
 from mailwarden.stores.online.streams import Routes
 from mailwarden.stores.online.writer import OnlineWriter
+from mailwarden.stores.quarantine import HeldFiles, Quarantine
 from mailwarden.stores.spool import Spool
 from mailwarden.stores.spool_reader import SpoolReader
 from mailwarden.stores.sql import (
@@ -145,6 +146,12 @@ class Platform:
     def platform_keys(self) -> PlatformKeys:
         """Keys above tenants."""
         return PlatformKeys(self._engine)
+
+    @cached_property
+    def quarantine(self) -> Quarantine:
+        """Mail that is held."""
+        files = HeldFiles(self.settings.quarantine_path)
+        return Quarantine(self._engine, files, keep_days=self.settings.quarantine_days)
 
     @cached_property
     def registry(self) -> Registry:
