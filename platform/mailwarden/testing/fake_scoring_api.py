@@ -1,7 +1,8 @@
 """A stand-in for the scoring API's `POST /v1/mail`, for tests of what calls it: it scores nothing.
 
-What it answers is in the message: `Subject: ... [junk]` asks for junk, and so on for each action; [slow] does not
-answer within a minute, [nonsense] answers what is no answer, [error] 503, [forged] has two header names removed.
+What it answers is in the message: `Subject: ... [junk]` asks for junk, and so on for each action; [late] is not
+answered when it is asked for the first time, [nonsense] answers what is no answer, [error] 503, [forged] has two header
+names removed.
 """
 
 from __future__ import annotations
@@ -51,8 +52,9 @@ def fake_scoring_api(port: int = 0) -> Iterator[FakeScoringApi]:
             fake.asked.append((headers, body))
             found = re.search(r"\[(\w+)\]", str(message_from_bytes(body, policy=policy.default)["subject"] or ""))
             asked = found[1] if found else "accept"
-            if asked == "slow":
+            if asked == "late" and sum(body == other for _, other in fake.asked) == 1:
                 fake.stopping.wait(60)
+                return
             if asked == "nonsense":
                 self._reply(200, b'{"action": "perhaps"}')
             elif asked == "error" or self.path != "/v1/mail":
