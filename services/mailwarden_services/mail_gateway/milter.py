@@ -37,12 +37,12 @@ async def serve_milter(
             return
         open_ones.add(task)
         try:
-            await MilterSession(settings, reader, writer).run()
+            # Cancelled at the end of the server: asyncio would log that as an error of the connection.
+            with contextlib.suppress(asyncio.CancelledError):
+                await MilterSession(settings, reader, writer).run()
         finally:
             open_ones.discard(task)
             writer.close()
-            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
-                await writer.wait_closed()
 
     server = await asyncio.start_server(connected, sock=bound)
     async with server:

@@ -80,11 +80,11 @@ async def read_command(reader: asyncio.StreamReader) -> tuple[bytes, bytes] | No
     Raises DataError on a packet that is empty or over MAX_PACKET_BYTES.
     """
     try:
-        head = await reader.readexactly(5)
-        size = int.from_bytes(head[:4], "big")
+        size = int.from_bytes(await reader.readexactly(4), "big")
         if not 1 <= size <= MAX_PACKET_BYTES:
             raise DataError(f"a milter packet says that it has {size} bytes")
-        return head[4:], await reader.readexactly(size - 1)
+        packet = await reader.readexactly(size)
+        return packet[:1], packet[1:]
     except (asyncio.IncompleteReadError, ConnectionError):
         return None
 

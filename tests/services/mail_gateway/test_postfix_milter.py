@@ -26,7 +26,9 @@ def delivered(system, name: str) -> list[bytes]:
 
 
 def arrived(system, name: str) -> bytes:
-    wait_for(lambda: delivered(system, name), f"mail {name}: {system.postfix.log()[-1500:]}{system.gateway.log()[-1500:]}")
+    wait_for(
+        lambda: delivered(system, name), f"mail {name}: {system.postfix.log()[-1500:]}{system.gateway.log()[-1500:]}"
+    )
     (raw,) = delivered(system, name)
     return raw
 
