@@ -63,6 +63,8 @@ from mailwarden_services.feature_writer.logged_tables import vector_table
 from mailwarden_services.feature_writer.logs import Logs
 from mailwarden_services.feature_writer.status import READER_NAME, read_lag
 from mailwarden_services.feature_writer.writer import FeatureWriter
+from mailwarden_services.mail_gateway.places import read_next_hop
+from mailwarden_services.mail_gateway.release import Releases
 from mailwarden_services.reading.read import ReadInProcesses
 from mailwarden_services.reading.show import Shower
 from mailwarden_services.scoring_api.intake import Intake
@@ -152,6 +154,14 @@ class Platform:
         """Mail that is held."""
         files = HeldFiles(self.settings.quarantine_path)
         return Quarantine(self._engine, files, keep_days=self.settings.quarantine_days)
+
+    @cached_property
+    def releases(self) -> Releases:
+        """The way out of the quarantine; raises ConfigError where `release_next` is no place."""
+        settings = self.settings
+        if settings.release_next:
+            read_next_hop(settings.release_next)
+        return Releases(self.quarantine, self.audit, next_hop=settings.release_next, postsuper=settings.postsuper)
 
     @cached_property
     def registry(self) -> Registry:
@@ -384,6 +394,7 @@ def scoring_service(platform: Platform) -> Service:
         decisions=platform.decisions,
         labels=platform.labels,
         audit=platform.audit,
+        releases=platform.releases,
         raw=platform.raw,
         vectors=platform.vectors,
         shower=shower,

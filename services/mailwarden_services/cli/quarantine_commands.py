@@ -165,14 +165,9 @@ def expire() -> None:
 
 def _releases(next_hop: str = "") -> Releases:
     from mailwarden_services.bootstrap import Platform
-    from mailwarden_services.mail_gateway.places import read_next_hop
-    from mailwarden_services.mail_gateway.release import Releases
 
     settings = Settings()
-    hop = next_hop or settings.release_next
-    if hop:
-        read_next_hop(hop)
-    return Releases(Platform(settings).quarantine, None, next_hop=hop, postsuper=settings.postsuper)
+    return Platform(settings.model_copy(update={"release_next": next_hop}) if next_hop else settings).releases
 
 
 def _who() -> str:

@@ -86,7 +86,6 @@ async def decide(
             return [Reply(550, (" ".join(words.split())[:400],))] * count
         if released is None:
             return [await _held(settings, answer, envelope, message, "")] * count
-        answer = MailAnswer("accept", "", (), answer.remove_headers, ())
     chunks = handed_on(settings, answer, envelope, message, original=released is not None)
     replies = await hop.data(chunks, len(envelope.rcpt_tos))
     if released is not None and all(reply.is_good for reply in replies):
@@ -127,7 +126,7 @@ def handed_on(
     top = trace_field(settings, envelope)
     if original:
         return _with_top(top, message)
-    return rewritten(message.chunks(), answer.add_headers, answer.remove_headers, top)
+    return rewritten(message.chunks(), answer.add_headers, answer.remove_headers, answer.remove_fields, top)
 
 
 def _with_top(top: bytes, message: SpooledMessage) -> Iterator[bytes]:

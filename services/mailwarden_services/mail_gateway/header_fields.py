@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from email.header import Header
 
@@ -16,19 +17,31 @@ def is_forged(name: str, remove: Collection[str]) -> bool:
 
 
 def ascii_value(value: str) -> str:
-    """A value for a field that is added: white space single, other than ASCII as encoded words."""
-    value = " ".join(value.split())
-    return value if value.isascii() else Header(value, "utf-8", maxlinelen=2_000).encode(linesep=" ")
+    """A value for a field that is added: other than ASCII as encoded words."""
+    return value if value.isascii() else Header(" ".join(value.split()), "utf-8", maxlinelen=2_000).encode(linesep=" ")
 
 
 def rewritten(
-    chunks: Iterable[bytes], added: Sequence[tuple[str, str]], remove: Collection[str], top: bytes = b""
+    chunks: Iterable[bytes],
+    added: Sequence[tuple[str, str]],
+    remove: Collection[str],
+    remove_fields: Collection[tuple[str, int]] = (),
+    top: bytes = b"",
 ) -> Iterator[bytes]:
     """A message's bytes with `top` and the added fields first, without those that are forged; its body as it is.
 
-    chunks: the message with CRLF line ends. Nothing is held back but one line of the header; bodies pass in chunks.
+    chunks: the message with CRLF line ends. remove: names in lower case, of which all go. remove_fields: single ones,
+    name and number, 1 the topmost. Nothing is held back but one line of the header; bodies pass in chunks.
     """
-    yield top + b"".join(f"{name}: {ascii_value(value)}\r\n".encode() for name, value in added)
+    fields = (f"{name}: {ascii_value(value)}".replace("\n", "\r\n") for name, value in added)
+    yield top + b"".join(field.encode() + b"\r\n" for field in fields)
+    seen: Counter[str] = Counter()
+
+    def goes(line: bytes) -> bool:
+        name = line.partition(b":")[0].decode("latin-1").strip(" \t").lower()
+        seen[name] += 1
+        return b":" in line and (is_forged(name, remove) or (name, seen[name]) in remove_fields)
+
     rest, dropping = b"", False
     source = iter(chunks)
     for chunk in source:
@@ -42,7 +55,7 @@ def rewritten(
                 yield from source
                 return
             if line[:1] not in (b" ", b"\t"):
-                dropping = is_forged(line.partition(b":")[0].decode("latin-1"), remove) and b":" in line
+                dropping = goes(line)
             if not dropping:
                 kept.append(line)
         yield b"".join(one + b"\r\n" for one in kept)
@@ -51,9 +64,5 @@ def rewritten(
             yield rest
             yield from source
             return
-    if (
-        rest
-        and not (dropping and rest[:1] in (b" ", b"\t"))
-        and not is_forged(rest.partition(b":")[0].decode("latin-1"), remove)
-    ):
+    if rest and not (dropping if rest[:1] in (b" ", b"\t") else goes(rest)):
         yield rest

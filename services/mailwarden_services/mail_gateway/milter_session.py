@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import structlog
@@ -144,7 +144,7 @@ class MilterSession:
         value = rest.removesuffix(b"\0").replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
         # As negotiated, the value begins right after the colon; else one space is taken for granted.
         space = b"" if ProtocolFlags.HEADER_LEADING_SPACE in self._agreed.protocol else b" "
-        self._names[name.decode("latin-1")] += 1
+        self._names[name.decode("latin-1").strip(" \t").lower()] += 1
         self._message.write(name + b":" + space + value + b"\r\n")
 
     def _end_header(self) -> None:
@@ -185,7 +185,7 @@ class MilterSession:
             try:
                 if (held := await holder.released(self._message, envelope.rcpt_tos)) is not None:
                     await holder.passed(held, envelope.rcpt_tos)
-                    return [*self._edits(MailAnswer("accept", "", (), answer.remove_headers, ())), wire.CONTINUE]
+                    return [*self._edits(replace(answer, action="accept", add_headers=())), wire.CONTINUE]
             except MailwardenError as error:
                 log.warning("not looked up among released mail", queue_id=envelope.queue_id, error=str(error))
         reason = next((one.reason for one in answer.tenants if one.reason), "")
@@ -199,17 +199,17 @@ class MilterSession:
                     # The mail system holds it all the same, and its own tools show it.
                     log.error("held by the mail system, but not listed", queue_id=envelope.queue_id, error=str(error))
             # Without our fields: a message that is released must not be sorted by what we once thought of it.
-            bare = MailAnswer("quarantine", "", (), answer.remove_headers, ())
+            bare = replace(answer, add_headers=())
             return [*self._edits(bare), wire.quarantine(f"Mailwarden: {reason}"), wire.CONTINUE]
         return [*self._edits(answer), wire.CONTINUE]
 
     def _edits(self, answer: MailAnswer) -> list[Message]:
-        removed: list[tuple[str, int]] = []
-        counted: Counter[str] = Counter()
-        for name, count in self._names.items():
-            counted[name.strip(" \t").lower()] += count
+        removed: set[tuple[str, int]] = set()
         if ActionFlags.CHANGE_HEADERS in self._agreed.actions:
-            removed = [(name, count) for name, count in counted.items() if is_forged(name, answer.remove_headers)]
+            for name, count in self._names.items():
+                if is_forged(name, answer.remove_headers):
+                    removed.update((name, at) for at in range(1, count + 1))
+            removed.update(one for one in answer.remove_fields if one[1] <= self._names[one[0]])
         if ActionFlags.ADD_HEADERS not in self._agreed.actions:
             return wire.edits(removed, ())
         return wire.edits(removed, [(name, ascii_value(value)) for name, value in answer.add_headers])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kilter.protocol.buffer import SimpleBuffer
@@ -134,14 +134,19 @@ def agreed_reply(agreed: Agreed) -> bytes:
     return packed(Negotiate(agreed.version, agreed.actions, agreed.protocol))
 
 
-def edits(removed: Sequence[tuple[str, int]], added: Sequence[tuple[str, str]]) -> list[Message]:
+def edits(removed: Iterable[tuple[str, int]], added: Sequence[tuple[str, str]]) -> list[Message]:
     """Header fields taken out, then those put in at the top, in their order.
 
-    removed: names with how many of each there are. The last of a name goes first, so that whether a mail system still
-    counts those that are gone does not matter.
+    removed: names with their numbers, 1 the topmost of a name. The last of a name goes first, so that whether a mail
+    system still counts those that are gone does not matter. added: values are ASCII, folded by a line feed and a tab.
     """
-    out: list[Message] = [ChangeHeader(index, name, b"") for name, count in removed for index in range(count, 0, -1)]
-    return out + [InsertHeader(0, name, b" " + _value(value)) for name, value in reversed(added)]
+    out: list[Message] = [
+        ChangeHeader(at, name, b"") for name, at in sorted(removed, key=lambda one: (-one[1], one[0]))
+    ]
+    return out + [
+        InsertHeader(0, name, b" " + value.replace("\0", " ").encode("ascii", "replace"))
+        for name, value in reversed(added)
+    ]
 
 
 def quarantine(reason: str) -> Message:
@@ -156,10 +161,6 @@ def refuse(code: str, words: str) -> Message:
 
 def _plain(text: str) -> str:
     return " ".join(text.replace("\0", " ").split())
-
-
-def _value(value: str) -> bytes:
-    return _plain(value).encode("utf-8", "replace")
 
 
 def _room(reply: Message) -> int:

@@ -72,13 +72,18 @@ class TenantDecision:
 
 @dataclass(frozen=True, slots=True)
 class MailAnswer:
-    """What the API asks of the mail system. add_headers: in order, to stand at the top; remove_headers: lower case."""
+    """What the API asks of the mail system.
+
+    add_headers: in order, to stand at the top; a value of several lines is folded there by a line feed and a tab.
+    remove_headers: names in lower case, of which all go. remove_fields: single ones, name and number, 1 the topmost.
+    """
 
     action: GatewayAction
     verdict: str
     add_headers: tuple[tuple[str, str], ...]
     remove_headers: frozenset[str]
     tenants: tuple[TenantDecision, ...]
+    remove_fields: frozenset[tuple[str, int]] = frozenset()
 
 
 def not_scored(why: str) -> MailAnswer:
@@ -156,6 +161,7 @@ def read_answer(body: Any) -> MailAnswer:
         add_headers=tuple((_name(name), _value(value)) for name, value in body.get("add_headers", ())),
         remove_headers=frozenset(_name(name).lower() for name in body.get("remove_headers", ())),
         tenants=tuple(_decision(one) for one in body.get("tenants", ())),
+        remove_fields=frozenset((_name(name).lower(), int(at)) for name, at in body.get("remove_fields", ())),
     )
 
 
@@ -167,8 +173,8 @@ def _decision(one: Mapping[str, Any]) -> TenantDecision:
     ]
     return TenantDecision(
         tenant=str(one["tenant"]),
-        message_id=str(one["message_id"]),
-        decision_id=str(one["decision_id"]),
+        message_id=str(one["message_id"] or ""),
+        decision_id=str(one["decision_id"] or ""),
         verdict=str(one.get("verdict") or ""),
         category=str(one.get("category") or ""),
         reason=" ".join(words)[:1000],
@@ -185,7 +191,8 @@ def _name(name: Any) -> str:
 def _value(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"header value {value!r}")
-    return " ".join(value.split())
+    lines = (" ".join(line.split()) for line in re.split(r"\r?\n[ \t]+", value))
+    return "\n\t".join(line for line in lines if line)
 
 
 def _header_bytes(value: str) -> bytes:

@@ -20,6 +20,7 @@ from mailwarden_services.scoring_api import (
     mail_routes,
     message_routes,
     problems,
+    quarantine_routes,
     rspamd_routes,
     score_routes,
 )
@@ -34,6 +35,7 @@ ROUTERS = (
     label_routes.router,
     message_routes.router,
     audit_routes.router,
+    quarantine_routes.router,
     health_routes.router,
     docs_page.router,
     rspamd_routes.router,

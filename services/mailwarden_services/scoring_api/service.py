@@ -19,6 +19,7 @@ from mailwarden.stores.lake.raw_mail import RawMail
 from mailwarden.stores.lake.vector_log import VectorLog
 from mailwarden.stores.sql import Audit, Decisions, Labels, Tenants
 from mailwarden_services.feature_writer.status import WriterLag
+from mailwarden_services.mail_gateway.release import Releases
 from mailwarden_services.reading.show import Shower
 from mailwarden_services.scoring_api.access import Caller
 from mailwarden_services.scoring_api.intake import Intake
@@ -35,10 +36,10 @@ class Service:
 
     checks: by store name, raising MailwardenError where it is down; `essential` of them make the API not ready.
     lifespan: runs beside the API from its start to its stop. flow: mail of all tenants. rspamd: how rspamd's protocol
-    is spoken. shower: reads messages for people, in processes of its own. find_unlogged: the message of a tenant and an
-    id that is accepted and not logged yet. vectors_of: the rows that such a one will have in the vector log. searching:
-    held by the one thread that reads lake and spool. writer_lag: how far the feature writer is behind; its words make
-    the API degraded.
+    is spoken. releases: of held mail. shower: reads messages for people, in processes of its own. find_unlogged: the
+    message of a tenant and an id that is accepted and not logged yet. vectors_of: the rows that such a one will have in
+    the vector log. searching: held by the one thread that reads lake and spool. writer_lag: how far the feature writer
+    is behind; its words make the API degraded.
     """
 
     intake: Intake
@@ -46,6 +47,7 @@ class Service:
     decisions: Decisions
     labels: Labels
     audit: Audit
+    releases: Releases
     raw: RawMail
     vectors: VectorLog
     shower: Shower

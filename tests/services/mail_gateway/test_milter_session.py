@@ -174,19 +174,19 @@ def test_a_mail_system_that_offers_little_gets_a_reply_to_each_command_and_plain
 
 
 def test_forged_fields_go_from_the_last_to_the_first_and_ours_end_up_on_top_in_order() -> None:
-    answer = MailAnswer("junk", "junk", (("A", "1"), ("X-Mailwarden-B", "zwei\r\n ÜÜ")), frozenset({"odd"}), ())
+    answer = MailAnswer(
+        "junk", "junk", (("A", "1;\n\t2"), ("X-Mailwarden-B", "zwei\n\tÜÜ")), frozenset({"odd"}), (), {("subject", 2)}
+    )
 
     async def talk(mta: MailServer) -> None:
         await mta.negotiate()
-        names = (b"X-Mailwarden-Verdict", b"Odd", b"x-mailwarden-VERDICT", b"Subject", b"ODD ", b"oddly")
+        names = (b"X-Mailwarden-Verdict", b"Odd", b"x-mailwarden-VERDICT", b"Subject", b"ODD ", b"oddly", b"SUBJECT")
         mta.message(headers=tuple((name, b" 1") for name in names))
         assert await mta.replies() == [
-            ("m", b"\0\0\0\2x-mailwarden-verdict\0\0"),
-            ("m", b"\0\0\0\1x-mailwarden-verdict\0\0"),
-            ("m", b"\0\0\0\2odd\0\0"),
-            ("m", b"\0\0\0\1odd\0\0"),
+            *(("m", b"\0\0\0\2" + name) for name in (b"odd\0\0", b"subject\0\0", b"x-mailwarden-verdict\0\0")),
+            *(("m", b"\0\0\0\1" + name) for name in (b"odd\0\0", b"x-mailwarden-verdict\0\0")),
             ("i", b"\0\0\0\0X-Mailwarden-B\0 =?utf-8?b?endlaSDDnMOc?=\0"),
-            ("i", b"\0\0\0\0A\0 1\0"),
+            ("i", b"\0\0\0\0A\0 1;\n\t2\0"),
             ("c", b""),
         ]
 

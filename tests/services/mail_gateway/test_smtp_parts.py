@@ -81,12 +81,13 @@ def test_only_crlf_dot_crlf_ends_a_message_and_no_server_behind_sees_another_end
 def test_fields_of_ours_go_out_wherever_the_message_is_cut(cut: list[int]) -> None:
     raw = (
         b"Received: x\r\nX-Mailwarden-A: 1\r\n folded\r\nSubject: a\r\n b\r\nx-MAILWARDEN-b\t: 2\r\nGone: 3\r\n"
-        b"Stays: 4\r\n"
+        b"ODD: 1\r\nStays: 4\r\nodd: 2\r\n gone\r\nOdd: 3\r\n"
         b"X-Mailwarden-C: 5\r\n\r\nX-Mailwarden-Body: stays\r\n\r\nGone: stays\r\n"
     )
-    got = b"".join(rewritten(pieces(raw, cut), [("X-Mailwarden-N", "new é")], {"gone"}, b"Top: 1\r\n"))
+    got = b"".join(rewritten(pieces(raw, cut), [("X-Mailwarden-N", "new é")], {"gone"}, {("odd", 2)}, b"Top: 1\r\n"))
     assert got == (
-        b"Top: 1\r\nX-Mailwarden-N: =?utf-8?b?bmV3IMOp?=\r\nReceived: x\r\nSubject: a\r\n b\r\nStays: 4\r\n\r\n"
+        b"Top: 1\r\nX-Mailwarden-N: =?utf-8?b?bmV3IMOp?=\r\nReceived: x\r\nSubject: a\r\n b\r\nODD: 1\r\n"
+        b"Stays: 4\r\nOdd: 3\r\n\r\n"
         b"X-Mailwarden-Body: stays\r\n\r\nGone: stays\r\n"
     )
 
