@@ -7,14 +7,14 @@ import time
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from mailwarden.stores.quarantine import Held, State
 from mailwarden_services.scoring_api.access import MayAdmin, MayRead
 from mailwarden_services.scoring_api.bodies import json_answer, read_json
-from mailwarden_services.scoring_api.openapi import declared, parameter
+from mailwarden_services.scoring_api.openapi import declared, json_body
 from mailwarden_services.scoring_api.pages import After, Limit, place_text, read_place
-from mailwarden_services.scoring_api.requests import body_within
+from mailwarden_services.scoring_api.requests import ReleaseBody, body_within
 from mailwarden_services.scoring_api.service import Served
 from mailwarden_services.scoring_api.times import Time, rfc3339
 
@@ -62,15 +62,6 @@ class Released(BaseModel):
     label_taken: bool
 
 
-class ReleaseBody(BaseModel):
-    """How to release; may be left out."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    again: bool = Field(default=False, description="also where an earlier release may have delivered it")
-    label: Literal["ham"] | None = Field(default=None, description="`ham`: it was good mail, which is taken as a label")
-
-
 @router.get("/v1/quarantine", summary="List held mail", **declared({200: (HeldPage, "a page")}, role="read"))
 async def listing(
     service: Served,
@@ -114,11 +105,11 @@ async def show(held_id: HeldId, service: Served, caller: MayRead) -> Response:
         "bad-data",
         "too-large",
         role="admin",
-        parameters=[parameter("header", "Content-Type", {"type": "string"}, "application/json where a body is sent")],
+        body=json_body(ReleaseBody, {"label": "ham"}),
     ),
 )
 async def release(held_id: HeldId, request: Request, service: Served, caller: MayAdmin) -> Response:
-    """As it came, once, and written down in the audit log. Body: `ReleaseBody`, or none.
+    """As it came, once, and written down in the audit log. A body that is empty is `{}`.
 
     422 where its state does not let it, 503 where the next hop did not take it: it is held as before.
     """
