@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -117,6 +117,16 @@ def filter_system(folder: Path, api: str, protocol: str) -> tuple[Gateway, Postf
     return gateway, Postfix(folder / "postfix", settings, services)
 
 
+def mail_system(folder: Path, api: str, kind: str) -> tuple[Gateway, Postfix]:
+    """A gateway ("milter", "lmtp" or "smtp") with the Postfix that it works for, neither of them started."""
+    return milter_system(folder, api) if kind == "milter" else filter_system(folder, api, kind)
+
+
+@pytest.fixture(scope="session")
+def mail_systems() -> Callable[[Path, str, str], tuple[Gateway, Postfix]]:
+    return mail_system
+
+
 @pytest.fixture(scope="session")
 def with_milter(open_folder: Path, scoring_stand_in: FakeScoringApi) -> Iterator[MailSystem]:
     yield from _running(open_folder / "milter", scoring_stand_in, "milter")
@@ -136,7 +146,7 @@ def _running(folder: Path, api: FakeScoringApi, kind: str) -> Iterator[MailSyste
     if words := why_not():
         pytest.skip(words)
     folder.mkdir(mode=0o755)
-    gateway, postfix = milter_system(folder, api.url) if kind == "milter" else filter_system(folder, api.url, kind)
+    gateway, postfix = mail_system(folder, api.url, kind)
     system = MailSystem(api, gateway.start(), postfix)
     try:
         postfix.start()
