@@ -76,6 +76,9 @@ def fake_scoring_api(port: int = 0) -> Iterator[FakeScoringApi]:
         daemon_threads = True
         request_queue_size = 128
 
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """Say nothing: what calls it is killed in tests."""
+
     server = Server(("127.0.0.1", port), Handler)
     fake = FakeScoringApi(f"http://127.0.0.1:{server.server_address[1]}")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)

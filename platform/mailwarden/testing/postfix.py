@@ -153,6 +153,9 @@ class Postfix:
         postfix, nobody = pwd.getpwnam("postfix"), pwd.getpwnam("nobody")
         os.chown(self.folder / "data", postfix.pw_uid, -1)
         os.chown(self.folder / "mail", nobody.pw_uid, -1)
+        # Its programs that start without root write here too, when they find what a kill left.
+        (self.folder / "maillog").touch()
+        os.chown(self.folder / "maillog", postfix.pw_uid, -1)
         main = {
             "compatibility_level": "3.6",
             "queue_directory": str(self.folder / "spool"),
