@@ -28,12 +28,13 @@ class Gateway:
 
     words: Sequence[str]
     home: Path
+    key: str = "mw_test"
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Gateway:
         command = [sys.executable, "-m", "mailwarden_services.cli", "gateway", *self.words]
-        environment = os.environ | {"MAILWARDEN_HOME": str(self.home), "MAILWARDEN_GATEWAY_KEY": "mw_test"}
+        environment = os.environ | {"MAILWARDEN_HOME": str(self.home), "MAILWARDEN_GATEWAY_KEY": self.key}
         self.home.mkdir(exist_ok=True)
         with (self.home / "gateway.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -63,6 +64,11 @@ class Gateway:
     def quarantine(self) -> Quarantine:
         settings = Settings(home=self.home)
         return Quarantine.open(settings.database, settings.quarantine_path, keep_days=30)
+
+
+@pytest.fixture(scope="session")
+def gateway_type() -> type[Gateway]:
+    return Gateway
 
 
 @dataclass

@@ -122,7 +122,8 @@ def _held_against(senders: Senders, gateway: Any, postfix: Postfix, kind: str, k
     # As long as it takes: what waits gets less by the minute.
     while rows := left():
         postfix.flush()
-        wait_for(lambda n=len(rows): len(left()) < n, f"{len(rows)} messages in the queue to get fewer", seconds=60)
+        count = len(rows)
+        wait_for(lambda most=count: len(left()) < most, f"{count} messages in the queue to get fewer", seconds=60)
     assert not senders.refused, senders.refused
     found: collections.Counter[str] = collections.Counter()
     for raw in postfix.delivered():
