@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sets up what is missing: Java 17, redis-server, zstd and libarchive from the system, and .venv from locked versions.
-# Idempotent, and quick when nothing is missing. Add --with-postgresql to have the server that tests can use.
+# Sets up what is missing: Java 17, redis-server, zstd, libarchive and (for root) Postfix from the system, and .venv
+# from locked versions. Idempotent, and quick when nothing is missing. Add --with-postgresql to have the server that tests can use.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -16,6 +16,8 @@ missing=()
 java_is_new_enough || missing+=(openjdk-17-jre-headless)
 command -v redis-server >/dev/null || missing+=(redis-server)
 command -v zstd >/dev/null || missing+=(zstd)
+# For tests alone, which root runs: they start a Postfix of their own, and skip where there is none.
+[ "$(id -u)" -ne 0 ] || [ -x /usr/lib/postfix/sbin/master ] || missing+=(postfix)
 # Newer releases call it libarchive13t64, which provides this name.
 has_libarchive() {
     local place

@@ -26,7 +26,10 @@ class Settings(BaseSettings):
     listeners: of the mail system, see `scoring_api.listeners`. authserv_id: by which results that were verified here
     are added to mail; empty is the machine's name. rspamd_password: of rspamd's protocol; rspamd_actions: its actions
     where they are to be others, see `scoring_api.rspamd`. api_key: with which commands call an API that they are told
-    of.
+    of. gateway_key: the API key of milter and content filter. gateway_deadline_seconds: what the API may take for one
+    message of theirs. quarantine_days: how long mail is held. release_next: where released mail of the store is handed
+    on, as `HOST:PORT` or `lmtp:unix:PATH`; empty sends it where it was going. postsuper: the command for Postfix's hold
+    queue.
     """
 
     model_config = SettingsConfigDict(env_prefix="MAILWARDEN_", extra="forbid", frozen=True)
@@ -55,6 +58,11 @@ class Settings(BaseSettings):
     rspamd_password: SecretStr = SecretStr("")
     rspamd_actions: str = ""
     api_key: SecretStr = SecretStr("")
+    gateway_key: SecretStr = SecretStr("")
+    gateway_deadline_seconds: float = Field(default=20.0, gt=0.0, le=250.0)
+    quarantine_days: int = Field(default=30, ge=1)
+    release_next: str = ""
+    postsuper: str = "postsuper"
 
     @cached_property
     def root(self) -> Path:
@@ -125,6 +133,11 @@ class Settings(BaseSettings):
     def models_path(self) -> Path:
         """Artefacts of models, addressed by content."""
         return self.root / "models"
+
+    @property
+    def quarantine_path(self) -> Path:
+        """Bytes of held mail."""
+        return self.root / "quarantine"
 
     @property
     def run_path(self) -> Path:

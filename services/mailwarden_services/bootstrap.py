@@ -32,6 +32,7 @@ from mailwarden.stores.online.partition_writer import PartitionWriters
 from mailwarden.stores.online.reader import OnlineReader
 from mailwarden.stores.online.streams import Routes
 from mailwarden.stores.online.writer import OnlineWriter
+from mailwarden.stores.quarantine import HeldFiles, Quarantine
 from mailwarden.stores.sql import (
     Audit,
     Decisions,
@@ -50,6 +51,8 @@ from mailwarden_features import discover as discover_features
 from mailwarden_services.feature_writer.logged_tables import vector_table
 from mailwarden_services.feature_writer.logs import Logs
 from mailwarden_services.feature_writer.writer import FeatureWriter
+from mailwarden_services.mail_gateway.places import read_next_hop
+from mailwarden_services.mail_gateway.release import Releases
 from mailwarden_services.scoring_api.found_messages import FoundMessages, find_unlogged
 from mailwarden_services.teams.content_changes import changed_since_training
 
@@ -126,6 +129,20 @@ class Platform:
     def platform_keys(self) -> PlatformKeys:
         """Keys above tenants."""
         return PlatformKeys(self._engine)
+
+    @cached_property
+    def quarantine(self) -> Quarantine:
+        """Mail that is held."""
+        files = HeldFiles(self.settings.quarantine_path)
+        return Quarantine(self._engine, files, keep_days=self.settings.quarantine_days)
+
+    @cached_property
+    def releases(self) -> Releases:
+        """The way out of the quarantine; raises ConfigError where `release_next` is no place."""
+        settings = self.settings
+        if settings.release_next:
+            read_next_hop(settings.release_next)
+        return Releases(self.quarantine, self.audit, next_hop=settings.release_next, postsuper=settings.postsuper)
 
     @cached_property
     def registry(self) -> Registry:

@@ -168,6 +168,7 @@ def scoring_service(platform: Platform) -> Service:
         decisions=platform.decisions,
         labels=platform.labels,
         audit=platform.audit,
+        releases=platform.releases,
         found=platform.found_messages(),
         shower=shower,
         champion_version=lambda: serving.current,

@@ -16,7 +16,9 @@ from mailwarden_services.cli import (
     commands,
     dataset_command,
     feature_commands,
+    gateway_commands,
     list_commands,
+    quarantine_commands,
     replay_command,
     sql_command,
     tenant_commands,
@@ -55,6 +57,8 @@ feature_commands.register(app)
 list_commands.register(app)
 dataset_command.register(app)
 sql_command.register(app)
+gateway_commands.register(app)
+quarantine_commands.register(app)
 
 
 def _print_version(wanted: bool) -> None:

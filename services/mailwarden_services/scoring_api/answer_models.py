@@ -113,6 +113,7 @@ class TenantsPart(BaseModel):
     degraded: bool
     flags: list[str]
     repeated: bool
+    recipients: list[str] = Field(description="of the envelope, those that it decided for")
 
 
 class MailAnswer(BaseModel):

@@ -21,7 +21,18 @@ from mailwarden_services.scoring_api.problems import NOT_A_MESSAGE, Problem
 from mailwarden_services.scoring_api.requests import MAX_RECIPIENTS
 from mailwarden_services.scoring_api.tenant_directory import TenantDirectory
 
-TOLD = ("decision_id", "message_id", "verdict", "action", "category", "signals", "degraded", "flags", "repeated")
+TOLD = (
+    "decision_id",
+    "message_id",
+    "verdict",
+    "action",
+    "category",
+    "signals",
+    "degraded",
+    "flags",
+    "repeated",
+    "recipients",
+)
 """What a mail system is told of each tenant's answer."""
 
 
@@ -116,7 +127,7 @@ class MailFlow:
         for part, answer in zip(routed.parts, scored, strict=True):
             if isinstance(answer, BaseException):
                 raise answer
-            answers.append((part.tenant, answer))
+            answers.append((part.tenant, {**answer, "recipients": part.envelope.rcpt_to}))
         submitted = frozenset(
             part.tenant.name for part in routed.parts if part.envelope.submitted_by(frozenset(part.tenant.domains))
         )

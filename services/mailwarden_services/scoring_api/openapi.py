@@ -13,9 +13,9 @@ from pydantic.json_schema import models_json_schema
 from mailwarden_services.scoring_api.access import TENANT_HEADER
 from mailwarden_services.scoring_api.answer_models import ProblemDocument
 from mailwarden_services.scoring_api.problem_types import MEDIA_TYPE, TYPES, URN
-from mailwarden_services.scoring_api.requests import BatchBody, LabelBody, LabelsBody, MessageBody
+from mailwarden_services.scoring_api.requests import BatchBody, LabelBody, LabelsBody, MessageBody, ReleaseBody
 
-_BODIES: tuple[type[BaseModel], ...] = (MessageBody, BatchBody, LabelBody, LabelsBody)
+_BODIES: tuple[type[BaseModel], ...] = (MessageBody, BatchBody, LabelBody, LabelsBody, ReleaseBody)
 _REF = "#/components/schemas/{model}"
 _HEADERS = {
     401: {"WWW-Authenticate": {"description": "Bearer", "schema": {"type": "string"}}},

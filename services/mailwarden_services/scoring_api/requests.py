@@ -120,6 +120,15 @@ class LabelsBody(BaseModel):
     labels: Annotated[list[LabelBody], Field(min_length=1, max_length=MAX_LABELS)]
 
 
+class ReleaseBody(BaseModel):
+    """How to release a held message."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    again: bool = Field(default=False, description="also where an earlier release may have delivered it")
+    label: Literal["ham"] | None = Field(default=None, description="`ham`: it was good mail, which is taken as a label")
+
+
 async def body_within(request: Request, limit: int) -> bytes:
     """The body, read no further than `limit` bytes; raises Problem beyond."""
     declared = request.headers.get("content-length", "")

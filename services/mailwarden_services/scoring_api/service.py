@@ -15,6 +15,7 @@ from fastapi import Depends, Request
 from mailwarden.errors import StoreError
 from mailwarden.stores.sql import Audit, Decisions, Labels, Tenants
 from mailwarden_services.feature_writer.status import WriterLag
+from mailwarden_services.mail_gateway.release import Releases
 from mailwarden_services.reading.show import Shower
 from mailwarden_services.scoring_api.access import Caller
 from mailwarden_services.scoring_api.found_messages import FoundMessages
@@ -32,8 +33,8 @@ class Service:
 
     checks: by store name, raising MailwardenError where it is down; `essential` of them make the API not ready.
     lifespan: runs beside the API from its start to its stop. flow: mail of all tenants. rspamd: how rspamd's protocol
-    is spoken. found: messages looked up again. shower: reads messages for people, in processes of its own. writer_lag:
-    how far the feature writer is behind; its words make the API degraded.
+    is spoken. releases: of held mail. found: messages looked up again. shower: reads messages for people, in processes
+    of its own. writer_lag: how far the feature writer is behind; its words make the API degraded.
     """
 
     intake: Intake
@@ -41,6 +42,7 @@ class Service:
     decisions: Decisions
     labels: Labels
     audit: Audit
+    releases: Releases
     found: FoundMessages
     shower: Shower
     champion_version: Callable[[], int]
