@@ -29,7 +29,8 @@ class Settings(BaseSettings):
     of. gateway_key: the API key of milter and content filter. gateway_deadline_seconds: what the API may take for one
     message of theirs. quarantine_days: how long mail is held. release_next: where released mail of the store is handed
     on, as `HOST:PORT` or `lmtp:unix:PATH`; empty sends it where it was going. postsuper: the command for Postfix's hold
-    queue.
+    queue. live_clock: mail comes as it is received, so that a time ahead of this machine's clock is set back; a replay,
+    whose mail is of another time, has no clock.
     """
 
     model_config = SettingsConfigDict(env_prefix="MAILWARDEN_", extra="forbid", frozen=True)
@@ -63,6 +64,7 @@ class Settings(BaseSettings):
     quarantine_days: int = Field(default=30, ge=1)
     release_next: str = ""
     postsuper: str = "postsuper"
+    live_clock: bool = True
 
     @cached_property
     def root(self) -> Path:

@@ -125,6 +125,19 @@ def test_event_time_takes_the_best_source() -> None:
     assert {"date_unreadable", "no_time"} <= codes(nothing)
 
 
+def test_a_time_ahead_of_the_clock_is_set_back_whatever_it_is_read_from() -> None:
+    clock = us(2026, 3, 2, 10)
+    raw = b"Received: from a by b; Mon, 2 Mar 2062 10:00:00 +0000\r\nFrom: a@b.example\r\n\r\nx"
+    for given, borne in ((None, us(2062, 3, 2, 10)), (us(2030, 1, 1), us(2030, 1, 1))):
+        message = parse_message(raw, Envelope(given, clock_us=clock))
+        assert (message.received_at_us, message.claimed_at_us) == (clock, borne)
+        assert "time_clamped" in [defect.code for defect in message.defects]
+    just = us(2026, 3, 2, 10, 5)
+    message = parse_message(raw, Envelope(just, clock_us=clock))
+    assert (message.received_at_us, message.claimed_at_us) == (just, None)
+    assert parse_message(raw).received_at_us == us(2062, 3, 2, 10)
+
+
 def test_an_mbox_line_is_read_in_the_receivers_zone() -> None:
     raw = b"From ann@x.example  Sun Apr  8 13:07:32 2007\n" + RECEIVED.encode() + b"\n\nhi"
     message = parse_message(raw)

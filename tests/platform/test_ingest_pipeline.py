@@ -167,6 +167,50 @@ def test_a_message_without_a_time_takes_that_of_the_one_before(lake: Lake) -> No
     assert lake.ingest().added == 0
 
 
+def test_times_ahead_of_the_source_are_set_back_and_flagged(lake: Lake) -> None:
+    for minute in range(30):
+        write(lake.folder, f"{minute:02}", minute)
+    for name, year in (("30", 2062), ("31", 2077), ("32", 2030)):
+        write(lake.folder, name, 40)
+        path = lake.folder / "data" / name
+        path.write_text(path.read_text().replace("2007", str(year), 1))
+    report = lake.ingest(labels=lake.labels("spam data/30\nham data/02\n"))
+    newest_us = T0 + 29 * 60_000_000
+    assert (report.clamped, report.defects["time_clamped"], report.last_us) == (3, 3, newest_us)
+    clamped = [event for event in lake.events() if event.time_clamped and event.kind == "message"]
+    assert {(e.received_at_us, e.known_at_us) for e in clamped} == {(newest_us, newest_us)}
+    assert [e.seq for e in clamped] == [32, 33, 34]
+    # The label of one of them bears its facts, and what is parsed again has the settled time.
+    assert [e.time_clamped for e in lake.events() if e.kind == "label"] == [False, True]
+    rows = {row.message_id: row for row in lake.raw.scan("acme")}
+    again = parse_message(rows[clamped[0].message_id].raw, rows[clamped[0].message_id].envelope)
+    assert (again.received_at_us, again.time_source) == (newest_us, "mbox_from")
+    assert lake.ingest().added == 0
+
+
+def test_what_was_set_back_is_known_again_where_it_no_longer_lies_ahead(lake: Lake) -> None:
+    for minute in range(30):
+        write(lake.folder, f"{minute:02}", minute)
+    write(lake.folder, "30", 40)
+    path = lake.folder / "data" / "30"
+    path.write_text(path.read_text().replace("Apr  8", "Apr 18", 1))
+    assert lake.ingest().clamped == 1
+    for minute in range(30):
+        write(lake.folder, f"{minute + 31}", minute, text=f"later {minute}")
+        path = lake.folder / "data" / f"{minute + 31}"
+        path.write_text(path.read_text().replace("Apr  8", "Apr 18", 1))
+    report = lake.ingest()
+    assert (report.clamped, report.added, report.duplicates) == (0, 30, 31)
+
+
+def test_one_message_ahead_is_held_against_the_clock_that_is_handed_in(lake: Lake) -> None:
+    write(lake.folder, "1", 0)
+    assert lake.ingest(clock_us=T0 - 25 * HOUR_US).clamped == 1
+    assert lake.events()[0].received_at_us == T0 - 25 * HOUR_US
+    # Another clock, the same message.
+    assert lake.ingest(clock_us=T0).added == 0
+
+
 def test_raw_rows_parse_again_to_the_same_message(lake: Lake) -> None:
     write(lake.folder, "1", 30)
     (lake.folder / "data" / "2").write_bytes(

@@ -14,9 +14,10 @@ from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import DataError, StoreError
 from mailwarden.ingest.index import LabelIndex
 from mailwarden.ingest.parse import parse_message
+from mailwarden.ingest.receive import Site, receive
 from mailwarden.ingest.sources import open_source
 from mailwarden_features import discover
-from mailwarden_services.replay.experiment import ReplayOutcome, ReplayPlan
+from mailwarden_services.replay.experiment import ReplayOutcome, ReplayPlan, _message_ids
 from mailwarden_services.replay.figures import write_scores
 from mailwarden_services.replay.live import LiveService, Refused
 from mailwarden_services.replay.report import write_report
@@ -24,6 +25,7 @@ from mailwarden_services.replay.result import report_of, score_table
 from mailwarden_services.replay.spill import Spill, files_in
 from mailwarden_services.replay.stream import Stream
 
+NEXT_YEAR_US = 1_798_761_600_000_000
 RECEIVED = "Received: from mx.a.example by mx.b.example; Mon, 2 Mar 2026 1{hour}:00:00 +0000\r\n"
 
 
@@ -91,6 +93,25 @@ def test_mail_that_only_bears_a_date_has_no_skew_in_history_nor_when_served(mail
         assert content.compute(parse_message(raw, given), NO_LISTS)["date_skew_hours"] is None
 
 
+def test_a_time_ahead_of_the_source_is_set_back_without_a_clock(mail: Path, tmp_path: Path) -> None:
+    body = "From: a@a.example\r\nTo: b@b.example\r\nSubject: hi\r\n\r\n"
+    for minute in range(30):
+        hop = RECEIVED.format(hour=0).replace(":00:00", f":{minute:02}:00", 1)
+        (mail / "in" / f"a{minute}.eml").write_bytes((hop + body + f"{minute}").encode())
+    hop = RECEIVED.format(hour=0).replace("2026", "2077")
+    (mail / "in" / "zz.eml").write_bytes((hop + body).encode())
+    spill = spill_of(mail, tmp_path)
+    last = spill.in_order()[-1]
+    newest_us = max(m.time_us for m in spill.messages if not m.clamped)
+    assert (last.path, last.clamped, last.time_us) == ("in/zz.eml", True, newest_us)
+    found = spill.reader()(last)
+    event = receive(found.raw, found.envelope, Site("t", frozenset())).event
+    assert (event.received_at_us, event.time_clamped) == (newest_us, True)
+    assert _message_ids(spill, "t", [last]) == {last.number: event.message_id}
+    scored = streamed(spill, Api()).run([last], spill.reader(), before=nothing, progress=nothing)
+    assert scored[0].answer["flags"] == ["time clamped"]
+
+
 class Api:
     """What a stream asks of a live service; messages over a size are refused, others get a decision."""
 
@@ -108,8 +129,9 @@ class Api:
         answer = {
             "seq": self.seq, "repeated": False, "message_id": f"{self.seq:032x}", "log_odds": 1.0, "score": 0.7,
             "verdict": "junk", "category": None, "detectors": {}, "signals": [{"name": "n", "words": "w"}],
-            "features": {},
+            "features": {}, "flags": [],
         }  # fmt: skip
+        assert envelope.received_at_us is not None and envelope.received_at_us < NEXT_YEAR_US
         return answer, 0.001
 
     def label(self, labels: list[dict[str, str]]) -> list[int]:
@@ -161,7 +183,7 @@ def test_the_report_counts_what_its_figures_are_not_of(mail: Path, tmp_path: Pat
     table = score_table(outcome)
     report = report_of(plan, outcome, table, mail="mail of a test", command="test", title="Test")
     assert report["source"] == {
-        "messages": 5, "unlabelled": 1, "labelled_but_missing": 1, "missing": ["in/gone.eml"],
+        "messages": 5, "unlabelled": 1, "times_set_back": 0, "labelled_but_missing": 1, "missing": ["in/gone.eml"],
     }  # fmt: skip
     assert report["refused"]["count"] == 1 and report["refused"]["by_status"] == {"413": 1}
     assert report["refused"]["messages"][0]["path"] == "in/4.eml"

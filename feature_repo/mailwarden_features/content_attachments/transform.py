@@ -34,7 +34,7 @@ _UNKNOWN_TYPES = frozenset({"application/octet-stream", "application/x-empty", "
 _MODERN_CHARSETS = frozenset(
     "utf-8 utf8 us-ascii ascii iso-8859-1 iso-8859-15 windows-1252 latin1 cp1252 unicode-1-1-utf-7".split()  # noqa: SIM905
 )
-_OF_TIME = frozenset({"no_time", "mbox_time_unreadable", "envelope_time_absurd"})
+_OF_TIME = frozenset({"no_time", "mbox_time_unreadable", "envelope_time_absurd", "time_clamped"})
 """Defects of the time at hand-over, which are gone once the message is read with the time it was accepted with."""
 
 _SHORT_TEXT = 50

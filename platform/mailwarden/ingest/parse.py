@@ -10,6 +10,7 @@ from mailwarden.domain.mail.events import Signal
 from mailwarden.domain.mail.inner import InnerFile
 from mailwarden.domain.mail.message import Aspect, Authentication, Envelope, Message, QrCode, TimeSource
 from mailwarden.domain.mail.reception import Answer, Resolver
+from mailwarden.domain.mail.times import LIVE_AHEAD_US, settled
 from mailwarden.domain.mail.trust import NO_TRUST, Trust
 from mailwarden.domain.status import Status, worst
 from mailwarden.ingest.authentication import read_authentication
@@ -235,7 +236,12 @@ def _assemble(
 ) -> Message:
     # Apart from the others, and last: read again with the time that was found, a message has all others alike.
     untimely = Reading(reading.budget)
-    received_at_us, time_source = _event_time(envelope, mbox, head, untimely)
+    borne_us, time_source = _event_time(envelope, mbox, head, untimely)
+    received_at_us = borne_us
+    if borne_us is not None and envelope.clock_us is not None:
+        received_at_us = settled(borne_us, envelope.clock_us, LIVE_AHEAD_US)
+        if received_at_us != borne_us:
+            untimely.defect("time_clamped")
     return Message(
         headers=head.headers,
         sender=head.sender,
@@ -279,6 +285,7 @@ def _assemble(
         outside_links=tree.outside_links,
         authors=head.authors,
         author_marks=head.author_marks,
+        claimed_at_us=None if received_at_us == borne_us else borne_us,
     )
 
 

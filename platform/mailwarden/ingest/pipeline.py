@@ -47,7 +47,7 @@ class IngestReport:
     messages: read. added: new in the log. duplicates: there already, or twice in the source. labels, signals: events
     of these kinds added. missing: paths in the label index that the source does not hold. skipped: files that are
     no mail. defects: messages with a defect, by its code. first_us, last_us: range of event times, None without
-    messages.
+    messages. clamped: messages of the source whose times lay ahead and were set back (`domain.mail.times`).
     """
 
     messages: int
@@ -56,10 +56,11 @@ class IngestReport:
     labels: int
     signals: int
     missing: tuple[str, ...]
-    skipped: int
+    skipped: tuple[str, ...]
     defects: Counter[str]
     first_us: int | None
     last_us: int | None
+    clamped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,7 @@ def ingest(
     campaigns: Campaigns | None = None,
     labels: LabelIndex | None = None,
     label_delay_us: int = 0,
+    clock_us: int | None = None,
     next_seq: Callable[[int], int] | None = None,
     label_sink: LabelSink | None = None,
     select: Callable[[RawMessage], bool] | None = None,
@@ -114,17 +116,17 @@ def ingest(
 
     Events get their seq by the time at which they were known, messages by event time (then source order), signals by
     that too, after the messages of the same time, labels by that plus `label_delay_us`, after both. A message without
-    any time takes that of the one before it in the source. A label is added where the message does not bear it
-    already, a signal where the message is new.
+    any time takes that of the one before it in the source; one whose time lies ahead of all others' is set back, and
+    its event says so. A label is added where the message does not bear it already, a signal where the message is new.
 
     own_domains: the tenant's. trust, trusted_authserv_ids: what it believes. fact_sets: the home's: a label of a
     message that an earlier run added bears its facts in force, by default the log's. contacts, campaigns: the home's;
-    without them the log is read for who wrote to whom before and for near copies, and the home's take in later what
-    was added. next_seq: given a count, reserves as many and returns the first; by default the tenant's seqs in the
-    log go on. label_sink: given the label events, from the log, of all labelled messages of the source, also those of
-    an earlier run, after the commit: it must take an event twice for once. select: which messages to read. workers:
-    processes that parse. progress: told (messages read, total or None). scratch: folder for temporary files, a little
-    more than the source unpacked.
+    without them the log is read for who wrote to whom before and for near copies, and the home's take in later what was
+    added. clock_us: a time after which none of the mail was received, None where nobody knows one. next_seq: given a
+    count, reserves as many and returns the first; by default the tenant's seqs in the log go on. label_sink: given the
+    label events, from the log, of all labelled messages of the source, also those of an earlier run, after the commit:
+    it must take an event twice for once. select: which messages to read. workers: processes that parse. progress: told
+    (messages read, total or None). scratch: folder for temporary files, a little more than the source unpacked.
     Raises DataError where the source or the index cannot be read; nothing is added then.
     """
     site = Site(tenant, own_domains, trusted_authserv_ids, trust=trust)
@@ -137,6 +139,7 @@ def ingest(
     ):
         gathered = _gather(source, site, spill, labels, select, workers, progress)
         spill.close_writing()
+        gathered.defects["time_clamped"] += spill.settle(clock_us)
         written = _Plan(np.empty(0, np.int64), [], [], [], np.empty(0, np.int64))
         numbering: Numbering
         copies: CampaignNumbering
@@ -169,10 +172,11 @@ def ingest(
             labels=written.kind.count("label"),
             signals=written.kind.count("signal"),
             missing=() if labels is None else tuple(e.path for e in labels if e.path not in gathered.found),
-            skipped=len(source.skipped),
+            skipped=tuple(source.skipped),
             defects=gathered.defects,
             first_us=int(times.min()) if len(times) else None,
             last_us=int(times.max()) if len(times) else None,
+            clamped=gathered.defects["time_clamped"],
         )
     if report.missing:
         _log.warning("labelled_files_missing", index=labels and labels.name, count=len(report.missing))
@@ -227,8 +231,9 @@ def _timed(parsed: Parsed, before_us: int) -> Event:
 def _plan(view: EventView, tenant: str, spill: Spill, gathered: _Gathered, label_delay_us: int) -> _Plan:
     times = spill.times_us
     days = day_column(pa.array(np.unique(times // 86_400_000_000) * 86_400_000_000))
-    # A message without a time may have come before behind another one, and so on another day.
-    there = view.message_ids(tenant, None if gathered.defects["no_time"] else days)
+    # A message without a time of its own that holds may have come before behind others, and so on another day.
+    elsewhere = gathered.defects["no_time"] or gathered.defects["time_clamped"]
+    there = view.message_ids(tenant, None if elsewhere else days) | view.clamped_ids(tenant)
     bears = view.labels(tenant) if gathered.labels else {}
     label_of = dict(gathered.labels)
     first: dict[str, int] = {}

@@ -248,6 +248,7 @@ def _as_stored(message: Event, event: Event) -> Event:
         received_at_us=event.received_at_us,
         known_at_us=event.known_at_us,
         time_source=event.time_source,
+        time_clamped=event.time_clamped,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,6 +15,7 @@ import pyarrow as pa
 
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.message import Envelope
+from mailwarden.domain.mail.times import settled_all
 from mailwarden.stores.lake.event_log import EVENT_SCHEMA, events_to_table, table_to_events
 
 _BATCH = 4096
@@ -32,6 +34,7 @@ class Spill:
         self._waiting: list[tuple[Event, Envelope]] = []
         self._ends = array("q", [0])
         self._times = array("q")
+        self._set_back: frozenset[int] = frozenset()
         self._mapped: pa.MemoryMappedFile | None = None
         self._rows: pa.RecordBatchFileReader | None = None
 
@@ -57,8 +60,15 @@ class Spill:
 
     @property
     def times_us(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """Event times, int64 microseconds, in source order."""
+        """Event times, int64 microseconds, in source order; as settled, once `settle` was called."""
         return np.array(self._times, dtype=np.int64)
+
+    def settle(self, clock_us: int | None) -> int:
+        """Set times back that lie ahead of all others, see `times.settled_all`; how many. Once, before `read`."""
+        times, ahead = settled_all(self.times_us, clock_us)
+        self._set_back = frozenset(np.flatnonzero(ahead).tolist())
+        self._times = array("q", times.tobytes())
+        return len(self._set_back)
 
     def size(self, row: int) -> int:
         """Bytes of a row's raw message."""
@@ -93,7 +103,13 @@ class Spill:
             Envelope(mail_from=mail_from, rcpt_to=tuple(rcpt_to))
             for mail_from, rcpt_to in zip(table["mail_from"].to_pylist(), table["rcpt_to"].to_pylist(), strict=True)
         )
-        return list(zip(table_to_events(table), envelopes, strict=True))
+        return list(zip(map(self._settled, rows.tolist(), table_to_events(table)), envelopes, strict=True))
+
+    def _settled(self, row: int, event: Event) -> Event:
+        if row not in self._set_back:
+            return event
+        time_us = self._times[row]
+        return replace(event, received_at_us=time_us, known_at_us=time_us, time_clamped=True)
 
     def close(self) -> None:
         """Let go of the files; removing them is the folder's owner's business."""

@@ -126,6 +126,7 @@ def ingest(
                 campaigns=campaigns,
                 labels=None if labels is None else read_index(source, labels),
                 label_delay_us=round(label_delay * DAY_US),
+                clock_us=now_us() if settings.live_clock else None,
                 label_sink=index_sink(platform.labels),
                 progress=lambda done, _: tick(done),
             )

@@ -115,7 +115,8 @@ class Experiment:
             raise ConfigError(f"{home} holds an earlier replay; give another --out, or remove it")
         self.plan = plan
         # Each message waits for the fold of the one before it.
-        self._settings = settings.model_copy(update={"home": home, "fold_seconds": 0.0})
+        options = {"home": home, "fold_seconds": 0.0, "live_clock": False}
+        self._settings = settings.model_copy(update=options)
         self._say, self._ticker = say, ticker
 
     def run(self) -> ReplayOutcome:
@@ -335,5 +336,6 @@ def _message_ids(spill: Spill, tenant: str, messages: Sequence[Spilled]) -> dict
         found = read(message)
         digest = hashlib.sha256(found.raw).hexdigest()
         envelope = found.envelope
-        ids[message.number] = message_identity(tenant, digest, message.time_us, envelope.mail_from, envelope.rcpt_to)
+        borne_us = envelope.received_at_us or 0
+        ids[message.number] = message_identity(tenant, digest, borne_us, envelope.mail_from, envelope.rcpt_to)
     return ids

@@ -135,6 +135,11 @@ def _left_out(report: Mapping[str, Any]) -> list[str]:
             f"{source['unlabelled']:,} of {source['messages']:,} messages bear no label: they count as history and "
             "are scored, but are in no figure of right and wrong."
         )
+    if source.get("times_set_back"):
+        lines.append(
+            f"{source['times_set_back']:,} messages bear a time that lies ahead of all others; they came at the newest "
+            "of those, and are flagged."
+        )
     if source.get("labelled_but_missing"):
         lines.append(f"{source['labelled_but_missing']:,} lines of the label index name a message that is not there.")
     if refused.get("count"):

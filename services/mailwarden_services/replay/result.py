@@ -118,6 +118,7 @@ def source_facts(outcome: ReplayOutcome) -> dict[str, Any]:
     return {
         "messages": len(spill),
         "unlabelled": spill.unlabelled,
+        "times_set_back": sum(message.clamped for message in spill.messages),
         "labelled_but_missing": None if spill.missing is None else len(spill.missing),
         "missing": list((spill.missing or ())[:NAMED]),
     }

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mailwarden.domain.mail.message import Envelope, TimeSource
+from mailwarden.domain.mail.times import settled_all
 from mailwarden.errors import DataError
 from mailwarden.ingest.index import LabelIndex
 from mailwarden.ingest.parse import parse_message
@@ -23,7 +24,8 @@ from mailwarden.ingest.sources import RawMessage, Source
 class Spilled:
     """One message of a spill: its place in the source's order, path, label ("" without one) and event time.
 
-    path: in the source; full_path: what a label index can be held against.
+    path: in the source; full_path: what a label index can be held against. clamped: it bears a time that lay ahead of
+    the source's, and time_us is what that was set back to.
     """
 
     number: int
@@ -31,14 +33,17 @@ class Spilled:
     full_path: str
     label: str
     time_us: int
+    clamped: bool = False
 
 
 class Spill(Source):
     """Messages of a source in one file, with narrow columns in memory; itself a source, in order of arrival.
 
-    Event times are what `parse_message` reads; a message without any has the time of the one before it, or, before
-    all others, of the first that has one. unlabelled: messages that the index does not name. missing: paths of the
-    index that the source does not hold, None where the source was not read to its end.
+    Event times are what `parse_message` reads; a message without any has the time of the one before it, or, before all
+    others, of the first that has one. Those that lie ahead of all others are set back (`domain.mail.times`), by the
+    source's own times and no clock; the envelope keeps the time that was borne. unlabelled: messages that the index
+    does not name. missing: paths of the index that the source does not hold, None where the source was not read to its
+    end.
     """
 
     def __init__(self, name: str, file: Path) -> None:
@@ -93,6 +98,7 @@ class Spill(Source):
                 spill._add(message, full, label, last_us or 0, time_source, out)
                 progress(len(spill.messages))
         spill._date_first(timeless)
+        spill._settle()
         spill.fingerprint = digest.hexdigest()
         if whole:
             base = f"{source.base}/" if source.base else ""
@@ -117,6 +123,14 @@ class Spill(Source):
             for number in range(timeless):
                 self.messages[number] = replace(self.messages[number], time_us=first_us)
                 self._envelopes[number] = replace(self._envelopes[number], received_at_us=first_us)
+
+    def _settle(self) -> None:
+        """Set back the times that lie ahead of the source's."""
+        times, ahead = settled_all(np.array([message.time_us for message in self.messages], dtype=np.int64))
+        for number in np.flatnonzero(ahead).tolist():
+            time_us = int(times[number])
+            self.messages[number] = replace(self.messages[number], time_us=time_us, clamped=True)
+            self._envelopes[number] = replace(self._envelopes[number], clock_us=time_us)
 
     def __len__(self) -> int:
         return len(self._chosen)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mailwarden.domain.aggregates.windows import HOUR_US
+from mailwarden.domain.mail.times import TIME_CLAMPED
 from mailwarden.ingest.sources import RawMessage
 from mailwarden_services.replay.live import LiveService, Refused, rfc3339
 from mailwarden_services.replay.spill import Spilled
@@ -80,11 +81,13 @@ class Stream:
             before(message.time_us)
             found = read(message)
             try:
-                answer, seconds = self.service.score(found.raw, found.envelope)
+                answer, seconds = self.service.score(found.raw, replace(found.envelope, received_at_us=message.time_us))
             except Refused as refusal:
                 self.refused.append(RefusedMessage(message, refusal.status, str(refusal)))
                 progress(number)
                 continue
+            if message.clamped:
+                answer["flags"] = [*dict.fromkeys([*answer["flags"], TIME_CLAMPED])]
             scored.append(ScoredMessage(message, answer, seconds))
             if answer["seq"] is not None and not answer["repeated"]:
                 self.last_seq = max(self.last_seq, answer["seq"])

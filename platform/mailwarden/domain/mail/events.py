@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Literal, NamedTuple, get_args
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 Direction = Literal["inbound", "outbound", "internal"]
 Flow = Literal["inbound", "outbound"]
@@ -70,6 +70,8 @@ class Event:
     pending: those of `SIGNALS` that a message waits for; a signal follows only where something was found.
     facts_version: `facts.FACTS_VERSION` of the code that took the message's facts; 1 in rows from before it was kept.
     trust: fingerprint of what its tenant trusted when they were taken; "" where that was nothing, or was not kept.
+    time_clamped: the message bore a time that lay ahead, and received_at_us is what it was set back to
+        (`domain.mail.times`); its message_id is that of the time it bore.
     """
 
     tenant: str
@@ -111,6 +113,7 @@ class Event:
     pending: tuple[str, ...] = ()
     facts_version: int = 1
     trust: str = ""
+    time_clamped: bool = False
     schema_version: int = SCHEMA_VERSION
 
 

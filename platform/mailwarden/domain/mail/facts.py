@@ -43,7 +43,7 @@ def event_of(
 ) -> Event:
     """The event of a message as its tenant received it: the same at ingest and at scoring.
 
-    own_domains: the tenant's, as it names them; their registrable domains count. received_at_us: event time.
+    own_domains: the tenant's, as it names them; their registrable domains count. received_at_us: event time, settled.
     mail_from, rcpt_to: of the envelope, and part of the message's identity. trust: fingerprint of what was trusted.
     flow: which way the mail system says that it goes. A sender that trusted results deny is not taken for the tenant's
     own: forged mail must not count as the tenant writing to whom it names. Who is written to for the first time, and
@@ -53,11 +53,13 @@ def event_of(
     vouched = authenticated(message)
     domains = (registrable_domain(address_domain(address)) for address in message.recipients)
     recipient_domains = tuple(dict.fromkeys(domain for domain in domains if domain))
+    # Handed over again later, under another clock, it is still the same message.
+    borne_us = received_at_us if message.claimed_at_us is None else message.claimed_at_us
     return Event(
         tenant=tenant,
         seq=seq,
         kind="message",
-        message_id=message_identity(tenant, message.content_sha256, received_at_us, mail_from, rcpt_to),
+        message_id=message_identity(tenant, message.content_sha256, borne_us, mail_from, rcpt_to),
         received_at_us=received_at_us,
         known_at_us=received_at_us,
         time_source=message.time_source,
@@ -86,6 +88,7 @@ def event_of(
         pending=message.pending,
         facts_version=FACTS_VERSION,
         trust=trust,
+        time_clamped=message.claimed_at_us is not None,
     )
 
 

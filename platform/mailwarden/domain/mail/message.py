@@ -38,6 +38,8 @@ class Envelope:
     reception: how it was received beside that; None where unknown.
     auth_user: who logged in to send it, as the mail system names them; queue_id: what it calls the message; flow: which
     way it says that the mail goes. Each None where it does not say.
+    clock_us: the clock of whoever takes it in, microseconds UTC. A message that bears a time further ahead of it than
+        `times.LIVE_AHEAD_US`, given or its own, is taken in at the clock's time. None where no clock is handed in.
     """
 
     received_at_us: int | None = None
@@ -48,6 +50,7 @@ class Envelope:
     auth_user: str | None = None
     queue_id: str | None = None
     flow: Flow | None = None
+    clock_us: int | None = None
 
     def submitted_by(self, own_domains: frozenset[str]) -> bool:
         """Whether the mail system says that the owner of these domains sends it: by the user who logged in, whose
@@ -77,7 +80,6 @@ class Envelope:
             beside.queue_id or None,
             beside.flow or None,
         )
-
     def trust_or(self, otherwise: Trust) -> Trust:
         """The trust that the message was received with, and another where that is not known."""
         return otherwise if self.reception is None or self.reception.trust is None else self.reception.trust
@@ -256,6 +258,7 @@ class Message:
         normalised addresses, distinct, in order.
     received_at_us: event time in microseconds UTC with its `time_source`; None (source "none") where nothing
         gives one.
+    claimed_at_us: the time that it bears where that lay ahead and received_at_us is what it was set back to; else None.
     date_us: the Date header, None where absent, unreadable or outside 1990..2099.
     message_id_header, in_reply_to, references: ids without their angle brackets, "" or empty where absent.
     subject, new_text, quoted_text: decoded text; new_text is the newest text apart from quotes, and the whole where
@@ -329,6 +332,7 @@ class Message:
     inner: tuple[InnerFile, ...] = ()
     authors: tuple[Mailbox, ...] = ()
     author_marks: tuple[AuthorMark, ...] = ()
+    claimed_at_us: int | None = None
 
     def status_of(self, aspects: Iterable[Aspect]) -> Status:
         """How well these aspects were read: present, or the worst reason why one of them was not."""

@@ -106,6 +106,16 @@ class EventView:
             found.update(batch.column(0).to_pylist())
         return found
 
+    def clamped_ids(self, tenant: str) -> set[str]:
+        """Ids of the tenant's messages whose time was set back, which lie on other days than the time they bore."""
+        found: set[str] = set()
+        if self.table is None or "time_clamped" not in self.table.schema().to_arrow().names:
+            return found
+        wanted = (ds.field("tenant") == tenant) & (ds.field("kind") == "message") & ds.field("time_clamped")
+        for batch in self.read(["message_id"], wanted, within([bucket_of(tenant)])):
+            found.update(batch.column(0).to_pylist())
+        return found
+
     def labels(self, tenant: str) -> dict[str, str]:
         """The label that each of the tenant's labelled messages bears now, by message_id: that of the greatest seq."""
         newest: dict[str, tuple[int, str]] = {}
