@@ -115,6 +115,25 @@ def test_a_domain_is_one_tenants(tenants: Tenants) -> None:
     assert tenants.update("other", domains=["acme.example"]).domains == ("acme.example",)
 
 
+def test_lists_and_domains_have_one_form_or_are_refused(tenants: Tenants) -> None:
+    policy: TenantPolicy = {
+        "allow_senders": ["Ann <ann@Bücher.example>", "@partner.example", "partner.example"],
+        "block_senders": ["*@Bad.example."],
+    }
+    made = tenants.create("acme", domains=["@Größe.example"], policy=policy, created_us=1)
+    assert made.domains == ("xn--gre-6ka8i.example",)
+    assert made.policy == {
+        "allow_senders": ["ann@xn--bcher-kva.example", "partner.example"],
+        "block_senders": ["bad.example"],
+    }
+    for wrong in ("*.*.bad.example", "com", "https://bad.example/"):
+        with pytest.raises(DataError):
+            tenants.update("acme", policy={"block_senders": [wrong]})
+        with pytest.raises(DataError):
+            tenants.update("acme", domains=[wrong])
+    assert tenants.get("acme") == made
+
+
 def test_a_key_opens_its_own_tenant_until_revoked(tenants: Tenants) -> None:
     for name in ("acme", "other"):
         tenants.create(name, domains=[], created_us=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from mailwarden.domain.detection.action import Mode
 from mailwarden.domain.detection.decision import Verdict
+from mailwarden.errors import DataError
 from mailwarden.settings import Settings
 from mailwarden_services.cli.acts import note
 from mailwarden_services.cli.options import DomainsOption, TrustOption, now_us
@@ -108,6 +110,9 @@ def policy(
     """Show a tenant's policy, after changing what the options say.
 
     Addresses and domains are added to what is there; one that is allowed is no longer blocked, and the other way round.
+    A domain stands for all addresses at it and below it: example.com for mail.example.com too, .example.com for those
+    below it alone. Who is on both lists is blocked; an allowed sender is delivered only where the message is
+    authenticated.
 
     Examples:
 
@@ -125,7 +130,7 @@ def policy(
     found = tenants.get(name).policy
     given = checked_policy({"allow_senders": allow, "block_senders": block})
     allowed, blocked = set(given["allow_senders"]), set(given["block_senders"])
-    dropped = set(checked_policy({"allow_senders": remove})["allow_senders"])
+    dropped = _forms(remove)
     if allowed & blocked:
         raise typer.BadParameter(f"{sorted(allowed & blocked)[0]} cannot be both allowed and blocked")
     said = (budget, unread, reject, headers_in_monitor, act_on_outbound)
@@ -182,6 +187,17 @@ def mode(
         out.print(f"tenant {name} is now in {mode} mode", markup=False, highlight=False)
     else:
         out.print(f"tenant {name} is in {found.actions.mode} mode", markup=False, highlight=False)
+
+
+def _forms(entries: list[str]) -> set[str]:
+    """The entries as written, and in their one form where they have one: what was stored before may have none."""
+    from mailwarden.domain.mail.addresses import checked_sender
+
+    forms = {entry.strip().lower() for entry in entries}
+    for entry in entries:
+        with contextlib.suppress(DataError):
+            forms.add(checked_sender(entry))
+    return forms
 
 
 def trust(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mailwarden.domain.detection.detector import Signal
+from mailwarden.domain.mail.addresses import entries_for
 from mailwarden.domain.status import Status, worst
 
 Verdict = Literal["deliver", "banner", "junk", "quarantine"]
@@ -106,10 +107,11 @@ class Fusion:
 class TenantPolicy:
     """What a tenant sets over the models.
 
-    allow_senders, block_senders: addresses or registrable domains. An allowed sender is trusted only where the
-    message is authenticated; forging it must not open the door. false_positive_budget: share of good mail, 0..1,
-    that may be held back (junk or quarantine); None for the one that the models were trained with. unread: the least
-    that is done with a message that was not read in full; "deliver" for nothing.
+    allow_senders, block_senders: addresses, and domains that stand for what lies below them too, as
+    `addresses.checked_sender` writes them. An allowed sender is trusted only where the message is authenticated;
+    forging it must not open the door. false_positive_budget: share of good mail, 0..1, that may be held back (junk or
+    quarantine); None for the one that the models were trained with. unread: the least that is done with a message that
+    was not read in full; "deliver" for nothing.
     """
 
     allow_senders: frozenset[str] = frozenset()
@@ -163,11 +165,17 @@ def not_read_in_full(statuses: Iterable[Status], policy: TenantPolicy) -> tuple[
 def apply_policy(
     verdict: Verdict, policy: TenantPolicy, *, sender: str, sender_domain: str, authenticated: bool
 ) -> tuple[Verdict, Signal | None]:
-    """The tenant's block list, then its allow list (authenticated senders only), over the models' verdict."""
-    for name in (sender, sender_domain):
-        if name and name in policy.block_senders:
+    """The tenant's block list, then its allow list (authenticated senders only), over the models' verdict.
+
+    An entry that is an address stands for that address; a domain for all addresses at it and below it: example.com for
+    mail.example.com too, mail.example.com not for example.com; one with a leading dot for those below it alone. Who is
+    on both lists is blocked.
+    """
+    names = [name for name in (sender, *entries_for(sender), sender_domain) if name]
+    for name in names:
+        if name in policy.block_senders:
             return "quarantine", Signal("blocked_sender", f"{name} is on your block list", 0.0)
-    for name in (sender, sender_domain):
-        if name and authenticated and name in policy.allow_senders:
+    for name in names:
+        if authenticated and name in policy.allow_senders:
             return "deliver", Signal("allowed_sender", f"{name} is on your allow list and is authenticated", 0.0)
     return verdict, None

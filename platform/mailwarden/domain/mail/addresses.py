@@ -9,6 +9,8 @@ from functools import lru_cache
 import idna
 import tldextract
 
+from mailwarden.errors import DataError
+
 MAX_ADDRESS = 320
 """Longest address that is read as one: 64 for the local part, @, 255 for the domain (RFC 5321)."""
 
@@ -184,3 +186,82 @@ def is_top_level(label: str) -> bool:
 def _top_levels() -> frozenset[str]:
     names = [suffix for suffix in _SUFFIXES.tlds if "." not in suffix]
     return frozenset((*names, *(normalise_host(name) for name in names if not name.isascii())))
+
+
+_DISPLAYED = re.compile(r"[^<>]*<([^<>]*)>\s*")
+_NOT_OF_A_HOST = re.compile(r"[^a-z0-9._-]")
+
+
+def checked_sender(entry: str) -> str:
+    """An entry of a list of senders in its one form, an address or a domain; raises DataError, in words, on others.
+
+    Read as what it is: `Ann <ann@example.com>` and `mailto:ann@example.com` (an address), `@example.com`,
+    `*@example.com` and names in other scripts (a domain), `.example.com` and `*.example.com` (all names below it).
+    What they stand for: `entries_for`. Other patterns, links, IP addresses, and names that everybody registers below
+    are refused.
+
+    >>> [checked_sender(one) for one in ("Ann Lee <Ann.Lee@Example.COM>", "@Bücher.example", "*.a.example")]
+    ['ann.lee@example.com', 'xn--bcher-kva.example', '.a.example']
+    """
+    text = entry.strip()
+    shown = _DISPLAYED.fullmatch(text)
+    text = (shown[1] if shown else text).strip()
+    local, at, host = text.rpartition("@")
+    if not at and text.startswith((".", "*.")):
+        return "." + checked_domain(text.removeprefix("*").removeprefix("."), entry)
+    if not at or local.strip() in ("", "*"):
+        return checked_domain(host, entry)
+    address = normalise_address(text)
+    domain = address_domain(address)
+    if not address or "*" in address or (_NOT_OF_A_HOST.search(domain) and not is_ip_literal(domain)):
+        raise DataError(
+            f"{entry!r} is no sender's address. Write name@example.com, or example.com for all addresses at it and "
+            "below it; patterns are not read."
+        )
+    return address
+
+
+def checked_domain(name: str, entry: str | None = None) -> str:
+    """A domain in its one form; raises DataError, in words that quote `entry`, where it is none or everybody's.
+
+    >>> checked_domain("@Mail.Example.com.")
+    'mail.example.com'
+    """
+    entry = name if entry is None else entry
+    text = name.strip().removeprefix("@")
+    if not text:
+        raise DataError(f"{entry!r} is an empty name. Leave it out.")
+    host = normalise_host(text)
+    labels = host.split(".")
+    odd = text[0] == "." or _NOT_OF_A_HOST.search(host)
+    if is_ip_literal(host):
+        raise DataError(f"{entry!r} is an IP address; write a domain, as example.com.")
+    if odd or "" in labels or any(len(label) > _MAX_LABEL for label in labels):
+        raise DataError(
+            f"{entry!r} is no domain. Write example.com, or .example.com for the names below it; no path, port or "
+            "other pattern."
+        )
+    if not registrable_domain(host):
+        raise DataError(
+            f"{entry!r} is a name that everybody registers below. Write the whole domain, as example.{host}."
+        )
+    return host
+
+
+def entries_for(address: str) -> tuple[str, ...]:
+    """Entries of a list, beside the address itself, that stand for a normalised address; the nearest first.
+
+    Its host, each domain above that, and each of these with a leading dot, which stands for names below alone. An IP
+    literal has itself alone.
+
+    >>> entries_for("ann@mail.example.com")
+    ('mail.example.com', '.example.com', 'example.com', '.com', 'com')
+    """
+    host = address_domain(address)
+    if not host:
+        return ()
+    found = [host]
+    while "." in host and not is_ip_literal(host):
+        host = host.partition(".")[2]
+        found += [f".{host}", host]
+    return tuple(found)

@@ -80,6 +80,7 @@ class Envelope:
             beside.queue_id or None,
             beside.flow or None,
         )
+
     def trust_or(self, otherwise: Trust) -> Trust:
         """The trust that the message was received with, and another where that is not known."""
         return otherwise if self.reception is None or self.reception.trust is None else self.reception.trust

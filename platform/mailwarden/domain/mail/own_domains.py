@@ -6,10 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from functools import lru_cache
 
-from mailwarden.domain.mail.addresses import is_ip_literal, normalise_host
+from mailwarden.domain.mail.addresses import checked_domain
 from mailwarden.errors import DataError
-
-_NO_DOMAIN = frozenset(' \t\r\n@/,;:"<>()[]*\\')
 
 
 def own_domain(text: str) -> str:
@@ -22,9 +20,7 @@ def own_domain(text: str) -> str:
     """
     written = text.strip()
     below = written.startswith((".", "*."))
-    host = normalise_host(written.removeprefix("*").lstrip(".") if below else written)
-    if not host or any(char in _NO_DOMAIN for char in host) or ".." in host or is_ip_literal(host):
-        raise DataError(f"{text!r} is no domain; write example.com, or .example.com for all names below it.")
+    host = checked_domain(written.removeprefix("*").removeprefix(".") if below else written, text)
     return f".{host}" if below else host
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypedDict
 
@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from mailwarden.domain.detection.action import MODES, REJECT_FROM, ActionPolicy, Mode, RejectFrom
 from mailwarden.domain.detection.decision import VERDICTS, Verdict
+from mailwarden.domain.mail.addresses import checked_sender
 from mailwarden.domain.mail.own_domains import overlap, own_domain
 from mailwarden.domain.mail.trust import NO_TRUST, Trust, checked_trust
 from mailwarden.errors import DataError, NotFound
@@ -35,7 +36,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 class TenantPolicy(TypedDict, total=False):
     """What a tenant decides for itself; what is left out takes the platform's default.
 
-    allow_senders, block_senders: normalised addresses or domains.
+    allow_senders, block_senders: addresses and domains as `checked_sender` has them; a domain stands for all below it.
     false_positive_budget: share of benign mail that may be held back, between 0 and 1, both excluded.
     unread: the least that is done with a message that could not be read in full; banner where it is not set.
     mode, reject, headers_in_monitor, act_on_outbound: see `domain.detection.action.ActionPolicy`.
@@ -207,7 +208,7 @@ class Tenants:
 
 
 def checked_policy(policy: TenantPolicy) -> TenantPolicy:
-    """Return `policy` with its senders in lower case; raises DataError on a field that is unknown or wrong.
+    """Return `policy` with its senders in their one form; raises DataError on a field that is unknown or wrong.
 
     An unknown field is refused: a block list under a misspelt name would block nothing and tell nobody.
     """
@@ -217,9 +218,9 @@ def checked_policy(policy: TenantPolicy) -> TenantPolicy:
             raise DataError(f"Tenant policy has no field {field!r}.{_nearest(field, fields)} Fields: {fields}.")
     checked = TenantPolicy()
     if "allow_senders" in policy:
-        checked["allow_senders"] = list(_lower(policy["allow_senders"]))
+        checked["allow_senders"] = list(_each(checked_sender, policy["allow_senders"]))
     if "block_senders" in policy:
-        checked["block_senders"] = list(_lower(policy["block_senders"]))
+        checked["block_senders"] = list(_each(checked_sender, policy["block_senders"]))
     if "false_positive_budget" in policy:
         budget = policy["false_positive_budget"]
         if isinstance(budget, bool) or not isinstance(budget, int | float) or not 0 < budget < 1:
@@ -252,19 +253,21 @@ def _yes_or_no(value: object, field: str) -> bool:
     return value
 
 
-def _lower(values: Sequence[str]) -> tuple[str, ...]:
+def _each(normalise: Callable[[str], str], values: Sequence[str]) -> tuple[str, ...]:
     if isinstance(values, str):
         raise DataError(f"Expected a list of names, not the text {values!r}. Write [{values!r}].")
-    cleaned = tuple(dict.fromkeys(value.strip().rstrip(".").lower() for value in values))
+    cleaned = tuple(dict.fromkeys(map(normalise, values)))
     if "" in cleaned:
         raise DataError(f"The list {list(values)!r} holds an empty name. Leave it out.")
     return cleaned
 
 
+def _lower(values: Sequence[str]) -> tuple[str, ...]:
+    return _each(lambda value: value.strip().rstrip(".").lower(), values)
+
+
 def _domains(values: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(values, str):
-        raise DataError(f"Expected a list of domains, not the text {values!r}. Write [{values!r}].")
-    return tuple(dict.fromkeys(own_domain(value) for value in values))
+    return _each(own_domain, values)
 
 
 def _refuse_claimed(connection: Connection, tenant: Tenant) -> None:
