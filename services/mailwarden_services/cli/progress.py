@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
@@ -17,8 +19,18 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+WHOLE_WIDTH = 1_000_000
+"""Columns of what is no terminal: no line is broken and no cell cut."""
+
+
+def results_console() -> Console:
+    """Standard output: as wide as the terminal (or COLUMNS), and without end where it is a pipe or a file."""
+    bounded = "COLUMNS" in os.environ or sys.stdout.isatty()
+    return Console(width=None if bounded else WHOLE_WIDTH)
+
+
 console = Console(stderr=True)
-out = Console()
+out = results_console()
 
 
 def say(words: str) -> None:
