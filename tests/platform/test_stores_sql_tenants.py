@@ -210,3 +210,13 @@ def test_whom_a_tenant_trusts_is_kept_in_its_one_form(tenants: Tenants) -> None:
     )
     with pytest.raises(DataError, match="behind"):
         tenants.update("acme", trust=Trust(behind=1))
+
+
+def test_a_tenant_that_something_names_is_not_discarded(tenants: Tenants) -> None:
+    tenants.create("t1", domains=[], created_us=1)
+    tenants.issue_key("t1", "gateway", 1)
+    with pytest.raises(DataError):
+        tenants.discard("t1")
+    tenants.create("t2", domains=[], created_us=1)
+    tenants.discard("t2")
+    assert [tenant.name for tenant in tenants.list()] == ["t1"]

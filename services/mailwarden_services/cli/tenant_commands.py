@@ -12,7 +12,7 @@ from rich.table import Table
 
 from mailwarden.domain.detection.action import Mode
 from mailwarden.domain.detection.decision import Verdict
-from mailwarden.errors import DataError
+from mailwarden.errors import ConfigError, DataError, NotFound
 from mailwarden.settings import Settings
 from mailwarden_services.cli.acts import note
 from mailwarden_services.cli.options import DomainsOption, TrustOption, now_us
@@ -38,6 +38,8 @@ def register(app: typer.Typer) -> None:
     commands: dict[str, Callable[..., None]] = {
         "list": listing,
         "create": create,
+        "update": update,
+        "remove": remove,
         "policy": policy,
         "mode": mode,
         "trust": trust,
@@ -80,6 +82,75 @@ def create(name: Name, domain: DomainsOption = [], trust: TrustOption = []) -> N
     platform.tenants.create(name, domains=domain, trusted_authserv_ids=trust, created_us=now_us())
     note(platform, name, "tenant.create", name, {"domains": domain})
     out.print(f"tenant {name} made; `mailwarden tenant key {name}` gives it an API key")
+
+
+def update(
+    name: Name,
+    domain: DomainsOption = [],  # noqa: B006
+    remove_domain: Annotated[
+        list[str], typer.Option("--remove-domain", help="A domain that is the tenant's no more; repeatable.")
+    ] = [],  # noqa: B006
+) -> None:
+    """Change a tenant's domains. `policy`, `mode` and `trust` change the rest, `key` and `revoke` its keys.
+
+    Mail that came before keeps the direction that it had; `reparse` derives facts anew.
+
+    Examples:
+
+        mailwarden tenant update acme --domain acme.example --domain .acme.example
+        mailwarden tenant update acme --remove-domain acme.test
+    """
+    from mailwarden.domain.mail.own_domains import own_domain
+    from mailwarden_services.bootstrap import Platform
+
+    tenants = Platform(Settings()).tenants
+    found = tenants.get(name)
+    gone = {*remove_domain, *(own_domain(one) for one in remove_domain)}
+    unknown = sorted({own_domain(one) for one in remove_domain} - set(found.domains) - {own_domain(d) for d in domain})
+    if unknown:
+        raise NotFound(f"{unknown[0]} is no domain of tenant {name}; it has {', '.join(found.domains) or 'none'}")
+    wanted = dict.fromkeys([*found.domains, *map(own_domain, domain)])
+    kept = [one for one in wanted if one not in gone]
+    if kept != list(found.domains):
+        found = tenants.update(name, domains=kept)
+    out.print(f"tenant {name}: {', '.join(found.domains) or 'no domain'}", markup=False, highlight=False)
+
+
+def remove(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", help="Also where its mail may be flowing.")] = False,
+) -> None:
+    """End a tenant: its keys are revoked, and its domains, trust and policy are gone. There is no way back.
+
+    What was logged stays, and bears its name, which no other tenant can have: events, raw mail, vectors and texts in
+    the lake, decisions and labels, and states in Redis. Raw mail and texts go with their retention; nothing else is
+    erased by this. While `serve` runs over this home and the tenant has a working key, --yes is asked for: what is on
+    its way is answered and logged still, and a running API knows the key for some seconds more.
+
+    Examples:
+
+        mailwarden tenant remove acme
+        mailwarden tenant remove acme --yes
+    """
+    from mailwarden_services.bootstrap import Platform
+    from mailwarden_services.cli.running import api_runs
+
+    settings = Settings()
+    tenants = Platform(settings).tenants
+    works = [key.label for key in tenants.keys(name) if key.revoked_us is None]
+    if works and not yes and api_runs(settings):
+        raise ConfigError(
+            f"mail of tenant {name} may be flowing: the API runs, and {', '.join(works)} may call. Stop it or revoke "
+            "the keys first, or say --yes"
+        )
+    ended = tenants.remove(name, now_us())
+    out.print(
+        f"tenant {name} removed: {ended} keys revoked; domains, trust and policy gone. Its events, mail, decisions and "
+        "labels stay until their retention is over, and its name stays taken.",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def policy(

@@ -78,6 +78,7 @@ tenants = sa.Table(
     sa.Column("policy", sa.JSON, nullable=False),
     sa.Column("created_us", sa.BigInteger, nullable=False),
     sa.Column("trust", TrustColumn, nullable=False, server_default=sa.text("'{}'")),
+    sa.Column("removed_us", sa.BigInteger),
 )
 
 api_keys = sa.Table(

@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
@@ -115,8 +115,7 @@ class Tenants:
             checked_trust(trust),
         )
         with writing(self._engine) as connection:
-            if _exists(connection, name):
-                raise DataError(f"Tenant {name!r} exists already. Choose another name, or update it.")
+            _refuse_taken(connection, name)
             _refuse_claimed(connection, tenant)
             connection.execute(sa.insert(tenants), _row(tenant))
         return tenant
@@ -127,10 +126,32 @@ class Tenants:
             return _get(connection, name)
 
     def list(self) -> tuple[Tenant, ...]:
-        """Return every tenant, by name."""
+        """Return every tenant that was not removed, by name."""
         with reading(self._engine) as connection:
-            rows = connection.execute(sa.select(tenants).order_by(tenants.c.name)).all()
+            rows = connection.execute(_present().order_by(tenants.c.name)).all()
         return tuple(Tenant(*row) for row in rows)
+
+    def remove(self, name: str, removed_us: int) -> int:
+        """End a tenant for good: its working keys are revoked, its domains, trust and policy go; how many keys.
+
+        Its name stays taken, since what was logged of it bears it: decisions and labels here, events and mail in the
+        lake. Raises NotFound where there is no such tenant.
+        """
+        gone = {"domains": (), "trusted_authserv_ids": (), "trust": NO_TRUST, "policy": {}, "removed_us": removed_us}
+        with writing(self._engine) as connection:
+            _get(connection, name)
+            ended = connection.execute(
+                sa.update(api_keys)
+                .where(api_keys.c.tenant == name, api_keys.c.revoked_us.is_(None))
+                .values(revoked_us=removed_us)
+            )
+            connection.execute(sa.update(tenants).where(tenants.c.name == name).values(**gone))
+            return ended.rowcount
+
+    def discard(self, name: str) -> None:
+        """Undo `create`: no trace stays. Raises DataError where a key, a decision or a label names the tenant."""
+        with writing(self._engine) as connection:
+            connection.execute(sa.delete(tenants).where(tenants.c.name == name))
 
     def update(
         self,
@@ -295,13 +316,24 @@ def _row(tenant: Tenant) -> dict[str, object]:
     }
 
 
-def _exists(connection: Connection, name: str) -> bool:
-    return connection.execute(sa.select(tenants.c.name).where(tenants.c.name == name)).first() is not None
+def _present() -> sa.Select[Any]:
+    """Columns of `Tenant`, of those that were not removed."""
+    columns = [column for column in tenants.c if column is not tenants.c.removed_us]
+    return sa.select(*columns).where(tenants.c.removed_us.is_(None))
+
+
+def _refuse_taken(connection: Connection, name: str) -> None:
+    row = connection.execute(sa.select(tenants.c.removed_us).where(tenants.c.name == name)).first()
+    if row is not None:
+        removed = "" if row.removed_us is None else " and was removed, and what was logged bears that name still"
+        raise DataError(f"Tenant {name!r} exists already{removed}. Choose another name, or update it.")
 
 
 def _get(connection: Connection, name: str) -> Tenant:
-    row = connection.execute(sa.select(tenants).where(tenants.c.name == name)).first()
+    row = connection.execute(_present().where(tenants.c.name == name)).first()
     if row is None:
+        if connection.execute(sa.select(tenants.c.name).where(tenants.c.name == name)).first() is not None:
+            raise NotFound(f"Tenant {name!r} was removed.")
         names = list(connection.execute(sa.select(tenants.c.name)).scalars())
         raise NotFound(f"There is no tenant {name!r}.{_nearest(name, names)} Create it first.")
     return Tenant(*row)
