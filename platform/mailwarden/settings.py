@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from mailwarden.errors import ConfigError, did_you_mean
+
+PREFIX = "MAILWARDEN_"
+
+NO_SETTINGS = frozenset({"MAILWARDEN_POSTGRES_PASSWORD"})
+"""Variables with the prefix that others read: `infra/compose.yaml`."""
+
+# What Kubernetes sets in every container of a namespace for each service, of which one may bear our name.
+_SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)$|_PORT(_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?$")
 
 
 class Settings(BaseSettings):
     """Where things are and how much of them; every field is an environment variable with the prefix MAILWARDEN_.
+
+    Made, they raise ConfigError where a variable with that prefix is no setting, or a value is none of its kind; the
+    value itself, which may be a secret, is not repeated.
 
     home: folder that holds everything the embedded default keeps. redis_url: a Redis database for this project alone;
     empty starts one of our own under `home`. It is one server (redis://, rediss://, unix://), a master that Sentinels
@@ -65,6 +82,13 @@ class Settings(BaseSettings):
     release_next: str = ""
     postsuper: str = "postsuper"
     live_clock: bool = True
+
+    def __init__(self, **values: Any) -> None:
+        refuse_unknown(os.environ)
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError("; ".join(_words(found) for found in error.errors())) from None
 
     @cached_property
     def root(self) -> Path:
@@ -155,3 +179,28 @@ class Settings(BaseSettings):
     def database(self) -> str:
         """SQLAlchemy URL of the registry of models, labels and decisions."""
         return self.database_url.get_secret_value() or f"sqlite:///{self.root / 'mailwarden.db'}"
+
+
+def refuse_unknown(names: Iterable[str]) -> None:
+    """Raise ConfigError where one of some environment variables has the prefix and is no setting: it would do nothing.
+
+    Case does not matter, as it does not to pydantic; what Kubernetes sets for services of our name is passed over.
+    """
+    known = {PREFIX + field.upper() for field in Settings.model_fields}
+    for name in sorted(names):
+        upper = name.upper()
+        if upper.startswith(PREFIX) and upper not in known | NO_SETTINGS and not _SERVICE_LINK.search(upper):
+            raise ConfigError(
+                f"{name} is no setting.{did_you_mean(upper, sorted(known))} Mend the name, or unset it; the settings "
+                "are listed in docs/operations.md."
+            )
+
+
+def _words(found: Any) -> str:
+    field = str(found["loc"][0]) if found["loc"] else ""
+    if field not in Settings.model_fields:
+        return f"{field}: {found['msg']}"
+    default = Settings.model_fields[field].default
+    shown = "" if isinstance(default, SecretStr) else f"; its default is {default!s}"
+    what = found["msg"][0].lower() + found["msg"][1:]
+    return f"{PREFIX}{field.upper()}: {what}. Write such a value, or unset it{shown}."

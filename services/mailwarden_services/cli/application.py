@@ -6,10 +6,8 @@ import sys
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
 from mailwarden import __version__, logs
-from mailwarden.errors import ConfigError, ContractError, DataError, MailwardenError, NotFound, StoreError
 from mailwarden_services.cli import (
     access_commands,
     bench_command,
@@ -24,9 +22,7 @@ from mailwarden_services.cli import (
     tenant_commands,
 )
 from mailwarden_services.cli.progress import console, out
-
-EXIT_CODES = {DataError: 65, NotFound: 66, StoreError: 69, ContractError: 70, ConfigError: 78}
-"""What a script can trust: the codes of sysexits.h; 1 for anything else, 2 for a command line that is wrong."""
+from mailwarden_services.ending import in_words
 
 app = typer.Typer(
     name="mailwarden",
@@ -79,23 +75,11 @@ def options(
 
 
 def main() -> None:
-    """Run the command line; errors become one line and an exit code of `EXIT_CODES`."""
-    try:
+    """Run the command line; errors become one line and an exit code of `ending.EXIT_CODES`."""
+
+    def say(words: str) -> None:
+        console.print(words, style="red", highlight=False, markup=False, soft_wrap=True)
+
+    wanted = any(word in ("-v", "--verbose") for word in sys.argv[1:2])
+    with in_words(say, traces=wanted):
         app()
-    except ValidationError as error:
-        if error.title != "Settings":
-            raise
-        # The value may be a secret: its name and what is wrong must do.
-        wrong = "; ".join(f"MAILWARDEN_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors() if e["loc"])
-        console.print(f"ConfigError: {wrong or error}", style="red", highlight=False, markup=False, soft_wrap=True)
-        sys.exit(EXIT_CODES[ConfigError])
-    except MailwardenError as error:
-        console.print(f"{type(error).__name__}: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-        sys.exit(next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1))
-    except OSError as error:
-        if error.filename is None:
-            raise
-        # A path of the operator's that nobody foresaw: its name and what the system says of it are all there is to say.
-        said = f"{error.filename}: {error.strerror}; give another path, or correct MAILWARDEN_HOME or its permissions"
-        console.print(f"StoreError: {said}", style="red", highlight=False, markup=False, soft_wrap=True)
-        sys.exit(EXIT_CODES[StoreError])

@@ -11,6 +11,7 @@ from mailwarden import logs
 from mailwarden.errors import ConfigError
 from mailwarden.settings import Settings
 from mailwarden_services.bootstrap import Platform
+from mailwarden_services.ending import in_words, to_standard_error
 from mailwarden_services.feature_writer.writer import serve_partitions
 
 
@@ -52,4 +53,5 @@ def _on_signal(stop: object) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with in_words(to_standard_error, traces=True):
+        main()

@@ -9,6 +9,7 @@ from threading import Event as Flag
 from mailwarden import logs
 from mailwarden.settings import Settings
 from mailwarden.stores.spool import Spool
+from mailwarden_services.ending import in_words, to_standard_error
 from mailwarden_services.signals.worker import SignalWorker
 
 NICENESS = 10
@@ -27,4 +28,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with in_words(to_standard_error, traces=True):
+        main()

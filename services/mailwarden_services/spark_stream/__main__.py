@@ -14,6 +14,7 @@ from mailwarden.stores.spark.load import RedisSink
 from mailwarden.stores.spark.session import spark_session
 from mailwarden.stores.spark.streaming import OnlineFold, kafka_events, parquet_events
 from mailwarden_services.bootstrap import Platform
+from mailwarden_services.ending import in_words, to_standard_error
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -62,4 +63,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    main()
+    with in_words(to_standard_error, traces=True):
+        main()
