@@ -9,7 +9,6 @@ import structlog
 from sqlalchemy import Engine
 
 from mailwarden.domain.aggregates.definitions import ActivityView
-from mailwarden.domain.detection.decision import Thresholds
 from mailwarden.domain.detection.detector import Detector
 from mailwarden.domain.mail.content import ContentSet
 from mailwarden.domain.mail.message import Envelope, Message
@@ -96,8 +95,14 @@ class Platform:
 
     @cached_property
     def detectors(self) -> dict[str, type[Detector]]:
-        """The detectors found."""
+        """The detectors found, for training and for teams: raises ContractError where a folder cannot be read."""
         return discover_detectors()
+
+    @cached_property
+    def detectors_there(self) -> tuple[dict[str, type[Detector]], dict[str, str]]:
+        """The detectors found, for serving, and why each folder that holds none cannot be read, by its name."""
+        unread: dict[str, str] = {}
+        return discover_detectors(unread=unread), unread
 
     @cached_property
     def _engine(self) -> Engine:
@@ -256,22 +261,14 @@ class Platform:
         if record is None:
             raise NotFound("no model serves yet; run `mailwarden train`")
         bundle = Bundle.from_bytes(self.artefacts.get(record.artefact_uri, record.artefact_sha256))
-        return Champion(
+        classes, unread = self.detectors_there
+        return Champion.of(
+            bundle,
+            classes,
             version=record.version,
-            detectors=bundle.load(self.detectors),
-            detector_versions=dict(bundle.versions),
-            fusion=bundle.fusion,
-            thresholds=bundle.thresholds,
             content_views=frozenset(view.name for view in self.content.views),
-            categoriser=bundle.categoriser,
-            withheld=frozenset(bundle.record["options"]["ablate"]),
-            trained_on={name: (int(v), int(f)) for name, (v, f) in bundle.record.get("content", {}).items()},
+            unread=unread,
         )
-
-    def thresholds(self, version: int) -> Thresholds:
-        """What a bundle was trained to hold back; raises NotFound where there is none of that version."""
-        record = self.registry.get(BUNDLE, version)
-        return Bundle.from_bytes(self.artefacts.get(record.artefact_uri, record.artefact_sha256)).thresholds
 
     def content_changed(self) -> tuple[str, ...]:
         """Content views that changed since the bundle that serves learned from them; none where none serves."""

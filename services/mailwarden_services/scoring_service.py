@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import gc
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from socket import gethostname
 
@@ -15,6 +16,7 @@ import structlog
 from mailwarden.domain.detection.decision import Thresholds
 from mailwarden.domain.mail.facts import FACTS_VERSION
 from mailwarden.errors import NotFound
+from mailwarden.scoring.champion import Champion
 from mailwarden.settings import Settings
 from mailwarden.stores.accepted import decode_accepted
 from mailwarden.stores.campaigns import Campaigns
@@ -44,42 +46,46 @@ MODEL_POLL_SECONDS = 1.0
 class ServingVersion:
     """The version of the bundle that serves, exchanged between two messages once every worker has the new one.
 
-    latest: what the registry names, None where nothing was promoted. load: has a bundle at hand in every worker.
-    thresholds: of a bundle. words: what keeps the one that the registry names from serving, "" for nothing.
+    latest: what the registry names, None where nothing was promoted. champion: a bundle, loaded. load: has a bundle at
+    hand in every worker. words: what keeps the one that the registry names from serving, "" for nothing.
     """
 
     def __init__(
         self,
         latest: Callable[[], int | None],
+        champion: Callable[[int], Champion],
         load: Callable[[int], Awaitable[None]],
-        thresholds: Callable[[int], Thresholds],
     ) -> None:
-        self._latest, self._load, self._thresholds_of = latest, load, thresholds
-        self._serves: int | None = None
-        self._thresholds: Thresholds | None = None
+        self._latest, self._champion, self._load = latest, champion, load
+        self._serves: _Serves | None = None
         self.words = ""
 
     def begin(self) -> int | None:
-        """The version to begin with, which the workers load as they start."""
+        """The version to begin with, which the workers load as they start; blocks."""
         version = self._latest()
-        if version is not None:
-            self._thresholds = self._thresholds_of(version)
-        self._serves = version
+        if version is None:
+            return None
+        try:
+            self._serves = self._of(version)
+        except MailwardenError as exc:
+            self._say(exc)
+            return None
         return version
-
-    @property
-    def thresholds(self) -> Thresholds:
-        """Those that the bundle was trained with; raises NotFound where none serves."""
-        if self._thresholds is None:
-            raise NotFound("no model serves yet; run `mailwarden train`")
-        return self._thresholds
 
     @property
     def current(self) -> int:
         """The version; raises NotFound where none was promoted."""
-        if self._serves is None:
-            raise NotFound("no model serves yet; run `mailwarden train`")
-        return self._serves
+        return self._now.version
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """Those that the bundle was trained with; raises NotFound where none serves."""
+        return self._now.thresholds
+
+    @property
+    def away(self) -> Mapping[str, str]:
+        """Detectors of the bundle that did not load, with why; raises NotFound where none serves."""
+        return self._now.away
 
     async def follow(self) -> None:
         """Look for another version from time to time, until cancelled; whatever fails, the one that serves goes on."""
@@ -87,16 +93,36 @@ class ServingVersion:
             await asyncio.sleep(MODEL_POLL_SECONDS)
             try:
                 version = await asyncio.to_thread(self._latest)
-                if version is not None and version != self._serves:
+                if version is not None and (self._serves is None or version != self._serves.version):
+                    serves = await asyncio.to_thread(self._of, version)
                     await self._load(version)
-                    self._thresholds = await asyncio.to_thread(self._thresholds_of, version)
-                    self._serves = version
+                    self._serves = serves
                     log.info("champion exchanged", version=version)
                 self.words = ""
             except Exception as exc:
-                if not self.words:
-                    log.error("champion not exchanged", error=repr(exc))
-                self.words = f"the model that was promoted last does not serve: {exc}"
+                self._say(exc)
+
+    @property
+    def _now(self) -> _Serves:
+        if self._serves is None:
+            raise NotFound("no model serves yet; run `mailwarden train`")
+        return self._serves
+
+    def _of(self, version: int) -> _Serves:
+        champion = self._champion(version)
+        return _Serves(version, champion.thresholds, champion.away)
+
+    def _say(self, exc: Exception) -> None:
+        if not self.words:
+            log.error("champion not exchanged", error=repr(exc))
+        self.words = f"the model that was promoted last does not serve: {exc}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Serves:
+    version: int
+    thresholds: Thresholds
+    away: Mapping[str, str]
 
 
 def scoring_service(platform: Platform) -> Service:
@@ -113,7 +139,7 @@ def scoring_service(platform: Platform) -> Service:
         stale_after_seconds=settings.stale_after_seconds,
     )
     workers = ScoringWorkers(settings, platform.activity, platform.content)
-    serving = ServingVersion(platform.serving_version, workers.load, platform.thresholds)
+    serving = ServingVersion(platform.serving_version, platform.champion, workers.load)
     intake = Intake(
         workers=workers,
         sequencer=sequencer,
@@ -132,7 +158,7 @@ def scoring_service(platform: Platform) -> Service:
         await asyncio.to_thread(note_facts, platform)
         restore(intake, settings)
         await asyncio.to_thread(intake.learn, [tenant.name for tenant in platform.tenants.list()])
-        await asyncio.to_thread(workers.start, serving.begin())
+        await asyncio.to_thread(lambda: workers.start(serving.begin()))
         # What is loaded by now stays: the collector need not walk through it while mail waits.
         gc.collect()
         gc.freeze()
@@ -172,6 +198,7 @@ def scoring_service(platform: Platform) -> Service:
         found=platform.found_messages(),
         shower=shower,
         champion_version=lambda: serving.current,
+        detectors_away=lambda: serving.away,
         checks={
             "database": lambda: void(platform.tenants.list()),
             "online store": partial(_ping, platform),

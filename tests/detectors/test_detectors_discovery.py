@@ -52,6 +52,15 @@ def test_a_folder_without_a_file_is_an_error(package: Path, file: str) -> None:
         discover(package, "team_detectors")
 
 
+def test_where_the_faults_are_asked_for_the_others_are_found(package: Path) -> None:
+    _add(package, "mine", _SOURCE.format(name="mine"))
+    _add(package, "broken", "import nowhere_to_be_found")
+    _add(package, "empty", "")
+    unread: dict[str, str] = {}
+    assert list(discover(package, "team_detectors", unread=unread)) == ["mine"]
+    assert set(unread) == {"broken", "empty"} and "nowhere_to_be_found" in unread["broken"]
+
+
 def test_a_module_that_cannot_be_imported_is_an_error(package: Path) -> None:
     _add(package, "mine", "import nowhere_to_be_found")
     with pytest.raises(ContractError, match="nowhere_to_be_found"):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from mailwarden.domain.detection.decision import Calibration, Fusion, Thresholds
+from mailwarden.domain.detection.decision import Calibration, Combination, Fusion, Thresholds
 from mailwarden.domain.detection.detector import FeatureTable, Signal
 from mailwarden.scoring.champion import Champion
 
@@ -48,7 +49,15 @@ def _raise(features: FeatureTable) -> Any:
     raise ValueError("the model met secret@acme.example")
 
 
-def champion(failing: Failing, categoriser: str = "") -> Champion:
+WITHOUT = Combination(Fusion({"sound": 3.0}, -1.0, {"sound": Calibration(1.0, 0.0)}), Thresholds(3.0, 4.0, 5.0))
+
+
+def champion(
+    failing: Failing,
+    categoriser: str = "",
+    without: Mapping[str, Combination] | None = None,
+    away: Mapping[str, str] | None = None,
+) -> Champion:
     return Champion(
         version=1,
         detectors={"failing": failing, "sound": Sound()},  # type: ignore[dict-item]
@@ -59,6 +68,8 @@ def champion(failing: Failing, categoriser: str = "") -> Champion:
         thresholds=Thresholds(0.0, 1.0, 2.0),
         content_views=frozenset({"content_text"}),
         categoriser=categoriser,
+        without=without or {},
+        away=away or {},
     )
 
 
@@ -67,11 +78,47 @@ def champion(failing: Failing, categoriser: str = "") -> Champion:
     [_raise, lambda f: np.full(f.n + 1, 1.0), lambda f: 3.0, lambda f: ["many"] * f.n, lambda f: None,
      lambda f: np.full(f.n, math.nan)],
 )  # fmt: skip
-def test_a_detector_that_fails_counts_as_undecided_and_is_named(score: Callable[[FeatureTable], Any]) -> None:
+def test_a_detector_that_fails_is_away_and_named(score: Callable[[FeatureTable], Any]) -> None:
     scores = champion(Failing(score)).score(TABLE)
     assert scores.broken == ("failing",)
-    assert scores.detectors["failing"] == pytest.approx(0.5)
+    # What it might have said is served nowhere.
+    assert set(scores.detectors) == {"sound"}
     assert (scores.worst, scores.logit) == (1, pytest.approx(2.5))
+
+
+@pytest.mark.parametrize(("value", "verdict"), [(1.2, "deliver"), (1.4, "banner"), (1.7, "junk"), (2.5, "quarantine")])
+def test_with_one_away_the_fusion_without_it_counts_with_its_thresholds(value: float, verdict: str) -> None:
+    served = champion(Failing(_raise), without={"failing": WITHOUT})
+    scores = served.score(FeatureTable({"relationship:score": np.array([value])}, 1))
+    assert (scores.logit, scores.fitted) == (pytest.approx(3.0 * value - 1.0), True)
+    assert scores.verdict(None) == verdict
+    # Reasons are weighted as that fusion trusts.
+    assert [signal.weight for signal in served.reasons(TABLE, scores)] == [3.0]
+
+
+@pytest.mark.parametrize("without", [{}, {"sound": WITHOUT}])
+def test_with_none_that_fits_nothing_stronger_than_a_banner_is_given(without: dict[str, Combination]) -> None:
+    scores = champion(Failing(_raise), without=without).score(
+        FeatureTable({"relationship:score": np.array([1_000.0])}, 1)
+    )
+    assert not scores.fitted
+    assert [scores.verdict(budget) for budget in (None, 0.00001, 0.01, 0.5)] == ["banner"] * 4
+
+
+def test_two_away_have_no_fusion_of_their_own() -> None:
+    served = champion(
+        Failing(_raise), without={"failing": WITHOUT, "third": WITHOUT}, away={"third": "its folder is gone"}
+    )
+    scores = served.score(TABLE)
+    assert not scores.fitted and scores.verdict(None) == "banner" and scores.broken == ("failing",)
+
+
+def test_with_all_away_there_is_a_score_and_no_reason() -> None:
+    served = replace(champion(Failing(_raise)), detectors={}, away={"failing": "gone", "sound": "gone"})
+    scores = served.score(TABLE)
+    assert (scores.logit, scores.worst, dict(scores.detectors)) == (0.5, 0, {})
+    assert scores.verdict(None) == "banner" and served.reasons(TABLE, scores) == []
+    assert served.category(TABLE, scores) == "SP"
 
 
 def test_one_that_fails_to_explain_or_to_categorise_leaves_the_others_theirs() -> None:

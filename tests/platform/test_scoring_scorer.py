@@ -221,7 +221,10 @@ def test_an_allowed_sender_passes_only_when_authenticated(
 def test_a_score_that_is_no_number_is_flagged(filled: Client, activity_views: Views) -> None:
     content, event = mail()
     decision = scorer(filled, activity_views, Watching(bias=math.nan)).score(content, event, TenantPolicy()).decision
-    assert decision.degraded is True and decision.flags == ["detector watching gave no score"]
+    assert decision.degraded is True and decision.flags == [
+        "detector watching gave no score",
+        "too few detectors: nothing stronger than a banner",
+    ]
     assert decision.score == pytest.approx(0.5)
 
 

@@ -8,10 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from mailwarden.domain.detection.decision import Calibration, Fusion, Thresholds
+from mailwarden.domain.detection.decision import Calibration, Combination, Fusion, Thresholds
 from mailwarden.errors import ContractError, DataError, NotFound
 from mailwarden.stores.bundle import Bundle
 from mailwarden_detectors.header_rules.detector import HeaderRules
+
+FUSION = Fusion({"header_rules": 0.1 + 0.2}, -1.5, {"header_rules": Calibration(0.7, -0.3)})
 
 
 @pytest.fixture
@@ -19,10 +21,11 @@ def bundle() -> Bundle:
     return Bundle(
         detectors={"header_rules": HeaderRules().to_bytes()},
         versions={"header_rules": HeaderRules.version},
-        fusion=Fusion({"header_rules": 0.1 + 0.2}, -1.5, {"header_rules": Calibration(0.7, -0.3)}),
+        fusion=FUSION,
         thresholds=Thresholds(0.5, 41.7, math.inf, ((0.001, math.inf), (0.01, 37.5))),
         categoriser="header_rules",
         record={"seed": 7, "thresholds": ["words"]},
+        without={"message_text": Combination(FUSION, Thresholds(1.5, math.inf, math.inf, ((0.01, 2.5),)))},
     )
 
 
@@ -54,6 +57,33 @@ def test_a_detector_of_another_version_is_refused(bundle: Bundle) -> None:
     newer = type("Newer", (HeaderRules,), {"version": HeaderRules.version + 1})
     with pytest.raises(ContractError, match="Train again"):
         bundle.load({"header_rules": newer})
+
+
+def test_each_detector_that_loads_is_had_and_each_other_one_says_why(bundle: Bundle) -> None:
+    class Raising(HeaderRules):
+        @classmethod
+        def from_bytes(cls, data: bytes) -> HeaderRules:
+            raise ZeroDivisionError("secret@acme.example")
+
+    data = bundle.detectors["header_rules"]
+    three = replace(
+        bundle,
+        detectors={"header_rules": data, "raising": data, "gone": data, "unread": data, "old": data},
+        versions=dict.fromkeys(("header_rules", "raising", "gone", "unread"), HeaderRules.version) | {"old": 99},
+    )
+    classes = {"header_rules": HeaderRules, "raising": Raising, "old": HeaderRules}
+    loaded, away = three.load_each(classes, {"unread": "Detector folder x cannot be imported. Mend it."})
+    assert list(loaded) == ["header_rules"] and set(away) == {"raising", "gone", "unread", "old"}
+    assert "ZeroDivisionError" in away["raising"] and "secret" not in away["raising"]
+    assert "not installed" in away["gone"] and "cannot be imported" in away["unread"] and "version" in away["old"]
+
+
+def test_a_bundle_from_before_detectors_could_be_away_is_read(bundle: Bundle) -> None:
+    data = bundle.to_bytes()
+    manifest = json.loads(zipfile.ZipFile(io.BytesIO(data)).read("manifest.json"))
+    del manifest["without"]
+    older = Bundle.from_bytes(_tampered(data, "manifest.json", json.dumps(manifest).encode()))
+    assert older == replace(bundle, without={})
 
 
 def test_a_changed_detector_is_refused(bundle: Bundle) -> None:

@@ -89,6 +89,21 @@ def test_the_bundle_judges_unseen_mail_better_than_any_of_its_detectors(trained:
     assert np.mean(logit[~rows.bad] >= trained.bundle.thresholds.banner) < 0.1
 
 
+def test_each_detector_can_be_away_within_the_budgets(trained: Trained) -> None:
+    bundle = Bundle.from_bytes(trained.bundle.to_bytes())
+    assert set(bundle.without) == set(DETECTORS) == set(bundle.record["without"])
+    rows, features = _mail(2000, 3)
+    detectors = bundle.load(DETECTORS)
+    scores = {name: detector.score(features[name]) for name, detector in detectors.items()}
+    for away, found in bundle.without.items():
+        assert set(found.fusion.weights) == set(DETECTORS) - {away}
+        logit = found.fusion.logit({name: score for name, score in scores.items() if name != away})
+        reached = np.mean(logit[~rows.bad] >= found.thresholds.banner)
+        assert reached < 3 * OPTIONS.budgets.banner, away
+        # Those of the whole are not theirs.
+        assert found.thresholds != bundle.thresholds
+
+
 def test_the_same_rows_and_seed_give_the_same_bundle_bytes(
     mail: tuple[LabelledRows, dict[str, FeatureTable]], trained: Trained
 ) -> None:

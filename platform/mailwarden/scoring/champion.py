@@ -1,8 +1,14 @@
-"""The detectors and the fusion that serve now, ready to score."""
+"""The detectors and the fusion that serve now, ready to score.
+
+A detector may be away: it did not load, or it raises. Scores of the others mean less together than all of them, and
+thresholds of the whole are not theirs. So with one away the fusion counts that was fitted without it, with thresholds
+of its own (`Bundle.without`). With none that fits, two away or a bundle from before these were kept, the whole's counts
+with the absent ones undecided, and nothing stronger than a banner is given.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,9 +17,10 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from mailwarden.domain.detection.decision import Fusion, Thresholds, sigmoid
+from mailwarden.domain.detection.decision import Combination, Fusion, Thresholds, Verdict, sigmoid
 from mailwarden.domain.detection.detector import Detector, FeatureTable, Signal
 from mailwarden.logs import FailureLog
+from mailwarden.stores.bundle import Bundle
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +36,8 @@ class Champion:
     version: of the bundle in the registry. detector_versions: of each detector's model there.
     content_views: names of the views of the message alone. categoriser: the detector that names the category, "" for
     none. withheld: views that the detectors were trained without, and so must not see. trained_on: by content view
-    that its detectors read, the version and fingerprint that gave its training set.
+    that its detectors read, the version and fingerprint that gave its training set. without: what counts where a
+    detector is away, by its name. away: detectors of the bundle that did not load, by name, with why.
     """
 
     version: int
@@ -41,6 +49,8 @@ class Champion:
     categoriser: str
     withheld: frozenset[str] = frozenset()
     trained_on: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    without: Mapping[str, Combination] = field(default_factory=dict)
+    away: Mapping[str, str] = field(default_factory=dict)
     _failures: FailureLog = field(
         default_factory=lambda: FailureLog(log, "a detector failed", "detector"), init=False, repr=False, compare=False
     )
@@ -54,10 +64,49 @@ class Champion:
             if all(feature.partition(":")[0] in self.content_views for feature in detector.features)
         )
 
+    @classmethod
+    def of(
+        cls,
+        bundle: Bundle,
+        classes: Mapping[str, type[Detector]],
+        *,
+        version: int,
+        content_views: frozenset[str],
+        unread: Mapping[str, str] | None = None,
+    ) -> Champion:
+        """A bundle with those of its detectors that load; the others are `away`, and logged.
+
+        unread: why a folder of detectors holds no class, by its name.
+        """
+        detectors, away = bundle.load_each(classes, unread)
+        for name, why in away.items():
+            log.error("a detector is away; the others serve without it", detector=name, why=why, bundle=version)
+        return cls(
+            version=version,
+            detectors=detectors,
+            detector_versions={name: bundle.versions[name] for name in detectors},
+            fusion=bundle.fusion,
+            thresholds=bundle.thresholds,
+            content_views=content_views,
+            categoriser=bundle.categoriser,
+            withheld=frozenset(bundle.record["options"]["ablate"]),
+            trained_on={name: (int(v), int(f)) for name, (v, f) in bundle.record.get("content", {}).items()},
+            without=bundle.without,
+            away=away,
+        )
+
+    def combination(self, away: Collection[str]) -> tuple[Combination, bool]:
+        """How scores become a verdict with some of the bundle's detectors away, and whether that was fitted so."""
+        if not away:
+            return Combination(self.fusion, self.thresholds), True
+        if len(away) == 1 and (found := self.without.get(next(iter(away)))) is not None:
+            return found, True
+        return Combination(self.fusion.leaving_out(away), self.thresholds.banner_at_most()), False
+
     def score(self, features: FeatureTable) -> Scores:
         """Scores of the rows of ONE message: (n_recipients,) each; content-only detectors run once.
 
-        A detector that raises, or gives anything but a finite score a row, counts as undecided and is `broken`.
+        A detector that raises, or gives anything but a finite score a row, is `broken` and away for this message.
         """
         features = self._visible(features)
         raw: dict[str, NDArray[np.float64]] = {}
@@ -66,16 +115,19 @@ class Champion:
         for name in self.detectors:
             score = self._raw(name, first if name in self.of_content else features)
             if not np.isfinite(score).all():
+                # A score that is no number would compare as good mail.
                 broken.append(name)
-                # A score that is no number would compare as good mail; the calibrated even odds say nothing instead.
-                calibration = self.fusion.calibrations[name]
-                even = -calibration.intercept / calibration.slope if calibration.slope else 0.0
-                score = np.where(np.isfinite(score), score, even)
+                continue
             raw[name] = score if len(score) == features.n else np.repeat(score, features.n)
-        logit = self.fusion.logit(raw)
+        combination, fitted = self.combination({*self.away, *broken})
+        fusion = combination.fusion
+        # Where no detector is left the sum is one number.
+        logit = np.broadcast_to(fusion.logit(raw), (features.n,))
         worst = int(np.argmax(logit))
-        probability = {name: float(self.fusion.probability(name, score)[worst]) for name, score in raw.items()}
-        return Scores(worst, float(logit[worst]), float(sigmoid(logit)[worst]), probability, tuple(broken))
+        probability = {name: float(fusion.probability(name, score)[worst]) for name, score in raw.items()}
+        return Scores(
+            worst, float(logit[worst]), float(sigmoid(logit)[worst]), probability, tuple(broken), combination, fitted
+        )
 
     def category(self, features: FeatureTable, scores: Scores) -> str:
         """The likeliest category of the worst row; SP where no detector names one."""
@@ -100,7 +152,8 @@ class Champion:
         for name, detector in self.detectors.items():
             if name in scores.broken:
                 continue
-            trust = self.fusion.weights.get(name, 0.0) * abs(self.fusion.calibrations[name].slope)
+            fusion = scores.combination.fusion
+            trust = fusion.weights.get(name, 0.0) * abs(fusion.calibrations[name].slope)
             trust = max(trust, LEAST_TRUST)
             try:
                 found = detector.explain(row, 0, limit=REASONS_A_DETECTOR)
@@ -139,7 +192,8 @@ class Champion:
 class Scores:
     """One message's scores: its worst row, fused log-odds and probability there, and calibrated ones by detector.
 
-    broken: detectors that raised or gave no finite score, and so counted as undecided.
+    broken: detectors that raised or gave no finite score, and so were away. combination: what the log-odds come of, and
+    the thresholds that they are held against. fitted: it was fitted to the detectors that were there.
     """
 
     worst: int
@@ -147,6 +201,12 @@ class Scores:
     probability: float
     detectors: Mapping[str, float]
     broken: tuple[str, ...]
+    combination: Combination
+    fitted: bool = True
+
+    def verdict(self, budget: float | None) -> Verdict:
+        """The strongest verdict that the log-odds reach, within a tenant's own false-positive budget."""
+        return self.combination.thresholds.within(budget).verdict(self.logit)
 
 
 def _nulls(column: NDArray[Any]) -> NDArray[Any]:

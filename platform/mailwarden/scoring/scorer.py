@@ -14,6 +14,7 @@ from mailwarden.domain.detection.decision import Decision, TenantPolicy, apply_p
 from mailwarden.domain.detection.detector import FeatureTable, MatrixColumns, Places, Signal
 from mailwarden.domain.mail.content import ContentSet, ContentValues, full_names
 from mailwarden.domain.mail.events import Event
+from mailwarden.domain.mail.times import TIME_CLAMPED
 from mailwarden.domain.status import Status
 from mailwarden.errors import StoreError
 from mailwarden.scoring.champion import Champion
@@ -85,8 +86,11 @@ class Scorer:
         flags += [f"{name} could not be computed" for name in failed]
         features = self._row.table(content, vectors)
         scores = champion.score(features)
+        flags += [f"detector {name} is away" for name in champion.away]
         flags += [f"detector {name} gave no score" for name in scores.broken]
-        suspected = champion.thresholds.within(policy.false_positive_budget).verdict(scores.logit)
+        if not scores.fitted:
+            flags.append("too few detectors: nothing stronger than a banner")
+        suspected = scores.verdict(policy.false_positive_budget)
         # A view that fails is ours to mend, and no fault of the message.
         statuses = [status for name, status in content.status.items() if name not in failed]
         least, unread = not_read_in_full(statuses, policy)
@@ -121,6 +125,7 @@ class Scorer:
             flags=[
                 *flags,
                 *(f"{name} changed since training" for name in self._content.changed_since(champion.trained_on)),
+                *([TIME_CLAMPED] if event.time_clamped else []),
             ],
         )
         return Scored(

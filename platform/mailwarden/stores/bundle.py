@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from mailwarden.domain.detection.decision import Calibration, Fusion, Thresholds
+from mailwarden.domain.detection.decision import Calibration, Combination, Fusion, Thresholds
 from mailwarden.domain.detection.detector import Detector
-from mailwarden.errors import ContractError, DataError, NotFound
+from mailwarden.errors import ContractError, DataError, MailwardenError, NotFound
 
 FORMAT = 2
 
@@ -26,7 +26,9 @@ class Bundle:
     """Fitted detectors by name as bytes, with how their scores become a decision.
 
     versions: `Detector.version` of each detector's class when it was fitted. categoriser: the detector whose
-    category is shown, "" for none. record: whatever else describes the training, plain JSON values.
+    category is shown, "" for none. record: whatever else describes the training, plain JSON values. without: by the
+    name of a detector, how the others' scores become a decision where it is away; empty in bundles from before it was
+    kept, which an older release can read.
     """
 
     detectors: Mapping[str, bytes]
@@ -35,6 +37,7 @@ class Bundle:
     thresholds: Thresholds
     categoriser: str = ""
     record: Mapping[str, Any] = field(default_factory=dict)
+    without: Mapping[str, Combination] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         """A zip of the manifest and one file a detector, the same bytes for the same bundle."""
@@ -44,20 +47,8 @@ class Bundle:
                 name: {"sha256": sha256(data).hexdigest(), "version": self.versions[name]}
                 for name, data in self.detectors.items()
             },
-            "fusion": {
-                "intercept": self.fusion.intercept,
-                "weights": dict(self.fusion.weights),
-                "calibrations": {
-                    name: {"slope": calibration.slope, "intercept": calibration.intercept}
-                    for name, calibration in self.fusion.calibrations.items()
-                },
-            },
-            "thresholds": {
-                "banner": _finite(self.thresholds.banner),
-                "junk": _finite(self.thresholds.junk),
-                "quarantine": _finite(self.thresholds.quarantine),
-                "held_back": [[budget, _finite(logit)] for budget, logit in self.thresholds.held_back],
-            },
+            **_written(Combination(self.fusion, self.thresholds)),
+            "without": {name: _written(combination) for name, combination in self.without.items()},
             "categoriser": self.categoriser,
             "record": dict(self.record),
         }
@@ -77,26 +68,15 @@ class Bundle:
                 manifest = json.loads(archive.read(_MANIFEST))
                 _check_format(manifest)
                 detectors = {name: archive.read(f"{name}.detector") for name in manifest["detectors"]}
-            fusion, thresholds = manifest["fusion"], manifest["thresholds"]
+            whole = _read(manifest)
             bundle = cls(
                 detectors=detectors,
                 versions={name: int(entry["version"]) for name, entry in manifest["detectors"].items()},
-                fusion=Fusion(
-                    weights=fusion["weights"],
-                    intercept=float(fusion["intercept"]),
-                    calibrations={
-                        name: Calibration(float(entry["slope"]), float(entry["intercept"]))
-                        for name, entry in fusion["calibrations"].items()
-                    },
-                ),
-                thresholds=Thresholds(
-                    _threshold(thresholds["banner"]),
-                    _threshold(thresholds["junk"]),
-                    _threshold(thresholds["quarantine"]),
-                    tuple((float(budget), _threshold(logit)) for budget, logit in thresholds["held_back"]),
-                ),
+                fusion=whole.fusion,
+                thresholds=whole.thresholds,
                 categoriser=manifest["categoriser"],
                 record=manifest["record"],
+                without={name: _read(entry) for name, entry in manifest.get("without", {}).items()},
             )
         except (zipfile.BadZipFile, KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"This is no model bundle, or a damaged one ({error}). Train it again.") from error
@@ -110,19 +90,78 @@ class Bundle:
 
         Raises NotFound where a class is absent, ContractError where it has another version than it was fitted with.
         """
+        return {name: self._load(name, classes) for name in self.detectors}
+
+    def load_each(
+        self, classes: Mapping[str, type[Detector]], unread: Mapping[str, str] | None = None
+    ) -> tuple[dict[str, Detector], dict[str, str]]:
+        """The detectors that load, by name, and why each other one does not, in words; raises nothing.
+
+        unread: folders that hold no class, by name, with why: see `mailwarden_detectors.discover`.
+        """
         loaded: dict[str, Detector] = {}
-        for name, data in self.detectors.items():
-            kind = classes.get(name)
-            if kind is None:
-                there = ", ".join(sorted(classes)) or "none"
-                raise NotFound(f"The bundle holds detector {name}, which is not installed (there are: {there}).")
-            if kind.version != self.versions[name]:
-                raise ContractError(
-                    f"Detector {name} is version {kind.version} but the bundle was trained with "
-                    f"{self.versions[name]}. Train again, or install that version."
-                )
-            loaded[name] = kind.from_bytes(data)
-        return loaded
+        away: dict[str, str] = {}
+        for name in self.detectors:
+            try:
+                loaded[name] = self._load(name, classes)
+            except MailwardenError as error:
+                away[name] = (unread or {}).get(name, str(error))
+            except Exception as error:
+                # A team's code may fail in any way.
+                away[name] = f"Detector {name} failed while it was loaded: {type(error).__name__}. Mend it."
+        return loaded, away
+
+    def _load(self, name: str, classes: Mapping[str, type[Detector]]) -> Detector:
+        kind = classes.get(name)
+        if kind is None:
+            there = ", ".join(sorted(classes)) or "none"
+            raise NotFound(f"The bundle holds detector {name}, which is not installed (there are: {there}).")
+        if kind.version != self.versions[name]:
+            raise ContractError(
+                f"Detector {name} is version {kind.version} but the bundle was trained with "
+                f"{self.versions[name]}. Train again, or install that version."
+            )
+        return kind.from_bytes(self.detectors[name])
+
+
+def _written(combination: Combination) -> dict[str, Any]:
+    fusion, thresholds = combination.fusion, combination.thresholds
+    return {
+        "fusion": {
+            "intercept": fusion.intercept,
+            "weights": dict(fusion.weights),
+            "calibrations": {
+                name: {"slope": calibration.slope, "intercept": calibration.intercept}
+                for name, calibration in fusion.calibrations.items()
+            },
+        },
+        "thresholds": {
+            "banner": _finite(thresholds.banner),
+            "junk": _finite(thresholds.junk),
+            "quarantine": _finite(thresholds.quarantine),
+            "held_back": [[budget, _finite(logit)] for budget, logit in thresholds.held_back],
+        },
+    }
+
+
+def _read(entry: Mapping[str, Any]) -> Combination:
+    fusion, thresholds = entry["fusion"], entry["thresholds"]
+    return Combination(
+        Fusion(
+            weights=fusion["weights"],
+            intercept=float(fusion["intercept"]),
+            calibrations={
+                name: Calibration(float(entry["slope"]), float(entry["intercept"]))
+                for name, entry in fusion["calibrations"].items()
+            },
+        ),
+        Thresholds(
+            _threshold(thresholds["banner"]),
+            _threshold(thresholds["junk"]),
+            _threshold(thresholds["quarantine"]),
+            tuple((float(budget), _threshold(logit)) for budget, logit in thresholds["held_back"]),
+        ),
+    )
 
 
 def _finite(threshold: float) -> float | None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mailwarden.domain.detection.decision import Fusion
+from mailwarden.domain.detection.decision import Combination, Fusion
 from mailwarden.domain.detection.detector import Detector, FeatureTable, TrainingSet
 from mailwarden.errors import ContractError, DataError
 from mailwarden.stores.bundle import Bundle
@@ -92,6 +92,7 @@ def train(
 
     judged = _Judged.of(rows, split, scores, fusion)
     chosen = choose_thresholds(judged.fused[~judged.bad], options.budgets)
+    without = _without_each(rows, split, scores, fusing, options)
     junk = chosen.thresholds.junk
     evaluations = {name: evaluate(score, judged.bad, judged.labels) for name, score in judged.by_detector.items()}
     evaluations["fused"] = evaluate(judged.fused, judged.bad, judged.labels, threshold=junk)
@@ -118,6 +119,7 @@ def train(
         "held_out_good_reached": list(shares_reached(judged.fused[~judged.bad], chosen.thresholds)),
         "categories_right": right,
         "evaluations": {name: evaluation.as_json() for name, evaluation in evaluations.items()},
+        "without": {name: found.as_json() for name, (_, found) in without.items()},
     }
     return Trained(
         bundle=Bundle(
@@ -127,6 +129,7 @@ def train(
             thresholds=chosen.thresholds,
             categoriser=max(sorted(right), key=lambda name: right[name]) if right else "",
             record=record,
+            without={name: combination for name, (combination, _) in without.items()},
         ),
         evaluations=evaluations,
         fingerprint=fingerprint,
@@ -160,6 +163,28 @@ class _Judged:
             by_detector={name: worst_by_message(number, score, n) for name, score in of_rows.items()},
             fused=worst_by_message(number, fusion.logit(of_rows), n),
         )
+
+
+def _without_each(
+    rows: LabelledRows,
+    split: TimeSplit,
+    scores: Mapping[str, NDArray[np.float64]],
+    fusing: NDArray[np.intp],
+    options: TrainingOptions,
+) -> dict[str, tuple[Combination, Evaluation]]:
+    """For each detector, how the others' scores become a decision where it is away, fitted and judged as the whole is.
+
+    None for a detector that is alone.
+    """
+    found: dict[str, tuple[Combination, Evaluation]] = {}
+    for away in sorted(scores) if len(scores) > 1 else ():
+        others = {name: score for name, score in scores.items() if name != away}
+        fusion = fuse({name: score[fusing] for name, score in others.items()}, rows.bad[fusing], rows.weight[fusing])
+        judged = _Judged.of(rows, split, others, fusion)
+        thresholds = choose_thresholds(judged.fused[~judged.bad], options.budgets).thresholds
+        evaluation = evaluate(judged.fused, judged.bad, judged.labels, threshold=thresholds.junk)
+        found[away] = Combination(fusion, thresholds), evaluation
+    return found
 
 
 def _tables(

@@ -30,6 +30,7 @@ log = structlog.get_logger(__name__)
 @dataclass
 class Service:
     """What the API needs. champion_version: of the bundle that serves, raises NotFound where there is none.
+    detectors_away: those of that bundle that did not load, with why; they make the API degraded.
 
     checks: by store name, raising MailwardenError where it is down; `essential` of them make the API not ready.
     lifespan: runs beside the API from its start to its stop. flow: mail of all tenants. rspamd: how rspamd's protocol
@@ -54,6 +55,7 @@ class Service:
     rspamd: Rspamd
     metrics: Metrics = field(default_factory=Metrics)
     writer_lag: Callable[[], WriterLag] | None = None
+    detectors_away: Callable[[], Mapping[str, str]] = dict
 
     async def note(
         self,

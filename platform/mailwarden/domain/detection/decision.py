@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -68,6 +68,10 @@ class Thresholds:
             return "junk"
         return "banner" if logit >= self.banner else "deliver"
 
+    def banner_at_most(self) -> Thresholds:
+        """The same with nothing stronger than a banner, whatever a tenant's budget."""
+        return Thresholds(self.banner, math.inf, math.inf)
+
     def within(self, budget: float | None) -> Thresholds:
         """The same with junk at a tenant's own false-positive budget, 0..1; None for the budget trained with.
 
@@ -98,9 +102,21 @@ class Fusion:
             total = total + weight * self.calibrations[name].logit(scores[name])
         return np.asarray(total)
 
+    def leaving_out(self, names: Collection[str]) -> Fusion:
+        """The same sum without some detectors, each as if it were undecided: not fitted to what is left."""
+        return replace(self, weights={name: weight for name, weight in self.weights.items() if name not in names})
+
     def probability(self, name: str, score: NDArray[np.float64]) -> NDArray[np.float64]:
         """One detector's calibrated probability, (n,) 0..1."""
         return sigmoid(self.calibrations[name].logit(score))
+
+
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """How detectors' scores become a verdict: the fusion fitted to them, and the thresholds found for that."""
+
+    fusion: Fusion
+    thresholds: Thresholds
 
 
 @dataclass(frozen=True, slots=True)
