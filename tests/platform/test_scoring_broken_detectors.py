@@ -90,7 +90,7 @@ def test_a_detector_that_fails_is_away_and_named(score: Callable[[FeatureTable],
 def test_with_one_away_the_fusion_without_it_counts_with_its_thresholds(value: float, verdict: str) -> None:
     served = champion(Failing(_raise), without={"failing": WITHOUT})
     scores = served.score(FeatureTable({"relationship:score": np.array([value])}, 1))
-    assert (scores.logit, scores.fitted) == (pytest.approx(3.0 * value - 1.0), True)
+    assert (scores.logit, scores.enough) == (pytest.approx(3.0 * value - 1.0), True)
     assert scores.verdict(None) == verdict
     # Reasons are weighted as that fusion trusts.
     assert [signal.weight for signal in served.reasons(TABLE, scores)] == [3.0]
@@ -101,16 +101,17 @@ def test_with_none_that_fits_nothing_stronger_than_a_banner_is_given(without: di
     scores = champion(Failing(_raise), without=without).score(
         FeatureTable({"relationship:score": np.array([1_000.0])}, 1)
     )
-    assert not scores.fitted
+    assert not scores.enough
     assert [scores.verdict(budget) for budget in (None, 0.00001, 0.01, 0.5)] == ["banner"] * 4
 
 
-def test_two_away_have_no_fusion_of_their_own() -> None:
-    served = champion(
-        Failing(_raise), without={"failing": WITHOUT, "third": WITHOUT}, away={"third": "its folder is gone"}
-    )
-    scores = served.score(TABLE)
-    assert not scores.fitted and scores.verdict(None) == "banner" and scores.broken == ("failing",)
+def test_with_two_away_the_fusion_of_the_rest_gives_no_more_than_a_banner() -> None:
+    without = {"failing": WITHOUT, "third": WITHOUT, "failing+third": WITHOUT}
+    served = champion(Failing(_raise), without=without, away={"third": "its folder is gone"})
+    for value, verdict in ((1.0, "deliver"), (1.4, "banner"), (100.0, "banner")):
+        scores = served.score(FeatureTable({"relationship:score": np.array([value])}, 1))
+        assert (scores.logit, scores.enough, scores.broken) == (pytest.approx(3.0 * value - 1.0), False, ("failing",))
+        assert scores.verdict(None) == scores.verdict(0.3) == verdict
 
 
 def test_with_all_away_there_is_a_score_and_no_reason() -> None:

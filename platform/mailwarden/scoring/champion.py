@@ -2,8 +2,9 @@
 
 A detector may be away: it did not load, or it raises. Scores of the others mean less together than all of them, and
 thresholds of the whole are not theirs. So with one away the fusion counts that was fitted without it, with thresholds
-of its own (`Bundle.without`). With none that fits, two away or a bundle from before these were kept, the whole's counts
-with the absent ones undecided, and nothing stronger than a banner is given.
+of its own (`Bundle.without`). With more away likewise, but nothing stronger than a banner is given. With none that fits
+(a bundle from before these were kept, none left) the whole's counts with the absent ones undecided, and no more than a
+banner either.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from mailwarden.domain.detection.decision import Combination, Fusion, Thresholds, Verdict, sigmoid
+from mailwarden.domain.detection.decision import Combination, Fusion, Thresholds, Verdict, away_name, sigmoid
 from mailwarden.domain.detection.detector import Detector, FeatureTable, Signal
 from mailwarden.logs import FailureLog
 from mailwarden.stores.bundle import Bundle
@@ -96,11 +97,13 @@ class Champion:
         )
 
     def combination(self, away: Collection[str]) -> tuple[Combination, bool]:
-        """How scores become a verdict with some of the bundle's detectors away, and whether that was fitted so."""
+        """How scores become a verdict with some detectors away, and whether more than a banner may be given."""
         if not away:
             return Combination(self.fusion, self.thresholds), True
-        if len(away) == 1 and (found := self.without.get(next(iter(away)))) is not None:
-            return found, True
+        found = self.without.get(away_name(away))
+        if found is not None:
+            few = len(away) > 1
+            return (Combination(found.fusion, found.thresholds.banner_at_most()) if few else found), not few
         return Combination(self.fusion.leaving_out(away), self.thresholds.banner_at_most()), False
 
     def score(self, features: FeatureTable) -> Scores:
@@ -119,14 +122,14 @@ class Champion:
                 broken.append(name)
                 continue
             raw[name] = score if len(score) == features.n else np.repeat(score, features.n)
-        combination, fitted = self.combination({*self.away, *broken})
+        combination, enough = self.combination({*self.away, *broken})
         fusion = combination.fusion
         # Where no detector is left the sum is one number.
         logit = np.broadcast_to(fusion.logit(raw), (features.n,))
         worst = int(np.argmax(logit))
         probability = {name: float(fusion.probability(name, score)[worst]) for name, score in raw.items()}
         return Scores(
-            worst, float(logit[worst]), float(sigmoid(logit)[worst]), probability, tuple(broken), combination, fitted
+            worst, float(logit[worst]), float(sigmoid(logit)[worst]), probability, tuple(broken), combination, enough
         )
 
     def category(self, features: FeatureTable, scores: Scores) -> str:
@@ -193,7 +196,7 @@ class Scores:
     """One message's scores: its worst row, fused log-odds and probability there, and calibrated ones by detector.
 
     broken: detectors that raised or gave no finite score, and so were away. combination: what the log-odds come of, and
-    the thresholds that they are held against. fitted: it was fitted to the detectors that were there.
+    the thresholds that they are held against. enough: more than a banner may be given.
     """
 
     worst: int
@@ -202,7 +205,7 @@ class Scores:
     detectors: Mapping[str, float]
     broken: tuple[str, ...]
     combination: Combination
-    fitted: bool = True
+    enough: bool = True
 
     def verdict(self, budget: float | None) -> Verdict:
         """The strongest verdict that the log-odds reach, within a tenant's own false-positive budget."""

@@ -88,7 +88,7 @@ class Scorer:
         scores = champion.score(features)
         flags += [f"detector {name} is away" for name in champion.away]
         flags += [f"detector {name} gave no score" for name in scores.broken]
-        if not scores.fitted:
+        if not scores.enough:
             flags.append("too few detectors: nothing stronger than a banner")
         suspected = scores.verdict(policy.false_positive_budget)
         # A view that fails is ours to mend, and no fault of the message.

@@ -25,10 +25,10 @@ _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 class Bundle:
     """Fitted detectors by name as bytes, with how their scores become a decision.
 
-    versions: `Detector.version` of each detector's class when it was fitted. categoriser: the detector whose
-    category is shown, "" for none. record: whatever else describes the training, plain JSON values. without: by the
-    name of a detector, how the others' scores become a decision where it is away; empty in bundles from before it was
-    kept, which an older release can read.
+    versions: `Detector.version` of each detector's class when it was fitted. categoriser: the detector whose category
+    is shown, "" for none. record: whatever else describes the training, plain JSON values. without: by `away_name`, how
+    the others' scores become a decision where these detectors are away; empty in bundles from before it was kept, which
+    an older release can read.
     """
 
     detectors: Mapping[str, bytes]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain, combinations
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mailwarden.domain.detection.decision import Combination, Fusion
+from mailwarden.domain.detection.decision import Combination, Fusion, away_name
 from mailwarden.domain.detection.detector import Detector, FeatureTable, TrainingSet
 from mailwarden.errors import ContractError, DataError
 from mailwarden.stores.bundle import Bundle
@@ -21,6 +22,9 @@ from mailwarden.training.split import TimeSplit, split_by_time
 from mailwarden.training.thresholds import Budgets, choose_thresholds, shares_reached
 
 Progress = Callable[[str], None]
+
+_FEW = 4
+"""Up to so many detectors a fusion is fitted for every choice of them that may be left."""
 
 _NONE_KEPT: Mapping[str, bytes] = MappingProxyType({})
 _NO_CONTENT: Mapping[str, Sequence[int]] = MappingProxyType({})
@@ -172,18 +176,19 @@ def _without_each(
     fusing: NDArray[np.intp],
     options: TrainingOptions,
 ) -> dict[str, tuple[Combination, Evaluation]]:
-    """For each detector, how the others' scores become a decision where it is away, fitted and judged as the whole is.
+    """How the others' scores become a decision where detectors are away, by `away_name`; judged as the whole is.
 
-    None for a detector that is alone.
+    For each detector alone, and for several at once where there are few.
     """
+    most = len(scores) - 1 if len(scores) <= _FEW else 1
     found: dict[str, tuple[Combination, Evaluation]] = {}
-    for away in sorted(scores) if len(scores) > 1 else ():
-        others = {name: score for name, score in scores.items() if name != away}
+    for away in chain.from_iterable(combinations(sorted(scores), n) for n in range(1, min(most, len(scores) - 1) + 1)):
+        others = {name: score for name, score in scores.items() if name not in away}
         fusion = fuse({name: score[fusing] for name, score in others.items()}, rows.bad[fusing], rows.weight[fusing])
         judged = _Judged.of(rows, split, others, fusion)
         thresholds = choose_thresholds(judged.fused[~judged.bad], options.budgets).thresholds
         evaluation = evaluate(judged.fused, judged.bad, judged.labels, threshold=thresholds.junk)
-        found[away] = Combination(fusion, thresholds), evaluation
+        found[away_name(away)] = Combination(fusion, thresholds), evaluation
     return found
 
 

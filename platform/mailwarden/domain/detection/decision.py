@@ -111,6 +111,15 @@ class Fusion:
         return sigmoid(self.calibrations[name].logit(score))
 
 
+def away_name(detectors: Iterable[str]) -> str:
+    """The name under which a bundle keeps what counts where these detectors are away.
+
+    >>> away_name(["message_text", "behaviour"])
+    'behaviour+message_text'
+    """
+    return "+".join(sorted(detectors))
+
+
 @dataclass(frozen=True, slots=True)
 class Combination:
     """How detectors' scores become a verdict: the fusion fitted to them, and the thresholds found for that."""

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.fs as pa_fs
+import pyarrow.parquet as pq
 import structlog
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import (
@@ -28,6 +29,7 @@ from deltalake.exceptions import (
 )
 
 from mailwarden.errors import ConfigError, DataError, StoreError, StoreTimeout
+from mailwarden.stores.disk import damaged, full_disk, is_full
 
 BUCKETS = 16
 PARTITIONS = ("day", "bucket")
@@ -215,12 +217,41 @@ class DeltaLog:
                 f"Delta table {self.path}: the rows' columns are not the table's ({error}). "
                 "Write them with the table's own schema."
             ) from error
-        except (DeltaError, DeltaProtocolError, OSError) as error:
+        except (DeltaError, DeltaProtocolError, OSError, pa.ArrowException) as error:
             self._table = None
+            if is_full(error):
+                raise full_disk(self.path, f"Delta table {self.path.name} cannot be written") from error
             raise StoreError(
                 f"Delta table {self.path} failed: {error}. Check that the folder is readable and writable "
                 "and that nothing but Mailwarden changes it."
             ) from error
+
+
+MEND = (
+    "Stop what runs, put the file back from a backup (docs/operations.md), and start again; other files, and other "
+    "tenants' days, are read as before."
+)
+"""What to do about a damaged file of a table."""
+
+
+@contextmanager
+def reading(table: DeltaTable) -> Iterator[None]:
+    """Raise StoreError naming the file where one of a table's, read outside of `DeltaLog`, is damaged or gone."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        root = folder_of(table)
+        file = next((name for name in files_of(table) if not _is_sound(name)), None)
+        raise damaged(file or root, f"a file of the table {root.name}", error, MEND) from error
+
+
+def _is_sound(name: str) -> bool:
+    """Whether a Parquet file's ends are there; rows in the middle are not looked at."""
+    try:
+        with pq.ParquetFile(name) as file:
+            return file.metadata is not None
+    except (OSError, pa.ArrowException):
+        return False
 
 
 def rows_of(table: DeltaTable, files: Filters | None = None) -> ds.Dataset:

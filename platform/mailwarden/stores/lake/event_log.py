@@ -16,7 +16,17 @@ from deltalake import DeltaTable
 
 from mailwarden.domain.mail.events import TUPLES, WITHDRAWN, Event
 from mailwarden.errors import DataError
-from mailwarden.stores.lake.delta import DeltaLog, Filters, Snapshot, bucket_of, day_column, folder_of, rows_of, within
+from mailwarden.stores.lake.delta import (
+    DeltaLog,
+    Filters,
+    Snapshot,
+    bucket_of,
+    day_column,
+    folder_of,
+    reading,
+    rows_of,
+    within,
+)
 
 _TIME = pa.timestamp("us", tz="UTC")
 _TYPES: dict[str, pa.DataType] = {
@@ -78,9 +88,10 @@ class EventView:
         for row in files.select(["path", "max.seq"]).sort_by([("max.seq", "descending")]).to_pylist():
             if row["max.seq"] is not None and row["max.seq"] <= last:
                 break
-            rows = pq.read_table(
-                root / row["path"], columns=["seq"], filters=[("tenant", "=", tenant)], partitioning=None
-            )
+            with reading(self.table):
+                rows = pq.read_table(
+                    root / row["path"], columns=["seq"], filters=[("tenant", "=", tenant)], partitioning=None
+                )
             last = max(last, pc.max(rows["seq"]).as_py() or 0)
         return last
 
@@ -173,8 +184,9 @@ class EventView:
         if self.table is not None:
             rows = rows_of(self.table, files)
             held = [name for name in columns if name in rows.schema.names]
-            for batch in rows.scanner(columns=held, filter=wanted).to_batches():
-                yield batch if len(held) == len(columns) else with_nulls(batch, columns)
+            with reading(self.table):
+                for batch in rows.scanner(columns=held, filter=wanted).to_batches():
+                    yield batch if len(held) == len(columns) else with_nulls(batch, columns)
 
 
 class EventLog:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -18,7 +19,9 @@ from deltalake import DeltaTable, WriterProperties
 from mailwarden.domain.mail.message import Envelope, TimeSource
 from mailwarden.domain.mail.reception import reception_of
 from mailwarden.errors import NotFound, StoreError
+from mailwarden.stores.disk import damaged
 from mailwarden.stores.lake.delta import (
+    MEND,
     PARTITIONS,
     DeltaLog,
     Snapshot,
@@ -107,7 +110,8 @@ class RawMail:
         days = None if day is None else pa.array([day], pa.date32())
         files = [] if table is None else files_of(table, within([bucket_of(tenant)], days))
         for name in files:
-            raw = _find(name, content_sha256, tenant)
+            with _named(name):
+                raw = _find(name, content_sha256, tenant)
             if raw is None:
                 continue
             if hashlib.sha256(raw).hexdigest() != content_sha256:
@@ -123,7 +127,7 @@ class RawMail:
         """All raw mail of a tenant, of one version, in no set order and a few messages at a time."""
         table = self._delta.current()
         for name in [] if table is None else files_of(table, within([bucket_of(tenant)])):
-            with pq.ParquetFile(name) as file:
+            with _named(name), pq.ParquetFile(name) as file:
                 for group in range(file.num_row_groups):
                     tenants = file.read_row_group(group, columns=["tenant"]).column(0)
                     if not pc.any(pc.equal(tenants, tenant)).as_py():
@@ -144,7 +148,7 @@ class RawMail:
         wanted = pa.array(received_us, pa.string())
         found: dict[str, RawRow] = {}
         for name in files_of(table, within([bucket_of(tenant)], day_column(times), times)):
-            with pq.ParquetFile(name) as file:
+            with _named(name), pq.ParquetFile(name) as file:
                 for group in range(file.num_row_groups):
                     keys = file.read_row_group(group, columns=["tenant", "message_id"])
                     here = pc.and_(pc.equal(keys["tenant"], tenant), pc.is_in(keys["message_id"], wanted))
@@ -164,6 +168,15 @@ class RawMail:
     def compact(self, *, retention_hours: int = 168) -> int:
         """Join small files; see `DeltaLog.compact`."""
         return self._delta.compact(retention_hours=retention_hours)
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Raise StoreError naming a file of raw mail that is damaged or gone."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise damaged(name, "a file of the table raw", error, MEND) from error
 
 
 def _rows(batch: pa.RecordBatch) -> Iterator[RawRow]:

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from mailwarden.errors import DataError, NotFound, StoreError
+from mailwarden.stores.disk import full_disk, is_full
 
 _URI = re.compile(r"sha256/([0-9a-f]{2})/(\1[0-9a-f]{62})")
 
@@ -33,7 +34,9 @@ class ModelArtefacts:
             if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
                 _write_whole(path, content)
         except OSError as error:
-            raise StoreError(f"Model artefact {path} cannot be written: {error}. Free or mend the disk.") from error
+            if is_full(error):
+                raise full_disk(path, "A model cannot be written") from error
+            raise StoreError(f"Model artefact {path} cannot be written: {error}. Mend the disk.") from error
         return uri, digest
 
     def get(self, uri: str, sha256: str) -> bytes:

@@ -23,6 +23,7 @@ from mailwarden.errors import (
     StoreTimeout,
     StoreUnavailable,
 )
+from mailwarden.stores.disk import full_disk, is_full
 
 BUSY_TIMEOUT_MS = 15_000
 CONNECT_TIMEOUT_S = 5
@@ -32,6 +33,10 @@ _WAL_ATTEMPTS = 200
 # Class 40 (rolled back to be tried again), 55P03 lock_not_available, 57014 query_canceled:
 # https://www.postgresql.org/docs/15/errcodes-appendix.html
 _TRY_AGAIN_SQLSTATES = frozenset({"40001", "40P01", "55P03", "57014"})
+
+
+_DAMAGED = ("file is not a database", "database disk image is malformed")
+"""How SQLite says that a file is none of its own any more."""
 
 
 def open_engine(url: str) -> Engine:
@@ -89,6 +94,8 @@ def translating(engine: Engine) -> Iterator[None]:
     try:
         yield
     except exc.SQLAlchemyError as error:
+        if engine.dialect.name == "sqlite" and is_full(error):
+            raise full_disk(Path(str(engine.url.database)), "The database cannot be written") from error
         raise _translated(error, _place(engine)) from error
     except OverflowError as error:
         # The SQLite driver's own way to refuse an integer that no column can hold.
@@ -204,6 +211,11 @@ def _translated(error: exc.SQLAlchemyError, place: str) -> MailwardenError:
         return StoreTimeout(f"No free connection to {place} in the time allowed; try again.")
     if isinstance(error, exc.IntegrityError | exc.DataError):
         return DataError(f"{place} refuses the row: {_without_values(words)}")
+    if any(word in lower for word in _DAMAGED):
+        return StoreError(
+            f"{place} is damaged: {words}. Stop what runs, put the file back from a backup (docs/operations.md), and "
+            "start again."
+        )
     if "no such table" in lower or sqlstate == "42P01":
         return StoreError(f"{place} lacks Mailwarden's tables: {words}. Migrate it first (`upgrade`).")
     if isinstance(error, exc.OperationalError):
