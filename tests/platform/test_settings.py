@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from mailwarden.errors import ConfigError
 from mailwarden.settings import Settings, refuse_unknown
@@ -65,3 +66,12 @@ def test_a_child_process_says_it_in_a_line(tmp_path: Path) -> None:
     )
     assert found.returncode == 78 and "Traceback" not in found.stderr
     assert found.stderr.startswith("ConfigError: MAILWARDEN_HOEM is no setting. Did you mean 'MAILWARDEN_HOME'?")
+
+
+def test_the_page_for_operators_lists_every_setting_with_its_default() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    for name, field in Settings.model_fields.items():
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| `MAILWARDEN_{name.upper()}` |")]
+        secret = isinstance(field.default, SecretStr) or field.default == ""
+        shown = str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
+        assert secret or f"`{shown}`" in row, row

@@ -30,7 +30,7 @@ from deltalake import DeltaTable
 
 from mailwarden.domain.mail.events import Event
 from mailwarden.errors import DataError, NotFound, StoreError
-from mailwarden.stores.lake.delta import DeltaLog, Filters, Snapshot, rows_of
+from mailwarden.stores.lake.delta import DeltaLog, Filters, Snapshot, reading, rows_of
 from mailwarden.stores.lake.event_log import EVENT_SCHEMA, EventLog, EventView, with_nulls
 
 FACT_SCHEMA: pa.Schema = EVENT_SCHEMA.append(pa.field("kept", pa.bool_()))
@@ -120,8 +120,9 @@ class FactView(EventView):
         if self._facts is not None:
             rows = rows_of(self._facts, files)
             held = [name for name in columns if name in rows.schema.names]
-            for batch in rows.scanner(columns=held, filter=own).to_batches():
-                yield batch if len(held) == len(columns) else with_nulls(batch, columns)
+            with reading(self._facts):
+                for batch in rows.scanner(columns=held, filter=own).to_batches():
+                    yield batch if len(held) == len(columns) else with_nulls(batch, columns)
         yield from super().read(columns, own & (ds.field("seq") > self._through), files)
 
 
