@@ -7,7 +7,7 @@ import contextlib
 import gc
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from socket import gethostname
 
@@ -15,7 +15,7 @@ import structlog
 
 from mailwarden.domain.detection.decision import Thresholds
 from mailwarden.domain.mail.facts import FACTS_VERSION
-from mailwarden.errors import NotFound
+from mailwarden.errors import MailwardenError, NotFound
 from mailwarden.scoring.champion import Champion
 from mailwarden.settings import Settings
 from mailwarden.stores.accepted import decode_accepted
@@ -25,7 +25,7 @@ from mailwarden.stores.content_code import facts_fingerprint
 from mailwarden.stores.spool import Spool
 from mailwarden.stores.spool_reader import SpoolReader
 from mailwarden_services.bootstrap import Platform
-from mailwarden_services.feature_writer.status import READER_NAME, read_lag
+from mailwarden_services.feature_writer.status import READER_NAME, WriterLag, read_lag
 from mailwarden_services.reading.show import SHOWING_SECONDS, Shower
 from mailwarden_services.scoring_api.intake import Intake
 from mailwarden_services.scoring_api.listeners import listeners_of
@@ -148,6 +148,7 @@ def scoring_service(platform: Platform) -> Service:
         labels=platform.labels,
         events=platform.events,
         facts=platform.facts,
+        clock=(lambda: time.time_ns() // 1_000) if settings.live_clock else None,
     )
     shower = Shower(cpu_seconds=SHOWING_SECONDS)
     handover = Handover(settings.found_path, intake.signal)
@@ -206,7 +207,7 @@ def scoring_service(platform: Platform) -> Service:
         essential=frozenset({"database"}),
         max_message_bytes=settings.max_message_bytes,
         lifespan=lifespan,
-        writer_lag=partial(read_lag, settings.spool_path, since=time.time()),
+        writer_lag=partial(_lag, partial(read_lag, settings.spool_path, since=time.time()), serving, spool),
     )
 
 
@@ -229,6 +230,13 @@ def restore(intake: Intake, settings: Settings) -> None:
                 intake.restore(decode_accepted(payload))
     finally:
         reader.close()
+
+
+def _lag(read: Callable[[], WriterLag], serving: ServingVersion, spool: Spool) -> WriterLag:
+    """How far the writer is behind, with what is wrong in this process."""
+    lag = read()
+    own = [words for words in (serving.words, spool.trouble) if words]
+    return replace(lag, words=(*lag.words, *own)) if own else lag
 
 
 def _ping(platform: Platform) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,25 +16,43 @@ from mailwarden.settings import Settings
 from mailwarden_services.bootstrap import Platform
 from mailwarden_services.embedded import ChildProcess, OwnRedis, WatchedProcess, environment_of, own_redis
 from mailwarden_services.feature_writer.status import WriterLag
+from mailwarden_services.listening import bound_socket, place_of
 from mailwarden_services.scoring_api.app import create_app
 from mailwarden_services.scoring_api.rspamd_listener import rspamd_socket, with_rspamd
 from mailwarden_services.scoring_api.service import Service
 from mailwarden_services.scoring_service import scoring_service
 
+TENANTS_SHOWN = 20
+"""Tenants that are named at the start."""
+
 KEEP_ALIVE_SECONDS = 75
 """How long an idle connection is kept: longer than the pauses of a quiet mail flow."""
 
 
-def serve(settings: Settings, *, host: str, port: int, socket: Path | None, rspamd: str | None = None) -> None:
+def serve(
+    settings: Settings,
+    *,
+    host: str,
+    port: int,
+    socket: Path | None,
+    rspamd: str | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> None:
     """Serve on host and port, or on a unix socket, until SIGTERM or SIGINT; then stop what was started.
 
     rspamd: HOST:PORT where rspamd's protocol is spoken too; open to all, and so on loopback, where it has no password.
+    say: told where it listens, what serves and for whom. Raises ConfigError where it cannot listen, before anything is
+    started.
     """
+    listening = bound_socket(host, port, socket)
     beside = None if rspamd is None else rspamd_socket(rspamd, settings)
     # uvicorn raises the signal that stopped it once more when it is done; this makes it end the block below.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with own_redis(settings) as (named, redis):
-        service = scoring_service(Platform(named))
+        platform = Platform(named)
+        service = scoring_service(platform)
+        for line in announced(platform, place_of(listening), rspamd):
+            say(line)
         writer = WatchedProcess(
             lambda: ChildProcess(
                 "mailwarden_services.feature_writer", [], environment_of(named), named.run_path / "feature_writer.log"
@@ -48,20 +66,37 @@ def serve(settings: Settings, *, host: str, port: int, socket: Path | None, rspa
             what="the signal worker",
         )
         try:
-            uvicorn.run(
+            config = uvicorn.Config(
                 create_app(with_rspamd(watched(service, (writer, signals), redis), beside)),
-                host=host,
-                port=port,
-                uds=None if socket is None else str(socket),
                 log_level="warning",
                 access_log=False,
                 lifespan="on",
                 timeout_graceful_shutdown=10,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
             )
+            uvicorn.Server(config).run(sockets=[listening])
         finally:
             signals.stop()
             writer.stop()
+
+
+def announced(platform: Platform, place: str, rspamd: str | None) -> list[str]:
+    """What an administrator is told of a service at its start, a line each."""
+    version = platform.serving_version()
+    lines = [f"scoring API: {place}" + ("" if rspamd is None else f", rspamd's protocol: {rspamd}")]
+    lines.append(
+        "no model serves yet; run `mailwarden train`"
+        if version is None
+        else f"model: bundle {version}, {', '.join(sorted(platform.detectors))}"
+    )
+    tenants = platform.tenants.list()
+    for tenant in tenants[:TENANTS_SHOWN]:
+        lines.append(f"tenant {tenant.name}: {tenant.actions.mode}, {', '.join(tenant.domains) or 'no domain'}")
+    if len(tenants) > TENANTS_SHOWN:
+        lines.append(f"and {len(tenants) - TENANTS_SHOWN} tenants more; `mailwarden tenant list`")
+    if not tenants:
+        lines.append("no tenant yet; `mailwarden tenant create NAME --domain DOMAIN`")
+    return lines
 
 
 def watched(service: Service, children: Sequence[WatchedProcess], redis: OwnRedis | None) -> Service:

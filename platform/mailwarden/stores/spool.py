@@ -23,6 +23,7 @@ from typing import Self
 import structlog
 
 from mailwarden.errors import StoreError, StoreUnavailable
+from mailwarden.stores.disk import full_disk, is_full
 from mailwarden.stores.spool_files import (
     check_size,
     framed,
@@ -63,8 +64,9 @@ class Spool:
     """The one writer of a spool; safe for many threads and asyncio tasks, which share one fsync a group.
 
     directory: made where missing. fsync: False trusts the operating system to stay up. segment_bytes: a segment
-    that has grown beyond it is closed. Opening cuts off a record that was being written when the writer died.
-    Raises StoreError where another process writes to the spool, or a record that was acknowledged is damaged.
+    that has grown beyond it is closed. trouble: why the last write failed, "" where it did not. Opening cuts off a
+    record that was being written when the writer died. Raises StoreError where another process writes to the spool, or
+    a record that was acknowledged is damaged.
     """
 
     def __init__(self, directory: Path, *, fsync: bool = True, segment_bytes: int = 64 << 20) -> None:
@@ -75,6 +77,7 @@ class Spool:
         self._queue: list[_Waiting] = []
         self._closing = False
         self._broken: StoreError | None = None
+        self.trouble = ""
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._lock = self._take_lock()
@@ -221,6 +224,7 @@ class Spool:
                     return
                 group = self._take_group()
             made: list[tuple[_Waiting, bytes]] = []
+            failure: StoreError | None = None
             positions: dict[int, int] = {}
             try:
                 if self._broken is not None:
@@ -231,14 +235,19 @@ class Spool:
                         made.append((waiting, payload))
                 if made:
                     positions = self._write(made)
+                    self.trouble = ""
             except Exception as error:
                 # Whatever it is, the callers of this group must hear of it rather than wait for ever.
-                failure = error if error is self._broken else None
-                if failure is None:
+                failure = self._broken if error is self._broken else None
+                if failure is None and is_full(error):
+                    failure = full_disk(self._directory, "the spool cannot be written")
+                elif failure is None:
                     failure = StoreUnavailable(
                         f"Spool {self._directory}: the disk refused a write ({error}). Free space or mend the disk."
                     )
+                if failure is not error:
                     failure.__cause__ = error
+                self.trouble = str(failure)
                 self._undo(made)
                 for waiting in group:
                     waiting.error = waiting.error or failure

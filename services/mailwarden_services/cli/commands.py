@@ -128,6 +128,10 @@ def serve(
         str | None,
         typer.Option(help="HOST:PORT to speak rspamd's protocol on, beside the API's own port.", show_default=False),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=256, help="Scoring processes for short messages, in place of MAILWARDEN_WORKERS."),
+    ] = None,
 ) -> None:
     """Run the scoring API and its feature writer, and a Redis of our own where MAILWARDEN_REDIS_URL is empty.
 
@@ -143,7 +147,10 @@ def serve(
     """
     from mailwarden_services.serving import serve as run_service
 
-    run_service(Settings(), host=host, port=port, socket=socket, rspamd=rspamd)
+    settings = Settings()
+    if workers is not None:
+        settings = settings.model_copy(update={"workers": workers})
+    run_service(settings, host=host, port=port, socket=socket, rspamd=rspamd, say=lambda line: out.print(line))
 
 
 def score(

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import orjson
 import structlog
 
-from mailwarden.domain.aggregates.windows import DAY_US
 from mailwarden.domain.mail.events import LABELS, WITHDRAWN, Event, message_identity
 from mailwarden.domain.mail.facts import label_event_of, signal_event_of
 from mailwarden.domain.mail.message import Envelope
@@ -32,9 +31,6 @@ from mailwarden_services.sequencer.sequencer import Begun, Outcome, Sequencer
 from mailwarden_services.signals.found import FoundSignal
 
 log = structlog.get_logger(__name__)
-
-MAX_LEAP_US = 30 * DAY_US
-"""How far a time that only the message itself bears may lie beyond the tenant's newest message."""
 
 INGESTED = "ingested before: not counted again"
 UNCHECKED = "duplicate check unavailable"
@@ -72,7 +68,8 @@ class _Course:
 class Intake:
     """Decides on messages, once each; a message is on disk before it is answered.
 
-    version: of the bundle that serves; raises NotFound where none does.
+    version: of the bundle that serves; raises NotFound where none does. clock: now, microseconds UTC, behind which a
+    message's time is set back; None for mail of another time.
     """
 
     def __init__(
@@ -85,10 +82,11 @@ class Intake:
         labels: Labels,
         events: EventLog,
         facts: FactSets,
+        clock: Callable[[], int] | None = None,
     ) -> None:
         self._workers, self._sequencer, self._version = workers, sequencer, version
         self._decisions, self._labels = decisions, labels
-        self._events, self._facts = events, facts
+        self._events, self._facts, self._clock = events, facts, clock
 
     def restore(self, record: Accepted) -> None:
         """Take in a record that the spool still held when the process started."""
@@ -129,6 +127,8 @@ class Intake:
             version = self._version()
         except NotFound as exc:
             raise no_model() from exc
+        if self._clock is not None:
+            envelope = replace(envelope, clock_us=self._clock())
         key = idempotency_key if observe else None
         flags: list[str] = []
         stored = await self._stored_under(tenant.name, key, flags) if key is not None else None
@@ -137,7 +137,7 @@ class Intake:
         def consult(found: Found) -> Order | None:
             try:
                 known = self._known(tenant, envelope, found, key, stored) if observe else None
-                self._check(tenant.name, found, observe=observe)
+                self._check(found, observe=observe)
             except (Problem, MailwardenError) as exc:
                 # Raised once the worker is free again.
                 course.stop = _raising(exc)
@@ -346,28 +346,18 @@ class Intake:
         told = told_again(answer, tenant.actions, submitted=submitted)
         return Answer(orjson.dumps(told), verdict_of(told), told["category"], told["degraded"], repeated=True)
 
-    def _check(self, tenant: str, found: Found, *, observe: bool) -> None:
-        """Raise Problem where this is no message, or a sender could have put it at a time of its own choosing.
-
-        A time far ahead would make all later mail of its keys look older than their windows.
-        """
+    @staticmethod
+    def _check(found: Found, *, observe: bool) -> None:
+        """Raise Problem where this is no message, or its time is of its sender's own choosing."""
         if not found.has_headers:
             raise not_a_message("No header was found in the body; send a whole RFC 5322 message, headers first.")
         if found.received_at_us is None:
             raise not_a_message(
                 "The message bears no time and none was given; send `received_at` (RFC 3339) with the envelope."
             )
-        if not observe or found.time_source == "envelope":
-            return
-        if found.time_source == "date":
+        if observe and found.time_source == "date":
             raise not_a_message(
                 "The message bears no time but its sender's own Date; send `received_at` (RFC 3339) with the envelope."
-            )
-        newest_us = self._sequencer.newest_us(tenant)
-        if newest_us and found.received_at_us > newest_us + MAX_LEAP_US:
-            raise not_a_message(
-                f"The time that the message itself bears is over {MAX_LEAP_US // DAY_US} days after your newest "
-                "message; send `received_at` (RFC 3339) with the envelope where it is right."
             )
 
     def _label_given(self, tenant: str, message_id: str) -> str | None:
