@@ -103,7 +103,7 @@ def test_what_a_tenant_lets_its_verdicts_do_is_nothing_until_it_says_so(tenants:
 def test_a_domain_is_one_tenants(tenants: Tenants) -> None:
     tenants.create("acme", domains=["acme.example", "*.bücher.example"], created_us=1)
     assert tenants.get("acme").domains == ("acme.example", ".xn--bcher-kva.example")
-    for claimed in ("ACME.example.", "shop.bücher.example", ".example"):
+    for claimed in ("ACME.example.", "shop.bücher.example"):
         with pytest.raises(DataError, match="claimed by tenant 'acme' already"):
             tenants.create("other", domains=["fine.test", claimed], created_us=2)
     assert [tenant.name for tenant in tenants.list()] == ["acme"]

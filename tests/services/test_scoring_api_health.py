@@ -14,7 +14,7 @@ import pytest
 from mailwarden.errors import StoreUnavailable
 from mailwarden.simulation.draft import SimulatedMessage
 from mailwarden.stores.online.server import RedisServer
-from mailwarden_services import bootstrap
+from mailwarden_services import scoring_service
 
 Mail = list[SimulatedMessage]
 
@@ -101,7 +101,7 @@ print(*(m.registry.get_sample_value("mailwarden_degraded_decisions_total") for m
 def test_a_new_champion_takes_over_without_a_restart(
     warden: Any, simulated: Mail, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bootstrap, "MODEL_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(scoring_service, "MODEL_POLL_SECONDS", 0.01)
     with warden.api() as api:
         assert api.send(simulated[0])["model_version"] == 1
         registry = warden.platform.registry
