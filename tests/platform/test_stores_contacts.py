@@ -243,3 +243,62 @@ def test_a_message_is_known_by_its_id_to_its_tenant_until_it_is_taken_back(tmp_p
     again.prepare("acme", EMPTY)
     assert [again.holds("acme", f"acme{seq}") for seq in (1, 2, 3, 4)] == [True, True, False, True]
     again.close()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(_sent, st.integers(0, 12)), max_size=30), st.integers(1, 9),
+    st.sampled_from(["", "forget", "again"]),
+)  # fmt: skip
+def test_meeting_is_holding_and_first_in_one_look(
+    tmp_path_factory: pytest.TempPathFactory, sent: list[tuple[tuple[str, tuple[str, ...]], int]], flush: int, how: str
+) -> None:
+    """Held against sets, with pairs in memory, on their way and in the file; some taken back, some taken in again."""
+    contacts = opened(tmp_path_factory.mktemp("contacts"), flush_pairs=flush)
+    held: set[str] = set()
+    met: set[tuple[str, str]] = set()
+    for seq, ((sender, recipients), number) in enumerate(sent, 1):
+        message_id = f"m{number}"
+        ask = ("acme", sender, recipients, seq, message_id)
+        expected = tuple(dict.fromkeys(name for name in recipients if (sender, name) not in met))
+        assert contacts.held("acme", [f"m{n}" for n in range(13)]) == held
+        if message_id in held:
+            assert contacts.holds("acme", message_id) and contacts.meet(*ask) is None
+            if how != "again":
+                continue
+            assert contacts.meet(*ask, again=True) == expected
+        else:
+            assert contacts.meet(*ask) == expected
+            if how == "forget" and seq % 3 == 0:
+                contacts.forget("acme", sender, expected, seq, message_id)
+                continue
+        held.add(message_id)
+        met |= {(sender, name) for name in recipients}
+    contacts.close()
+
+
+def test_what_cannot_be_looked_up_is_taken_in_only_where_it_is_sure(tmp_path: Path) -> None:
+    contacts = opened(tmp_path)
+    contacts._asked.close()
+    with pytest.raises(StoreError, match="contacts.sqlite"):
+        contacts.meet("acme", ANN, (BOB,), 1, "acme1")
+    with pytest.raises(StoreError, match="contacts.sqlite"):
+        contacts.meet("acme", ANN, (EVE,), 2, "acme2", again=True)
+    contacts._asked = sqlite3.connect(tmp_path / "contacts.sqlite")
+    assert contacts.held("acme", ["acme1", "acme2"]) == {"acme2"}
+    assert contacts.meet("acme", ANN, (BOB, EVE), 3, "acme3") == (BOB,)
+    contacts.close()
+
+
+def test_a_thousand_ids_are_one_look_into_the_file(tmp_path: Path) -> None:
+    contacts = opened(tmp_path, flush_pairs=100)
+    for seq in range(1, 501):
+        contacts.meet("acme", ANN, (), seq, f"m{seq}")
+    contacts._land()
+    asked: list[str] = []
+    contacts._asked.set_trace_callback(asked.append)
+    names = [f"m{number}" for number in range(1, 1_001)]
+    assert contacts.held("acme", names) == set(names[:500])
+    assert len(asked) <= 2
+    assert contacts.held("acme", []) == set()
+    contacts.close()

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from mailwarden.errors import ConfigError, DataError, StoreError, StoreUnavailable
 from mailwarden.stores.spool import Spool, SpoolReader, retire
-from mailwarden.stores.spool_files import segments_of
+from mailwarden.stores.spool_files import pack_mark, segments_of
 
 
 def everything(folder: Path, name: str = "test") -> list[bytes]:
@@ -183,6 +184,171 @@ def test_a_full_disk_is_told_to_the_caller_and_leaves_no_trace(tmp_path: Path, m
         monkeypatch.undo()
         spool.append(b"after")
     assert everything(tmp_path) == [b"before", b"after"]
+
+
+class Held:
+    """A disk that takes what is written only once it is let, and refuses it where it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.reached, self.let = threading.Event(), threading.Event()
+        self.refuses = False
+        self.writes: list[bytes] = []
+        real = os.pwrite
+
+        def write(handle: int, data: bytes, offset: int) -> int:
+            if offset or len(data) != len(pack_mark(0)):
+                self.writes.append(bytes(data))
+                self.reached.set()
+                assert self.let.wait(20)
+                if self.refuses:
+                    raise OSError(28, "No space left on device")
+            return real(handle, data, offset)
+
+        monkeypatch.setattr(os, "pwrite", write)
+
+
+def settled(into: dict[str, tuple[int | None, StoreError | None]], name: str, done: threading.Event | None = None):  # type: ignore[no-untyped-def]
+    def settle(position: int | None, error: StoreError | None) -> None:
+        into[name] = position, error
+        if done is not None:
+            done.set()
+
+    return settle
+
+
+def test_records_are_made_in_the_order_of_the_calls_by_one_thread_and_share_a_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Held(monkeypatch)
+    told: dict[str, tuple[int | None, StoreError | None]] = {}
+    makers: list[tuple[str, str]] = []
+    done = threading.Event()
+
+    def make(name: str, payload: bytes | None) -> Callable[[], bytes | None]:
+        return lambda: (makers.append((name, threading.current_thread().name)), payload)[1]
+
+    with Spool(tmp_path, fsync=False) as spool:
+        spool.append_made(make("first", b"first"), settled(told, "first"), size=5)
+        assert disk.reached.wait(20)
+        for number in range(20):
+            name = f"r{number}"
+            payload = None if number % 3 == 2 else name.encode()
+            spool.append_made(make(name, payload), settled(told, name), size=3)
+        spool.append_made(make("last", b"last"), settled(told, "last", done), size=4)
+        # While the disk is busy nothing more is made.
+        assert [name for name, _ in makers] == ["first"] and told == {}
+        disk.let.set()
+        assert done.wait(20)
+        assert len(disk.writes) == 2
+        end = spool.position
+    assert [name for name, _ in makers] == ["first", *(f"r{number}" for number in range(20)), "last"]
+    assert {thread for _, thread in makers} == {"spool"}
+    written = [name for name, (position, _) in told.items() if position is not None]
+    assert [payload.decode() for payload in everything(tmp_path)] == sorted(written, key=lambda name: told[name][0] or 0)
+    assert [name for name in told if name not in written] == [f"r{number}" for number in range(2, 20, 3)]
+    assert all(error is None for _, error in told.values()) and told["last"][0] == end
+
+
+def test_a_record_that_cannot_be_made_is_its_callers_matter_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Held(monkeypatch)
+    told: dict[str, tuple[int | None, StoreError | None]] = {}
+    taken_back: list[str] = []
+    done = threading.Event()
+
+    def fails(error: Exception) -> Callable[[], bytes]:
+        def make() -> bytes:
+            raise error
+
+        return make
+
+    def undo(name: str) -> Callable[[], None]:
+        return lambda: taken_back.append(name)
+
+    monkeypatch.setattr("mailwarden.stores.spool_files.MAX_PAYLOAD", 1_000)
+    with Spool(tmp_path, fsync=False) as spool:
+        spool.append_made(lambda: b"first", settled(told, "first"), size=1, undo=undo("first"))
+        assert disk.reached.wait(20)
+        spool.append_made(fails(StoreUnavailable("asked in vain")), settled(told, "store"), size=1, undo=undo("store"))
+        spool.append_made(lambda: b"good", settled(told, "good"), size=1, undo=undo("good"))
+        spool.append_made(fails(ZeroDivisionError("1/0")), settled(told, "bug"), size=1, undo=undo("bug"))
+        spool.append_made(lambda: b"x" * 1_001, settled(told, "long"), size=1, undo=undo("long"))
+        spool.append_made(lambda: b"last", settled(told, "last", done), size=1, undo=undo("last"))
+        disk.let.set()
+        assert done.wait(20)
+    assert everything(tmp_path) == [b"first", b"good", b"last"]
+    assert isinstance(told["store"][1], StoreUnavailable) and "1/0" in str(told["bug"][1])
+    assert "too long" in str(told["long"][1])
+    assert {name for name, (_, error) in told.items() if error is None} == {"first", "good", "last"}
+    # What was made and never written is taken back: nobody else would.
+    assert taken_back == ["long"]
+
+
+def test_what_the_disk_refuses_is_taken_back_last_first_and_every_caller_of_the_group_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Held(monkeypatch)
+    told: dict[str, tuple[int | None, StoreError | None]] = {}
+    taken_back: list[int] = []
+    done = threading.Event()
+    numbers = iter(range(1, 100))
+
+    def make() -> bytes:
+        return b"%d" % next(numbers)
+
+    def undo(number: int) -> Callable[[], None]:
+        def back() -> None:
+            taken_back.append(number)
+            if number == 3:
+                raise RuntimeError("it cannot be taken back")
+
+        return back
+
+    with Spool(tmp_path, fsync=False) as spool:
+        spool.append_made(make, settled(told, "1"), size=1, undo=undo(1))
+        assert disk.reached.wait(20)
+        for number in (2, 3, 4):
+            spool.append_made(make, settled(told, str(number)), size=1, undo=undo(number))
+        # Nothing to write, for what stands in that group: told with it.
+        spool.append_made(lambda: None, settled(told, "repeat", done), size=1, undo=undo(9))
+        disk.refuses = True
+        disk.let.set()
+        assert done.wait(20)
+        disk.refuses = False
+        assert taken_back == [1, 4, 3, 2]
+        assert list(told) == ["1", "2", "3", "4", "repeat"]
+        assert all(isinstance(error, StoreUnavailable) for _, error in told.values())
+        assert spool.append(b"after") == spool.position
+    assert everything(tmp_path) == [b"after"]
+
+
+def test_a_group_is_told_on_its_loop_in_one_call_and_a_closed_loop_harms_nobody(tmp_path: Path) -> None:
+    gone = asyncio.new_event_loop()
+    gone.close()
+
+    async def test(spool: Spool) -> tuple[list[int | None], set[str]]:
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+        positions: list[int | None] = []
+        threads: set[str] = set()
+
+        def settle(position: int | None, error: StoreError | None) -> None:
+            positions.append(position)
+            threads.add(threading.current_thread().name)
+            if len(positions) == 5:
+                done.set()
+
+        spool.append_made(lambda: b"for nobody", settle, size=1, loop=gone)
+        for number in range(5):
+            spool.append_made(lambda number=number: b"%d" % number, settle, size=1, loop=loop)
+        await asyncio.wait_for(done.wait(), 60)
+        return positions, threads
+
+    with Spool(tmp_path, fsync=False) as spool:
+        positions, threads = asyncio.run(test(spool))
+        assert positions == sorted(positions, key=lambda at: at or 0) and positions[-1] == spool.position
+    assert threads == {threading.current_thread().name}
+    assert everything(tmp_path) == [b"for nobody", *(b"%d" % number for number in range(5))]
 
 
 def test_after_a_failed_fsync_nothing_is_acknowledged_until_reopened(

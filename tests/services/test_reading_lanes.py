@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -153,6 +154,127 @@ def test_tenants_take_turns_and_short_mail_never_waits_for_long() -> None:
             assert order.index("other") <= 2 and order.count("flood") == 8 and not long.done()
             long.cancel()
             await asyncio.gather(long, return_exceptions=True)
+        finally:
+            lanes.stop()
+
+    run(test())
+
+
+TWICE = "(lambda: [(yield 'a'), (yield 'b'), __import__('os').getpid()])()"
+
+
+def test_work_may_ask_back_and_goes_on_with_what_it_is_told() -> None:
+    async def test() -> None:
+        async with child() as one:
+
+            async def later(what: str) -> bytes:
+                await asyncio.sleep(0)
+                return what.encode() * LARGE_FRAME
+
+            told = await one.ask(TWICE, str.upper)
+            assert told == ["A", "B", one.pid]
+            assert await one.ask(TWICE, later) == [b"a" * LARGE_FRAME, b"b" * LARGE_FRAME, one.pid]
+            with pytest.raises(ZeroDivisionError):
+                await one.ask("(1 / number for number in (1, 0))", lambda _: None)
+            assert one.ended == 0
+
+    run(test())
+
+
+def test_work_whose_question_cannot_be_answered_is_ended_and_the_next_is_done() -> None:
+    async def test() -> None:
+        async with child() as one:
+
+            def fails(_: str) -> None:
+                raise LookupError("nobody knows")
+
+            def killed(_: str) -> None:
+                assert one.pid is not None
+                os.kill(one.pid, signal.SIGKILL)
+
+            with pytest.raises(LookupError, match="nobody knows"):
+                await one.ask(TWICE, fails)
+            assert await one.ask("6 * 7") == 42 and one.ended == 1
+            with pytest.raises(Died):
+                await one.ask(TWICE, killed)
+            assert await one.ask("6 * 7") == 42 and one.ended == 2
+
+    run(test())
+
+
+def test_a_process_may_be_made_ready_before_there_is_work() -> None:
+    async def test() -> None:
+        async with child() as one:
+            await one.ready()
+            pid = one.pid
+            await one.ready()
+            assert pid == one.pid == await one.ask("__import__('os').getpid()")
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            while _runs(pid):
+                await asyncio.sleep(0.005)
+            await one.ready()
+            assert one.pid != pid and await one.ask("6 * 7") == 42 and one.ended == 0
+
+    run(test())
+
+
+def test_every_process_does_something_once_it_is_free_and_mail_goes_on_meanwhile() -> None:
+    async def test() -> None:
+        lanes = Lanes(eval, cpu_seconds=30.0, wall_seconds=90.0, lanes=(Lane(10, 2, 0), Lane(None, 1, 5)))
+        pids = "__import__('builtins').__dict__.setdefault('loaded', []).append(1)"
+        loaded = "(__import__('os').getpid(), len(__import__('builtins').__dict__.get('loaded', [])))"
+        gate = asyncio.Event()
+        begun: list[str] = []
+
+        async def held(what: str) -> None:
+            begun.append(what)
+            await gate.wait()
+
+        try:
+            busy = [
+                asyncio.create_task(lanes.ask(TWICE, tenant=str(size), size=size, consult=held)) for size in (1, 1, 11)
+            ]
+            while len(begun) < 3:
+                await asyncio.sleep(0.005)
+            waiting = [asyncio.create_task(lanes.ask("6 * 7", tenant="w", size=1)) for _ in range(4)]
+            each = asyncio.create_task(lanes.each(pids))
+            await asyncio.sleep(0.05)
+            assert not each.done()
+            gate.set()
+            await each
+            assert [task.result() for task in waiting if task.done()] == [42] * sum(task.done() for task in waiting)
+            await asyncio.gather(*busy, *waiting)
+            # Of the two of one lane, each has it once.
+            spin = loaded.replace("(__import__('os').getpid()", "(__import__('time').sleep(0.2), __import__('os').getpid()")
+            found = await asyncio.gather(
+                *(lanes.ask(spin, tenant="t", size=1) for _ in range(2)), lanes.ask(spin, tenant="t", size=11)
+            )
+            assert len({pid for _, pid, _ in found}) == 3 and {count for *_, count in found} == {1}
+            with pytest.raises(ZeroDivisionError):
+                await lanes.each("1 / 0")
+            assert await lanes.ask("6 * 7", tenant="t", size=1) == 42 and lanes.ended == 0
+        finally:
+            lanes.stop()
+
+    run(test())
+
+
+def test_whoever_waits_for_a_process_and_goes_away_leaves_it_to_the_next() -> None:
+    async def test() -> None:
+        lanes = Lanes(eval, cpu_seconds=30.0, wall_seconds=90.0, lanes=(Lane(None, 1, 0),))
+        gate = asyncio.Event()
+        try:
+            busy = asyncio.create_task(lanes.ask(TWICE, tenant="t", size=1, consult=lambda _: gate.wait()))
+            await asyncio.sleep(0)
+            each = asyncio.create_task(lanes.each("0"))
+            await asyncio.sleep(0)
+            # It has its turn, and goes away before it takes it.
+            busy.add_done_callback(lambda _: each.cancel())
+            gate.set()
+            await busy
+            await asyncio.gather(each, return_exceptions=True)
+            assert await asyncio.wait_for(lanes.ask("6 * 7", tenant="t", size=1), 60) == 42
         finally:
             lanes.stop()
 

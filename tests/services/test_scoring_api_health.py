@@ -14,7 +14,7 @@ import pytest
 from mailwarden.errors import StoreUnavailable
 from mailwarden.simulation.draft import SimulatedMessage
 from mailwarden.stores.online.server import RedisServer
-from mailwarden_services import scoring_service
+from mailwarden_services import bootstrap, scoring_service
 
 Mail = list[SimulatedMessage]
 

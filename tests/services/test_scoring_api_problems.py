@@ -166,18 +166,23 @@ def test_without_a_database_a_message_is_decided_and_flagged_but_a_stranger_stay
     assert [e.seq for e in warden.events()] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("accident", ["begin", "accept"])
 def test_an_accident_inside_says_nothing_of_the_inside(
-    warden: Any, simulated: Mail, monkeypatch: pytest.MonkeyPatch
+    warden: Any, simulated: Mail, monkeypatch: pytest.MonkeyPatch, accident: str
 ) -> None:
     with warden.api() as api:
 
         def broken(*_: Any, **__: Any) -> None:
             raise RuntimeError("a secret of the inside")
 
-        monkeypatch.setattr(warden.service.intake._scorer, "score", broken)
+        monkeypatch.setattr(warden.service.intake._sequencer, accident, broken)
         response = api.score(simulated[0].raw, simulated[0].envelope)
         check(response, 500, "internal")
         assert "secret" not in response.text
+        # No worker is ended for it, and the message may come again.
+        monkeypatch.undo()
+        assert warden.service.intake._workers.ended == 0
+        assert api.send(simulated[0])["seq"] == 1
 
 
 def hostile() -> Iterator[tuple[str, bytes]]:

@@ -14,7 +14,7 @@ import structlog
 from mailwarden.domain.mail.events import LABELS, WITHDRAWN, Event, message_identity
 from mailwarden.domain.mail.facts import label_event_of, signal_event_of
 from mailwarden.domain.mail.message import Envelope
-from mailwarden.errors import DataError, MailwardenError, NotFound, StoreError
+from mailwarden.errors import DataError, NotFound, StoreError
 from mailwarden.ingest.dates import is_believable
 from mailwarden.ingest.receive import unwrapped
 from mailwarden.stores.accepted import Accepted, AcceptedLabel, AcceptedSignal, verdict_of
@@ -24,7 +24,7 @@ from mailwarden.stores.lake.fact_sets import FactSets
 from mailwarden.stores.sql import Decisions, Labels, Tenant
 from mailwarden.stores.sql.decisions import DecisionRecord
 from mailwarden_services.scoring_api.answers import load_answer, told_again
-from mailwarden_services.scoring_api.problems import Problem, no_model, not_a_message
+from mailwarden_services.scoring_api.problems import no_model, not_a_message
 from mailwarden_services.scoring_worker.work import Found, Order, ScoredDraft
 from mailwarden_services.scoring_worker.workers import ScoringWorkers
 from mailwarden_services.sequencer.sequencer import Begun, Outcome, Sequencer
@@ -138,16 +138,16 @@ class Intake:
             try:
                 known = self._known(tenant, envelope, found, key, stored) if observe else None
                 self._check(found, observe=observe)
-            except (Problem, MailwardenError) as exc:
-                # Raised once the worker is free again.
+                if known is not None:
+                    course.stop = _giving(known)
+                    return None
+                if course.begun is None:
+                    course.begun = self._sequencer.begin(tenant.name, found.signature, observe=observe)
+                    course.signature = found.signature
+            except Exception as exc:
+                # Raised once the worker is free again: none is ended for what it did not do.
                 course.stop = _raising(exc)
                 return None
-            if known is not None:
-                course.stop = _giving(known)
-                return None
-            if course.begun is None:
-                course.begun = self._sequencer.begin(tenant.name, found.signature, observe=observe)
-                course.signature = found.signature
             begun = course.begun
             return Order(begun.campaign, course.signature, begun.due_seq, (*begun.flags, *flags))
 

@@ -386,9 +386,10 @@ class Sequencer:
                 outcome.unsure = True
                 return None
             flags = (*flags, NO_CONTACTS)
+        # Before it has its seq: it is none of those that its own features lack.
+        age = self.age_seconds(draft.tenant, draft.as_of)
         outcome.seq = seq = self._take(draft.tenant)
         event = draft.event_json(seq, new)
-        age = self.age_seconds(draft.tenant, draft.as_of)
         outcome.answer = draft.answer_json(seq, age, flags, degraded=bool(flags))
         outcome.recent = Recent(draft.tenant, draft.message_id, seq, event, outcome.answer, draft.content_sha256, key)
         self.recent.add(outcome.recent)

@@ -1,0 +1,372 @@
+"""The sequencer: each message is numbered once, in order, on disk before it is told of, whatever comes at once."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import random
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from mailwarden.domain.mail.campaigns import SIGNATURE_BYTES, name_of
+from mailwarden.domain.mail.events import Event
+from mailwarden.domain.mail.facts import label_event_of
+from mailwarden.domain.mail.message import Envelope
+from mailwarden.errors import StoreError, StoreUnavailable
+from mailwarden.stores.accepted import NO_CONTENT as NOTHING
+from mailwarden.stores.accepted import Accepted, AcceptedLabel, AcceptedMessage, decode_accepted
+from mailwarden.stores.campaigns import Campaigns
+from mailwarden.stores.contacts import Contacts
+from mailwarden.stores.draft import Draft
+from mailwarden.stores.lake.event_log import EventLog
+from mailwarden.stores.online.watermark import Watermark
+from mailwarden.stores.spool import Spool, SpoolReader
+from mailwarden_services.sequencer.sequencer import NO_CAMPAIGNS, NO_CONTACTS, Begun, Outcome, Sequencer
+
+ANN, BOB, EVE = "ann@far.example", "bob@acme.example", "eve@acme.example"
+START = 1_772_409_600_000_000
+WORDS = base64.b64encode(bytes(range(7, 7 + SIGNATURE_BYTES))).decode()
+
+
+def draft(
+    number: int, *to: str, tenant: str = "acme", campaign: str = "", signature: str = "", as_of: int = 0, text: str = ""
+) -> Draft:
+    event = Event(
+        tenant, 0, "message", f"{tenant}{number}", START + number, START + number, "envelope", "inbound", ANN,
+        "far.example", to or (BOB,), ("acme.example",), campaign=campaign, signature=signature,
+    )  # fmt: skip
+    return Draft.of(
+        event, Envelope(START + number, ANN, to), raw_from=0, as_of=Watermark(as_of, START) if as_of else None,
+        verdict="deliver", category=None, degraded=False, flags=(), answer={"verdict": "deliver", "text": text},
+        rows=(), content=NOTHING,
+    )  # fmt: skip
+
+
+@dataclass
+class Shard:
+    """A sequencer over files of its own."""
+
+    folder: Path
+    stale_after_seconds: float = 60.0
+    sequencer: Sequencer = field(init=False)
+    spool: Spool = field(init=False)
+    contacts: Contacts = field(init=False)
+    campaigns: Campaigns = field(init=False)
+
+    def __enter__(self) -> Shard:
+        self.spool = Spool(self.folder / "spool", fsync=False)
+        self.contacts = Contacts(self.folder / "contacts.sqlite")
+        self.campaigns = Campaigns(self.folder / "campaigns")
+        self.sequencer = Sequencer(
+            spool=self.spool, events=EventLog(self.folder / "events"), contacts=self.contacts,
+            campaigns=self.campaigns, stale_after_seconds=self.stale_after_seconds,
+        )  # fmt: skip
+        for record in self.records():
+            self.sequencer.restore(record)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.spool.close()
+        self.contacts.close()
+        self.campaigns.close()
+
+    def records(self) -> list[Accepted]:
+        """What a reader of the spool finds, in its order."""
+        reader = SpoolReader(self.folder / "spool", "tests")
+        found = [decode_accepted(payload) for batch in iter(reader.poll, []) for _, payload in batch]
+        reader.close()
+        return found
+
+    async def accept(self, one: Draft, *, key: str | None = None, sure: bool = False) -> Outcome:
+        await self.sequencer.meet(one.tenant)
+        return await self.sequencer.accept(one, b"raw " + one.message_id.encode(), key=key, sure=sure)
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(test, 60))
+
+
+def full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on the disk takes nothing."""
+
+    def write(handle: int, data: bytes, offset: int) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", write)
+
+
+def test_a_message_is_numbered_and_on_disk_before_it_is_told_of(tmp_path: Path) -> None:
+    async def test() -> None:
+        with Shard(tmp_path) as shard:
+            outcome = await shard.accept(draft(1, BOB, EVE), key="k")
+            (record,) = shard.records()
+            assert isinstance(record, AcceptedMessage)
+            assert record.event.seq == outcome.seq == 1 and record.event.new_recipients == (BOB, EVE)
+            assert record.answer == orjson.loads(outcome.answer) and record.idempotency_key == "k"
+            assert record.raw == b"raw acme1"
+            assert outcome.recent is shard.sequencer.recent.find("acme", "acme1") and outcome.recent.on_disk
+            assert shard.sequencer.newest_us("acme") == START + 1
+
+    run(test())
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+def test_a_message_that_is_handed_over_many_times_at_once_is_numbered_once(tmp_path: Path, key: str | None) -> None:
+    """Whichever copy was scored first: here each comes to another answer."""
+
+    async def test() -> None:
+        with Shard(tmp_path) as shard:
+            copies = [draft(1, text=str(number)) for number in range(20)]
+            outcomes = await asyncio.gather(*(shard.accept(copy, key=key) for copy in copies))
+            records = shard.records()
+            assert [record.event.seq for record in records] == [1]
+            (first,) = [outcome for outcome in outcomes if not outcome.repeated]
+            assert all(outcome.recent is first.recent for outcome in outcomes)
+            assert first.recent is not None and first.recent.answer == first.answer
+            assert sum(outcome.seq for outcome in outcomes) == 1
+            # Another message under the same key is told which one has it.
+            if key:
+                other = await shard.accept(draft(2), key=key)
+                assert other.repeated and other.recent is first.recent and len(shard.records()) == 1
+
+    run(test())
+
+
+def test_what_was_numbered_long_ago_is_found_in_the_index(tmp_path: Path) -> None:
+    async def test() -> None:
+        with Shard(tmp_path) as shard:
+            first = await shard.accept(draft(1))
+            assert first.recent is not None
+            shard.sequencer.recent.forget(first.recent)
+            again = await shard.accept(draft(1))
+            assert again.before and not again.seq and not again.answer and not again.repeated
+            assert await shard.sequencer.numbered("acme", ["acme1", "acme2"]) == {"acme1"}
+            assert await shard.sequencer.numbered("other", ["acme1"]) == set()
+            assert (await shard.accept(draft(2))).seq == 2
+
+    run(test())
+
+
+def test_where_the_index_cannot_be_read_nobody_says_that_a_message_is_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        with Shard(tmp_path) as shard:
+            await shard.accept(draft(1))
+            with monkeypatch.context() as patched:
+                broken = _raising(StoreError("contacts failed"))
+                patched.setattr(Contacts, "meet", broken)
+                patched.setattr(Contacts, "held", broken)
+                assert (await shard.accept(draft(1))).repeated
+                unsure = await shard.accept(draft(2))
+                assert unsure.unsure and not unsure.seq and len(shard.records()) == 1
+                sure = await shard.accept(draft(2), sure=True)
+                told = orjson.loads(sure.answer)
+                assert (sure.seq, told["flags"], told["degraded"]) == (2, [NO_CONTACTS], True)
+                # Of all ids it may be that they are known: looking for their messages tells.
+                assert await shard.sequencer.numbered("acme", ["a", "b"]) == {"a", "b"}
+            assert (await shard.accept(draft(2))).repeated
+
+    run(test())
+
+
+def test_seqs_stand_in_the_spool_in_order_for_each_tenant_whatever_comes_at_once(tmp_path: Path) -> None:
+    async def test() -> None:
+        tenants = ("acme", "other", "third")
+        with Shard(tmp_path) as shard:
+            asked = [draft(number, tenant=tenants[number % 3]) for number in range(200)]
+            random.Random(1).shuffle(asked)
+            outcomes = await asyncio.gather(*(shard.accept(one) for one in asked))
+            given: dict[str, list[int]] = {tenant: [] for tenant in tenants}
+            for record in shard.records():
+                given[record.event.tenant].append(record.event.seq)
+            assert given == {tenant: list(range(1, len(seqs) + 1)) for tenant, seqs in given.items()}
+            assert sum(map(len, given.values())) == 200
+            found = {(record.event.tenant, record.event.message_id): record.event.seq for record in shard.records()}
+            assert [found[one.tenant, one.message_id] for one in asked] == [outcome.seq for outcome in outcomes]
+
+    run(test())
+
+
+def test_a_group_that_the_disk_refuses_is_taken_back_and_may_come_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        with Shard(tmp_path, stale_after_seconds=0.0) as shard:
+            await shard.accept(draft(1))
+            drafts = [draft(2, EVE), draft(3, EVE), draft(3, EVE), draft(4, BOB, "joe@acme.example")]
+            with monkeypatch.context() as patched:
+                full(patched)
+                refused = await asyncio.gather(*(shard.accept(one) for one in drafts), return_exceptions=True)
+            assert [type(error) for error in refused] == [StoreUnavailable] * 4
+            assert all("No space left" in str(error) for error in refused)
+            assert [shard.sequencer.recent.find("acme", f"acme{number}") for number in (2, 3, 4)] == [None] * 3
+            # Nobody waits for features of what was never numbered.
+            assert shard.sequencer.begin("acme", "", observe=True).due_seq == 1
+            outcomes = [await shard.accept(one) for one in drafts]
+            assert [outcome.repeated for outcome in outcomes] == [False, False, True, False]
+            seqs = [outcome.seq for outcome in outcomes if outcome.seq]
+            assert seqs == sorted(seqs) and seqs[0] > 1
+            events = [record.event for record in shard.records()]
+            assert [event.seq for event in events] == [1, *seqs]
+            assert [event.new_recipients for event in events] == [(BOB,), (EVE,), (), ("joe@acme.example",)]
+
+    run(test())
+
+
+def test_a_caller_that_goes_away_leaves_a_message_that_is_numbered(tmp_path: Path) -> None:
+    async def test() -> None:
+        with Shard(tmp_path) as shard:
+            await shard.sequencer.meet("acme")
+            asking = asyncio.create_task(shard.accept(draft(1)))
+            await asyncio.sleep(0)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            assert (await shard.accept(draft(1))).repeated
+            assert [record.event.seq for record in shard.records()] == [1]
+
+    run(test())
+
+
+def test_near_copies_that_come_at_once_are_of_one_campaign(tmp_path: Path) -> None:
+    near = _near(WORDS)
+
+    async def test() -> None:
+        with Shard(tmp_path) as shard:
+            await shard.sequencer.meet("acme")
+            # Read one after another, scored for as long as it takes, and numbered in another order.
+            begun = [shard.sequencer.begin("acme", words, observe=True) for words in (WORDS, near, WORDS)]
+            assert {one.campaign for one in begun} == {name_of(WORDS)}
+            pairs = list(zip((1, 2, 3), begun, (WORDS, near, WORDS), strict=True))
+            outcomes = [
+                await shard.accept(draft(number, campaign=one.campaign, signature=words))
+                for number, one, words in reversed(pairs)
+            ]
+            assert [outcome.seq for outcome in outcomes] == [1, 2, 3]
+            assert {record.event.campaign for record in shard.records()} == {name_of(WORDS)}
+        # So it is after a restart, from what the spool holds.
+        with Shard(tmp_path) as shard:
+            await shard.sequencer.meet("acme")
+            assert shard.sequencer.begin("acme", near, observe=False).campaign == name_of(WORDS)
+
+    run(test())
+
+
+def test_what_is_given_up_takes_nobody_else_out_of_its_campaign(tmp_path: Path) -> None:
+    """Both were begun before either was numbered, and so bear the same seq among the campaigns."""
+    near = _near(WORDS)
+
+    async def test() -> None:
+        with Shard(tmp_path) as shard:
+            await shard.sequencer.meet("acme")
+            kept = shard.sequencer.begin("acme", WORDS, observe=True)
+            gone = shard.sequencer.begin("acme", _near(WORDS, 40), observe=True)
+            shard.sequencer.abandon("acme", gone)
+            assert shard.sequencer.begin("acme", near, observe=False).campaign == kept.campaign == name_of(WORDS)
+            shard.sequencer.abandon("acme", kept)
+            assert shard.sequencer.begin("acme", near, observe=False).campaign == name_of(near)
+
+    run(test())
+
+
+def test_where_campaigns_cannot_be_read_a_message_has_none_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        with Shard(tmp_path) as shard:
+            with monkeypatch.context() as patched:
+                patched.setattr(Campaigns, "prepare", _raising(StoreError("campaigns failed")))
+                await shard.sequencer.meet("acme")
+                assert shard.sequencer.begin("acme", WORDS, observe=True) == Begun("", 0, flags=(NO_CAMPAIGNS,))
+            await shard.sequencer.meet("acme")
+            assert shard.sequencer.begin("acme", WORDS, observe=True).flags == ()
+
+    run(test())
+
+
+def test_a_label_that_is_given_twice_at_once_counts_once(tmp_path: Path) -> None:
+    async def test() -> None:
+        with Shard(tmp_path) as shard:
+            target = (await shard.accept(draft(1))).recent
+            assert target is not None
+            made: list[tuple[int, str | None]] = []
+
+            def make(label: str) -> Callable[[int, str | None], AcceptedLabel]:
+                def record(seq: int, replaced: str | None) -> AcceptedLabel:
+                    made.append((seq, replaced))
+                    event = label_event_of(target.event, label=label, replaced=replaced, seq=seq, known_at_us=START + 9)
+                    return AcceptedLabel(event, "analyst", "tests")
+
+                return record
+
+            def give(label: str, held: str | None = None) -> Coroutine[Any, Any, int]:
+                return shard.sequencer.label("acme", "acme1", label, held, make(label))
+
+            seqs = await asyncio.gather(give("SP"), give("SP"), give("CP"), give("CP"), give("SP"))
+            assert seqs == [2, 0, 3, 0, 4] and made == [(2, None), (3, "SP"), (4, "CP")]
+            assert shard.sequencer.label_of("acme", "acme1") == "SP"
+            # What the log holds counts where nothing was given since.
+            assert await shard.sequencer.label("acme", "acme9", "SP", "SP", make("SP")) == 0
+        with Shard(tmp_path) as shard:
+            assert shard.sequencer.label_of("acme", "acme1") == "SP"
+            assert await shard.sequencer.label("acme", "acme1", "SP", None, make("SP")) == 0
+            assert [record.event.label for record in shard.records()] == ["", "SP", "CP", "SP"]
+
+    run(test())
+
+
+def test_a_label_that_the_disk_refuses_may_be_given_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        with Shard(tmp_path) as shard:
+            target = (await shard.accept(draft(1))).recent
+            assert target is not None
+
+            def make(seq: int, replaced: str | None) -> AcceptedLabel:
+                event = label_event_of(target.event, label="CP", replaced=replaced, seq=seq, known_at_us=START + 9)
+                return AcceptedLabel(event, "analyst", "tests")
+
+            with monkeypatch.context() as patched:
+                full(patched)
+                with pytest.raises(StoreUnavailable):
+                    await shard.sequencer.label("acme", "acme1", "CP", "SP", make)
+            assert await shard.sequencer.label("acme", "acme1", "CP", "SP", make) > 1
+            assert await shard.sequencer.label("acme", "acme1", "CP", "SP", make) == 0
+            assert len(shard.records()) == 2
+
+    run(test())
+
+
+def test_how_far_features_lag_is_told_in_the_mails_own_time(tmp_path: Path) -> None:
+    async def test() -> None:
+        with Shard(tmp_path) as shard:
+            assert shard.sequencer.age_seconds("acme", None) is None
+            for number in (1, 2_000_001):
+                await shard.accept(draft(number))
+            assert shard.sequencer.age_seconds("acme", Watermark(2, START + 2_000_001)) == 0.0
+            assert shard.sequencer.age_seconds("acme", Watermark(1, START + 1)) == 2.0
+            # All that was there is folded, whatever times it bore; then one message is not.
+            for number, age in ((3_000_001, 0.0), (4_000_001, 3.000001)):
+                told = orjson.loads((await shard.accept(draft(number, as_of=2))).answer)
+                assert told["features"] == {"as_of_seq": 2, "age_seconds": age}
+
+    run(test())
+
+
+def _raising(error: Exception) -> Callable[..., Any]:
+    def broken(*_: object, **__: object) -> None:
+        raise error
+
+    return broken
+
+
+def _near(signature: str, slot: int = 60) -> str:
+    """A signature that differs in one slot."""
+    data = bytearray(base64.b64decode(signature))
+    data[slot] ^= 255
+    return base64.b64encode(bytes(data)).decode()
