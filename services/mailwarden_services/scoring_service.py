@@ -26,6 +26,7 @@ from mailwarden.stores.spool import Spool
 from mailwarden.stores.spool_reader import SpoolReader
 from mailwarden_services.bootstrap import Platform
 from mailwarden_services.feature_writer.status import READER_NAME, WriterLag, read_lag
+from mailwarden_services.reading.lanes import Lane
 from mailwarden_services.reading.show import SHOWING_SECONDS, Shower
 from mailwarden_services.scoring_api.intake import Intake
 from mailwarden_services.scoring_api.listeners import listeners_of
@@ -125,8 +126,11 @@ class _Serves:
     away: Mapping[str, str]
 
 
-def scoring_service(platform: Platform) -> Service:
-    """The scoring API's service: reads what the spool still holds, then follows the registry while it runs."""
+def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None) -> Service:
+    """The scoring API's service: reads what the spool still holds, then follows the registry while it runs.
+
+    lanes: of scoring processes, by default as the settings say.
+    """
     settings = platform.settings
     spool = Spool(settings.spool_path, fsync=settings.spool_fsync)
     contacts = Contacts(settings.contacts_path, platform.facts)
@@ -138,7 +142,7 @@ def scoring_service(platform: Platform) -> Service:
         campaigns=campaigns,
         stale_after_seconds=settings.stale_after_seconds,
     )
-    workers = ScoringWorkers(settings, platform.activity, platform.content)
+    workers = ScoringWorkers(settings, platform.activity, platform.content, lanes=lanes)
     serving = ServingVersion(platform.serving_version, platform.champion, workers.load)
     intake = Intake(
         workers=workers,

@@ -280,9 +280,9 @@ def test_meeting_is_holding_and_first_in_one_look(
 def test_what_cannot_be_looked_up_is_taken_in_only_where_it_is_sure(tmp_path: Path) -> None:
     contacts = opened(tmp_path)
     contacts._asked.close()
-    with pytest.raises(StoreError, match="contacts.sqlite"):
+    with pytest.raises(StoreError, match=r"contacts\.sqlite"):
         contacts.meet("acme", ANN, (BOB,), 1, "acme1")
-    with pytest.raises(StoreError, match="contacts.sqlite"):
+    with pytest.raises(StoreError, match=r"contacts\.sqlite"):
         contacts.meet("acme", ANN, (EVE,), 2, "acme2", again=True)
     contacts._asked = sqlite3.connect(tmp_path / "contacts.sqlite")
     assert contacts.held("acme", ["acme1", "acme2"]) == {"acme2"}

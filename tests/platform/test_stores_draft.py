@@ -18,20 +18,23 @@ from mailwarden.stores.draft import Draft, ending
 from mailwarden.stores.online.streams import decode_event, encode_event
 from mailwarden.stores.online.watermark import Watermark
 
+ENVELOPE = Envelope(1)
 CUT = '"new_recipients":[]'
 # A lone surrogate is no text: the parser lets none through.
 plain = st.text(st.characters(exclude_categories=("Cs",)), max_size=15)
 texts = plain | st.builds(
     lambda before, odd, after: before + odd + after,
     plain,
-    st.sampled_from([CUT, f",{CUT},", '"', "\\", '\\"new_recipients\\":[]', "\x00\x1f\x7f", "\u2028\ufeff\U0001f600", '"seq":0']),
+    st.sampled_from(
+        [CUT, f",{CUT},", '"', "\\", '\\"new_recipients\\":[]', '"seq":0', "\x00\x1f\x7f", "\u2028\ufeff\U0001f600"]
+    ),
     plain,
 )  # fmt: skip
 names = st.lists(texts, max_size=4).map(tuple)
 numbers = st.none() | st.floats(allow_nan=False, allow_infinity=False)
 events = st.builds(
-    Event, tenant=texts, seq=st.just(0), kind=st.just("message"), message_id=texts, received_at_us=st.integers(0, 2**62),
-    known_at_us=st.integers(0, 2**62), time_source=st.just("envelope"), direction=st.just("inbound"), sender=texts,
+    Event, tenant=texts, seq=st.just(0), kind=st.just("message"), message_id=texts,
+    received_at_us=st.integers(0, 2**62), known_at_us=st.integers(0, 2**62), time_source=st.just("envelope"), direction=st.just("inbound"), sender=texts,
     sender_domain=texts, recipients=names, recipient_domains=names, campaign=texts, signature=texts, pending=names,
     link_domain=texts, thread=texts,
 )  # fmt: skip
@@ -52,7 +55,7 @@ answers = st.dictionaries(texts, numbers | texts | st.lists(texts, max_size=2), 
 marks = st.none() | st.builds(Watermark, seq=st.integers(1, 2**60), time_us=st.integers(0, 2**60))
 
 
-def draft_of(event: Event, envelope: Envelope = Envelope(1), **options: Any) -> Draft:
+def draft_of(event: Event, envelope: Envelope = ENVELOPE, **options: Any) -> Draft:
     known: dict[str, Any] = {
         "raw_from": 0, "as_of": None, "verdict": "deliver", "category": None, "degraded": False, "flags": (),
         "answer": {"verdict": "deliver"}, "rows": (), "content": LoggedContent({}, {}, {}, {}),

@@ -244,7 +244,9 @@ def test_records_are_made_in_the_order_of_the_calls_by_one_thread_and_share_a_wr
     assert [name for name, _ in makers] == ["first", *(f"r{number}" for number in range(20)), "last"]
     assert {thread for _, thread in makers} == {"spool"}
     written = [name for name, (position, _) in told.items() if position is not None]
-    assert [payload.decode() for payload in everything(tmp_path)] == sorted(written, key=lambda name: told[name][0] or 0)
+    assert [payload.decode() for payload in everything(tmp_path)] == sorted(
+        written, key=lambda name: told[name][0] or 0
+    )
     assert [name for name in told if name not in written] == [f"r{number}" for number in range(2, 20, 3)]
     assert all(error is None for _, error in told.values()) and told["last"][0] == end
 

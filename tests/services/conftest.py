@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import shutil
 import socket
@@ -45,11 +46,19 @@ from mailwarden_features import discover as discover_features
 from mailwarden_services.bootstrap import Platform
 from mailwarden_services.cli import application, progress
 from mailwarden_services.feature_writer.writer import FeatureWriter
+from mailwarden_services.reading.lanes import Lane
 from mailwarden_services.scoring_api.app import create_app
 from mailwarden_services.scoring_api.service import Service
 from mailwarden_services.scoring_service import scoring_service
 
+# The server that children are forked off imports what scoring needs, whichever test is the first to need a child.
+multiprocessing.get_context("forkserver").set_forkserver_preload(
+    ["mailwarden_services.scoring_worker.work", "mailwarden_services.scoring_worker.preloaded"]
+)
+
 SEED = 7
+ONE_LANE = (Lane(None, 1, 0),)
+"""One scoring process for all mail: each start of an API forks one, and not one a lane."""
 TENANTS = ("acme", "other")
 
 
@@ -142,7 +151,7 @@ class Warden:
     def api(self, tenant: str = "acme") -> Iterator[Api]:
         """The API as its process would run it; leaving stops it, entering again is a restart."""
         self.platform = Platform(self.settings)
-        self.service = scoring_service(self.platform)
+        self.service = scoring_service(self.platform, lanes=ONE_LANE)
         app = create_app(self.service)
         with TestClient(app, raise_server_exceptions=False, headers=self.headers(tenant)) as client:
             yield Api(client)

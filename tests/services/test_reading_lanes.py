@@ -246,7 +246,9 @@ def test_every_process_does_something_once_it_is_free_and_mail_goes_on_meanwhile
             assert [task.result() for task in waiting if task.done()] == [42] * sum(task.done() for task in waiting)
             await asyncio.gather(*busy, *waiting)
             # Of the two of one lane, each has it once.
-            spin = loaded.replace("(__import__('os').getpid()", "(__import__('time').sleep(0.2), __import__('os').getpid()")
+            spin = loaded.replace(
+                "(__import__('os').getpid()", "(__import__('time').sleep(0.2), __import__('os').getpid()"
+            )
             found = await asyncio.gather(
                 *(lanes.ask(spin, tenant="t", size=1) for _ in range(2)), lanes.ask(spin, tenant="t", size=11)
             )
@@ -269,8 +271,15 @@ def test_whoever_waits_for_a_process_and_goes_away_leaves_it_to_the_next() -> No
             await asyncio.sleep(0)
             each = asyncio.create_task(lanes.each("0"))
             await asyncio.sleep(0)
-            # It has its turn, and goes away before it takes it.
-            busy.add_done_callback(lambda _: each.cancel())
+            (_, queue) = lanes._lanes[0]
+            hand_on = queue._hand_on
+
+            def at_once(free: Child) -> None:
+                # It has its turn, and goes away before it takes it.
+                hand_on(free)
+                each.cancel()
+
+            queue._hand_on = at_once  # type: ignore[method-assign]
             gate.set()
             await busy
             await asyncio.gather(each, return_exceptions=True)

@@ -1,13 +1,10 @@
-"""Mail read for scoring in processes of their own, whatever becomes of them."""
+"""Mail read for scoring, however much of it can be read."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import socket
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -24,9 +21,7 @@ from mailwarden.ingest.receive import Site, receive
 from mailwarden.settings import Settings
 from mailwarden.stores.dns import DnsResolver
 from mailwarden_services.bootstrap import Platform
-from mailwarden_services.reading.child import Died, TookTooLong
-from mailwarden_services.reading.lanes import Lane
-from mailwarden_services.reading.read import Reader, Reading, ReadInProcesses
+from mailwarden_services.reading.read import Reader
 
 SITE = Site("acme", frozenset({"acme.example"}))
 ENVELOPE = Envelope(1_710_000_000_000_000, "ann@far.example", ("bob@acme.example",))
@@ -41,66 +36,22 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> ContentSet:
     return Platform(Settings(home=tmp_path_factory.mktemp("home"))).content
 
 
-@asynccontextmanager
-async def processes(content: ContentSet, **options: Any) -> AsyncIterator[ReadInProcesses]:
-    reader = ReadInProcesses(content, **{"cpu_seconds": 30.0, "lanes": (Lane(None, 1, 0),), **options})
-    try:
-        yield reader
-    finally:
-        reader.stop()
+def test_what_is_read_is_what_is_received_with_its_mbox_line_apart(content: ContentSet) -> None:
+    for raw in (RAW, b"From ann@far.example Sat Jan  3 10:11:12 2026\n" + RAW, b"no header\n", b""):
+        found = Reader(content).whole(raw, ENVELOPE, SITE)
+        assert found.event == receive(raw, ENVELOPE, SITE).event
+        assert raw[found.raw_from :] == receive(raw, ENVELOPE, SITE).raw
 
 
-async def read(reader: ReadInProcesses, raw: bytes = RAW, envelope: Envelope = ENVELOPE) -> Reading:
-    return await asyncio.wait_for(reader.read(raw, envelope, SITE), 120)
-
-
-def test_a_child_reads_what_this_process_would(content: ContentSet) -> None:
-    async def test() -> None:
-        async with processes(content) as reader:
-            for raw in (RAW, b"From ann@far.example Sat Jan  3 10:11:12 2026\n" + RAW, b"no header\n", b""):
-                found, here = await read(reader, raw), Reader(content).whole(raw, ENVELOPE, SITE)
-                assert found == here
-                assert found.event == receive(raw, ENVELOPE, SITE).event
-                assert raw[found.raw_from :] == receive(raw, ENVELOPE, SITE).raw
-
-    asyncio.run(test())
-
-
-class Stubborn:
-    """Lanes in which work of some kinds never ends."""
-
-    def __init__(self, reader: Reader, fails: dict[str, Exception]) -> None:
-        self.reader, self.fails = reader, fails
-        self.sizes: list[int] = []
-
-    async def ask(self, what: Any, *, tenant: str, size: int) -> Any:
-        self.sizes.append(size)
-        if what[0] in self.fails:
-            raise self.fails[what[0]]
-        return self.reader(what)
-
-    def stop(self) -> None:
-        pass
-
-
-@pytest.mark.parametrize("error", [TookTooLong("1 s"), Died("9"), RecursionError("too deep")])
-def test_what_cannot_be_read_whole_is_read_by_its_headers(content: ContentSet, error: Exception) -> None:
-    async def test() -> None:
-        async with processes(content) as reader:
-            lanes = Stubborn(reader._reader, {"whole": error})
-            reader._lanes = lanes  # type: ignore[assignment]
-            found = await read(reader)
-            whole = Reader(content).whole(RAW, ENVELOPE, SITE)
-            assert lanes.sizes == [len(RAW), len(RAW)]
-            assert found.event.message_id == whole.event.message_id and found.event.sender == "ann@far.example"
-            assert found.event.thread == whole.event.thread and found.event.content_sha256 == whole.event.content_sha256
-            assert found.event.link_domain == "" and found.has_headers and not found.failed
-            assert found.content.status["content_headers"] == Status.PRESENT
-            for view in ("content_text", "content_links", "content_attachments", "content_inner"):
-                assert found.content.status[view] == Status.DEADLINE
-            assert found.content.values["content_headers"] == whole.content.values["content_headers"]
-
-    asyncio.run(test())
+def test_header_fields_alone_say_what_the_whole_says_of_them(content: ContentSet) -> None:
+    found, whole = Reader(content).headers(RAW, ENVELOPE, SITE), Reader(content).whole(RAW, ENVELOPE, SITE)
+    assert found.event.message_id == whole.event.message_id and found.event.sender == "ann@far.example"
+    assert found.event.thread == whole.event.thread and found.event.content_sha256 == whole.event.content_sha256
+    assert found.event.link_domain == "" and found.has_headers and not found.failed
+    assert found.content.status["content_headers"] == Status.PRESENT
+    for view in ("content_text", "content_links", "content_attachments", "content_inner"):
+        assert found.content.status[view] == Status.DEADLINE
+    assert found.content.values["content_headers"] == whole.content.values["content_headers"]
 
 
 def test_headers_that_are_read_alone_say_what_was_not_read_of_them(content: ContentSet) -> None:
@@ -118,35 +69,15 @@ def test_headers_that_are_read_alone_say_what_was_not_read_of_them(content: Cont
 
 
 def test_where_not_even_headers_can_be_read_the_envelope_speaks(content: ContentSet) -> None:
-    async def test() -> None:
-        async with processes(content) as reader:
-            fails: dict[str, Exception] = {"whole": TookTooLong("1 s"), "headers": TookTooLong("1 s")}
-            reader._lanes = Stubborn(reader._reader, fails)  # type: ignore[assignment]
-            found = await read(reader)
-            assert found.event.sender == "ann@far.example" and found.event.recipients == ("bob@acme.example",)
-            digest = hashlib.sha256(RAW).hexdigest()
-            assert found.event.message_id == message_identity(
-                "acme", digest, ENVELOPE.received_at_us or 0, ENVELOPE.mail_from, ENVELOPE.rcpt_to
-            )
-            assert found.has_headers and found.event.size_bytes == len(RAW)
-            assert set(found.content.status.values()) == {Status.DEADLINE}
-            assert {value for row in found.content.values.values() for value in row} == {None}
-
-    asyncio.run(test())
-
-
-def test_a_message_that_takes_its_child_too_long_is_marked_and_the_next_is_read(content: ContentSet) -> None:
-    """With a real child: no time at all is not enough for any message."""
-
-    async def test() -> None:
-        async with processes(content, cpu_seconds=1e-9) as reader:
-            with structlog.testing.capture_logs() as logged:
-                found = await read(reader, RAW + b"word " * 400_000)
-            assert found.content.status["content_text"] == Status.DEADLINE
-            assert reader.ended >= 1 and {line["what"] for line in logged} >= {"whole"}
-            assert all("plan" not in str(line) for line in logged)
-
-    asyncio.run(test())
+    found = Reader(content).envelope_only(RAW, ENVELOPE, SITE)
+    assert found.event.sender == "ann@far.example" and found.event.recipients == ("bob@acme.example",)
+    digest = hashlib.sha256(RAW).hexdigest()
+    assert found.event.message_id == message_identity(
+        "acme", digest, ENVELOPE.received_at_us or 0, ENVELOPE.mail_from, ENVELOPE.rcpt_to
+    )
+    assert found.has_headers and found.event.size_bytes == len(RAW)
+    assert set(found.content.status.values()) == {Status.DEADLINE}
+    assert {value for row in found.content.values.values() for value in row} == {None}
 
 
 @pytest.mark.parametrize(
