@@ -229,7 +229,21 @@ def test_tables_of_every_part() -> None:
             **{side: {path: {"requests": 9, **read} for path in ("healthz", "score")} for side in ("alone", "beside")},
             "hostile": {"200": 7},
             "senders": 4,
-            "resident_bytes": 2**30,
+            "peak_bytes": 2**30,
+        },
+        "abuse": {
+            "rate": 10.0,
+            "seconds": 30.0,
+            "mail": "mail",
+            "ways": {
+                "slow clients": {
+                    "requests": 9,
+                    "failed": 0,
+                    **read,
+                    "memory": {"peak_bytes": 2**30},
+                    "answers": {"slow clients": {"opened": 7, "": 2}},
+                }
+            },
         },
     }
     assert len(bench_tables(figures)) == len(figures)
