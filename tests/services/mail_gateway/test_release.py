@@ -209,3 +209,18 @@ def test_nothing_is_held_where_the_disk_does_not_take_it(tmp_path: Path, quarant
     with pytest.raises(StoreUnavailable, match="see to the disk"):
         hold(quarantine)
     assert quarantine.page(None) == ()
+
+
+def test_a_release_that_was_taken_over_changes_nothing_any_more(quarantine: Quarantine) -> None:
+    with mail_sink() as sink:
+        held = hold(quarantine, sink)
+        slow = quarantine.claim(held.held_id, NOW)
+        other = quarantine.claim(held.held_id, NOW + RELEASE_US + 1)
+        for step in (
+            lambda: quarantine.sending(slow, NOW),
+            lambda: quarantine.delivered(slow, slow.left, NOW),
+            lambda: quarantine.not_delivered(slow, "late", NOW),
+        ):
+            with pytest.raises(DataError, match="taken over"):
+                step()
+        assert quarantine.get(held.held_id) == other
