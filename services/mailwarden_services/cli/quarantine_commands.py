@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import getpass
 import sys
+import textwrap
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from mailwarden.errors import ConfigError
 from mailwarden.settings import Settings
@@ -63,10 +64,11 @@ def listing(
     if state != "all" and state not in get_args(State):
         raise ConfigError(f"--state {state!r}: write one of {', '.join(get_args(State))} or all")
     wanted = None if state == "all" else cast("State", state)
-    # On a terminal rich folds what is too wide; in a pipe every line is whole.
-    table = Table("id", "held", "tenant", "from", "to", "subject", "why", "state")
+    # An id that is cut off cannot be released: it is whole however narrow the terminal is.
+    table = Table(Column("id", no_wrap=True, min_width=33), "held", "tenant", "from", "to", "subject", "why", "state")
     for held in Platform(Settings()).quarantine.page(tenant, state=wanted, limit=limit):
-        cells = (held.mail_from or "<>", ", ".join(held.recipients), held.subject, held.reason)
+        why = textwrap.shorten(held.reason, 60, placeholder="...")
+        cells = (held.mail_from or "<>", ", ".join(held.recipients), held.subject, why)
         table.add_row(held.held_id, _time(held.held_us), held.tenant, *map(escape, cells), held.state)
     out.print(table)
 

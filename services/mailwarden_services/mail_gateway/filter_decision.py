@@ -81,9 +81,7 @@ async def decide(
         except MailwardenError as error:
             log.warning("not looked up among released mail", queue_id=envelope.queue_id, error=str(error))
         if released is None and answer.action == "reject" and settings.before_queue:
-            reason = next((one.reason for one in answer.tenants if one.reason), "")
-            words = f"5.7.1 Refused as unwanted mail. {reason}".encode("ascii", "replace").decode()
-            return [Reply(550, (" ".join(words.split())[:400],))] * count
+            return [Reply(550, (f"5.7.1 {answer.refusal}",))] * count
         if released is None:
             return [await _held(settings, answer, envelope, message, "")] * count
     chunks = handed_on(settings, answer, envelope, message, original=released is not None)

@@ -188,9 +188,8 @@ class MilterSession:
                     return [*self._edits(replace(answer, action="accept", add_headers=())), wire.CONTINUE]
             except MailwardenError as error:
                 log.warning("not looked up among released mail", queue_id=envelope.queue_id, error=str(error))
-        reason = next((one.reason for one in answer.tenants if one.reason), "")
         if answer.action == "reject":
-            return [wire.refuse("550 5.7.1", f"Refused as unwanted mail. {reason}")]
+            return [wire.refuse("550 5.7.1", answer.refusal)]
         if answer.action == "quarantine" and ActionFlags.QUARANTINE in self._agreed.actions:
             if holder is not None:
                 try:
@@ -200,6 +199,7 @@ class MilterSession:
                     log.error("held by the mail system, but not listed", queue_id=envelope.queue_id, error=str(error))
             # Without our fields: a message that is released must not be sorted by what we once thought of it.
             bare = replace(answer, add_headers=())
+            reason = next((one.reason for one in answer.tenants if one.reason), "held")
             return [*self._edits(bare), wire.quarantine(f"Mailwarden: {reason}"), wire.CONTINUE]
         return [*self._edits(answer), wire.CONTINUE]
 

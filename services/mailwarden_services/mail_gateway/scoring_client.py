@@ -85,6 +85,12 @@ class MailAnswer:
     tenants: tuple[TenantDecision, ...]
     remove_fields: frozenset[tuple[str, int]] = frozenset()
 
+    @property
+    def refusal(self) -> str:
+        """What the sender's server is told of a refusal: a reference, and no word of what gave the message away."""
+        reference = next((re.sub(r"[^\w.-]", "", one.decision_id) for one in self.tenants if one.decision_id), "")
+        return f"Refused as unwanted mail ({reference})" if reference else "Refused as unwanted mail"
+
 
 def not_scored(why: str) -> MailAnswer:
     """The answer where a message goes on without a score; a header says why."""
@@ -177,7 +183,7 @@ def _decision(one: Mapping[str, Any]) -> TenantDecision:
         decision_id=str(one["decision_id"] or ""),
         verdict=str(one.get("verdict") or ""),
         category=str(one.get("category") or ""),
-        reason=" ".join(words)[:1000],
+        reason="; ".join(one.rstrip(".") for one in words)[:1000],
         recipients=tuple(str(recipient) for recipient in one.get("recipients", ())),
     )
 

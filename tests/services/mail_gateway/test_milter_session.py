@@ -17,7 +17,7 @@ from mailwarden_services.mail_gateway.scoring_client import Away, MailAnswer, Ma
 from mailwarden_services.mail_gateway.spooled import SpooledMessage
 
 ALL_ACTIONS, ALL_PROTOCOL = 0x1FF, 0x1FFFFF
-TENANT = TenantDecision("acme", "m1", "dm1", "quarantine", "SC", "It is odd: 100% so.")
+TENANT = TenantDecision("acme", "m1", "dm1%", "quarantine", "SC", "It is odd: 100% so.")
 
 
 def packet(letter: str, data: bytes = b"") -> bytes:
@@ -197,7 +197,7 @@ def test_a_refusal_has_no_percent_sign_and_mail_that_is_held_bears_no_verdict() 
     async def refused(mta: MailServer) -> None:
         await mta.negotiate()
         mta.message()
-        assert await mta.replies() == [("y", b"550 5.7.1 Refused as unwanted mail. It is odd: 100  so.\0")]
+        assert await mta.replies() == [("y", b"550 5.7.1 Refused as unwanted mail (dm1)\0")]
 
     async def held(mta: MailServer) -> None:
         await mta.negotiate()

@@ -71,7 +71,7 @@ def test_fields_are_added_on_top_and_forged_ones_of_ours_are_gone(with_milter) -
 def test_a_refusal_is_a_refusal_with_words(with_milter) -> None:
     name, raw = mail("reject")
     code, words = with_milter.postfix.send(raw)
-    assert code == 550 and words.startswith("5.7.1 Refused as unwanted mail. What it says is odd.")
+    assert code == 550 and words.startswith("5.7.1 Refused as unwanted mail (d")
     assert not delivered(with_milter, name)
 
 
@@ -87,7 +87,7 @@ def test_held_mail_is_listed_and_released_once_as_it_came(with_milter) -> None:
     assert with_milter.postfix.send(raw)[0] == 250
     (held,) = [one for one in with_milter.gateway.quarantine.page(None) if name in one.subject]
     assert held.place == "postfix_hold" and held.recipients == ("bob@example.com",) and held.tenant == "default"
-    assert held.reason == "What it says is odd." and held.header_from == "Ann <ann@partner.example>"
+    assert held.reason == "What it says is odd" and held.header_from == "Ann <ann@partner.example>"
     assert held.queue_id in [row["queue_id"] for row in with_milter.postfix.queue("hold")]
     assert not delivered(with_milter, name)
     assert with_milter.releases.release(held.held_id, who="test").state == "released"
