@@ -34,7 +34,8 @@ names = st.lists(texts, max_size=4).map(tuple)
 numbers = st.none() | st.floats(allow_nan=False, allow_infinity=False)
 events = st.builds(
     Event, tenant=texts, seq=st.just(0), kind=st.just("message"), message_id=texts,
-    received_at_us=st.integers(0, 2**62), known_at_us=st.integers(0, 2**62), time_source=st.just("envelope"), direction=st.just("inbound"), sender=texts,
+    received_at_us=st.integers(0, 2**62), known_at_us=st.integers(0, 2**62), time_source=st.just("envelope"),
+    direction=st.just("inbound"), sender=texts,
     sender_domain=texts, recipients=names, recipient_domains=names, campaign=texts, signature=texts, pending=names,
     link_domain=texts, thread=texts,
 )  # fmt: skip

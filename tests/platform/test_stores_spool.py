@@ -179,7 +179,7 @@ def test_a_full_disk_is_told_to_the_caller_and_leaves_no_trace(tmp_path: Path, m
             return real(handle, data, offset)
 
         monkeypatch.setattr(os, "pwrite", full)
-        with pytest.raises(StoreUnavailable, match="disk at .* is full"):
+        with pytest.raises(StoreUnavailable, match=r"disk at .* is full"):
             spool.append(b"lost")
         monkeypatch.undo()
         spool.append(b"after")

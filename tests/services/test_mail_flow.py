@@ -60,7 +60,19 @@ def test_a_message_of_two_tenants_is_one_event_in_each_with_its_own_recipients(
         found = hand_over(api, bad, mine, "eve@other.example", "x@nowhere.example", "y@nowhere.example")
     assert [part["tenant"] for part in found["tenants"]] == ["acme", "other"] and found["unknown_domains"] == 1
     assert found["verdict"] != "deliver" and found["action"] == "accept" and found["add_headers"] == []
-    told = {"tenant", "decision_id", "message_id", "verdict", "action", "category", "signals", "degraded", "flags"}
+    assert [part["recipients"] for part in found["tenants"]] == [[mine], ["eve@other.example"]]
+    told = {
+        "tenant",
+        "recipients",
+        "decision_id",
+        "message_id",
+        "verdict",
+        "action",
+        "category",
+        "signals",
+        "degraded",
+        "flags",
+    }
     assert all(set(part) == {*told, "repeated"} for part in found["tenants"])
     warden.drain()
     assert [(e.tenant, e.seq, e.recipients) for e in warden.events()] == [

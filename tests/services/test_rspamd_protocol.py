@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -80,7 +81,7 @@ def test_what_comes_of_a_message_is_told_in_rspamds_words(warden: Any, bad: Simu
         assert found["score"] >= found["required_score"] == found["thresholds"]["add header"]
         assert found["message-id"] != "undef" and "<" not in found["message-id"]
         for name, symbol in found["symbols"].items():
-            assert name.startswith("MW_") and symbol["name"] == name and symbol["description"]
+            assert re.fullmatch(r"MW_[A-Z0-9_]+", name) and symbol["name"] == name and symbol["description"]
         assert "X-Mailwarden-Verdict" in found["milter"]["add_headers"]
         nobodys = api.client.post("/check", content=bad.raw, headers={"Rcpt": "x@nowhere.example"}).json()
         assert (nobodys["action"], nobodys["is_skipped"], nobodys["symbols"]) == ("no action", True, {})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -41,6 +42,7 @@ default: rspamd_proxy defers a message for ever whose action its configuration d
 it; `add header` has it lie in junk."""
 
 SUBJECT_MARK = "[Caution] "
+_NO_NAME = re.compile(r"[^A-Za-z0-9_]")
 NEVER = 999.0
 """What stands for a threshold that no score reaches."""
 
@@ -176,12 +178,11 @@ def _symbols(outcome: Outcome) -> dict[str, Any]:
                 "score": weight,
                 "metric_score": weight,
                 "description": words,
-                "options": options,
-            }
+            } | ({"options": options} if options else {})
 
     for _, answer in outcome.answers:
         for signal in answer["signals"]:
-            add("MW_" + signal["name"].upper(), signal["weight"], signal["words"], [])
+            add("MW_" + _NO_NAME.sub("_", signal["name"]).upper(), signal["weight"], signal["words"], [])
     if outcome.answers:
         ids = [answer["decision_id"] for _, answer in outcome.answers if answer["decision_id"]]
         categories = [answer["category"] for _, answer in outcome.answers if answer["category"]]
