@@ -146,6 +146,10 @@ def test_what_the_mail_system_says_of_the_way_goes_before_what_from_claims(
         ("spam", "BE", (0, -1, 0)),
         ("CP", "ham", (1, 1, -1)),
         ("CP", "BE", (0, 0, 0)),
+        ("withdrawn", "BE", (-1, -1, 0)),
+        ("withdrawn", "ham", (0, 0, -1)),
+        ("spam", "withdrawn", (1, 0, 0)),
+        ("withdrawn", None, (0, 0, 0)),
     ],
 )
 def test_a_correction_takes_the_earlier_label_back(

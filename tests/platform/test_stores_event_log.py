@@ -159,6 +159,8 @@ def test_the_view_tells_ids_by_day_and_the_label_borne_now(tmp_path: Path) -> No
     days = events_to_table([one])["day"].combine_chunks()
     assert log.view().message_ids("acme", days) == {"m1"}
     assert log.view().labels("acme") == {"m1": "CP", "m2": "ham"}
+    log.append([label(7, one, "withdrawn")])
+    assert log.view().labels("acme") == {"m2": "ham"}
 
 
 def test_snapshots_stay_as_they_were_and_name_plain_parquet_with_partitions_in_the_path(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 
 from mailwarden.domain.aggregates.fact_specs import FACTS, MEMBERS
 from mailwarden.domain.aggregates.windows import DAY_US
-from mailwarden.domain.mail.events import Event, members_of
+from mailwarden.domain.mail.events import WITHDRAWN, Event, members_of
 from mailwarden.stores.lake.event_log import EVENT_SCHEMA, EventLog, events_to_table
 from mailwarden.stores.lake.fact_sets import FactSets
 from mailwarden.training.rows import training_rows, write_training_rows
@@ -38,6 +38,17 @@ def test_a_tenant_may_have_a_cutoff_of_its_own(spark: SparkSession, own: dict[st
     events = spark.createDataFrame(table.to_pandas())
     rows = training_rows(events, cutoff_us=START + 5 * DAY_US, tenant_cutoffs_us=own).collect()
     assert sorted(row["tenant"] for row in rows) == tenants
+
+
+def test_a_label_that_was_withdrawn_by_the_cutoff_labels_nothing(spark: SparkSession) -> None:
+    message, label = _labelled("here", 0)
+    withdrawal = replace(label, seq=3, known_at_us=START + 10 * DAY_US, label=WITHDRAWN, labelled_bad=-1)
+    events = spark.createDataFrame(events_to_table([message, label, withdrawal]).to_pandas())
+    before = training_rows(events, cutoff_us=START + 5 * DAY_US).collect()
+    assert [row["label"] for row in before] == ["SP"]
+    assert training_rows(events, cutoff_us=START + 20 * DAY_US).collect() == []
+    (unlabelled,) = training_rows(events, cutoff_us=START + 20 * DAY_US, unlabelled=True).collect()
+    assert unlabelled["label"] is None
 
 
 def test_rows_bear_every_key_and_the_messages_own_names_also_of_files_from_before(

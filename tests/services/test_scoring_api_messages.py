@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from mailwarden.domain.mail.message import Envelope
+from mailwarden.errors import StoreUnavailable
 from mailwarden.simulation.draft import SimulatedMessage
 from mailwarden_services.scoring_api.answer_models import (
     AuditPage,
@@ -137,6 +138,20 @@ def test_mail_is_shown_harmless_and_the_reading_is_on_record(warden: Any, when: 
         (entry,) = page["entries"]
         assert (entry["who"], entry["what"], entry["target"]) == ("key:tests", "content.read", message_id)
         assert api.client.get("/v1/audit", headers=warden.headers("other")).json()["entries"] == []
+
+
+def test_mail_is_not_shown_where_the_reading_cannot_be_put_on_record(
+    warden: Any, simulated: Mail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any, **__: Any) -> None:
+        raise StoreUnavailable("the database is away")
+
+    with warden.api() as api:
+        message_id = api.send(simulated[0])["message_id"]
+        monkeypatch.setattr(warden.platform.audit, "add_many", away)
+        response = api.client.get(f"/v1/messages/{message_id}/content")
+        assert response.status_code == 503 and "text" not in response.json()
+        assert api.label(message_id=message_id, label="CP", known_at=KNOWN).status_code == 201
 
 
 def test_labels_that_are_given_and_withdrawn_are_on_record(warden: Any, simulated: Mail) -> None:
