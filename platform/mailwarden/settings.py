@@ -37,9 +37,11 @@ class Settings(BaseSettings):
     list that it replaces or extends (`mailwarden lists`); empty for those that ship. streams: partitions of the
     entity keys in Redis, each with a stream and a writer of its own; an online store keeps the number that it was
     begun with. fold_seconds: from one fold of accepted mail into features to the next. workers: scoring processes for
-    short messages; longer ones have two of their own. reading_seconds: CPU time after which the process that scores a
-    message is ended. resolver: addresses of name servers, with commas, of which one is asked where a message bears no
-    trusted result; empty has nothing verified here. resolver_seconds: what all questions of one message may take.
+    short messages, in each shard; longer ones have two of their own. shards: processes that number, each some tenants'
+    mail; shard: which of them this is, set by `serve` for what it starts. reading_seconds: CPU time after which the
+    process that scores a message is ended. resolver: addresses of name servers, with commas, of which one is asked
+    where a message bears no trusted result; empty has nothing verified here. resolver_seconds: what all questions of
+    one message may take.
     listeners: of the mail system, see `scoring_api.listeners`. authserv_id: by which results that were verified here
     are added to mail; empty is the machine's name. rspamd_password: of rspamd's protocol; rspamd_actions: its actions
     where they are to be others, see `scoring_api.rspamd`. api_key: with which commands call an API that they are told
@@ -67,6 +69,8 @@ class Settings(BaseSettings):
     fold_seconds: float = Field(default=0.1, ge=0.0, le=0.5)
     stale_after_seconds: float = Field(default=60.0, gt=0.0)
     workers: int = Field(default=2, ge=1, le=256)
+    shards: int = Field(default=1, ge=1, le=64)
+    shard: int = Field(default=0, ge=0, le=63)
     reading_seconds: float = Field(default=1.0, gt=0.0)
     resolver: str = ""
     resolver_seconds: float = Field(default=2.0, gt=0.0, le=5.0)
@@ -136,19 +140,31 @@ class Settings(BaseSettings):
         return self.root / "offline"
 
     @property
+    def _shard_root(self) -> Path:
+        return self.root if self.shard == 0 else self.root / "shards.d" / str(self.shard)
+
+    def of_shard(self, shard: int) -> Settings:
+        """The same for what numbers another shard's mail."""
+        return self.model_copy(update={"shard": shard})
+
+    def sequencer_socket(self, shard: int) -> Path:
+        """Where a shard's sequencer answers the others."""
+        return self.run_path / f"sequencer-{shard}.sock"
+
+    @property
     def spool_path(self) -> Path:
         """Append-only spool of accepted messages."""
-        return self.root / "spool"
+        return self._shard_root / "spool"
 
     @property
     def found_path(self) -> Path:
         """Append-only spool of what was found out about accepted messages and is not numbered yet."""
-        return self.root / "found"
+        return self._shard_root / "found"
 
     @property
     def contacts_path(self) -> Path:
         """SQLite file of who wrote to whom before; made again from the event log where it is missing."""
-        return self.root / "contacts.sqlite"
+        return self._shard_root / "contacts.sqlite"
 
     @property
     def campaigns_path(self) -> Path:

@@ -32,6 +32,7 @@ from mailwarden.stores.online.reader import OnlineReader
 from mailwarden.stores.online.streams import Routes
 from mailwarden.stores.online.writer import OnlineWriter
 from mailwarden.stores.quarantine import HeldFiles, Quarantine
+from mailwarden.stores.shards import shard_of
 from mailwarden.stores.sql import (
     Audit,
     Decisions,
@@ -205,7 +206,8 @@ class Platform:
         return OnlineWriter(self.redis, self.settings.project, self.activity, self.settings.streams)
 
     def feature_writer(self) -> FeatureWriter:
-        """A feature writer over the spool; one may run at a time."""
+        """A feature writer over this shard's spool, which folds its share of the partitions; one may run at a time."""
+        settings = self.settings
         logs = Logs(
             events=self.events,
             raw=self.raw,
@@ -216,17 +218,19 @@ class Platform:
             views=self.activity,
             content=self.features.content,
         )
-        writers = self.partition_writers()
-        writer = FeatureWriter(
-            self.settings.spool_path,
-            writers,
+
+        def ours() -> list[str]:
+            return [t.name for t in self.tenants.list() if shard_of(t.name, settings.shards) == settings.shard]
+
+        return FeatureWriter(
+            settings.spool_path,
+            self.partition_writers([p for p in range(settings.streams) if p % settings.shards == settings.shard]),
             self.online_writer,
-            Routes(self.settings.project, self.activity, self.settings.streams),
+            Routes(settings.project, self.activity, settings.streams),
             logs,
-            tenants=lambda: [tenant.name for tenant in self.tenants.list()],
-            pause_seconds=self.settings.fold_seconds,
+            tenants=ours,
+            pause_seconds=settings.fold_seconds,
         )
-        return writer
 
     def partition_writers(self, partitions: Sequence[int] | None = None) -> PartitionWriters:
         """Writers of these partitions' streams, all by default; they take over from whoever served them before."""

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import structlog
@@ -117,7 +117,15 @@ def environment_of(settings: Settings) -> dict[str, str]:
 class ChildProcess:
     """A Python module run as a process of its own, its words in a log file, stopped by its own id."""
 
-    def __init__(self, module: str, arguments: list[str], environment: Mapping[str, str], log_file: Path) -> None:
+    def __init__(
+        self,
+        module: str,
+        arguments: list[str],
+        environment: Mapping[str, str],
+        log_file: Path,
+        *,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
         self.log_file = log_file
         log_file.parent.mkdir(parents=True, exist_ok=True)
         with log_file.open("ab") as out:
@@ -127,6 +135,7 @@ class ChildProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
+                pass_fds=pass_fds,
             )
 
     @property

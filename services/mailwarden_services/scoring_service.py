@@ -37,6 +37,8 @@ from mailwarden_services.scoring_api.service import Service
 from mailwarden_services.scoring_api.tenant_directory import TenantDirectory
 from mailwarden_services.scoring_worker.workers import ScoringWorkers
 from mailwarden_services.sequencer.sequencer import Sequencer
+from mailwarden_services.sequencer.sequencing import Here
+from mailwarden_services.sequencer.shards import Shards
 from mailwarden_services.signals.handover import Handover
 
 log = structlog.get_logger(__name__)
@@ -144,9 +146,10 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
     )
     workers = ScoringWorkers(settings, platform.activity, platform.content, lanes=lanes)
     serving = ServingVersion(platform.serving_version, platform.champion, workers.load)
+    sequencing = Shards(settings, Here(sequencer))
     intake = Intake(
         workers=workers,
-        sequencer=sequencer,
+        sequencing=sequencing.of,
         version=lambda: serving.current,
         decisions=platform.decisions,
         labels=platform.labels,
@@ -155,21 +158,31 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
         clock=(lambda: time.time_ns() // 1_000) if settings.live_clock else None,
     )
     shower = Shower(cpu_seconds=SHOWING_SECONDS)
-    handover = Handover(settings.found_path, intake.signal)
+    handovers = [Handover(settings.found_path, intake.signal)]
+    if settings.shard == 0:
+        # Found by shards that are no more.
+        left = (settings.root / "shards.d").glob("*/found")
+        known = {settings.of_shard(shard).found_path for shard in range(settings.shards)}
+        handovers += [Handover(found, intake.signal) for found in left if found not in known]
     metrics = Metrics()
 
     @contextlib.asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
         await asyncio.to_thread(note_facts, platform)
-        restore(intake, settings)
-        await asyncio.to_thread(intake.learn, [tenant.name for tenant in platform.tenants.list()])
+        restore(sequencer, settings)
+        ours = [tenant.name for tenant in platform.tenants.list() if sequencing.is_ours(tenant.name)]
+        await asyncio.to_thread(sequencer.learn, ours)
         await asyncio.to_thread(lambda: workers.start(serving.begin()))
         # What is loaded by now stays: the collector need not walk through it while mail waits.
         gc.collect()
         gc.freeze()
-        beside = [asyncio.create_task(serving.follow()), asyncio.create_task(handover.run())]
+        beside = [
+            asyncio.create_task(serving.follow()),
+            *(asyncio.create_task(handover.run()) for handover in handovers),
+        ]
         try:
-            yield
+            async with sequencing.answering():
+                yield
         finally:
             for task in beside:
                 task.cancel()
@@ -207,6 +220,7 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
         checks={
             "database": lambda: void(platform.tenants.list()),
             "online store": partial(_ping, platform),
+            **sequencing.checks(),
         },
         essential=frozenset({"database"}),
         max_message_bytes=settings.max_message_bytes,
@@ -225,13 +239,13 @@ def note_facts(platform: Platform) -> None:
         )
 
 
-def restore(intake: Intake, settings: Settings) -> None:
-    """Show an intake the records that the logs do not hold yet: those behind the feature writer's checkpoint."""
+def restore(sequencer: Sequencer, settings: Settings) -> None:
+    """Show a sequencer the records that the logs do not hold yet: those behind the feature writer's checkpoint."""
     reader = SpoolReader(settings.spool_path, READER_NAME)
     try:
         while records := reader.poll():
             for _, payload in records:
-                intake.restore(decode_accepted(payload))
+                sequencer.restore(decode_accepted(payload))
     finally:
         reader.close()
 

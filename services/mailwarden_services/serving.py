@@ -8,9 +8,12 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from socket import socket as Socket
 
 import uvicorn
+from fastapi import FastAPI
 
 from mailwarden.settings import Settings
 from mailwarden_services.bootstrap import Platform
@@ -21,6 +24,7 @@ from mailwarden_services.scoring_api.app import create_app
 from mailwarden_services.scoring_api.rspamd_listener import rspamd_socket, with_rspamd
 from mailwarden_services.scoring_api.service import Service
 from mailwarden_services.scoring_service import scoring_service
+from mailwarden_services.sequencer.moving import move_tenants
 
 TENANTS_SHOWN = 20
 """Tenants that are named at the start."""
@@ -48,36 +52,64 @@ def serve(
     beside = None if rspamd is None else rspamd_socket(rspamd, settings)
     # uvicorn raises the signal that stopped it once more when it is done; this makes it end the block below.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with own_redis(settings) as (named, redis):
+    with own_redis(settings) as (named, redis), contextlib.ExitStack() as started:
+        move_tenants(named, say)
         platform = Platform(named)
         service = scoring_service(platform)
         for line in announced(platform, place_of(listening), rspamd):
             say(line)
-        writer = WatchedProcess(
-            lambda: ChildProcess(
-                "mailwarden_services.feature_writer", [], environment_of(named), named.run_path / "feature_writer.log"
-            ),
-            what="the feature writer",
-        )
-        signals = WatchedProcess(
-            lambda: ChildProcess(
-                "mailwarden_services.signals", [], environment_of(named), named.run_path / "signals.log"
-            ),
-            what="the signal worker",
-        )
-        try:
-            config = uvicorn.Config(
-                create_app(with_rspamd(watched(service, (writer, signals), redis), beside)),
-                log_level="warning",
-                access_log=False,
-                lifespan="on",
-                timeout_graceful_shutdown=10,
-                timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            )
-            uvicorn.Server(config).run(sockets=[listening])
-        finally:
-            signals.stop()
-            writer.stop()
+        children = start_beside(named, started)
+        # Their own writers, workers and sequencers; all accept on one socket.
+        fd = listening.fileno()
+        for shard in range(1, named.shards):
+            other = WatchedProcess(partial(_shard, named.of_shard(shard), fd), what=f"shard {shard}")
+            started.callback(other.stop)
+            children.append(other)
+        run_app(create_app(with_rspamd(watched(service, children, redis), beside)), listening)
+
+
+def serve_shard(settings: Settings, listening: Socket) -> None:
+    """Serve as one of the shards that another process has started, until it says to stop."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with contextlib.ExitStack() as started:
+        service = scoring_service(Platform(settings))
+        children = start_beside(settings, started)
+        run_app(create_app(watched(service, children, None)), listening)
+
+
+def start_beside(settings: Settings, started: contextlib.ExitStack) -> list[WatchedProcess]:
+    """The feature writer and the signal worker of a shard; stopped with `started`."""
+    children = []
+    for module, what in (("feature_writer", "the feature writer"), ("signals", "the signal worker")):
+        child = WatchedProcess(partial(_child, settings, module), what=what)
+        started.callback(child.stop)
+        children.append(child)
+    return children
+
+
+def run_app(app: FastAPI, listening: Socket) -> None:
+    """Answer on a socket until SIGTERM or SIGINT."""
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="on",
+        timeout_graceful_shutdown=10,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+    )
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _child(settings: Settings, module: str) -> ChildProcess:
+    log_file = settings.run_path / f"{module}{f'-{settings.shard}' if settings.shard else ''}.log"
+    return ChildProcess(f"mailwarden_services.{module}", [], environment_of(settings), log_file)
+
+
+def _shard(settings: Settings, fd: int) -> ChildProcess:
+    log_file = settings.run_path / f"shard-{settings.shard}.log"
+    return ChildProcess(
+        "mailwarden_services.shard", ["--fd", str(fd)], environment_of(settings), log_file, pass_fds=[fd]
+    )
 
 
 def announced(platform: Platform, place: str, rspamd: str | None) -> list[str]:

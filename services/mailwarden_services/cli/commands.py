@@ -130,7 +130,11 @@ def serve(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, max=256, help="Scoring processes for short messages, in place of MAILWARDEN_WORKERS."),
+        typer.Option(min=1, max=256, help="Scoring processes a shard, in place of MAILWARDEN_WORKERS."),
+    ] = None,
+    shards: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="Processes that number mail, each some tenants', for MAILWARDEN_SHARDS."),
     ] = None,
 ) -> None:
     """Run the scoring API and its feature writer, and a Redis of our own where MAILWARDEN_REDIS_URL is empty.
@@ -148,8 +152,8 @@ def serve(
     from mailwarden_services.serving import serve as run_service
 
     settings = Settings()
-    if workers is not None:
-        settings = settings.model_copy(update={"workers": workers})
+    given = {name: value for name, value in (("workers", workers), ("shards", shards)) if value is not None}
+    settings = settings.model_copy(update=given)
     run_service(settings, host=host, port=port, socket=socket, rspamd=rspamd, say=lambda line: out.print(line))
 
 
@@ -259,13 +263,14 @@ def status(
 
 
 def _spool_lag(settings: Settings) -> int:
+    from mailwarden.stores.shards import shards_of
     from mailwarden.stores.spool_reader import SpoolReader
     from mailwarden_services.feature_writer.writer import READER_NAME
 
-    if not settings.spool_path.exists():
-        return 0
-    reader = SpoolReader(settings.spool_path, READER_NAME)
-    try:
-        return reader.lag_bytes()
-    finally:
-        reader.close()
+    lag = 0
+    for shard in range(shards_of(settings.root)):
+        spool = settings.of_shard(shard).spool_path
+        if spool.exists():
+            with contextlib.closing(SpoolReader(spool, READER_NAME)) as reader:
+                lag += reader.lag_bytes()
+    return lag

@@ -98,6 +98,7 @@ def ingest(
     from mailwarden.labelling.feedback import index_sink
     from mailwarden.stores.campaigns import Campaigns
     from mailwarden.stores.contacts import Contacts
+    from mailwarden.stores.shards import shard_of, shards_of
     from mailwarden.stores.spool import Spool
     from mailwarden.stores.spool_reader import SpoolReader
     from mailwarden_services.bootstrap import Platform
@@ -107,6 +108,7 @@ def ingest(
     from mailwarden_services.scoring_service import note_facts
 
     settings = Settings()
+    settings = settings.of_shard(shard_of(tenant, shards_of(settings.root)))
     platform = Platform(settings)
     # The API numbers events while it runs: two at once would give the same numbers out.
     with Spool(settings.spool_path, fsync=settings.spool_fsync):

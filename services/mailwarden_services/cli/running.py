@@ -9,7 +9,7 @@ from mailwarden.settings import Settings
 
 def api_runs(settings: Settings) -> bool:
     """Whether another process holds a spool of the home, as `serve` and `ingest` do."""
-    for path in settings.spool_path.rglob("lock"):
+    for path in [*settings.root.glob("spool/lock"), *settings.root.glob("shards.d/*/spool/lock")]:
         with path.open("rb") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -144,6 +144,11 @@ class FeatureWriter:
             log.warning("leases end by themselves", why=str(exc))
         self._reader.close()
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What keeps it from its work, each a sentence."""
+        return self._words()
+
     def _work(self) -> bool:
         """A step that outlives a spool which cannot be read for a while."""
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -12,12 +12,11 @@ import orjson
 import structlog
 
 from mailwarden.domain.mail.events import LABELS, WITHDRAWN, Event, message_identity
-from mailwarden.domain.mail.facts import label_event_of, signal_event_of
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import DataError, NotFound, StoreError
 from mailwarden.ingest.dates import is_believable
 from mailwarden.ingest.receive import unwrapped
-from mailwarden.stores.accepted import Accepted, AcceptedLabel, AcceptedSignal, verdict_of
+from mailwarden.stores.accepted import verdict_of
 from mailwarden.stores.draft import Draft
 from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.lake.fact_sets import FactSets
@@ -27,7 +26,7 @@ from mailwarden_services.scoring_api.answers import load_answer, told_again
 from mailwarden_services.scoring_api.problems import no_model, not_a_message
 from mailwarden_services.scoring_worker.work import Found, Order, ScoredDraft
 from mailwarden_services.scoring_worker.workers import ScoringWorkers
-from mailwarden_services.sequencer.sequencer import Begun, Outcome, Sequencer
+from mailwarden_services.sequencer.sequencing import Asked, Begin, ByTenant, Lately, Took
 from mailwarden_services.signals.found import FoundSignal
 
 log = structlog.get_logger(__name__)
@@ -60,7 +59,7 @@ class Answer:
 class _Course:
     """What came up while a message was being scored. signature: that it was begun with. stop: why it needs no score."""
 
-    begun: Begun | None = None
+    begin: Begin | None = None
     signature: str = ""
     stop: Callable[[], Answer] | None = None
 
@@ -76,7 +75,7 @@ class Intake:
         self,
         *,
         workers: ScoringWorkers,
-        sequencer: Sequencer,
+        sequencing: ByTenant,
         version: Callable[[], int],
         decisions: Decisions,
         labels: Labels,
@@ -84,17 +83,9 @@ class Intake:
         facts: FactSets,
         clock: Callable[[], int] | None = None,
     ) -> None:
-        self._workers, self._sequencer, self._version = workers, sequencer, version
+        self._workers, self._sequencing, self._version = workers, sequencing, version
         self._decisions, self._labels = decisions, labels
         self._events, self._facts, self._clock = events, facts, clock
-
-    def restore(self, record: Accepted) -> None:
-        """Take in a record that the spool still held when the process started."""
-        self._sequencer.restore(record)
-
-    def learn(self, tenants: Iterable[str]) -> None:
-        """Read the event log for who wrote to whom and what, so that a tenant's first message need not wait for it."""
-        self._sequencer.learn(tenants)
 
     async def score(
         self,
@@ -122,7 +113,8 @@ class Intake:
         observe: False leaves no trace: nothing is logged and no later feature knows of the message.
         Raises Problem where the bytes are no message, DataError where an idempotency key is used for another one.
         """
-        await self._sequencer.meet(tenant.name)
+        sequencing = self._sequencing(tenant.name)
+        await sequencing.meet(tenant.name)
         try:
             version = self._version()
         except NotFound as exc:
@@ -134,21 +126,26 @@ class Intake:
         stored = await self._stored_under(tenant.name, key, flags) if key is not None else None
         course = _Course()
 
-        def consult(found: Found) -> Order | None:
+        async def consult(found: Found) -> Order | None:
             try:
-                known = self._known(tenant, envelope, found, key, stored) if observe else None
                 self._check(found, observe=observe)
-                if known is not None:
-                    course.stop = _giving(known)
+                if stored is not None:
+                    _check_same_message(stored.message_id, found.message_id, key)
+                    course.stop = _giving(self._again(tenant, envelope, load_answer(stored.response)))
                     return None
-                if course.begun is None:
-                    course.begun = self._sequencer.begin(tenant.name, found.signature, observe=observe)
-                    course.signature = found.signature
+                if course.begin is None:
+                    asked = Asked(found.message_id, found.signature, key, observe)
+                    begin = await sequencing.begin(tenant.name, asked)
+                    if begin.known is not None:
+                        _check_same_message(begin.known.message_id, found.message_id, key)
+                        course.stop = _giving(self._again(tenant, envelope, load_answer(begin.known.answer)))
+                        return None
+                    course.begin, course.signature = begin, found.signature
             except Exception as exc:
                 # Raised once the worker is free again: none is ended for what it did not do.
                 course.stop = _raising(exc)
                 return None
-            begun = course.begun
+            begun = course.begin.begun
             return Order(begun.campaign, course.signature, begun.due_seq, (*begun.flags, *flags))
 
         try:
@@ -157,20 +154,15 @@ class Intake:
                 assert course.stop is not None
                 return course.stop()
         except BaseException as exc:
-            if course.begun is not None:
-                self._sequencer.abandon(tenant.name, course.begun)
+            if course.begin is not None:
+                await sequencing.abandon(tenant.name, course.begin.begun.member)
             if isinstance(exc, NotFound):
                 raise no_model() from exc
             raise
+        assert course.begin is not None
         if not observe:
-            age = self._sequencer.age_seconds(tenant.name, scored.draft.as_of)
-            return _answer(scored, scored.draft.answer_json(None, age))
-        assert course.begun is not None
-        try:
-            return await self._accept(tenant, raw, envelope, key, scored)
-        except Exception:
-            self._sequencer.abandon(tenant.name, course.begun)
-            raise
+            return _answer(scored, scored.draft.answer_json(None, course.begin.age_seconds(scored.draft.as_of)))
+        return await self._accept(tenant, raw, envelope, key, scored, course.begin)
 
     async def label(
         self,
@@ -213,13 +205,12 @@ class Intake:
         """Our id of a message that is known by its content, or by content and envelope; None where it is not."""
         raw, envelope = unwrapped(raw, envelope)
         content = hashlib.sha256(raw).hexdigest()
-        recent = self._sequencer.recent.find_content(tenant.name, content)
-        if recent is not None:
-            return recent.message_id
-        if envelope.received_at_us is None:
-            return None
+        sequencing = self._sequencing(tenant.name)
+        lately = await sequencing.find_content(tenant.name, content)
+        if lately is not None or envelope.received_at_us is None:
+            return lately
         wanted = message_identity(tenant.name, content, envelope.received_at_us, envelope.mail_from, envelope.rcpt_to)
-        return wanted if await self._sequencer.numbered(tenant.name, [wanted]) else None
+        return wanted if await sequencing.numbered(tenant.name, [wanted]) else None
 
     async def _give(
         self,
@@ -231,22 +222,18 @@ class Intake:
         given_by: str,
         received_at_us: int | None,
     ) -> dict[str, Any]:
-        await self._sequencer.meet(tenant.name)
+        sequencing = self._sequencing(tenant.name)
+        lately = await sequencing.lately(tenant.name, message_id)
         # A label counts where its message does, which may be under other facts by now than it was accepted with.
-        target = await self._target(tenant.name, message_id, received_at_us)
+        target = await self._target(tenant.name, message_id, received_at_us, lately)
         if known_at_us < target.received_at_us or not is_believable(known_at_us):
             raise DataError("`known_at` is before the message came, or after 2099; say when the label was given")
-        held = self._sequencer.label_of(tenant.name, message_id)
+        held = lately.label
         if held is None:
             held = await asyncio.to_thread(self._label_given, tenant.name, message_id)
         if label == WITHDRAWN and held in (None, WITHDRAWN):
             raise NotFound(f"message {message_id} bears no label that could be withdrawn")
-
-        def make(seq: int, replaced: str | None) -> AcceptedLabel:
-            event = label_event_of(target, label=label, replaced=replaced, seq=seq, known_at_us=known_at_us)
-            return AcceptedLabel(event, source, given_by)
-
-        seq = await self._sequencer.label(tenant.name, message_id, label, held, make)
+        seq = await sequencing.label(target, label, held, known_at_us=known_at_us, source=source, given_by=given_by)
         taken: dict[str, Any] = {"message_id": message_id, "label": label}
         return taken | ({"seq": seq, "repeated": False} if seq else {"repeated": True})
 
@@ -257,58 +244,36 @@ class Intake:
         where the message is not known.
         """
         name, message_id, signal = found.tenant, found.message_id, found.facts.signal
-        if self._sequencer.signalled(name, message_id, signal):
+        sequencing = self._sequencing(name)
+        lately = await sequencing.lately(name, message_id)
+        if signal in lately.signals:
             return
         if signal in await asyncio.to_thread(self._events.signals, name, message_id, found.received_at_us):
             return
-        await self._sequencer.meet(name)
-        target = await self._target(name, message_id, found.received_at_us)
-
-        def make(seq: int) -> AcceptedSignal:
-            known_at_us = max(self._sequencer.newest_us(name), target.received_at_us)
-            return AcceptedSignal(signal_event_of(target, found.facts, seq=seq, known_at_us=known_at_us))
-
-        await self._sequencer.signal(name, message_id, signal, make)
+        await sequencing.signal(await self._target(name, message_id, found.received_at_us, lately), found.facts)
 
     async def unknown(self, tenant: Tenant, message_ids: list[str]) -> set[str]:
         """Those of the ids that no message of the tenant has, by one look into the index."""
-        lately = {name for name in message_ids if self._sequencer.recent.find(tenant.name, name) is not None}
-        asked = [name for name in dict.fromkeys(message_ids) if name not in lately]
-        return set(asked) - await self._sequencer.numbered(tenant.name, asked) if asked else set()
-
-    def _known(
-        self, tenant: Tenant, envelope: Envelope, found: Found, key: str | None, stored: DecisionRecord | None
-    ) -> Answer | None:
-        """The answer that was given for a message, where it is on disk and at hand."""
-        name = tenant.name
-        recent = self._sequencer.recent.find_key(name, key) if key is not None else None
-        recent = recent or self._sequencer.recent.find(name, found.message_id)
-        if recent is not None:
-            _check_same_message(recent.message_id, found.message_id, key)
-            # What is not on disk yet is answered behind it, by the sequencer.
-            return self._again(tenant, envelope, load_answer(recent.answer)) if recent.on_disk else None
-        if stored is not None:
-            _check_same_message(stored.message_id, found.message_id, key)
-            return self._again(tenant, envelope, load_answer(stored.response))
-        return None
+        return set(message_ids) - await self._sequencing(tenant.name).numbered(tenant.name, message_ids)
 
     async def _accept(
-        self, tenant: Tenant, raw: bytes, envelope: Envelope, key: str | None, scored: ScoredDraft
+        self, tenant: Tenant, raw: bytes, envelope: Envelope, key: str | None, scored: ScoredDraft, begin: Begin
     ) -> Answer:
-        draft = scored.draft
-        outcome = await self._sequencer.accept(draft, raw, key=key)
-        if outcome.unsure:
-            earlier = await asyncio.to_thread(self._earlier, draft)
-            outcome = Outcome(before=True) if earlier else await self._sequencer.accept(draft, raw, key=key, sure=True)
-        if outcome.repeated:
-            assert outcome.recent is not None
-            _check_same_message(outcome.recent.message_id, draft.message_id, key)
-            return self._again(tenant, envelope, load_answer(outcome.recent.answer))
-        if outcome.before:
-            return await self._numbered_before(tenant, envelope, scored)
-        return _answer(scored, outcome.answer)
+        draft, member, sequencing = scored.draft, begin.begun.member, self._sequencing(tenant.name)
+        took = await sequencing.accept(draft, raw, key=key, member=member)
+        if took.unsure:
+            if await asyncio.to_thread(self._earlier, draft):
+                took = Took(before=True)
+            else:
+                took = await sequencing.accept(draft, raw, key=key, member=member, sure=True)
+        if took.known is not None:
+            _check_same_message(took.known.message_id, draft.message_id, key)
+            return self._again(tenant, envelope, load_answer(took.known.answer))
+        if took.before:
+            return await self._numbered_before(tenant, envelope, scored, begin)
+        return _answer(scored, took.answer)
 
-    async def _numbered_before(self, tenant: Tenant, envelope: Envelope, scored: ScoredDraft) -> Answer:
+    async def _numbered_before(self, tenant: Tenant, envelope: Envelope, scored: ScoredDraft, begin: Begin) -> Answer:
         """The answer that a message got long ago; a new one, without a trace, where it was ingested."""
         draft, flags = scored.draft, [INGESTED]
         try:
@@ -318,8 +283,7 @@ class Intake:
         except StoreError as exc:
             log.warning(UNCHECKED, error=type(exc).__name__)
             flags.append(UNCHECKED)
-        age = self._sequencer.age_seconds(tenant.name, draft.as_of)
-        return _answer(scored, draft.answer_json(None, age, flags))
+        return _answer(scored, draft.answer_json(None, begin.age_seconds(draft.as_of), flags))
 
     def _earlier(self, draft: Draft) -> bool:
         """Whether decisions or the event log hold the message; where the index cannot be read."""
@@ -332,8 +296,6 @@ class Intake:
             return False
 
     async def _stored_under(self, tenant: str, key: str, flags: list[str]) -> DecisionRecord | None:
-        if self._sequencer.recent.find_key(tenant, key) is not None:
-            return None
         try:
             return await asyncio.to_thread(self._decisions.by_idempotency_key, tenant, key)
         except StoreError as exc:
@@ -365,17 +327,15 @@ class Intake:
         history = self._labels.history(tenant, message_id)
         return max(history, key=lambda record: record.seq).label if history else None
 
-    async def _target(self, tenant: str, message_id: str, received_at_us: int | None) -> Event:
+    async def _target(self, tenant: str, message_id: str, received_at_us: int | None, lately: Lately) -> Event:
         """The event of a message that is to be labelled, under the facts in force."""
-        recent = self._sequencer.recent.find(tenant, message_id)
-        if recent is None and not await self._sequencer.numbered(tenant, [message_id]):
+        if lately.event is None and not await self._sequencing(tenant).numbered(tenant, [message_id]):
             raise _no_message(message_id)
-        return await asyncio.to_thread(self._event, tenant, message_id, received_at_us)
+        return await asyncio.to_thread(self._event, tenant, message_id, received_at_us, lately.event)
 
-    def _event(self, tenant: str, message_id: str, received_at_us: int | None) -> Event:
-        recent = self._sequencer.recent.find(tenant, message_id)
-        if recent is not None:
-            return self._facts.current(recent.event)
+    def _event(self, tenant: str, message_id: str, received_at_us: int | None, lately: Event | None) -> Event:
+        if lately is not None:
+            return self._facts.current(lately)
         stored = self._decisions.by_message(tenant, message_id)
         # The decision finds the day; the log has all facts of a message.
         logged = self._events.find(tenant, message_id, received_at_us if stored is None else stored.received_at_us)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import lru_cache
 
@@ -39,7 +39,7 @@ _WAYS: tuple[How, ...] = ("whole", "headers", "envelope")
 
 _log = structlog.get_logger(__name__)
 
-Consult = Callable[[Found], Order | None]
+Consult = Callable[[Found], Awaitable[Order | None]]
 """Answers what a process found with what the tenant's order says; None where the message needs no score."""
 
 
@@ -75,12 +75,12 @@ class ScoringWorkers:
         """
         sent = _pickled(_Held(tenant))
 
-        def heard(found: Found) -> Order | None:
+        async def heard(found: Found) -> Order | None:
             nonlocal envelope
             if envelope.received_at_us is None:
                 # Whoever sees less of the message has its time, and so its id, from whoever saw more.
                 envelope = replace(envelope, received_at_us=found.received_at_us)
-            return consult(found)
+            return await consult(found)
 
         for how in _WAYS:
             # Header fields are few bytes, whatever the message's size.
@@ -128,7 +128,7 @@ class ScoringWorkers:
         reading = await asyncio.to_thread(Reader(self._content).envelope_only, raw, envelope, site_of(tenant))
         event = reading.event
         found = Found(event.message_id, "", reading.has_headers, reading.received_at_us, reading.time_source)
-        order = consult(found)
+        order = await consult(found)
         if order is None:
             return None
         event = replace(event, campaign=order.campaign, signature=order.signature)

@@ -33,6 +33,7 @@ import orjson
 import structlog
 
 from mailwarden.domain.mail.clusters import Member
+from mailwarden.domain.mail.events import SIGNALS
 from mailwarden.errors import StoreError
 from mailwarden.stores.accepted import Accepted, AcceptedLabel, AcceptedMessage, AcceptedSignal, encode_accepted
 from mailwarden.stores.campaigns import Campaigns
@@ -155,10 +156,12 @@ class Sequencer:
 
     def age_seconds(self, tenant: str, as_of: Watermark | None) -> float | None:
         """How far features lag behind what was accepted, in the mail's own time; None where nothing was folded."""
-        if as_of is None:
-            return None
+        return age_seconds(as_of, *self.stands_at(tenant))
+
+    def stands_at(self, tenant: str) -> tuple[int, int]:
+        """A tenant's next seq, and the time of its newest message."""
         known = self._tenant(tenant)
-        return 0.0 if as_of.seq + 1 >= known.next else max(0.0, (known.newest_us - as_of.time_us) / 1e6)
+        return known.next, known.newest_us
 
     async def meet(self, tenant: str) -> None:
         """Learn once what the log holds of a tenant; nobody else adds to it while this process has the spool."""
@@ -308,6 +311,10 @@ class Sequencer:
         """Whether the signal was numbered lately."""
         return (tenant, message_id, signal) in self._signalled
 
+    def signals_of(self, tenant: str, message_id: str) -> tuple[str, ...]:
+        """The signals of a message that were numbered lately."""
+        return tuple(signal for signal in SIGNALS if (tenant, message_id, signal) in self._signalled)
+
     def _tenant(self, name: str) -> _Tenant:
         known = self._tenants.get(name)
         if known is None:
@@ -402,6 +409,16 @@ class Sequencer:
             if self._tenant(draft.tenant).acquainted:
                 event = outcome.recent.event
                 self._contacts.forget(draft.tenant, event.sender, event.new_recipients, outcome.seq, draft.message_id)
+
+
+def age_seconds(as_of: Watermark | None, next_seq: int, newest_us: int) -> float | None:
+    """How far features lag behind what was accepted, in the mail's own time; None where nothing was folded.
+
+    as_of: how far they had folded. next_seq, newest_us: of the tenant's mail.
+    """
+    if as_of is None:
+        return None
+    return 0.0 if as_of.seq + 1 >= next_seq else max(0.0, (newest_us - as_of.time_us) / 1e6)
 
 
 def void(_: object) -> None:

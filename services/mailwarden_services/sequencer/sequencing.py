@@ -1,0 +1,206 @@
+"""What the intake asks of whoever numbers a tenant, in this process or in another one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from mailwarden.domain.mail.clusters import Member
+from mailwarden.domain.mail.events import Event
+from mailwarden.domain.mail.facts import SignalFacts, label_event_of, signal_event_of
+from mailwarden.errors import StoreError
+from mailwarden.stores.accepted import AcceptedLabel, AcceptedSignal
+from mailwarden.stores.draft import Draft
+from mailwarden.stores.online.streams import decode_event
+from mailwarden.stores.online.watermark import Watermark
+from mailwarden_services.sequencer.sequencer import Begun, Sequencer, age_seconds
+
+Source = Literal["analyst", "user"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A message that was read. key: its caller's idempotency key. observe: it will be numbered."""
+
+    message_id: str
+    signature: str
+    key: str | None
+    observe: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A message that was accepted: its id, and its answer as JSON."""
+
+    message_id: str
+    answer: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """What a tenant's order says of a message. known: it is on disk already, and nothing was begun.
+
+    next_seq, newest_us: of the tenant's mail.
+    """
+
+    begun: Begun
+    known: Known | None
+    next_seq: int
+    newest_us: int
+
+    def age_seconds(self, as_of: Watermark | None) -> float | None:
+        """How far features lag behind what was accepted then; see `sequencer.age_seconds`."""
+        return age_seconds(as_of, self.next_seq, self.newest_us)
+
+
+@dataclass(frozen=True, slots=True)
+class Took:
+    """What became of a draft. answer: its own, as JSON, where it was numbered. known: the message that it repeats.
+
+    before, unsure: see `sequencer.Outcome`.
+    """
+
+    answer: bytes = b""
+    known: Known | None = None
+    before: bool = False
+    unsure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lately:
+    """What is remembered of a message. event: as JSON, None where it is not among the newest. label: given lately."""
+
+    event_json: bytes | None
+    label: str | None
+    signals: tuple[str, ...]
+
+    @property
+    def event(self) -> Event | None:
+        """The event."""
+        return None if self.event_json is None else decode_event(self.event_json)
+
+
+class Sequencing(Protocol):
+    """Numbers some tenants' mail. Every method raises StoreError where it cannot be reached."""
+
+    async def meet(self, tenant: str) -> None:
+        """Learn once what the log holds of a tenant; before anything else of it."""
+
+    async def begin(self, tenant: str, asked: Asked) -> Begin:
+        """See `Sequencer.begin`; a message that is known is not begun."""
+
+    async def accept(
+        self, draft: Draft, raw: bytes, *, key: str | None, member: Member | None, sure: bool = False
+    ) -> Took:
+        """See `Sequencer.accept`. member: what `begin` took in; taken back where the disk refuses."""
+
+    async def abandon(self, tenant: str, member: Member | None) -> None:
+        """Take back what `begin` took in."""
+
+    async def label(
+        self, target: Event, label: str, held: str | None, *, known_at_us: int, source: Source, given_by: str
+    ) -> int:
+        """Number a label of a message; its seq, 0 where it has that one. held: what the log holds."""
+
+    async def signal(self, target: Event, facts: SignalFacts) -> int:
+        """Number a signal of a message; its seq, 0 where it has it."""
+
+    async def lately(self, tenant: str, message_id: str) -> Lately:
+        """What is remembered of a message."""
+
+    async def numbered(self, tenant: str, message_ids: Sequence[str]) -> set[str]:
+        """Those of the ids that have a seq, by one look into the index; all of them where nobody can look."""
+
+    async def find_content(self, tenant: str, content_sha256: str) -> str | None:
+        """The id of the newest message of that content, where it is remembered."""
+
+
+ByTenant = Callable[[str], Sequencing]
+"""Who numbers a tenant."""
+
+
+class Here:
+    """A `Sequencing` over a sequencer of this process and event loop."""
+
+    def __init__(self, sequencer: Sequencer) -> None:
+        self._sequencer = sequencer
+
+    async def meet(self, tenant: str) -> None:
+        """See `Sequencing`."""
+        await self._sequencer.meet(tenant)
+
+    async def begin(self, tenant: str, asked: Asked) -> Begin:
+        """See `Sequencing`."""
+        sequencer = self._sequencer
+        await sequencer.meet(tenant)
+        if asked.observe:
+            recent = sequencer.recent.find_key(tenant, asked.key) if asked.key is not None else None
+            recent = recent or sequencer.recent.find(tenant, asked.message_id)
+            # What is not on disk yet is answered behind it, by `accept`.
+            if recent is not None and (recent.on_disk or recent.message_id != asked.message_id):
+                return Begin(Begun("", 0), Known(recent.message_id, recent.answer), 0, 0)
+        begun = sequencer.begin(tenant, asked.signature, observe=asked.observe)
+        return Begin(begun, None, *sequencer.stands_at(tenant))
+
+    async def accept(
+        self, draft: Draft, raw: bytes, *, key: str | None, member: Member | None, sure: bool = False
+    ) -> Took:
+        """See `Sequencing`."""
+        try:
+            outcome = await self._sequencer.accept(draft, raw, key=key, sure=sure)
+        except StoreError:
+            await self.abandon(draft.tenant, member)
+            raise
+        recent = outcome.recent
+        known = Known(recent.message_id, recent.answer) if outcome.repeated and recent is not None else None
+        return Took(outcome.answer, known, outcome.before, outcome.unsure)
+
+    async def abandon(self, tenant: str, member: Member | None) -> None:
+        """See `Sequencing`."""
+        if member is not None:
+            self._sequencer.abandon(tenant, Begun("", 0, member))
+
+    async def label(
+        self, target: Event, label: str, held: str | None, *, known_at_us: int, source: Source, given_by: str
+    ) -> int:
+        """See `Sequencing`."""
+
+        def make(seq: int, replaced: str | None) -> AcceptedLabel:
+            event = label_event_of(target, label=label, replaced=replaced, seq=seq, known_at_us=known_at_us)
+            return AcceptedLabel(event, source, given_by)
+
+        await self._sequencer.meet(target.tenant)
+        return await self._sequencer.label(target.tenant, target.message_id, label, held, make)
+
+    async def signal(self, target: Event, facts: SignalFacts) -> int:
+        """See `Sequencing`."""
+        await self._sequencer.meet(target.tenant)
+
+        def make(seq: int) -> AcceptedSignal:
+            known_at_us = max(self._sequencer.stands_at(target.tenant)[1], target.received_at_us)
+            return AcceptedSignal(signal_event_of(target, facts, seq=seq, known_at_us=known_at_us))
+
+        return await self._sequencer.signal(target.tenant, target.message_id, facts.signal, make)
+
+    async def lately(self, tenant: str, message_id: str) -> Lately:
+        """See `Sequencing`."""
+        recent = self._sequencer.recent.find(tenant, message_id)
+        return Lately(
+            None if recent is None else recent.event_json,
+            self._sequencer.label_of(tenant, message_id),
+            self._sequencer.signals_of(tenant, message_id),
+        )
+
+    async def numbered(self, tenant: str, message_ids: Sequence[str]) -> set[str]:
+        """See `Sequencing`."""
+        await self._sequencer.meet(tenant)
+        asked = dict.fromkeys(message_ids)
+        found = {name for name in asked if self._sequencer.recent.find(tenant, name) is not None}
+        rest = [name for name in asked if name not in found]
+        return found | await self._sequencer.numbered(tenant, rest) if rest else found
+
+    async def find_content(self, tenant: str, content_sha256: str) -> str | None:
+        """See `Sequencing`."""
+        recent = self._sequencer.recent.find_content(tenant, content_sha256)
+        return None if recent is None else recent.message_id

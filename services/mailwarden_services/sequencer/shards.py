@@ -1,0 +1,64 @@
+"""Which process numbers which tenant, as one of them sees it."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+
+from mailwarden.errors import StoreUnavailable
+from mailwarden.settings import Settings
+from mailwarden.stores.shards import shard_of
+from mailwarden_services.sequencer.remote import There, answering
+from mailwarden_services.sequencer.sequencing import Here, Sequencing
+
+
+class Shards:
+    """The sequencers of a home: this process's own, and the others by their sockets.
+
+    settings: say which shard this process is, and of how many.
+    """
+
+    def __init__(self, settings: Settings, own: Here) -> None:
+        self._settings, self._own = settings, own
+        self._there = {
+            shard: There(settings.sequencer_socket(shard), shard)
+            for shard in range(settings.shards)
+            if shard != settings.shard
+        }
+
+    def is_ours(self, tenant: str) -> bool:
+        """Whether this process numbers the tenant's mail."""
+        return shard_of(tenant, self._settings.shards) == self._settings.shard
+
+    def of(self, tenant: str) -> Sequencing:
+        """Who numbers the tenant's mail."""
+        return self._there.get(shard_of(tenant, self._settings.shards), self._own) if self._there else self._own
+
+    def checks(self) -> dict[str, Callable[[], None]]:
+        """By the name of each other shard, what raises StoreUnavailable where it does not answer."""
+        return {f"shard {shard}": partial(_check, self._settings.sequencer_socket(shard)) for shard in self._there}
+
+    @contextlib.asynccontextmanager
+    async def answering(self) -> AsyncIterator[None]:
+        """Answer the other processes, where there are any, inside the block."""
+        if not self._there:
+            yield
+            return
+        try:
+            async with answering(self._own, self._settings.sequencer_socket(self._settings.shard)):
+                yield
+        finally:
+            for there in self._there.values():
+                await there.close()
+
+
+def _check(path: Path) -> None:
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as asking:
+        asking.settimeout(0.2)
+        try:
+            asking.connect(str(path))
+        except OSError as exc:
+            raise StoreUnavailable(f"nobody answers on {path} ({exc})") from exc
