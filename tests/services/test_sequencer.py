@@ -205,7 +205,7 @@ def test_a_group_that_the_disk_refuses_is_taken_back_and_may_come_again(
                 full(patched)
                 refused = await asyncio.gather(*(shard.accept(one) for one in drafts), return_exceptions=True)
             assert [type(error) for error in refused] == [StoreUnavailable] * 4
-            assert all("No space left" in str(error) for error in refused)
+            assert all("is full" in str(error) for error in refused)
             assert [shard.sequencer.recent.find("acme", f"acme{number}") for number in (2, 3, 4)] == [None] * 3
             # Nobody waits for features of what was never numbered.
             assert shard.sequencer.begin("acme", "", observe=True).due_seq == 1
