@@ -18,6 +18,8 @@ command -v redis-server >/dev/null || missing+=(redis-server)
 command -v zstd >/dev/null || missing+=(zstd)
 # For tests alone, which root runs: they start a Postfix of their own, and skip where there is none.
 [ "$(id -u)" -ne 0 ] || [ -x /usr/lib/postfix/sbin/master ] || missing+=(postfix)
+# For tests alone, which start one of their own and skip where there is none; its package starts none.
+[ "$(id -u)" -ne 0 ] || command -v rspamd >/dev/null || missing+=(rspamd)
 # Newer releases call it libarchive13t64, which provides this name.
 has_libarchive() {
     local place
