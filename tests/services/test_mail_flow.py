@@ -179,16 +179,16 @@ def test_without_a_time_mail_is_of_now(warden: Any, bad: SimulatedMessage) -> No
 def test_where_one_tenant_cannot_decide_nobodys_action_is_answered(warden: Any, bad: SimulatedMessage) -> None:
     mine = bad.envelope.rcpt_to[0]
     with gateway(warden) as api:
-        score = warden.service.intake.score
+        decide = warden.service.intake.decide
 
         async def away(tenant: Any, *args: Any, **more: Any) -> Any:
             if tenant.name == "other":
                 raise no_model()
-            return await score(tenant, *args, **more)
+            return await decide(tenant, *args, **more)
 
-        warden.service.intake.score = away
+        warden.service.intake.decide = away
         envelope = replace(bad.envelope, rcpt_to=(mine, "eve@other.example"))
         assert api.score(bad.raw, envelope, path="/v1/mail").status_code == 503
-        warden.service.intake.score = score
+        warden.service.intake.decide = decide
         tenants = hand_over(api, bad, mine, "eve@other.example")["tenants"]
         assert [part["repeated"] for part in tenants] == [True, False]

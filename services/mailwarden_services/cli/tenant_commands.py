@@ -249,12 +249,13 @@ def mode(
     """
     from mailwarden_services.bootstrap import Platform
 
-    tenants = Platform(Settings()).tenants
-    found = tenants.get(name)
+    platform = Platform(Settings())
+    found = platform.tenants.get(name)
     if mode is not None and mode != found.actions.mode:
         policy = found.policy.copy()
         policy["mode"] = mode
-        found = tenants.update(name, policy=policy)
+        platform.tenants.update(name, policy=policy)
+        note(platform, name, "policy.mode", name, {"mode": mode})
         out.print(f"tenant {name} is now in {mode} mode", markup=False, highlight=False)
     else:
         out.print(f"tenant {name} is in {found.actions.mode} mode", markup=False, highlight=False)

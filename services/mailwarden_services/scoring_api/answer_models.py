@@ -104,7 +104,6 @@ class TenantsPart(BaseModel):
     """What one tenant that a message concerns decided."""
 
     tenant: str
-    recipients: list[str] = Field(description="of the envelope, that are the tenant's; all where it sends the message")
     decision_id: str | None = Field(description="null where nothing was kept")
     message_id: str | None = Field(description="null where the bytes are no message")
     verdict: Verdict

@@ -45,14 +45,12 @@ def clock_us() -> int:
 class Outcome:
     """What came of a message. action, verdict: the strictest that all its tenants accept. answers: by tenant.
 
-    recipients: of its envelope, by tenant's name. submitted: names of tenants that send it themselves. unknown_domains:
-    of recipients, that are no tenant's.
+    submitted: names of tenants that send it themselves. unknown_domains: of recipients, that are no tenant's.
     """
 
     action: Action
     verdict: Verdict
     answers: tuple[tuple[Tenant, Mapping[str, Any]], ...]
-    recipients: Mapping[str, tuple[str, ...]]
     submitted: frozenset[str]
     changes: HeaderChanges
     unknown_domains: int
@@ -65,10 +63,7 @@ class Outcome:
             "add_headers": [list(pair) for pair in self.changes.add],
             "remove_headers": self.changes.remove,
             "remove_fields": [list(pair) for pair in self.changes.remove_at],
-            "tenants": [
-                {"tenant": t.name, "recipients": list(self.recipients[t.name]), **{name: a[name] for name in TOLD}}
-                for t, a in self.answers
-            ],
+            "tenants": [{"tenant": t.name, **{name: a[name] for name in TOLD}} for t, a in self.answers],
             "unknown_domains": self.unknown_domains,
         }
 
@@ -141,7 +136,6 @@ class MailFlow:
             least_strict(answer["action"] for _, answer in answers),
             mildest(answer["verdict"] for _, answer in answers),
             tuple(answers),
-            {part.tenant.name: part.envelope.rcpt_to for part in routed.parts},
             submitted,
             changes_for(raw, told, authserv_id=self._authserv_id),
             routed.unknown,
