@@ -21,10 +21,11 @@ import uvicorn
 
 from mailwarden.settings import Settings
 from mailwarden.simulation.draft import SimulatedMessage
-from mailwarden_services.bootstrap import Platform, scoring_service
+from mailwarden_services.bootstrap import Platform
 from mailwarden_services.scoring_api import tenant_directory
 from mailwarden_services.scoring_api.app import create_app
 from mailwarden_services.scoring_api.rspamd_listener import rspamd_socket, with_rspamd
+from mailwarden_services.scoring_service import scoring_service
 
 Mail = list[SimulatedMessage]
 

@@ -16,8 +16,8 @@ import uvicorn
 
 from mailwarden.simulation.company import company
 from mailwarden.testing.postfix import Postfix, wait_for, why_not, without_trace
-from mailwarden_services.bootstrap import scoring_service
 from mailwarden_services.scoring_api.app import create_app
+from mailwarden_services.scoring_service import scoring_service
 
 
 @contextlib.contextmanager
