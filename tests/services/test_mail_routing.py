@@ -134,7 +134,7 @@ def test_domains_that_do_not_overlap_never_cover_one_host(one: str, other: str, 
     "wrong", ["", ".", "a b.example", "bob@acme.example", "https://acme.example", "10.1.2.3", "a..b"]
 )
 def test_what_is_no_domain_is_refused_in_words(wrong: str) -> None:
-    with pytest.raises(DataError, match="is no domain|empty name|IP address"):
+    with pytest.raises(DataError, match=r"is no domain|empty name|IP address"):
         own_domain(wrong)
 
 
