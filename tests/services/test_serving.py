@@ -146,7 +146,7 @@ def live_service_of_its_own(settings: Settings, key: str) -> Iterator[tuple[Chil
             return client.post("/v1/score", content=message.raw, headers=sent).json()
 
         try:
-            wait_until(ready, process, seconds=60, what="the start")
+            wait_until(ready, process, seconds=120, what="the start")
             yield process, call
         finally:
             process.stop()
