@@ -6,6 +6,9 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from email.header import Header
 
+_LONG_LINE = 1 << 18
+"""Bytes of a header line from which it is passed on in pieces."""
+
 OURS = "x-mailwarden-"
 """What begins the names that only we may write: a sender's own are taken out."""
 
@@ -42,27 +45,31 @@ def rewritten(
         seen[name] += 1
         return b":" in line and (is_forged(name, remove) or (name, seen[name]) in remove_fields)
 
-    rest, dropping = b"", False
+    rest, dropping, mid_line = b"", False, False
     source = iter(chunks)
     for chunk in source:
         lines = (rest + chunk).split(b"\r\n")
         rest = lines.pop()
         kept: list[bytes] = []
         for at, line in enumerate(lines):
-            if not line:
+            if not line and not mid_line:
                 # The header ends here; what follows is the body.
                 yield b"".join(one + b"\r\n" for one in [*kept, b""]) + b"\r\n".join([*lines[at + 1 :], rest])
                 yield from source
                 return
-            if line[:1] not in (b" ", b"\t"):
+            if line[:1] not in (b" ", b"\t") and not mid_line:
                 dropping = goes(line)
+            mid_line = False
             if not dropping:
                 kept.append(line)
         yield b"".join(one + b"\r\n" for one in kept)
-        # A line without end would otherwise be gone through again with each chunk.
-        if len(rest) > 1 << 20:
-            yield rest
-            yield from source
-            return
-    if rest and not (dropping if rest[:1] in (b" ", b"\t") else goes(rest)):
+        # A line without end is not gone through again with each chunk: what it is, its beginning has told.
+        if len(rest) > _LONG_LINE or (mid_line and rest):
+            if rest[:1] not in (b" ", b"\t") and not mid_line:
+                dropping = goes(rest)
+            mid_line = True
+            if not dropping:
+                yield rest
+            rest = b""
+    if rest and not (dropping if mid_line or rest[:1] in (b" ", b"\t") else goes(rest)):
         yield rest

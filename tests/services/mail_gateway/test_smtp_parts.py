@@ -92,6 +92,16 @@ def test_fields_of_ours_go_out_wherever_the_message_is_cut(cut: list[int]) -> No
     )
 
 
+@pytest.mark.parametrize("size", [10, 1 << 16, 1 << 19])
+def test_a_line_of_any_length_hides_no_forged_field(size: int) -> None:
+    kept = b"Long: " + b"x" * size + b"\r\n"
+    forged = b"X-Mailwarden-A: " + b"y" * size + b"\r\n\t" + b"z" * size + b"\r\n"
+    raw = kept + forged + kept + b"\tfolded" + b"x" * size + b"\r\n" + forged + b"Stays: 1\r\n\r\n" + forged
+    for step in (1_000, 65_536, len(raw)):
+        chunks = [raw[at : at + step] for at in range(0, len(raw), step)]
+        assert b"".join(rewritten(chunks, [], ())) == raw.replace(forged, b"", 2)
+
+
 def test_a_message_that_is_all_header_loses_forged_fields_too() -> None:
     assert b"".join(rewritten([b"A: 1\r\nX-Mailwarden-B: 2\r\n 3"], [], ())) == b"A: 1\r\n"
     assert b"".join(rewritten([b"A: 1\r\nX-Mailwarden-B: 2"], [], ())) == b"A: 1\r\n"
