@@ -91,7 +91,7 @@ def milter(
 
     where = _listener(listen, allow_remote, allow_from, max_connections)
     console.print(f"milter on {', '.join(map(str, where.places))}, asking {api}", highlight=False, markup=False)
-    run_milter(where, lambda: _client(settings, api, max_connections), chosen)
+    run_milter(where, lambda: _client(settings, api), chosen)
 
 
 def lmtp(
@@ -174,7 +174,7 @@ def _filter(
 
     words = f"{protocol} filter on {', '.join(map(str, where.places))}, asking {api}, mail goes on to {hop}"
     console.print(words, highlight=False, markup=False)
-    run_filter(where, lambda: _client(settings, api, where.max_connections), chosen)
+    run_filter(where, lambda: _client(settings, api), chosen)
 
 
 def _tls(cert: Path | None, key: Path | None) -> tuple[Path, Path] | None:
@@ -200,14 +200,13 @@ def _quarantine(settings: Settings) -> Quarantine:
     return Quarantine.open(settings.database, settings.quarantine_path, keep_days=settings.quarantine_days)
 
 
-def _client(settings: Settings, api: str, connections: int) -> ScoringClient:
+def _client(settings: Settings, api: str) -> ScoringClient:
     from mailwarden_services.mail_gateway.scoring_client import ScoringClient
 
     return ScoringClient(
         api,
         settings.gateway_key.get_secret_value(),
         deadline_seconds=settings.gateway_deadline_seconds,
-        connections=connections,
     )
 
 

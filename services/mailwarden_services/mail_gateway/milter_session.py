@@ -68,11 +68,14 @@ class MilterSession:
     async def run(self) -> None:
         """Serve the connection; what a mail system sends wrong ends it, with a line in the log."""
         try:
-            while True:
-                async with asyncio.timeout(self._settings.read_seconds):
+            clock = asyncio.get_running_loop().time
+            async with asyncio.timeout(None) as limit:
+                while True:
+                    limit.reschedule(clock() + self._settings.read_seconds)
                     command = await wire.read_command(self._reader)
-                if command is None or command[0] == b"Q" or not await self._handle(*command):
-                    return
+                    if command is None or command[0] == b"Q":
+                        return
+                    await self._handle(*command)
         except TimeoutError:
             log.info("milter connection idle, ended")
         except DataError as error:
@@ -91,7 +94,7 @@ class MilterSession:
         for name in ("i", "auth_authen", "mail_addr", "rcpt_addr"):
             self._macros.pop(name, None)
 
-    async def _handle(self, letter: bytes, data: bytes) -> bool:
+    async def _handle(self, letter: bytes, data: bytes) -> None:
         match letter:
             case b"O":
                 self._agreed = wire.negotiate(data)
@@ -137,7 +140,6 @@ class MilterSession:
         if self._agreed.waits_for_reply(letter):
             self._writer.write(wire.packed(wire.CONTINUE))
         await self._writer.drain()
-        return True
 
     def _header(self, data: bytes) -> None:
         name, _, rest = data.partition(b"\0")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, cast, get_args
 
-import httpx
+import orjson
 import structlog
 
-from mailwarden.errors import ConfigError, MailwardenError
+from mailwarden.errors import MailwardenError
+from mailwarden_services.mail_gateway.api_connections import ApiConnections, Broken
 from mailwarden_services.mail_gateway.spooled import SpooledMessage
 
 log = structlog.get_logger(__name__)
@@ -100,22 +101,16 @@ def not_scored(why: str) -> MailAnswer:
 class ScoringClient:
     """Asks `POST /v1/mail` over connections that are kept. Raises ConfigError on an address that cannot be read.
 
-    api: `http://HOST:PORT`, `https://...` or `unix:PATH`. key: of role gateway. deadline_seconds: for one message,
-    connecting and a second attempt on a connection that the API had closed included.
+    api: `http://HOST:PORT`, `https://...` or `unix:PATH`. key: of role gateway, or of the one tenant whose mail it is.
+    deadline_seconds: for one message, connecting and asking again where a kept connection had ended included.
     """
 
-    def __init__(self, api: str, key: str, *, deadline_seconds: float, connections: int = 64) -> None:
+    def __init__(self, api: str, key: str, *, deadline_seconds: float) -> None:
         self.deadline_seconds = deadline_seconds
-        socket = api.removeprefix("unix:") if api.startswith("unix:") else None
-        if socket is None and not api.startswith(("http://", "https://")):
-            raise ConfigError(f"--api {api!r} is no address; write http://HOST:PORT, https://HOST or unix:PATH")
-        limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-        self._client = httpx.AsyncClient(
-            base_url="http://mailwarden" if socket is not None else api,
-            transport=httpx.AsyncHTTPTransport(uds=socket, limits=limits),
-            timeout=deadline_seconds,
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-        )
+        self._connections = ApiConnections(api)
+        self._headers = [(b"Content-Type", b"message/rfc822"), (b"Accept", b"application/json")]
+        if key:
+            self._headers.append((b"Authorization", b"Bearer " + _header_bytes(key)))
 
     async def ask(self, envelope: MailEnvelope, message: SpooledMessage) -> MailAnswer:
         """Score one message; raises Away where no answer of the API's was had within the deadline."""
@@ -126,35 +121,32 @@ class ScoringClient:
                 return await self._ask(envelope, message)
         except TimeoutError as error:
             raise Away(f"the scoring API did not answer within {self.deadline_seconds:g} s") from error
-        except httpx.HTTPError as error:
+        except (OSError, Broken) as error:
             raise Away(f"the scoring API cannot be reached: {error or type(error).__name__}") from error
 
     async def _ask(self, envelope: MailEnvelope, message: SpooledMessage) -> MailAnswer:
-        headers = [
-            (b"Content-Type", b"message/rfc822"),
-            (b"Content-Length", str(message.size).encode()),
-            *envelope.headers(datetime.now(UTC)),
-        ]
-        for attempt in (1, 2):
-            try:
-                response = await self._client.post("/v1/mail", content=_streamed(message), headers=headers)
-                break
-            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-                # A kept connection may end as it is used again. Asking twice is safe: the same message counts once.
-                if attempt == 2:
-                    raise
-        if response.status_code == _TOO_LARGE:
+        headers = [*self._headers, *envelope.headers(datetime.now(UTC))]
+        connections = self._connections
+        answered = await connections.post("/v1/mail", headers, message.chunks(), message.size)
+        if answered is None:
+            # A kept connection had ended as it was used again. Asking twice is safe: the same message counts once.
+            connections.forget_idle()
+            answered = await connections.post("/v1/mail", headers, message.chunks(), message.size)
+        if answered is None:
+            raise Away("the scoring API ends its connections")
+        status, body = answered
+        if status == _TOO_LARGE:
             return not_scored("too large")
-        if response.status_code != 200:
-            raise Away(f"the scoring API answered {response.status_code}: {response.text[:300]}")
+        if status != 200:
+            raise Away(f"the scoring API answered {status}: {body[:300].decode('utf-8', 'replace')}")
         try:
-            return read_answer(response.json())
+            return read_answer(orjson.loads(body))
         except (ValueError, KeyError, TypeError) as error:
             raise Away(f"the scoring API's answer cannot be read: {type(error).__name__}: {error}") from error
 
     async def close(self) -> None:
         """End the connections."""
-        await self._client.aclose()
+        self._connections.forget_idle()
 
 
 def read_answer(body: Any) -> MailAnswer:
@@ -205,8 +197,3 @@ def _header_bytes(value: str) -> bytes:
     # MAIL and RCPT come from strangers: nothing of them may end a header or begin another.
     data = value.encode("utf-8", "surrogateescape")
     return bytes(byte if byte >= 0x20 and byte != 0x7F else 0x3F for byte in data).strip()
-
-
-async def _streamed(message: SpooledMessage) -> AsyncIterator[bytes]:
-    for chunk in message.chunks():
-        yield chunk
