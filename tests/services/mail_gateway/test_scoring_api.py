@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import threading
-from collections.abc import Iterator
 from email import message_from_bytes
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
 from mailwarden.simulation.company import company
 from mailwarden.testing.postfix import Postfix, wait_for, why_not, without_trace
-from mailwarden_services.scoring_api.app import create_app
-from mailwarden_services.scoring_service import scoring_service
-
-
-@contextlib.contextmanager
-def served(app: Any) -> Iterator[str]:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="on"))
-        running = threading.Thread(target=server.run, args=([listening],))
-        running.start()
-        try:
-            wait_for(lambda: server.started, "the API to start", seconds=60)
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            running.join()
 
 
 def test_mail_is_decided_marked_and_held_as_its_tenant_says(warden: Any, open_folder: Path, gateway_type: Any) -> None:
@@ -47,7 +25,7 @@ def test_mail_is_decided_marked_and_held_as_its_tenant_says(warden: Any, open_fo
         forged = "X-Mailwarden-Verdict: deliver\r\n"
         return f"{text}{forged}\r\nThe minutes of our meeting.\r\n".encode()
 
-    with served(create_app(scoring_service(warden.platform))) as address:
+    with warden.served() as address:
         gateway = gateway_type(["milter", "--api", address], warden.settings.root, key=warden.keys["acme"])
         milter = {"smtpd_milters": f"inet:127.0.0.1:{gateway.port}", "virtual_mailbox_domains": domain}
         postfix = Postfix(open_folder / "real", milter)
