@@ -17,7 +17,7 @@ import pytest
 import structlog
 
 from mailwarden.domain.mail.message import Envelope
-from mailwarden.errors import DataError, NotFound
+from mailwarden.errors import DataError, NotFound, StoreError
 from mailwarden.simulation.draft import SimulatedMessage
 from mailwarden_services import scoring_service
 from mailwarden_services.reading.child import Died, TookTooLong
@@ -278,7 +278,7 @@ def test_a_bundle_is_at_hand_in_every_process_before_it_serves(warden: Any) -> N
 
     async def test() -> None:
         async with started(warden, (Lane(1_000, 2, 0), Lane(None, 1, 0))) as workers:
-            with pytest.raises((DataError, NotFound)):
+            with pytest.raises(StoreError, match="damaged"):
                 await workers.load(3)
             await workers.load(2)
             shutil.rmtree(warden.settings.models_path)

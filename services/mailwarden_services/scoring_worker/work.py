@@ -115,7 +115,7 @@ class _Named:
         self._current: Champion | None = None
 
     def use(self, version: int) -> None:
-        """Raises NotFound, DataError or ContractError where the bundle cannot be had."""
+        """Raises NotFound, StoreError, DataError or ContractError where the bundle cannot be had."""
         champion = self._loaded.pop(version, None) or self._platform.champion(version)
         self._loaded[version] = champion
         while len(self._loaded) > 2:

@@ -71,7 +71,7 @@ class ScoringWorkers:
     ) -> ScoredDraft | None:
         """The draft of a message; None where `consult` said so.
 
-        version: of the bundle. Raises NotFound, DataError or ContractError where that cannot be had.
+        version: of the bundle. Raises NotFound, StoreError, DataError or ContractError where that cannot be had.
         """
         sent = _pickled(_Held(tenant))
 
@@ -102,7 +102,7 @@ class ScoringWorkers:
     async def load(self, version: int) -> None:
         """Have a bundle at hand in every process, while messages go on being scored with another.
 
-        Raises NotFound, DataError or ContractError where it cannot be had.
+        Raises NotFound, StoreError, DataError or ContractError where it cannot be had.
         """
         await self._lanes.each(Load(version))
         self._lanes.work_with(self._work.with_version(version))
