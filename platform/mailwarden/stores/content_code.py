@@ -8,7 +8,7 @@ import importlib.metadata
 import importlib.util
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -90,15 +90,31 @@ def _closure(roots: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(sorted(found)), tuple(sorted(others))
 
 
-def _imports(module: str) -> Iterator[str]:
-    for node in ast.walk(_tree_of(module)):
+def _imports(module: str) -> tuple[str, ...]:
+    return _read(module)[0]
+
+
+@lru_cache(maxsize=512)
+def _read(module: str) -> tuple[tuple[str, ...], str]:
+    """What a module imports, and a digest of what it does: its syntax tree without strings that stand alone.
+
+    One tree for both, and each module once, however many views rest on it: parsing is most of what this page costs.
+    """
+    source = _source_of(module)
+    tree = ast.parse(b"" if source is None else source.read_bytes())
+    imports: list[str] = []
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            imports += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             package = module.rpartition(".")[0]
             base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-            yield base
-            yield from (name for alias in node.names if _source_of(name := f"{base}.{alias.name}") is not None)
+            imports.append(base)
+            imports += [name for alias in node.names if _source_of(name := f"{base}.{alias.name}") is not None]
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            body[:] = [line for line in body if not _is_words(line)]
+    return tuple(imports), hashlib.blake2b(ast.dump(tree).encode(), digest_size=16).hexdigest()
 
 
 @lru_cache(maxsize=512)
@@ -113,20 +129,8 @@ def _source_of(module: str) -> Path | None:
     return Path(spec.origin) if spec is not None and spec.origin and spec.origin.endswith(".py") else None
 
 
-def _tree_of(module: str) -> ast.Module:
-    source = _source_of(module)
-    return ast.parse(b"" if source is None else source.read_bytes())
-
-
-@lru_cache(maxsize=512)
 def _digest_of(module: str) -> str:
-    """Of what a module does: its syntax tree without strings that stand alone."""
-    tree = _tree_of(module)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            body[:] = [line for line in body if not _is_words(line)]
-    return hashlib.blake2b(ast.dump(tree).encode(), digest_size=16).hexdigest()
+    return _read(module)[1]
 
 
 def _is_words(line: ast.stmt) -> bool:
@@ -138,5 +142,10 @@ def _version_of(package: str) -> str:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        names = importlib.metadata.packages_distributions().get(package, ())
+        names = _distributions().get(package, ())
         return ",".join(f"{name} {importlib.metadata.version(name)}" for name in sorted(set(names)))
+
+
+@lru_cache(maxsize=1)
+def _distributions() -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()
