@@ -56,7 +56,7 @@ def view_of(lists: tuple[str, ...] = ()) -> ContentView:
 
 def now(view: ContentView, lists: Lists = NO_LISTS) -> int:
     """As another process would compute it: nothing is remembered."""
-    for remembered in (content_code._closure, content_code._source_of, content_code._digest_of):
+    for remembered in (content_code._closure, content_code._source_of, content_code._read):
         remembered.cache_clear()
     return fingerprint_of(view, lists)
 
