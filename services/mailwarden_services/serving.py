@@ -20,6 +20,7 @@ from mailwarden_services.bootstrap import Platform
 from mailwarden_services.embedded import ChildProcess, OwnRedis, WatchedProcess, environment_of, own_redis
 from mailwarden_services.feature_writer.status import WriterLag
 from mailwarden_services.listening import bound_socket, place_of
+from mailwarden_services.reading.child import start_server
 from mailwarden_services.scoring_api.app import create_app
 from mailwarden_services.scoring_api.rspamd_listener import rspamd_socket, with_rspamd
 from mailwarden_services.scoring_api.service import Service
@@ -28,6 +29,9 @@ from mailwarden_services.sequencer.moving import move_tenants
 
 TENANTS_SHOWN = 20
 """Tenants that are named at the start."""
+
+WORK = "mailwarden_services.scoring_worker.work"
+"""The module of what scoring processes do: the server that they are forked off imports it while this process starts."""
 
 KEEP_ALIVE_SECONDS = 75
 """How long an idle connection is kept: longer than the pauses of a quiet mail flow."""
@@ -49,6 +53,7 @@ def serve(
     started.
     """
     listening = bound_socket(host, port, socket)
+    start_server(WORK)
     beside = None if rspamd is None else rspamd_socket(rspamd, settings)
     # uvicorn raises the signal that stopped it once more when it is done; this makes it end the block below.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -70,6 +75,7 @@ def serve(
 
 def serve_shard(settings: Settings, listening: Socket) -> None:
     """Serve as one of the shards that another process has started, until it says to stop."""
+    start_server(WORK)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with contextlib.ExitStack() as started:
         service = scoring_service(Platform(settings))

@@ -297,6 +297,12 @@ def _context(module: str) -> ForkServerContext:
     return context
 
 
+def start_server(module: str) -> None:
+    """Have the server run that processes for a module's work are forked off, and import what they need meanwhile."""
+    _context(module)
+    forkserver.ensure_running()
+
+
 def settle_collector() -> None:
     """Leave to itself what is loaded by now, and look for garbage less often: a message's parts hold no cycles.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -153,12 +154,8 @@ class Intake:
             if scored is None:
                 assert course.stop is not None
                 return course.stop()
-        except BaseException as exc:
-            if course.begin is not None:
-                await sequencing.abandon(tenant.name, course.begin.begun.member)
-            if isinstance(exc, NotFound):
-                raise no_model() from exc
-            raise
+        except NotFound as exc:
+            raise no_model() from exc
         assert course.begin is not None
         if not observe:
             return _answer(scored, scored.draft.answer_json(None, course.begin.age_seconds(scored.draft.as_of)))
@@ -260,6 +257,7 @@ class Intake:
         self, tenant: Tenant, raw: bytes, envelope: Envelope, key: str | None, scored: ScoredDraft, begin: Begin
     ) -> Answer:
         draft, member, sequencing = scored.draft, begin.begun.member, self._sequencing(tenant.name)
+        began = time.perf_counter()
         took = await sequencing.accept(draft, raw, key=key, member=member)
         if took.unsure:
             if await asyncio.to_thread(self._earlier, draft):
@@ -271,7 +269,8 @@ class Intake:
             return self._again(tenant, envelope, load_answer(took.known.answer))
         if took.before:
             return await self._numbered_before(tenant, envelope, scored, begin)
-        return _answer(scored, took.answer)
+        seconds = time.perf_counter() - began
+        return _answer(scored, took.answer, degraded=took.degraded, accept=seconds)
 
     async def _numbered_before(self, tenant: Tenant, envelope: Envelope, scored: ScoredDraft, begin: Begin) -> Answer:
         """The answer that a message got long ago; a new one, without a trace, where it was ingested."""
@@ -344,9 +343,9 @@ class Intake:
         return self._facts.current(logged)
 
 
-def _answer(scored: ScoredDraft, body: bytes) -> Answer:
+def _answer(scored: ScoredDraft, body: bytes, *, degraded: bool = False, accept: float = 0.0) -> Answer:
     draft = scored.draft
-    return Answer(body, draft.verdict, draft.category, draft.degraded, False, (*scored.seconds, 0.0))
+    return Answer(body, draft.verdict, draft.category, draft.degraded or degraded, False, (*scored.seconds, accept))
 
 
 def _raising(exc: Exception) -> Callable[[], Answer]:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import time
 from collections.abc import Generator, Sequence
@@ -20,6 +21,7 @@ from mailwarden.domain.detection.decision import TenantPolicy
 from mailwarden.domain.mail.content import ContentSet
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.message import Envelope, TimeSource
+from mailwarden.errors import MailwardenError
 from mailwarden.ingest.receive import Site
 from mailwarden.scoring.champion import Champion
 from mailwarden.scoring.scorer import Scored, Scorer
@@ -146,7 +148,9 @@ class ScoringWork:
         """Load all that a message needs, once a process."""
         _ = self._reader, self._scorer
         if self.version is not None:
-            self._champions.use(self.version)
+            # One that cannot be had is told to the first message that asks for it.
+            with contextlib.suppress(MailwardenError):
+                self._champions.use(self.version)
 
     def __call__(self, asked: Ask | Load) -> Generator[Found, Order | None, ScoredDraft | None] | None:
         """See the module; None where the message needs no score."""

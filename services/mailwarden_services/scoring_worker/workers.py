@@ -1,7 +1,8 @@
 """Scoring processes, as the event loop sees them: a message goes in, its draft comes out, whatever the message does.
 
 1. A process reads and scores the whole message. Where that takes too long the process is ended (`reading.child`), and
-   where it fails the same follows as if it had taken too long.
+   where it fails the same follows as if it had taken too long. A process that ended by itself, as one that was killed
+   for other reasons, is no sign against the message: it is tried once more.
 2. Another reads the header fields alone; all else has status `deadline`.
 3. Where that takes too long too, what the envelope says is all that is scored.
 4. Where nobody comes to an end with even that, the answer is cautious and says that nothing was scored.
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 
@@ -35,7 +36,8 @@ from mailwarden_services.scoring_worker.work import Ask, Found, How, Load, Order
 
 NOT_SCORED = "no detector came to an end with this message"
 
-_WAYS: tuple[How, ...] = ("whole", "headers", "envelope")
+_WAYS: Mapping[How, How | None] = {"whole": "headers", "headers": "envelope", "envelope": None}
+"""What follows on each way of scoring a message that came to no end."""
 
 _log = structlog.get_logger(__name__)
 
@@ -82,7 +84,9 @@ class ScoringWorkers:
                 envelope = replace(envelope, received_at_us=found.received_at_us)
             return await consult(found)
 
-        for how in _WAYS:
+        how: How | None = "whole"
+        died = False
+        while how is not None:
             # Header fields are few bytes, whatever the message's size.
             size = len(raw) if how == "whole" else min(len(raw), HEADERS_MOST)
             try:
@@ -92,11 +96,15 @@ class ScoringWorkers:
                 return scored
             except (TookTooLong, Died) as exc:
                 _log.warning("a message was not scored", tenant=tenant.name, what=how, bytes=len(raw), why=str(exc))
+                if isinstance(exc, Died) and not died:
+                    died = True
+                    continue
             except MailwardenError:
                 raise
             except Exception as exc:
                 # What reads mail raises nothing that is known; a message that shows otherwise is decided on too.
                 _log.error("scoring a message failed", tenant=tenant.name, what=how, bytes=len(raw), why=repr(exc))
+            how = _WAYS[how]
         return await self._cautious(tenant, raw, envelope, version, consult)
 
     async def load(self, version: int) -> None:

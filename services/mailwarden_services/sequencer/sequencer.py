@@ -23,6 +23,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -50,6 +51,9 @@ log = structlog.get_logger(__name__)
 NO_CONTACTS = "first contacts unavailable"
 NO_CAMPAIGNS = "campaigns unavailable"
 
+RETRY_SECONDS = 2.0
+"""How long the index is left alone after it could not be read: what it lacks is many messages' to gather."""
+
 REMEMBERED = 200_000
 """Labels and signals that are kept in memory, so that the same one is known before the log has it."""
 
@@ -75,12 +79,13 @@ class Begun:
 class Outcome:
     """What became of a draft. answer: the caller's, as JSON. recent: the message that this one repeats, or is.
 
-    seq: 0 where it was not numbered. before: it was numbered long ago, and only its decision, or the log, knows it.
-    unsure: nobody could look whether it was.
+    seq: 0 where it was not numbered. degraded: its answer says that something could not be found out. before: it was
+    numbered long ago, and only its decision, or the log, knows it. unsure: nobody could look whether it was.
     """
 
     answer: bytes = b""
     seq: int = 0
+    degraded: bool = False
     recent: Recent | None = None
     repeated: bool = False
     before: bool = False
@@ -89,13 +94,15 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Tenant:
-    """next: seq. newest_us: of its mail. known: contacts and campaigns are learnt."""
+    """next: seq. newest_us: of its mail. logged, acquainted, clustered: what is learnt. again: when learning contacts,
+    which failed, is tried again."""
 
     next: int = 1
     newest_us: int = 0
     logged: bool = False
     acquainted: bool = False
     clustered: bool = False
+    again: float = float("-inf")
     learning: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -171,7 +178,8 @@ class Sequencer:
         async with known.learning:
             if not known.logged:
                 await self._run(lambda: self._count(tenant, known))
-            if not known.acquainted:
+            if not known.acquainted and time.monotonic() >= known.again:
+                known.again = time.monotonic() + RETRY_SECONDS
                 try:
                     await self._run(lambda: self._acquaint(tenant, known))
                 except StoreError as exc:
@@ -397,6 +405,7 @@ class Sequencer:
         age = self.age_seconds(draft.tenant, draft.as_of)
         outcome.seq = seq = self._take(draft.tenant)
         event = draft.event_json(seq, new)
+        outcome.degraded = bool(flags)
         outcome.answer = draft.answer_json(seq, age, flags, degraded=bool(flags))
         outcome.recent = Recent(draft.tenant, draft.message_id, seq, event, outcome.answer, draft.content_sha256, key)
         self.recent.add(outcome.recent)

@@ -58,10 +58,11 @@ class Begin:
 class Took:
     """What became of a draft. answer: its own, as JSON, where it was numbered. known: the message that it repeats.
 
-    before, unsure: see `sequencer.Outcome`.
+    degraded: numbering lacked something. before, unsure: see `sequencer.Outcome`.
     """
 
     answer: bytes = b""
+    degraded: bool = False
     known: Known | None = None
     before: bool = False
     unsure: bool = False
@@ -154,7 +155,7 @@ class Here:
             raise
         recent = outcome.recent
         known = Known(recent.message_id, recent.answer) if outcome.repeated and recent is not None else None
-        return Took(outcome.answer, known, outcome.before, outcome.unsure)
+        return Took(outcome.answer, outcome.degraded, known, outcome.before, outcome.unsure)
 
     async def abandon(self, tenant: str, member: Member | None) -> None:
         """See `Sequencing`."""
