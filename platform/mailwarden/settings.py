@@ -49,7 +49,9 @@ class Settings(BaseSettings):
     message of theirs. quarantine_days: how long mail is held. release_next: where released mail of the store is handed
     on, as `HOST:PORT` or `lmtp:unix:PATH`; empty sends it where it was going. postsuper: the command for Postfix's hold
     queue. live_clock: mail comes as it is received, so that a time ahead of this machine's clock is set back; a replay,
-    whose mail is of another time, has no clock.
+    whose mail is of another time, has no clock. metrics_by_tenant: count decisions by tenant too. otlp_endpoint: URL of
+    a collector that takes OpenTelemetry traces; empty keeps none. trace_share: of the messages whose request names no
+    trace of its own.
     """
 
     model_config = SettingsConfigDict(env_prefix="MAILWARDEN_", extra="forbid", frozen=True)
@@ -86,6 +88,9 @@ class Settings(BaseSettings):
     release_next: str = ""
     postsuper: str = "postsuper"
     live_clock: bool = True
+    metrics_by_tenant: bool = False
+    otlp_endpoint: str = ""
+    trace_share: float = Field(default=1.0, ge=0.0, le=1.0)
 
     def __init__(self, **values: Any) -> None:
         refuse_unknown(os.environ)

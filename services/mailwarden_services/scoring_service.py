@@ -26,6 +26,8 @@ from mailwarden.stores.spool import Spool
 from mailwarden.stores.spool_reader import SpoolReader
 from mailwarden_services.bootstrap import Platform
 from mailwarden_services.feature_writer.status import READER_NAME, WriterLag, read_lag
+from mailwarden_services.observability.observer import Observer
+from mailwarden_services.observability.traces import open_traces
 from mailwarden_services.reading.lanes import Lane
 from mailwarden_services.reading.show import SHOWING_SECONDS, Shower
 from mailwarden_services.scoring_api.intake import Intake
@@ -164,7 +166,8 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
         left = (settings.root / "shards.d").glob("*/found")
         known = {settings.of_shard(shard).found_path for shard in range(settings.shards)}
         handovers += [Handover(found, intake.signal) for found in left if found not in known]
-    metrics = Metrics()
+    metrics = Metrics(by_tenant=settings.metrics_by_tenant)
+    observer = Observer(metrics, open_traces(settings.otlp_endpoint, settings.trace_share))
 
     @contextlib.asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
@@ -192,14 +195,17 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
             campaigns.close()
             workers.stop()
             shower.stop()
+            await asyncio.to_thread(observer.close)
 
     return Service(
         intake=intake,
         metrics=metrics,
+        observer=observer,
         flow=MailFlow(
             intake,
             TenantDirectory(platform.tenants.list),
             metrics,
+            observer,
             listeners=listeners_of(settings.listeners),
             authserv_id=settings.authserv_id or gethostname(),
         ),

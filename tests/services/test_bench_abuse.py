@@ -19,7 +19,7 @@ from mailwarden.errors import StoreUnavailable
 from mailwarden.settings import Settings
 from mailwarden_services.bench import abuse, abuse_clients, load_mail
 from mailwarden_services.bench.memory import memory_watched
-from mailwarden_services.bench.senders import Sender, Stop, Tell, sending
+from mailwarden_services.bench.senders import Sender, sending
 from mailwarden_services.bench.suite import bench_tables
 from mailwarden_services.processes import proportional_bytes
 
@@ -31,28 +31,19 @@ sys.stdin.read()
 """
 
 
-def counting(n: int, stop: Stop, tell: Tell) -> None:
-    for _ in range(n):
-        tell("told")
-    while not stop.wait(1.0):
-        pass
-    tell("stopped")
-
-
-def failing(stop: Stop, tell: Tell) -> None:
-    raise ValueError("cannot begin")
-
-
-def test_clients_work_while_the_block_runs_and_are_counted_by_name() -> None:
-    with sending(
-        [Sender("few", counting, (2,)), Sender("many", counting, (5,)), Sender("few", counting, (1,))]
-    ) as found:
-        assert found["few"] == Counter()
-    assert found == {"few": Counter(told=3, stopped=2), "many": Counter(told=5, stopped=1)}
+def test_clients_work_while_the_block_runs_and_are_counted_by_name(tmp_path: Path) -> None:
+    nobody = (str(tmp_path / "none"), "key", 1)
+    senders = [Sender(name, abuse_clients.label_batches, nobody) for name in ("two", "two", "one")]
+    with sending(senders) as found:
+        assert found == {"two": Counter(), "one": Counter()}
+    assert {name: set(counts) for name, counts in found.items()} == {
+        "two": {"FileNotFoundError"}, "one": {"FileNotFoundError"},
+    }  # fmt: skip
 
 
 def test_a_client_that_does_not_begin_is_named() -> None:
-    with pytest.raises(StoreUnavailable, match="ended before it began"), sending([Sender("x", failing)]):
+    lacking = Sender("lacking", abuse_clients.slow_clients)
+    with pytest.raises(StoreUnavailable, match="ended before it began"), sending([lacking]):
         pass
 
 

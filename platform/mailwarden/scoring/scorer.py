@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from mailwarden.scoring.champion import Champion
 from mailwarden.stores.accepted import LoggedContent, LoggedRow
 from mailwarden.stores.online.reader import OnlineReader, ReadRequest, VectorSet
 from mailwarden.stores.online.watermark import Watermark
+
+Lap = Callable[[Literal["features", "store", "score"]], None]
+"""Is called at the end of each of these stages."""
 
 
 class Champions(Protocol):
@@ -66,14 +69,16 @@ class Scorer:
         *,
         failed: Sequence[str] = (),
         due_seq: int = 0,
+        lap: Lap = lambda _: None,
     ) -> Scored:
         """Score a message for all of its recipients; the worst of them decides.
 
         content: what the content views say of it; failed: those whose functions raised. event: what will be accepted;
         its seq does not matter here. due_seq: the highest seq that the online store
-        should have folded by now, 0 for none. Where the online store cannot be read the decision rests on the message
-        alone, where a content view fails on the others, and says so. A view that changed since the champion learned
-        from it is flagged and degrades nothing: all was read, and training again is for whoever runs the platform.
+        should have folded by now, 0 for none. lap: told of each stage's end. Where the online store cannot be read the
+        decision rests on the message alone, where a content view fails on the others, and says so. A view that changed
+        since the champion learned from it is flagged and degrades nothing: all was read, and training again is for
+        whoever runs the platform.
         """
         champion = self._champions.current
         flags: list[str] = []
@@ -83,8 +88,10 @@ class Scorer:
         except StoreError as exc:
             (vectors,) = self._reader.unavailable([request])
             flags.append(f"history unavailable: {type(exc).__name__}")
+        lap("store")
         flags += [f"{name} could not be computed" for name in failed]
         features = self._row.table(content, vectors)
+        lap("features")
         scores = champion.score(features)
         flags += [f"detector {name} is away" for name in champion.away]
         flags += [f"detector {name} gave no score" for name in scores.broken]
@@ -128,6 +135,7 @@ class Scorer:
                 *([TIME_CLAMPED] if event.time_clamped else []),
             ],
         )
+        lap("score")
         return Scored(
             decision,
             logged_rows(vectors, self._views),

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
+from random import Random
 
 from mailwarden_services.bench.senders import Stop, Tell
 from mailwarden_services.replay.live import UnixConnection
@@ -148,3 +149,24 @@ def _posted(socket: str, key: str, path: str, body: bytes, kind: str = "applicat
         return type(exc).__name__
     finally:
         connection.close()
+
+
+def send_files(socket: str, key: str, folder: str, number: int, stop: Stop, tell: Tell) -> None:
+    """Messages of a folder, one after another and again and again, in an order of the number's own."""
+    files = sorted(Path(folder).iterdir())
+    Random(number).shuffle(files)
+    connection = UnixConnection(Path(socket), 120.0)
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "message/rfc822"}
+    for at in count():
+        if at and stop.is_set():
+            break
+        arrived = f"2026-01-{1 + number:02}T{at // 3_600:02}:{at // 60 % 60:02}:{at % 60:02}Z"
+        try:
+            connection.request("POST", f"/v1/score?received_at={arrived}", files[at % len(files)].read_bytes(), headers)
+            response = connection.getresponse()
+            response.read()
+            tell(str(response.status))
+        except (OSError, http.client.HTTPException) as exc:
+            connection.close()
+            tell(type(exc).__name__)
+    connection.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,13 +14,14 @@ from mailwarden.domain.aggregates.windows import DAY_US
 from mailwarden.settings import Settings
 from mailwarden.simulation.simulate import START_US, simulate
 from mailwarden.testing.hostile.kinds import KINDS, LADDERS, Input
+from mailwarden_services.bench.abuse_clients import send_files
 from mailwarden_services.bench.home import SEED, trained_home
 from mailwarden_services.bench.memory import memory_watched
-from mailwarden_services.bench.senders import Sender, Stop, Tell, sending
+from mailwarden_services.bench.senders import Sender, sending
 from mailwarden_services.bench.timing import percentiles
 from mailwarden_services.bootstrap import Platform
 from mailwarden_services.processes import parts_of
-from mailwarden_services.replay.live import LiveService, UnixConnection, live_service
+from mailwarden_services.replay.live import LiveService, live_service
 
 SENDERS = 4
 """Connections over which hostile mail is sent at once, each as fast as it is answered."""
@@ -56,7 +56,7 @@ def measure(settings: Settings, *, seconds: float = 30.0, say: Say = lambda _: N
             alone = _asked(service, seconds, 0)
             say(f"beside hostile mail for {seconds:.0f} s")
             socket = str(home.settings.run_path / "api.sock")
-            senders = [Sender("hostile", send_hostile, (socket, key, str(folder), number)) for number in range(SENDERS)]
+            senders = [Sender("hostile", send_files, (socket, key, str(folder), number)) for number in range(SENDERS)]
             with memory_watched(service.process.pid) as memory, sending(senders) as sent:
                 beside = _asked(service, seconds, 1)
             processes = {name: len(pids) for name, pids in parts_of(service.process.pid).items()}
@@ -95,24 +95,3 @@ def _asked(service: LiveService, seconds: float, part: int) -> dict[str, Any]:
         found["score"].append(service.score(message.raw, envelope)[1])
         time.sleep(PAUSE_SECONDS)
     return {name: {"requests": len(times), **percentiles(times)} for name, times in found.items()}
-
-
-def send_hostile(socket: str, key: str, folder: str, number: int, stop: Stop, tell: Tell) -> None:
-    """One client: hostile messages in an order of its own, one after another."""
-    files = sorted(Path(folder).iterdir())
-    Random(number).shuffle(files)
-    connection = UnixConnection(Path(socket), 120.0)
-    headers = {"Authorization": f"Bearer {key}", "Content-Type": "message/rfc822"}
-    for at in count():
-        if at and stop.is_set():
-            break
-        arrived = f"2026-01-{1 + number:02}T{at // 3_600:02}:{at // 60 % 60:02}:{at % 60:02}Z"
-        try:
-            connection.request("POST", f"/v1/score?received_at={arrived}", files[at % len(files)].read_bytes(), headers)
-            response = connection.getresponse()
-            response.read()
-            tell(str(response.status))
-        except (OSError, http.client.HTTPException) as exc:
-            connection.close()
-            tell(type(exc).__name__)
-    connection.close()

@@ -50,19 +50,24 @@ def sending(senders: Sequence[Sender]) -> Iterator[dict[str, Counter[str]]]:
     told, stop = context.Queue(), context.Event()
     processes = [context.Process(target=_run, args=(sender, stop, told), daemon=True) for sender in senders]
     found: dict[str, Counter[str]] = {sender.name: Counter() for sender in senders}
+    ended = 0
     try:
         for process in processes:
             process.start()
         # The first outcome of each: from then on all of them are under way.
         for _ in processes:
             if told.get(timeout=BEGIN_SECONDS) != "begun":
+                ended += 1
                 raise StoreUnavailable("a client of the benchmark ended before it began")
         yield found
     finally:
         stop.set()
-        for _ in processes:
-            name, counts = json.loads(told.get(timeout=END_SECONDS))
-            found[name].update(counts)
+        while ended < len(processes):
+            said = told.get(timeout=END_SECONDS)
+            if said != "begun":
+                name, counts = json.loads(said)
+                found[name].update(counts)
+                ended += 1
         for process in processes:
             process.join()
 

@@ -7,6 +7,7 @@ that does, what the envelope says is all that is known (`scoring_worker.workers`
 from __future__ import annotations
 
 import hashlib
+import time
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -40,7 +41,7 @@ class Reading:
     received_at_us 0 where `received_at_us` is None. content: of every content view. failed: content views whose
     functions raised. has_headers: a header field was found, or nobody could look. defects: how many.
     message_id_header: the message's own, its first `MESSAGE_ID_MOST` characters; "" where it has none.
-    authentication: what is known of its sender.
+    authentication: what is known of its sender. features_seconds: that content views took.
     """
 
     raw_from: int
@@ -54,6 +55,7 @@ class Reading:
     defects: int
     authentication: Authentication
     message_id_header: str = ""
+    features_seconds: float = 0.0
 
 
 class Reader:
@@ -106,7 +108,9 @@ class Reader:
             failed.append(view.name)
             self._failures.add(view.name, exc)
 
+        began = time.perf_counter()
         content = self._content.values_of(message, note)
+        took = time.perf_counter() - began
         return Reading(
             raw_from,
             envelope,
@@ -119,6 +123,7 @@ class Reader:
             len(message.defects),
             message.authentication,
             message.message_id_header[:MESSAGE_ID_MOST],
+            took,
         )
 
     def envelope_only(self, raw: bytes, envelope: Envelope, site: Site) -> Reading:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -23,6 +22,7 @@ from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.lake.fact_sets import FactSets
 from mailwarden.stores.sql import Decisions, Labels, Tenant
 from mailwarden.stores.sql.decisions import DecisionRecord
+from mailwarden_services.observability.stages import NO_STAGES, StageClock, StageSeconds, added
 from mailwarden_services.scoring_api.answers import load_answer, told_again
 from mailwarden_services.scoring_api.problems import no_model, not_a_message
 from mailwarden_services.scoring_worker.work import Found, Order, ScoredDraft
@@ -40,7 +40,7 @@ UNCHECKED = "duplicate check unavailable"
 class Answer:
     """What a caller is told of a message, as JSON, with what metrics count of it.
 
-    seconds: clock seconds by stage: read, score, accept.
+    seconds: by stage, as far as it passed any.
     """
 
     body: bytes
@@ -48,7 +48,7 @@ class Answer:
     category: str | None
     degraded: bool
     repeated: bool = False
-    seconds: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    seconds: StageSeconds = NO_STAGES
 
     def loaded(self) -> dict[str, Any]:
         """The body as plain values."""
@@ -257,7 +257,7 @@ class Intake:
         self, tenant: Tenant, raw: bytes, envelope: Envelope, key: str | None, scored: ScoredDraft, begin: Begin
     ) -> Answer:
         draft, member, sequencing = scored.draft, begin.begun.member, self._sequencing(tenant.name)
-        began = time.perf_counter()
+        clock = StageClock()
         took = await sequencing.accept(draft, raw, key=key, member=member)
         if took.unsure:
             if await asyncio.to_thread(self._earlier, draft):
@@ -269,8 +269,8 @@ class Intake:
             return self._again(tenant, envelope, load_answer(took.known.answer))
         if took.before:
             return await self._numbered_before(tenant, envelope, scored, begin)
-        seconds = time.perf_counter() - began
-        return _answer(scored, took.answer, degraded=took.degraded, accept=seconds)
+        clock.end("accept")
+        return _answer(scored, took.answer, clock.seconds, degraded=took.degraded)
 
     async def _numbered_before(self, tenant: Tenant, envelope: Envelope, scored: ScoredDraft, begin: Begin) -> Answer:
         """The answer that a message got long ago; a new one, without a trace, where it was ingested."""
@@ -343,9 +343,10 @@ class Intake:
         return self._facts.current(logged)
 
 
-def _answer(scored: ScoredDraft, body: bytes, *, degraded: bool = False, accept: float = 0.0) -> Answer:
+def _answer(scored: ScoredDraft, body: bytes, accept: StageSeconds = NO_STAGES, *, degraded: bool = False) -> Answer:
     draft = scored.draft
-    return Answer(body, draft.verdict, draft.category, draft.degraded or degraded, False, (*scored.seconds, accept))
+    worse = draft.degraded or degraded
+    return Answer(body, draft.verdict, draft.category, worse, False, added(scored.seconds, accept))
 
 
 def _raising(exc: Exception) -> Callable[[], Answer]:

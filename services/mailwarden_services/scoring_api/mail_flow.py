@@ -12,6 +12,7 @@ from mailwarden.domain.detection.action import Action, least_strict, mildest
 from mailwarden.domain.detection.decision import Verdict
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.stores.sql import Tenant
+from mailwarden_services.observability.observer import Observer
 from mailwarden_services.scoring_api.intake import Intake
 from mailwarden_services.scoring_api.listeners import Listener
 from mailwarden_services.scoring_api.mail_headers import HeaderChanges, changes_for
@@ -79,6 +80,7 @@ class MailFlow:
         intake: Intake,
         directory: TenantDirectory,
         metrics: Metrics,
+        observer: Observer,
         *,
         listeners: Mapping[str, Listener],
         authserv_id: str,
@@ -87,7 +89,7 @@ class MailFlow:
         self.intake = intake
         self.directory = directory
         self.clock = clock
-        self._metrics = metrics
+        self._metrics, self._observer = metrics, observer
         self._listeners = listeners
         self._authserv_id = authserv_id
 
@@ -142,20 +144,19 @@ class MailFlow:
         )
 
     async def _score(self, raw: bytes, part: Part, observe: bool) -> Mapping[str, Any]:
-        started = time.perf_counter()
         envelope = part.envelope
         more = len(envelope.rcpt_to) - MAX_RECIPIENTS
         if more > 0:
             envelope = replace(envelope, rcpt_to=envelope.rcpt_to[:MAX_RECIPIENTS])
         try:
-            decided = await self.intake.decide(part.tenant, raw, envelope, observe=observe)
+            with self._observer.message(part.tenant.name) as seen:
+                decided = seen.answer = await self.intake.decide(part.tenant, raw, envelope, observe=observe)
         except Problem as problem:
             if problem.slug != NOT_A_MESSAGE:
                 raise
             # A mail system cannot mend what was sent to it, and is not to hand it over for ever.
             self._metrics.not_scored.labels("not_a_message").inc()
             return _unscored(part, problem.detail)
-        self._metrics.scored(decided, time.perf_counter() - started)
         answer = decided.loaded()
         if more > 0:
             answer = {**answer, "flags": [*answer["flags"], f"{more} recipients more than are looked at"]}

@@ -14,21 +14,26 @@ from prometheus_client import (
 from prometheus_client import generate_latest as render
 
 from mailwarden_services.feature_writer.status import WriterLag
+from mailwarden_services.observability.stages import STAGES
 from mailwarden_services.scoring_api.intake import Answer
 
 # Importing Feast's metrics sets environment variables, which child processes inherit, that have every counter live in a
 # file of its name: all applications of a process would count together. Here one process counts for itself.
 values.ValueClass = values.MutexValue
 
+_STAGE_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 _SECONDS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0)
 
 
 class Metrics:
-    """Counters and histograms of one application, in a registry of its own."""
+    """Counters and histograms of one application, in a registry of its own.
+
+    by_tenant: count decisions by tenant too. A tenant's name says whose mail is filtered here, and each adds series.
+    """
 
     media_type = CONTENT_TYPE_LATEST
 
-    def __init__(self) -> None:
+    def __init__(self, *, by_tenant: bool = False) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.seconds = Histogram(
@@ -40,6 +45,19 @@ class Metrics:
         self.decisions = Counter(
             "mailwarden_decisions", "Decisions given, by verdict", ("verdict", "category"), registry=self.registry
         )
+        stages = Histogram(
+            "mailwarden_stage_seconds",
+            "What a stage of a message took, without what it waited for the stage",
+            ("stage",),
+            buckets=_STAGE_SECONDS,
+            registry=self.registry,
+        )
+        self._stages = [stages.labels(stage) for stage in STAGES]
+        self._by_tenant: Counter | None = None
+        if by_tenant:
+            self._by_tenant = Counter(
+                "mailwarden_tenant_decisions", "Decisions given", ("tenant", "verdict"), registry=self.registry
+            )
         self.degraded = Counter(
             "mailwarden_degraded_decisions", "Decisions without history or stores", registry=self.registry
         )
@@ -110,13 +128,18 @@ class Metrics:
                 self.stream_entries.labels(str(partition)).set(stream.entries)
                 self.stream_seconds.labels(str(partition)).set(stream.seconds)
 
-    def scored(self, answer: Answer, seconds: float) -> None:
-        """Count one answer, with the seconds that it took."""
+    def scored(self, answer: Answer, seconds: float, tenant: str = "") -> None:
+        """Count one answer to a tenant, with the seconds that it took, and each of its stages."""
         self.seconds.observe(seconds)
+        for stage, took in zip(self._stages, answer.seconds, strict=True):
+            if took > 0:
+                stage.observe(took)
         if answer.repeated:
             self.repeated.inc()
             return
         self.decisions.labels(answer.verdict, answer.category or "").inc()
+        if self._by_tenant is not None:
+            self._by_tenant.labels(tenant, answer.verdict).inc()
         if answer.degraded:
             self.degraded.inc()
 

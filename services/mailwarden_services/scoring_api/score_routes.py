@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -81,7 +80,6 @@ async def score(request: Request, observe: bool = True) -> Response:
     # Not by dependencies of the framework: each takes a tenth of all that this route does by itself.
     service: Service = request.app.state.service
     caller = await caller_with(request, await bearer(request), "score")
-    started = time.perf_counter()
     limit = service.max_message_bytes
     kind = request.headers.get("content-type", "message/rfc822").partition(";")[0].strip().lower()
     key, envelope = idempotency_key_of(request), envelope_of(request)
@@ -97,8 +95,9 @@ async def score(request: Request, observe: bool = True) -> Response:
             "Unsupported type",
             f"{kind} cannot be scored; send message/rfc822, or application/json with the message as base64.",
         )
-    answer = await service.intake.decide(caller.tenant, raw, envelope, idempotency_key=key, observe=observe)
-    service.metrics.scored(answer, time.perf_counter() - started)
+    with service.observer.message(caller.tenant.name, request.headers) as seen:
+        answer = await service.intake.decide(caller.tenant, raw, envelope, idempotency_key=key, observe=observe)
+        seen.answer = answer
     return Response(answer.body, media_type="application/json")
 
 
@@ -118,16 +117,16 @@ async def score_batch(request: Request, service: Served, caller: MayScore) -> Re
     batch = read_json(BatchBody, await body_within(request, 4 * limit))
     results: list[dict[str, Any]] = []
     for body in batch.messages:
-        started = time.perf_counter()
         try:
-            answer = await service.intake.decide(
-                caller.tenant,
-                body.raw(limit),
-                body.envelope(),
-                idempotency_key=body.idempotency_key,
-                observe=batch.observe,
-            )
-            service.metrics.scored(answer, time.perf_counter() - started)
+            with service.observer.message(caller.tenant.name, request.headers) as seen:
+                answer = await service.intake.decide(
+                    caller.tenant,
+                    body.raw(limit),
+                    body.envelope(),
+                    idempotency_key=body.idempotency_key,
+                    observe=batch.observe,
+                )
+                seen.answer = answer
             results.append(answer.loaded())
         except (Problem, MailwardenError) as error:
             results.append({"problem": problems.refuse(request, error).document()})

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import structlog
@@ -16,6 +16,7 @@ from mailwarden.errors import StoreError
 from mailwarden.stores.sql import Audit, Decisions, Labels, Tenants
 from mailwarden_services.feature_writer.status import WriterLag
 from mailwarden_services.mail_gateway.release import Releases
+from mailwarden_services.observability.observer import Observer
 from mailwarden_services.reading.show import Shower
 from mailwarden_services.scoring_api.access import Caller
 from mailwarden_services.scoring_api.found_messages import FoundMessages
@@ -34,8 +35,9 @@ class Service:
 
     checks: by store name, raising MailwardenError where it is down; `essential` of them make the API not ready.
     lifespan: runs beside the API from its start to its stop. flow: mail of all tenants. rspamd: how rspamd's protocol
-    is spoken. releases: of held mail. found: messages looked up again. shower: reads messages for people, in processes
-    of its own. writer_lag: how far the feature writer is behind; its words make the API degraded.
+    is spoken. observer: told of every message that is scored. releases: of held mail. found: messages looked up again.
+    shower: reads messages for people, in processes of its own. writer_lag: how far the feature writer is behind; its
+    words make the API degraded.
     """
 
     intake: Intake
@@ -53,7 +55,8 @@ class Service:
     lifespan: Callable[[], AbstractAsyncContextManager[None]]
     flow: MailFlow
     rspamd: Rspamd
-    metrics: Metrics = field(default_factory=Metrics)
+    metrics: Metrics
+    observer: Observer
     writer_lag: Callable[[], WriterLag] | None = None
     detectors_away: Callable[[], Mapping[str, str]] = dict
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import pickle
-import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -29,6 +28,7 @@ from mailwarden.settings import Settings
 from mailwarden.stores.draft import Draft
 from mailwarden.stores.sql import Tenant
 from mailwarden_services.bootstrap import Platform, resolver_of
+from mailwarden_services.observability.stages import StageClock, StageSeconds, added
 from mailwarden_services.reading.read import Reader, Reading
 from mailwarden_services.scoring_api.answers import answer_of, policy_of, site_of
 
@@ -84,10 +84,10 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class ScoredDraft:
-    """A draft with the CPU and clock seconds that its stages took: read, score (features and store included)."""
+    """A draft with what its stages took so far."""
 
     draft: Draft
-    seconds: tuple[float, float]
+    seconds: StageSeconds
 
 
 def draft_of(scored: Scored, event: Event, reading: Reading, tenant: Tenant, flags: Sequence[str] = ()) -> Draft:
@@ -160,23 +160,28 @@ class ScoringWork:
         return self._score(asked)
 
     def _score(self, asked: Ask) -> Generator[Found, Order | None, ScoredDraft | None]:
-        began = time.perf_counter()
+        clock = StageClock()
         tenant, site, policy = self._of(asked.tenant)
         read = {"whole": self._reader.whole, "headers": self._reader.headers, "envelope": self._reader.envelope_only}
         reading = read[asked.how](asked.raw, asked.envelope, site)
         event = reading.event
-        at = time.perf_counter()
+        clock.end("read")
         order = yield Found(
             event.message_id, event.signature, reading.has_headers, reading.received_at_us, reading.time_source
         )
         if order is None:
             return None
-        resumed = time.perf_counter()
+        clock.skip()
         event = replace(event, campaign=order.campaign, signature=order.signature)
         self._champions.use(asked.version)
-        scored = self._scorer.score(reading.content, event, policy, failed=reading.failed, due_seq=order.due_seq)
+        scored = self._scorer.score(
+            reading.content, event, policy, failed=reading.failed, due_seq=order.due_seq, lap=clock.end
+        )
         draft = draft_of(scored, event, reading, tenant, order.flags)
-        return ScoredDraft(draft, (at - began, time.perf_counter() - resumed))
+        clock.end("score")
+        # What the message alone says is computed where it is read.
+        took = reading.features_seconds
+        return ScoredDraft(draft, added(clock.seconds, (-took, took, 0.0, 0.0, 0.0)))
 
     def _of(self, pickled: bytes) -> tuple[Tenant, Site, TenantPolicy]:
         """A tenant as it was sent, read once for all its messages."""

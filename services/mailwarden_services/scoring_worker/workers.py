@@ -28,6 +28,7 @@ from mailwarden.scoring.scorer import Scored
 from mailwarden.settings import Settings
 from mailwarden.stores.accepted import LoggedContent
 from mailwarden.stores.sql import Tenant
+from mailwarden_services.observability.stages import NO_STAGES
 from mailwarden_services.reading.child import CLOCK_FOR_CPU, Died, TookTooLong
 from mailwarden_services.reading.lanes import Lane, Lanes, lanes_of
 from mailwarden_services.reading.read import HEADERS_MOST, Reader
@@ -153,7 +154,7 @@ class ScoringWorkers:
             flags=[NOT_SCORED],
         )
         scored = Scored(decision, (), LoggedContent.of(self._content, reading.content), None)
-        return ScoredDraft(draft_of(scored, event, reading, tenant, order.flags), (0.0, 0.0))
+        return ScoredDraft(draft_of(scored, event, reading, tenant, order.flags), NO_STAGES)
 
 
 class _Held:
