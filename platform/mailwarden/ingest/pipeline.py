@@ -26,7 +26,8 @@ from mailwarden.ingest.sources import RawMessage, Source
 from mailwarden.ingest.spill import Spill
 from mailwarden.ingest.stood import Stood
 from mailwarden.stores.campaigns import CampaignNumbering, Campaigns
-from mailwarden.stores.contacts import Contacts, Numbering
+from mailwarden.stores.contact_numbering import Numbering
+from mailwarden.stores.contacts import Contacts
 from mailwarden.stores.lake.delta import day_column
 from mailwarden.stores.lake.event_log import EventLog, EventView, events_to_table, table_to_events
 from mailwarden.stores.lake.fact_sets import FactSets

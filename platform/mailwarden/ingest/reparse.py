@@ -35,7 +35,8 @@ from mailwarden.ingest.receive import Site
 from mailwarden.ingest.sources import RawMessage
 from mailwarden.ingest.spill import Spill
 from mailwarden.stores.campaigns import CampaignNumbering, Campaigns
-from mailwarden.stores.contacts import Contacts, Numbering
+from mailwarden.stores.contact_numbering import Numbering
+from mailwarden.stores.contacts import Contacts
 from mailwarden.stores.content_code import facts_fingerprint
 from mailwarden.stores.lake.delta import bucket_of, within
 from mailwarden.stores.lake.event_log import EventLog, EventView, events_to_table

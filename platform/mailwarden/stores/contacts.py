@@ -32,40 +32,20 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import pyarrow.dataset as ds
 import structlog
 
 from mailwarden.errors import StoreError
-from mailwarden.stores.lake.delta import bucket_of, within
+from mailwarden.stores.contact_numbering import Numbering
+from mailwarden.stores.contacts_file import KEEP, MARK, TABLES, VERSION, connect, known_in, logged, translated
 from mailwarden.stores.lake.event_log import EventView
 from mailwarden.stores.lake.fact_sets import FactSets
 
 FLUSH_PAIRS = 2_000
 """How many pairs wait in memory before they are written; those of a process that died are in the log or the spool."""
 
-_VERSION = 3
-_ASKED = 900
 _BEYOND_ALL = 2**63 - 1
-_BUSY_SECONDS = 5.0
-_TABLES = """
-create table secret (salt blob not null);
-create table tenants (
-    id integer primary key, name text not null unique, seq integer not null, facts integer not null default 0
-);
-create table pairs (
-    tenant integer not null, pair integer not null, seq integer not null, primary key (tenant, pair)
-) without rowid;
-"""
-_KEEP = (
-    "insert into pairs values (?, ?, ?) on conflict (tenant, pair) "
-    "do update set seq = excluded.seq where excluded.seq < seq"
-)
-_MARK = "update tenants set seq = max(seq, ?) where id = ?"
 
 _log = structlog.get_logger(__name__)
-
-Sent = tuple[str, Sequence[str], int, str]
-"""A message's sender, recipients, seq and id."""
 
 
 class Contacts:
@@ -85,7 +65,7 @@ class Contacts:
     def __init__(self, path: Path, fact_sets: FactSets | None = None, *, flush_pairs: int = FLUSH_PAIRS) -> None:
         self._path, self._fact_sets, self._flush_pairs = path, fact_sets, flush_pairs
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _translated(path):
+        with translated(path):
             try:
                 self._open()
             except sqlite3.OperationalError:
@@ -107,7 +87,7 @@ class Contacts:
 
     def restore(self, tenant: str, sender: str, recipients: Sequence[str], seq: int, message_id: str) -> None:
         """Take in a message that the spool still holds; before `prepare`."""
-        with _translated(self._path):
+        with translated(self._path):
             number = self._number(tenant)
         for pair in (self._message(message_id), *self._pairs(sender, recipients).values()):
             self._add(number, pair, seq)
@@ -132,7 +112,7 @@ class Contacts:
                         for (of, pair), seq in self._restored.items() if of == number}  # fmt: skip
             known = [name for name, number in self._ids.items() if number in self._marks]
             self._begin_anew()
-            with _translated(self._path):
+            with translated(self._path):
                 for (name, pair), seq in restored.items():
                     key = self._number(name), pair
                     self._restored[key] = self._fresh[key] = seq
@@ -153,7 +133,7 @@ class Contacts:
         for end in ("", "-wal", "-shm"):
             self._path.with_name(self._path.name + end).unlink(missing_ok=True)
         salt = self._salt
-        with _translated(self._path):
+        with translated(self._path):
             self._open()
             self._file.execute("update secret set salt = ?", (salt,))
         self._salt = salt
@@ -170,8 +150,8 @@ class Contacts:
     def held(self, tenant: str, message_ids: Sequence[str]) -> set[str]:
         """Those of the ids that `holds`, by one look into the file."""
         number, own = self._ids[tenant], {name: self._message(name) for name in message_ids}
-        with _translated(self._path):
-            known = self._known(self._asked, number, list(own.values()))
+        with translated(self._path):
+            known = known_in(self._asked, number, list(own.values()))
         return {name for name, pair in own.items() if self._before(number, pair, _BEYOND_ALL, known)}
 
     def first(self, tenant: str, sender: str, recipients: Sequence[str], seq: int, message_id: str) -> tuple[str, ...]:
@@ -202,8 +182,8 @@ class Contacts:
         number, pairs, own = self._ids[tenant], self._pairs(sender, recipients), self._message(message_id)
         new, taken = pairs, again
         try:
-            with _translated(self._path):
-                known = self._known(self._asked, number, [own, *pairs.values()])
+            with translated(self._path):
+                known = known_in(self._asked, number, [own, *pairs.values()])
             if not again and self._before(number, own, _BEYOND_ALL, known):
                 return None
             taken = True
@@ -255,16 +235,16 @@ class Contacts:
 
     def _open(self) -> None:
         # One connection writes, mostly in a thread of its own; the other reads what was committed, and never waits.
-        self._file = _connect(self._path)
+        self._file = connect(self._path)
         try:
             version = self._file.execute("pragma user_version").fetchone()[0]
-            if version not in (0, _VERSION):
-                raise sqlite3.DatabaseError(f"it is of version {version}, not {_VERSION}")
+            if version not in (0, VERSION):
+                raise sqlite3.DatabaseError(f"it is of version {version}, not {VERSION}")
             if version == 0:
-                self._file.executescript(f"begin; {_TABLES} pragma user_version = {_VERSION}; commit;")
+                self._file.executescript(f"begin; {TABLES} pragma user_version = {VERSION}; commit;")
             self._file.execute("insert into secret select ? where not exists (select 1 from secret)", (os.urandom(16),))
             self._salt = self._file.execute("select salt from secret").fetchone()[0]
-            self._asked = _connect(self._path)
+            self._asked = connect(self._path)
         except BaseException:
             self._file.close()
             raise
@@ -284,16 +264,16 @@ class Contacts:
             known = 0
             # What the spool holds is not in the log yet.
             spooled = [(*key, seq) for key, seq in self._restored.items() if key[0] == number]
-            self._file.executemany(_KEEP, sorted(spooled))
+            self._file.executemany(KEEP, sorted(spooled))
         learnt = 0
-        for messages in _logged(log, tenant, known) if last > known else ():
+        for messages in logged(log, tenant, known) if last > known else ():
             first: dict[int, int] = {}
             for sender, recipients, seq, message_id in messages:
                 for pair in (self._message(message_id), *self._pairs(sender, recipients).values()):
                     first[pair] = min(seq, first.get(pair, seq))
-            self._file.executemany(_KEEP, sorted((number, pair, seq) for pair, seq in first.items()))
+            self._file.executemany(KEEP, sorted((number, pair, seq) for pair, seq in first.items()))
             learnt += len(messages)
-        self._file.execute(_MARK, (last, number))
+        self._file.execute(MARK, (last, number))
         return learnt, max(known, last)
 
     def _number(self, tenant: str) -> int:
@@ -323,17 +303,6 @@ class Contacts:
         """A message's id in the place of a pair: no sender's length begins with a letter."""
         digest = hashlib.blake2b(f"id:{message_id}".encode(), digest_size=8, key=self._salt)
         return int.from_bytes(digest.digest(), "little", signed=True)
-
-    def _known(self, file: sqlite3.Connection, number: int, pairs: Sequence[int]) -> dict[int, int]:
-        """The first seq of those pairs that are in the file."""
-        known: dict[int, int] = {}
-        for at in range(0, len(pairs), _ASKED):
-            part = pairs[at : at + _ASKED]
-            marks = ",".join("?" * len(part))
-            known.update(
-                file.execute(f"select pair, seq from pairs where tenant = ? and pair in ({marks})", (number, *part))
-            )
-        return known
 
     def _before(self, number: int, pair: int, seq: int, known: dict[int, int]) -> bool:
         key = number, pair
@@ -374,8 +343,8 @@ class Contacts:
     def _write(self, pairs: dict[tuple[int, int], int], marks: dict[int, int]) -> None:
         self._file.execute("begin immediate")
         try:
-            self._file.executemany(_KEEP, sorted((*key, seq) for key, seq in pairs.items()))
-            self._file.executemany(_MARK, [(seq, number) for number, seq in marks.items()])
+            self._file.executemany(KEEP, sorted((*key, seq) for key, seq in pairs.items()))
+            self._file.executemany(MARK, [(seq, number) for number, seq in marks.items()])
             self._file.execute("commit")
         except BaseException:
             self._file.execute("rollback")
@@ -384,80 +353,13 @@ class Contacts:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """A transaction of this thread's own, behind all that waited."""
-        with _translated(self._path):
+        with translated(self._path):
             self._settle()
             self._file.execute("begin immediate")
             try:
-                self._file.executemany(_MARK, [(seq, number) for number, seq in self._marks.items()])
+                self._file.executemany(MARK, [(seq, number) for number, seq in self._marks.items()])
                 yield
                 self._file.execute("commit")
             except BaseException:
                 self._file.execute("rollback")
                 raise
-
-
-class Numbering:
-    """Messages of one tenant on their way into the log in bulk; see `Contacts.numbering`."""
-
-    def __init__(self, contacts: Contacts, tenant: str) -> None:
-        self._contacts, self._tenant = contacts, tenant
-        self._last = 0
-        self._number = contacts._number(tenant)
-        contacts._file.execute("savepoint numbering")
-
-    def begin(self, log: EventView) -> None:
-        """Begin on what the log holds now, whatever was numbered in this block before."""
-        self._contacts._file.execute("rollback to numbering")
-        _, self._last = self._contacts._learn(self._tenant, log)
-
-    def first(self, messages: Sequence[Sent]) -> list[tuple[str, ...]]:
-        """The new recipients of each message, in order of seq over all calls since `begin`."""
-        contacts, number = self._contacts, self._number
-        each = [(contacts._pairs(sender, recipients), seq) for sender, recipients, seq, _ in messages]
-        known = contacts._known(contacts._file, number, sorted({pair for pairs, _ in each for pair in pairs.values()}))
-        answers: list[tuple[str, ...]] = []
-        added = [(number, contacts._message(message_id), seq) for _, _, seq, message_id in messages]
-        for pairs, seq in each:
-            new = [name for name, pair in pairs.items() if known.get(pair, seq) >= seq]
-            for name in new:
-                known[pairs[name]] = seq
-                added.append((number, pairs[name], seq))
-            answers.append(tuple(new))
-            self._last = max(self._last, seq)
-        contacts._file.executemany(_KEEP, sorted(added))
-        return answers
-
-    def finish(self) -> None:
-        """Note up to which seq the tenant is known."""
-        self._contacts._file.execute(_MARK, (self._last, self._number))
-        self._contacts._marks[self._number] = self._last
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    file = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    try:
-        file.execute("pragma journal_mode = wal")
-        # A power cut may lose the newest pairs, which the log has; it damages nothing.
-        file.execute("pragma synchronous = normal")
-        file.execute("pragma cache_size = -65536")
-    except BaseException:
-        file.close()
-        raise
-    return file
-
-
-def _logged(log: EventView, tenant: str, beyond: int) -> Iterator[list[Sent]]:
-    """A tenant's messages beyond a seq as the event log holds them, in no order."""
-    wanted = (ds.field("tenant") == tenant) & (ds.field("kind") == "message") & (ds.field("seq") > beyond)
-    for batch in log.read(["sender", "recipients", "seq", "message_id"], wanted, within([bucket_of(tenant)])):
-        yield list(zip(*(column.to_pylist() for column in batch.columns), strict=True))
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as exc:
-        raise StoreError(
-            f"contacts in {path} failed: {exc}; check the disk, or remove the file: it is made again from the event log"
-        ) from exc

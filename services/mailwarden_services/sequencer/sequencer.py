@@ -44,6 +44,7 @@ from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.online.streams import encode_event
 from mailwarden.stores.online.watermark import Watermark
 from mailwarden.stores.spool import Spool
+from mailwarden_services.sequencer.order import Begun, Outcome, age_seconds
 from mailwarden_services.sequencer.recent import DueSeq, Recent, RecentMessages
 
 log = structlog.get_logger(__name__)
@@ -60,36 +61,6 @@ REMEMBERED = 200_000
 _T = TypeVar("_T")
 _K = TypeVar("_K")
 _V = TypeVar("_V")
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """What scoring needs of the tenant's order. campaign: the message's. due_seq: see `Scorer.score`.
-
-    member: what `abandon` takes back. flags: what could not be found out.
-    """
-
-    campaign: str
-    due_seq: int
-    member: Member | None = None
-    flags: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What became of a draft. answer: the caller's, as JSON. recent: the message that this one repeats, or is.
-
-    seq: 0 where it was not numbered. degraded: its answer says that something could not be found out. before: it was
-    numbered long ago, and only its decision, or the log, knows it. unsure: nobody could look whether it was.
-    """
-
-    answer: bytes = b""
-    seq: int = 0
-    degraded: bool = False
-    recent: Recent | None = None
-    repeated: bool = False
-    before: bool = False
-    unsure: bool = False
 
 
 @dataclass(slots=True)
@@ -418,16 +389,6 @@ class Sequencer:
             if self._tenant(draft.tenant).acquainted:
                 event = outcome.recent.event
                 self._contacts.forget(draft.tenant, event.sender, event.new_recipients, outcome.seq, draft.message_id)
-
-
-def age_seconds(as_of: Watermark | None, next_seq: int, newest_us: int) -> float | None:
-    """How far features lag behind what was accepted, in the mail's own time; None where nothing was folded.
-
-    as_of: how far they had folded. next_seq, newest_us: of the tenant's mail.
-    """
-    if as_of is None:
-        return None
-    return 0.0 if as_of.seq + 1 >= next_seq else max(0.0, (newest_us - as_of.time_us) / 1e6)
 
 
 def void(_: object) -> None:

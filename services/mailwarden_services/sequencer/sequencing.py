@@ -14,7 +14,8 @@ from mailwarden.stores.accepted import AcceptedLabel, AcceptedSignal
 from mailwarden.stores.draft import Draft
 from mailwarden.stores.online.streams import decode_event
 from mailwarden.stores.online.watermark import Watermark
-from mailwarden_services.sequencer.sequencer import Begun, Sequencer, age_seconds
+from mailwarden_services.sequencer.order import Begun, age_seconds
+from mailwarden_services.sequencer.sequencer import Sequencer
 
 Source = Literal["analyst", "user"]
 

@@ -1,0 +1,49 @@
+"""First contacts of messages on their way into the log in bulk: kept with the log's commit, or forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mailwarden.stores.contacts_file import KEEP, MARK, Sent, known_in
+from mailwarden.stores.lake.event_log import EventView
+
+if TYPE_CHECKING:
+    from mailwarden.stores.contacts import Contacts
+
+
+class Numbering:
+    """Messages of one tenant on their way into the log in bulk; see `Contacts.numbering`."""
+
+    def __init__(self, contacts: Contacts, tenant: str) -> None:
+        self._contacts, self._tenant = contacts, tenant
+        self._last = 0
+        self._number = contacts._number(tenant)
+        contacts._file.execute("savepoint numbering")
+
+    def begin(self, log: EventView) -> None:
+        """Begin on what the log holds now, whatever was numbered in this block before."""
+        self._contacts._file.execute("rollback to numbering")
+        _, self._last = self._contacts._learn(self._tenant, log)
+
+    def first(self, messages: Sequence[Sent]) -> list[tuple[str, ...]]:
+        """The new recipients of each message, in order of seq over all calls since `begin`."""
+        contacts, number = self._contacts, self._number
+        each = [(contacts._pairs(sender, recipients), seq) for sender, recipients, seq, _ in messages]
+        known = known_in(contacts._file, number, sorted({pair for pairs, _ in each for pair in pairs.values()}))
+        answers: list[tuple[str, ...]] = []
+        added = [(number, contacts._message(message_id), seq) for _, _, seq, message_id in messages]
+        for pairs, seq in each:
+            new = [name for name, pair in pairs.items() if known.get(pair, seq) >= seq]
+            for name in new:
+                known[pairs[name]] = seq
+                added.append((number, pairs[name], seq))
+            answers.append(tuple(new))
+            self._last = max(self._last, seq)
+        contacts._file.executemany(KEEP, sorted(added))
+        return answers
+
+    def finish(self) -> None:
+        """Note up to which seq the tenant is known."""
+        self._contacts._file.execute(MARK, (self._last, self._number))
+        self._contacts._marks[self._number] = self._last

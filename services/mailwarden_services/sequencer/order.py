@@ -1,0 +1,49 @@
+"""What a tenant's order says of a message, before and after it is numbered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mailwarden.domain.mail.clusters import Member
+from mailwarden.stores.online.watermark import Watermark
+from mailwarden_services.sequencer.recent import Recent
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What scoring needs of the tenant's order. campaign: the message's. due_seq: see `Scorer.score`.
+
+    member: what `abandon` takes back. flags: what could not be found out.
+    """
+
+    campaign: str
+    due_seq: int
+    member: Member | None = None
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a draft. answer: the caller's, as JSON. recent: the message that this one repeats, or is.
+
+    seq: 0 where it was not numbered. degraded: its answer says that something could not be found out. before: it was
+    numbered long ago, and only its decision, or the log, knows it. unsure: nobody could look whether it was.
+    """
+
+    answer: bytes = b""
+    seq: int = 0
+    degraded: bool = False
+    recent: Recent | None = None
+    repeated: bool = False
+    before: bool = False
+    unsure: bool = False
+
+
+def age_seconds(as_of: Watermark | None, next_seq: int, newest_us: int) -> float | None:
+    """How far features lag behind what was accepted, in the mail's own time; None where nothing was folded.
+
+    as_of: how far they had folded. next_seq, newest_us: of the tenant's mail.
+    """
+    if as_of is None:
+        return None
+    return 0.0 if as_of.seq + 1 >= next_seq else max(0.0, (newest_us - as_of.time_us) / 1e6)
