@@ -126,6 +126,7 @@ def test_slow_and_held_connections_come_again_when_hung_up_on(listener: Listener
     )
 
 
+@pytest.mark.verify
 def test_every_way_is_measured_beside_another_tenants_mail(
     model_home: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -159,7 +159,7 @@ def test_a_message_is_a_span_of_its_callers_trace_with_a_child_a_stage(
         assert api.score(b"no mail at all", None).status_code == 422
     assert collector.paths == {"/v1/traces"} and collector.services == {"mailwarden"}
     named = [span for span in collector.spans if span.trace_id.hex() == TRACE]
-    (root,) = [span for span in named if span.name == "score"]
+    (root,) = [span for span in named if span.name == "message"]
     assert root.parent_span_id.hex() == PARENT
     facts = {a.key: a.value for a in root.attributes}
     assert facts["mailwarden.decision_id"].string_value == sent["decision_id"]
@@ -168,7 +168,7 @@ def test_a_message_is_a_span_of_its_callers_trace_with_a_child_a_stage(
     ends = [root.start_time_unix_nano, *(at for s in children for at in (s.start_time_unix_nano, s.end_time_unix_nano))]
     assert ends == sorted(ends) and abs(ends[-1] - root.end_time_unix_nano) < 10_000
     # One that its caller did not sample is not kept; one without a caller is in a trace of its own.
-    roots = [span for span in collector.spans if span.name == "score"]
+    roots = [span for span in collector.spans if span.name == "message"]
     assert len(roots) == 3 and {span.trace_id.hex() for span in roots} - {TRACE}
     (refused,) = [span for span in roots if span.status.code == 2]
     assert refused.status.message == "Problem"

@@ -178,7 +178,12 @@ class _Run:
         self.say("starting `serve`" if fsync else "starting `serve` without the spool's syncs")
         settings = self.home.settings.model_copy(update={"spool_fsync": fsync})
         with served(settings, self.home.key, self.options.serve) as service:
-            wait_done(service, self.home.tenant, self._sent(self.task(WARM_MESSAGES, CONNECTIONS)).last_seq)
+            wait_done(
+                self.home.settings,
+                service,
+                self.home.tenant,
+                self._sent(self.task(WARM_MESSAGES, CONNECTIONS)).last_seq,
+            )
             yield service
 
     def _sent(self, task: LoadTask) -> LoadResult:
@@ -193,7 +198,7 @@ class _Run:
         """A load's figures, with what the service used until all of it was folded and logged."""
         with parts_cpu(service.process.pid) as used:
             result = self._sent(task)
-            wait_done(service, self.home.tenant, result.last_seq)
+            wait_done(self.home.settings, service, self.home.tenant, result.last_seq)
         parts = {name: round(1e3 * seconds / result.messages, 3) for name, seconds in used.items()}
         return {**asdict(result), "cpu_ms": round(sum(parts.values()), 3), "parts": parts}
 
@@ -251,7 +256,7 @@ class _Run:
         """Have one message of the past that bears the year 2030, as spam does."""
         envelope = Envelope(AHEAD_US, "ahead@load.example.com", ("person0@example.com",))
         answer, _ = service.score(b"Subject: Offer\r\nMessage-ID: <ahead@load.example.com>\r\n\r\nBuy.\r\n", envelope)
-        wait_done(service, self.home.tenant, answer.get("seq", 0))
+        wait_done(self.home.settings, service, self.home.tenant, answer.get("seq", 0))
 
     def waiting_peer(self) -> float | None:
         """rspamd where nobody tells it the client's host name: each message waits for a DNS that is not there."""

@@ -1,8 +1,8 @@
 """OpenTelemetry traces of messages, sent by OTLP over HTTP; a part that is installed and switched on or never imported.
 
-A message is a span of its own, `score`, in the trace that its request names (`traceparent`, W3C Trace Context), with a
-child for each stage. Stages are known by what they took: their spans are laid one after another to the message's end,
-so that what was waited before them stands at its begin.
+A span `message` stands for each, in the trace that its request names (`traceparent`, W3C Trace Context), with a child
+for each stage. Stages are known by what they took: their spans are laid one after another to the message's end, so that
+what was waited before them stands at its begin.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Traces:
     ) -> None:
         """Keep one message's trace, without tenant, address or word of mail; times in nanoseconds since the epoch."""
         parent = self._context_of(headers)
-        span = self._tracer.start_span("score", parent, kind=self._server, start_time=began_ns)
+        span = self._tracer.start_span("message", parent, kind=self._server, start_time=began_ns)
         if span.is_recording():
             stages = NO_STAGES if answer is None else answer.seconds
             if answer is not None:
