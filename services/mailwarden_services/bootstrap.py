@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 
 import structlog
 from sqlalchemy import Engine
@@ -17,6 +17,7 @@ from mailwarden.errors import ConfigError, NotFound
 from mailwarden.ingest.parse import parse_message
 from mailwarden.scoring.champion import Champion
 from mailwarden.settings import Settings
+from mailwarden.stores.accepted import AcceptedMessage
 from mailwarden.stores.bundle import Bundle
 from mailwarden.stores.content_code import content_set
 from mailwarden.stores.dns import DnsResolver
@@ -32,7 +33,7 @@ from mailwarden.stores.online.reader import OnlineReader
 from mailwarden.stores.online.streams import Routes
 from mailwarden.stores.online.writer import OnlineWriter
 from mailwarden.stores.quarantine import HeldFiles, Quarantine
-from mailwarden.stores.shards import shard_of
+from mailwarden.stores.shards import shard_of, shards_of
 from mailwarden.stores.sql import (
     Audit,
     Decisions,
@@ -49,7 +50,7 @@ from mailwarden_detectors import discover as discover_detectors
 from mailwarden_features import FeatureRepository
 from mailwarden_features import discover as discover_features
 from mailwarden_services.feature_writer.logged_tables import vector_table
-from mailwarden_services.feature_writer.logs import Logs
+from mailwarden_services.feature_writer.logs import Logs, writer_of
 from mailwarden_services.feature_writer.writer import FeatureWriter
 from mailwarden_services.mail_gateway.places import read_next_hop
 from mailwarden_services.mail_gateway.release import Releases
@@ -217,6 +218,7 @@ class Platform:
             labels=self.labels,
             views=self.activity,
             content=self.features.content,
+            writer=writer_of(settings.spool_path),
         )
 
         def ours() -> list[str]:
@@ -249,9 +251,13 @@ class Platform:
             self.decisions,
             self.raw,
             self.vectors,
-            partial(find_unlogged, self.settings.spool_path),
+            self._find_unlogged,
             lambda record: vector_table([record], self.activity, self.features.content).to_pylist(),
         )
+
+    def _find_unlogged(self, tenant: str, message_id: str) -> AcceptedMessage | None:
+        shard = shard_of(tenant, shards_of(self.settings.root))
+        return find_unlogged(self.settings.of_shard(shard).spool_path, tenant, message_id)
 
     def serving_version(self) -> int | None:
         """The version of the bundle that was promoted last; None where none was."""

@@ -25,6 +25,7 @@ from mailwarden.stores.content_code import facts_fingerprint
 from mailwarden.stores.spool import Spool
 from mailwarden.stores.spool_reader import SpoolReader
 from mailwarden_services.bootstrap import Platform
+from mailwarden_services.feature_writer.logs import writer_of
 from mailwarden_services.feature_writer.status import READER_NAME, WriterLag, read_lag
 from mailwarden_services.observability.observer import Observer
 from mailwarden_services.observability.traces import open_traces
@@ -136,6 +137,7 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
     lanes: of scoring processes, by default as the settings say.
     """
     settings = platform.settings
+    writer_of(settings.spool_path)
     spool = Spool(settings.spool_path, fsync=settings.spool_fsync)
     contacts = Contacts(settings.contacts_path, platform.facts)
     campaigns = Campaigns(settings.campaigns_path, platform.facts)
@@ -231,7 +233,7 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
         essential=frozenset({"database"}),
         max_message_bytes=settings.max_message_bytes,
         lifespan=lifespan,
-        writer_lag=partial(_lag, partial(read_lag, settings.spool_path, since=time.time()), serving, spool),
+        writer_lag=partial(_lag, settings, time.time(), serving, spool, workers),
     )
 
 
@@ -256,11 +258,17 @@ def restore(sequencer: Sequencer, settings: Settings) -> None:
         reader.close()
 
 
-def _lag(read: Callable[[], WriterLag], serving: ServingVersion, spool: Spool) -> WriterLag:
-    """How far the writer is behind, with what is wrong in this process."""
-    lag = read()
-    own = [words for words in (serving.words, spool.trouble) if words]
-    return replace(lag, words=(*lag.words, *own)) if own else lag
+def _lag(settings: Settings, since: float, serving: ServingVersion, spool: Spool, workers: ScoringWorkers) -> WriterLag:
+    """How far the writers of all shards are behind, with what is wrong in this process; status: of its own writer."""
+    lags = {n: read_lag(settings.of_shard(n).spool_path, since=since) for n in range(settings.shards)}
+    words = [f"shard {n}: {word}" if settings.shards > 1 else word for n, lag in lags.items() for word in lag.words]
+    words += [word for word in (serving.words, spool.trouble, workers.trouble) if word]
+    return replace(
+        lags[settings.shard],
+        lag_bytes=sum(lag.lag_bytes for lag in lags.values()),
+        words=tuple(words),
+        seconds=max(lag.seconds for lag in lags.values()),
+    )
 
 
 def _ping(platform: Platform) -> None:

@@ -18,8 +18,10 @@ from typing import Any
 
 import pytest
 
-from mailwarden_services.reading.child import LARGE_FRAME, Child, Died, TookTooLong
+from mailwarden_services.reading.child import Child, Died, TookTooLong
 from mailwarden_services.reading.lanes import Lane, Lanes
+
+LARGE_FRAME = 256 * 1024
 
 SPIN = "sum(1 for _ in iter(int, 1))"
 SLEEP = "__import__('time').sleep(600)"

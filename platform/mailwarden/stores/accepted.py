@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 import orjson
@@ -111,6 +111,9 @@ class AcceptedSignal:
 
 Accepted = AcceptedMessage | AcceptedLabel | AcceptedSignal
 
+_EVENT = frozenset(field.name for field in fields(Event))
+_ROW = len(fields(LoggedRow))
+
 LENGTH = struct.Struct("<I")
 """Of a payload's header, before it."""
 
@@ -158,7 +161,8 @@ def decode_accepted(payload: bytes) -> Accepted:
     try:
         (length,) = LENGTH.unpack_from(payload)
         header = orjson.loads(payload[4 : 4 + length])
-        facts = {**header["event"]}
+        # A newer release may have written members that this one does not know.
+        facts = {name: value for name, value in header["event"].items() if name in _EVENT}
         facts |= {name: tuple(facts[name]) for name in TUPLES if name in facts}
         event = Event(**facts)
         if event.kind == "label":
@@ -170,7 +174,7 @@ def decode_accepted(payload: bytes) -> Accepted:
             payload[4 + length :],
             header["mail_from"],
             tuple(header["rcpt_to"]),
-            tuple(LoggedRow(*row) for row in header["rows"]),
+            tuple(LoggedRow(*row[:_ROW]) for row in header["rows"]),
             header["answer"],
             header["idempotency_key"],
             LoggedContent.from_json(header.get("content", ())),

@@ -14,6 +14,9 @@ from mailwarden.errors import ConfigError
 
 MOST = 64
 
+SHARDS_FOLDER = "shards.d"
+"""Of a home: a folder a shard but the first, whose files lie in the home itself."""
+
 _FILE = "shards"
 
 

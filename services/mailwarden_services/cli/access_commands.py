@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from mailwarden.domain.mail.identity_text import message_id_of
 from mailwarden.settings import Settings
 from mailwarden_services.cli.acts import note
 from mailwarden_services.cli.options import DEFAULT_TENANT, now_us
@@ -137,8 +138,8 @@ def show(
 
     found: dict[str, Any]
     if api is None:
-        found = by_stores(Settings(), tenant, message.removeprefix("d"), received_at)
+        found = by_stores(Settings(), tenant, message_id_of(message), received_at)
     else:
-        found = by_api(Settings(), api, message.removeprefix("d"), received_at)
+        found = by_api(Settings(), api, message_id_of(message), received_at)
     for line in lines_of(found):
         out.print(line, markup=False, highlight=False, soft_wrap=True)

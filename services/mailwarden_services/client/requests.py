@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from mailwarden.domain.mail.identity_text import message_id_of
 from mailwarden_services.client.calls import Call, got, mail, sent
 from mailwarden_services.scoring_api.answer_models import (
     AuditPage,
@@ -62,7 +63,7 @@ def label(
     received_at: of the message, needed where it was ingested and never scored.
     """
     body = {
-        "message_id": message_id.removeprefix("d"),
+        "message_id": message_id_of(message_id),
         "label": label,
         "known_at": known_at or datetime.now(UTC),
         "received_at": received_at,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +23,8 @@ from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.lake.raw_mail import RawMail, RawRow
 from mailwarden.stores.lake.texts import Texts
 from mailwarden.stores.lake.vector_log import VectorLog
+from mailwarden.stores.shards import SHARDS_FOLDER
+from mailwarden.stores.spool_files import read_committed
 from mailwarden.stores.spool_reader import SpoolReader, readers_of, retire
 from mailwarden.stores.sql import DecisionRecord, Decisions, Labels
 from mailwarden_services.feature_writer.logged_tables import text_table, vector_table
@@ -41,7 +45,8 @@ _RECORD_BYTES = 12_000
 class Logs:
     """Where accepted records end up for good: event log, raw mail, vector log, texts, decisions and labels.
 
-    Each append is idempotent, so that a batch cut off in the middle can be handed over again.
+    Each append is idempotent, so that a batch cut off in the middle can be handed over again. writer: the name under
+    which the lake knows batches, one a spool (`writer_of`), since a batch is known by its place in that.
     """
 
     def __init__(
@@ -55,7 +60,9 @@ class Logs:
         labels: Labels,
         views: Sequence[ActivityView],
         content: Sequence[ContentView],
+        writer: str,
     ) -> None:
+        self._writer = writer
         self._events, self._raw, self._vectors, self._texts = events, raw, vectors, texts
         self._decisions, self._labels = decisions, labels
         self._views, self._content = tuple(views), tuple(content)
@@ -69,23 +76,44 @@ class Logs:
         """Write (spool position, record) pairs in order; the last position names the batch."""
         if not records:
             return
-        batch = (READER_NAME, records[-1][0])
+        batch = (self._writer, records[-1][0])
         messages = [record for _, record in records if isinstance(record, AcceptedMessage)]
         labels = [record for _, record in records if isinstance(record, AcceptedLabel)]
         if messages:
             self._raw.append([raw_row(record) for record in messages])
         self._events.append([record.event for _, record in records], batch_id=batch)
         # A batch cut off in the middle may come again with other bounds: rows that are there are left out.
-        fresh = _after(self._vectors.last_batch(READER_NAME), records)
+        fresh = _after(self._vectors.last_batch(self._writer), records)
         if fresh:
             self._vectors.append(vector_table(fresh, self._views, self._content), batch_id=batch)
-        fresh = _after(self._texts.last_batch(READER_NAME), records)
+        fresh = _after(self._texts.last_batch(self._writer), records)
         if fresh:
             self._texts.append(text_table(fresh, self._content), batch_id=batch)
         self._decisions.append_many([decision_record(record) for record in messages])
         self._labels.append_many(
             [label_record(record.event, source=record.source, given_by=record.given_by) for record in labels]
         )
+
+
+def writer_of(spool: Path) -> str:
+    """The name of a spool's writer in the lake: made once, and kept with the spool, since positions are its own.
+
+    Called before anything is appended to it. A spool of a release that kept no names has the one that all had then.
+    """
+    path = spool / "writer"
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        pass
+    spool.mkdir(parents=True, exist_ok=True)
+    begun = read_committed(spool) > 0 and spool.parent.parent.name != SHARDS_FOLDER
+    name = READER_NAME if begun else f"{READER_NAME}-{secrets.token_hex(8)}"
+    unfinished = path.with_suffix(".new")
+    unfinished.write_text(name + "\n")
+    with unfinished.open("rb") as file:
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+    return name
 
 
 def raw_row(record: AcceptedMessage) -> RawRow:

@@ -73,7 +73,7 @@ class Releases:
         """Delete a held message; nobody gets it."""
         held = self.quarantine.get(held_id, tenant)
         if held.state == "held" and held.place == "postfix_hold":
-            self._delete_in_mta(held)
+            self._delete_unless_shared(held)
         ended = self.quarantine.end(held_id, "deleted", self.now_us(), tenant=tenant)
         self._note(ended, who, "quarantine.delete", {})
         return ended
@@ -86,7 +86,7 @@ class Releases:
             for held in due:
                 try:
                     if held.place == "postfix_hold":
-                        self._delete_in_mta(held)
+                        self._delete_unless_shared(held)
                     self.quarantine.end(held.held_id, "expired", self.now_us())
                     self._note(held, "expiry", "quarantine.expire", {})
                     done += 1
@@ -161,7 +161,11 @@ class Releases:
                 log.warning("released with another's row", held_id=row.held_id, error=str(error))
         return self.quarantine.delivered(claimed, claimed.left, self.now_us())
 
-    def _delete_in_mta(self, held: Held) -> None:
+    def _delete_unless_shared(self, held: Held) -> None:
+        """Have Postfix delete it, unless its one queue file is held for another tenant as well."""
+        if any(row.held_id != held.held_id for row in self.quarantine.in_mta(held.queue_id)):
+            log.info("Postfix keeps it for another row", held_id=held.held_id, queue_id=held.queue_id)
+            return
         if not self._run_postsuper("-d", held.queue_id, "hold"):
             log.info("Postfix has it no more", held_id=held.held_id, queue_id=held.queue_id)
 

@@ -37,15 +37,14 @@ from multiprocessing.process import BaseProcess
 from types import ModuleType
 from typing import Any, Literal
 
-from mailwarden.errors import StoreError, StoreTimeout
+from mailwarden.errors import StoreError, StoreTimeout, StoreUnavailable
+from mailwarden_services.reading.channel import Channel
 
 CLOCK_FOR_CPU = 10.0
 """Seconds by the clock for each CPU second that a piece of work may take: what computes nothing must end too."""
 
-LARGE_FRAME = 256 * 1024
-"""Bytes from which a frame is sent by a thread: a pipe takes it only as fast as the child reads."""
-
 _LOOK_SECONDS = 0.05
+_PAUSE_SECONDS = 2.0
 _READY_SECONDS = 120.0
 """In which a process is ready, or something is wrong with it: on a loaded machine its imports take long."""
 
@@ -68,6 +67,10 @@ class TookTooLong(StoreTimeout):
     """A child was ended since one piece of work took too long."""
 
 
+class NotReady(StoreUnavailable):
+    """A child ended before it could work at all: no message is to blame."""
+
+
 class Died(StoreError):
     """A child ended by itself in the middle of its work: of a signal, or for want of memory."""
 
@@ -83,10 +86,9 @@ class Child:
         self.work, self._nice = work, nice
         self._cpu_seconds, self._wall_seconds = cpu_seconds, wall_seconds
         self._process: BaseProcess | None = None
-        self._pipe: Connection[Any, Any] | None = None
+        self._channel: Channel | None = None
         self._ready = False
-        self._arrived: asyncio.Future[bytes] | None = None
-        self._listens: asyncio.AbstractEventLoop | None = None
+        self._failed_at = float("-inf")
         self.ended = 0
 
     @property
@@ -105,34 +107,25 @@ class Child:
         with _no_main_module():
             process.start()
         theirs.close()
-        self._process, self._pipe, self._ready = process, ours, False
+        self._process, self._channel, self._ready = process, Channel(ours), False
 
     async def ready(self) -> None:
-        """Have the process run, and wait until it could work; raises Died where it ends before."""
-        try:
-            await self._prepare()
-        except BaseException as exc:
-            await self._end(None)
-            if isinstance(exc, (EOFError, OSError)):
-                raise Died("a process ended before it was ready") from exc
-            raise
+        """Have the process run, and wait until it could work; raises NotReady where it ends before."""
+        await self._prepare()
 
     async def ask(self, what: Any, consult: Consult | None = None) -> Any:
-        """What the work makes of it; raises TookTooLong or Died, and whatever the work itself or `consult` raised.
+        """What the work makes of it; raises NotReady, TookTooLong, Died, and what the work itself or `consult` raised.
 
         A process in which `consult` raised, or whose caller went away, is ended: its work is not done.
         """
         sending: asyncio.Task[None] | None = None
+        # What a process needs before its first message is not on that message's account.
+        await self._prepare()
         try:
-            # What a process needs before its first message is not on that message's account.
-            await self._prepare()
             frame = pickle.dumps(what, protocol=5)
             while True:
-                assert self._pipe is not None
-                if len(frame) < LARGE_FRAME:
-                    self._pipe.send_bytes(frame)
-                else:
-                    sending = asyncio.create_task(asyncio.to_thread(self._pipe.send_bytes, frame))
+                assert self._channel is not None
+                sending = self._channel.send(frame)
                 kind, value = pickle.loads(await self._frame(self._cpu_seconds, self._wall_seconds))
                 if sending is not None:
                     await sending
@@ -153,68 +146,52 @@ class Child:
         return value
 
     async def _prepare(self) -> None:
-        if self._process is None or not self._process.is_alive():
-            self._unlisten()
-            await _to_its_end(self.start)
-        if not self._ready:
-            await self._frame(math.inf, _READY_SECONDS)
-            self._ready = True
+        if self._process is not None and self._ready and self._process.is_alive():
+            return
+        if time.monotonic() - self._failed_at < _PAUSE_SECONDS:
+            raise NotReady(f"a scoring process did not start a moment ago; it is tried again in {_PAUSE_SECONDS:.0f} s")
+        try:
+            if self._process is None or not self._process.is_alive():
+                self._let_go()
+                await _to_its_end(self.start)
+            if not self._ready:
+                await self._frame(math.inf, _READY_SECONDS)
+                self._ready = True
+        except BaseException as exc:
+            await self._end(None)
+            if isinstance(exc, (EOFError, OSError, StoreError)):
+                self._failed_at = time.monotonic()
+                raise NotReady(f"a scoring process ended before it was ready: {exc}") from exc
+            raise
 
     async def _end(self, sending: asyncio.Task[None] | None) -> None:
-        self._unlisten()
+        if sending is not None:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+        self._let_go()
         if self._process is not None:
             self._process.kill()
-        # A thread that still sends finds nobody at the other end; only then is the pipe let go of.
-        with contextlib.suppress(OSError):
-            if sending is not None:
-                await asyncio.shield(sending)
         await _to_its_end(self.stop)
 
     async def _frame(self, cpu_seconds: float, wall_seconds: float) -> bytes:
-        """The next frame that the process sends; it is small, and written in one go."""
-        assert self._process is not None and self._process.pid is not None
-        loop = self._listen()
-        arrived = self._arrived = loop.create_future()
+        """The next frame that the process sends."""
+        assert self._process is not None and self._channel is not None
+        arrived = self._channel.receive()
         look = _Look(arrived, self._process, cpu_seconds, wall_seconds)
         try:
-            frame: bytes = await arrived
-            return frame
+            return await arrived
         finally:
             look.cancel()
-            self._arrived = None
 
-    def _listen(self) -> asyncio.AbstractEventLoop:
-        """The pipe is watched as long as the process runs: a registration for each message costs more than it."""
-        loop = asyncio.get_running_loop()
-        if self._listens is not loop:
-            assert self._pipe is not None
-            loop.add_reader(self._pipe.fileno(), self._read)
-            self._listens = loop
-        return loop
-
-    def _unlisten(self) -> None:
-        if self._listens is not None and self._pipe is not None and not self._listens.is_closed():
-            self._listens.remove_reader(self._pipe.fileno())
-        self._listens = None
-
-    def _read(self) -> None:
-        assert self._pipe is not None
-        arrived = self._arrived
-        if arrived is None or arrived.done():
-            # It ended while it had nothing to do: the next message starts another.
-            self._unlisten()
-            return
-        try:
-            arrived.set_result(self._pipe.recv_bytes())
-        except (EOFError, OSError) as exc:
-            arrived.set_exception(exc)
+    def _let_go(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+        self._channel = None
 
     def stop(self) -> None:
         """End the process, whatever it does; not while it is asked from an event loop of another thread."""
         self._kill()
-        if self._pipe is not None:
-            self._pipe.close()
-        self._pipe, self._listens = None, None
+        self._let_go()
 
     def _kill(self) -> None:
         if self._process is not None:

@@ -34,7 +34,7 @@ def lanes_of(workers: int) -> tuple[Lane, ...]:
 
     Most mail is shorter than the first lane's limit, and nearly all of it than the second's.
     """
-    return Lane(32 * KIB, workers, 0), Lane(512 * KIB, 1, 5), Lane(None, 1, 10)
+    return Lane(128 * KIB, workers, 0), Lane(KIB * KIB, 1, 5), Lane(None, 1, 10)
 
 
 class Lanes:

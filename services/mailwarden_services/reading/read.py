@@ -38,10 +38,10 @@ class Reading:
     """What scoring needs of a message.
 
     raw_from: bytes of an mbox `From ` line before the message. envelope: with what that line adds. event: with seq 0,
-    received_at_us 0 where `received_at_us` is None. content: of every content view. failed: content views whose
-    functions raised. has_headers: a header field was found, or nobody could look. defects: how many.
-    message_id_header: the message's own, its first `MESSAGE_ID_MOST` characters; "" where it has none.
-    authentication: what is known of its sender. features_seconds: that content views took.
+    received_at_us 0 where `received_at_us` is None. borne_us: the time that it bears, which may have been set back.
+    content: of every content view. failed: content views whose functions raised. has_headers: a header field was found,
+    or nobody could look. defects: how many. authentication: what is known of its sender. message_id_header: the
+    Message-ID, "" where it has none.
     """
 
     raw_from: int
@@ -50,6 +50,7 @@ class Reading:
     content: ContentValues
     failed: tuple[str, ...]
     received_at_us: int | None
+    borne_us: int | None
     time_source: TimeSource
     has_headers: bool
     defects: int
@@ -118,6 +119,7 @@ class Reader:
             content,
             tuple(failed),
             message.received_at_us,
+            _borne(message),
             message.time_source,
             bool(message.headers),
             len(message.defects),
@@ -128,23 +130,29 @@ class Reader:
 
     def envelope_only(self, raw: bytes, envelope: Envelope, site: Site) -> Reading:
         """What is known of a message that nobody could read: no header, no value, only how it came."""
+        rest, envelope = unwrapped(raw, envelope)
         received = receive(b"", envelope, site)
         message, envelope = received.message, received.envelope
-        message = replace(message, content_sha256=hashlib.sha256(raw).hexdigest(), size=len(raw))
+        message = replace(message, content_sha256=hashlib.sha256(rest).hexdigest(), size=len(rest))
         nothing = ContentValues(
             {view.name: (None,) * len(view.features) for view in self._content.views},
             {view.name: Status.DEADLINE for view in self._content.views},
         )
         event = event_for(message, envelope, site)
         return Reading(
-            0,
+            len(raw) - len(rest),
             envelope,
             event,
             nothing,
             (),
             message.received_at_us,
+            _borne(message),
             message.time_source,
             True,
             0,
             message.authentication,
         )
+
+
+def _borne(message: Message) -> int | None:
+    return message.received_at_us if message.claimed_at_us is None else message.claimed_at_us

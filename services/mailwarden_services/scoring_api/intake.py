@@ -312,7 +312,7 @@ class Intake:
         """Raise Problem where this is no message, or its time is of its sender's own choosing."""
         if not found.has_headers:
             raise not_a_message("No header was found in the body; send a whole RFC 5322 message, headers first.")
-        if found.received_at_us is None:
+        if found.borne_us is None:
             raise not_a_message(
                 "The message bears no time and none was given; send `received_at` (RFC 3339) with the envelope."
             )
@@ -329,7 +329,7 @@ class Intake:
     async def _target(self, tenant: str, message_id: str, received_at_us: int | None, lately: Lately) -> Event:
         """The event of a message that is to be labelled, under the facts in force."""
         if lately.event is None and not await self._sequencing(tenant).numbered(tenant, [message_id]):
-            raise _no_message(message_id)
+            raise no_message(message_id)
         return await asyncio.to_thread(self._event, tenant, message_id, received_at_us, lately.event)
 
     def _event(self, tenant: str, message_id: str, received_at_us: int | None, lately: Event | None) -> Event:
@@ -339,7 +339,7 @@ class Intake:
         # The decision finds the day; the log has all facts of a message.
         logged = self._events.find(tenant, message_id, received_at_us if stored is None else stored.received_at_us)
         if logged is None:
-            raise _no_message(message_id)
+            raise no_message(message_id)
         return self._facts.current(logged)
 
 
@@ -360,7 +360,8 @@ def _giving(answer: Answer) -> Callable[[], Answer]:
     return lambda: answer
 
 
-def _no_message(message_id: str) -> NotFound:
+def no_message(message_id: str) -> NotFound:
+    """The error for an id that no message of the tenant has."""
     return NotFound(
         f"no message {message_id} is known; give the id that scoring answered, and `received_at` "
         "where the message was ingested"

@@ -10,11 +10,13 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from mailwarden.domain.mail.identity_text import message_id_of
 from mailwarden.errors import MailwardenError
 from mailwarden_services.scoring_api import problems
 from mailwarden_services.scoring_api.access import Caller, MayLabel, MayRead
 from mailwarden_services.scoring_api.answer_models import LabelsPage, LabelsTaken, LabelTaken
 from mailwarden_services.scoring_api.bodies import json_answer, read_json
+from mailwarden_services.scoring_api.intake import no_message
 from mailwarden_services.scoring_api.openapi import declared, json_body
 from mailwarden_services.scoring_api.pages import After, Limit, place_text, read_place
 from mailwarden_services.scoring_api.problems import Problem
@@ -66,8 +68,13 @@ async def label_batch(request: Request, service: Served, caller: MayLabel) -> Re
     """Each result is what was taken or a problem; one bad label does not spoil the others."""
     batch = read_json(LabelsBody, await body_within(request, 1 << 20))
 
+    targets = [body.message_id or message_id_of(body.decision_id or "") for body in batch.labels]
+    unknown = await service.intake.unknown(caller.tenant, [name for name in targets if name])
+
     async def one(body: LabelBody) -> dict[str, Any]:
         try:
+            if (target := body.target()) in unknown:
+                raise no_message(target)
             return await _take(service, caller, body)
         except (Problem, MailwardenError) as error:
             return {"problem": problems.refuse(request, error).document()}
@@ -100,7 +107,7 @@ async def labels(
     found = await asyncio.to_thread(
         service.labels.page,
         caller.tenant.name,
-        message_id=None if message_id is None else message_id.removeprefix("d"),
+        message_id=None if message_id is None else message_id_of(message_id),
         after=place,
         limit=limit + 1,
     )
@@ -129,7 +136,7 @@ async def withdraw(
     """The label that counts now is taken back, whoever gave it; the history keeps both."""
     taken = await service.intake.withdraw(
         caller.tenant,
-        message_id=message_id.removeprefix("d"),
+        message_id=message_id_of(message_id),
         known_at_us=time.time_ns() // 1_000 if known_at is None else microseconds(known_at),
         source=source,
         given_by=given_by,

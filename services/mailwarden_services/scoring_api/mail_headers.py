@@ -14,6 +14,9 @@ PREFIX = "X-Mailwarden-"
 HEADERS_MOST = 256 * 1024
 """Bytes in front of a message that are searched for header fields."""
 
+_WRITTEN = frozenset(f"x-mailwarden-{name}" for name in ("verdict", "score", "category", "id", "signals"))
+"""Fields that are written here: however many others there are, a forged one of these goes."""
+
 FIELDS_MOST = 50
 """How many names of forged fields are told at most; a message with more has most of them from nobody's mail system."""
 
@@ -84,15 +87,21 @@ def changes_for(
 def _forged(raw: bytes, authserv_id: str, changes: HeaderChanges) -> None:
     names: dict[str, str] = {}
     results = 0
+    ours: list[tuple[str, int]] = []
     for name, value in fields_of(raw):
         low = name.lower()
-        if low.startswith(PREFIX.lower()) and len(names) < FIELDS_MOST:
+        if low.startswith(PREFIX.lower()) and (low in _WRITTEN or len(names) < FIELDS_MOST):
             names.setdefault(low, name)
         elif low == "authentication-results":
             results += 1
             claimed = _AUTHSERV_ID.match(value)
-            if claimed and claimed.group(1).lower() == authserv_id.lower().encode() and results <= FIELDS_MOST:
-                changes.remove_at.append((name, results))
+            if claimed and claimed.group(1).lower() == authserv_id.lower().encode():
+                ours.append((name, results))
+    if len(ours) <= FIELDS_MOST:
+        changes.remove_at.extend(ours)
+    else:
+        # More than any mail has by chance: they go by their name, and others' results with them.
+        changes.remove.append(ours[0][0])
     changes.remove.extend(names.values())
 
 

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Response
 
 from mailwarden.domain.mail.addresses import normalise_address
 from mailwarden.domain.mail.events import CATEGORIES, WITHDRAWN
+from mailwarden.domain.mail.identity_text import message_id_of
 from mailwarden.stores.sql import DecisionFilter, DecisionRecord
 from mailwarden_services.scoring_api.access import MayRead, MayReadContent
 from mailwarden_services.scoring_api.answer_models import ContentAnswer, DecisionsPage, MessageAnswer, Verdict
@@ -35,7 +36,7 @@ _NAME = 1_000
 )
 async def message(service: Served, caller: MayRead, message_id: MessageId) -> Response:
     """The decision as it was answered, each detector's word, and the features that it was made with."""
-    found = await asyncio.to_thread(service.found.message, caller.tenant.name, message_id.removeprefix("d"))
+    found = await asyncio.to_thread(service.found.message, caller.tenant.name, message_id_of(message_id))
     newest = await asyncio.to_thread(service.labels.latest, caller.tenant.name, found["message_id"])
     found["label"] = None if newest is None or newest.label == WITHDRAWN else newest.label
     return json_answer(found)
@@ -56,7 +57,7 @@ async def content(
 
     Each reading is in the audit log before anything is shown.
     """
-    asked = message_id.removeprefix("d")
+    asked = message_id_of(message_id)
     time_us = None if received_at is None else microseconds(received_at)
     row = await asyncio.to_thread(service.found.content, caller.tenant.name, asked, time_us)
     await service.note(caller, "content.read", asked, must=True)

@@ -10,6 +10,7 @@ from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, TypeAdapter, ValidationError
 
 from mailwarden.domain.mail.events import LABELS
+from mailwarden.domain.mail.identity_text import message_id_of
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.domain.mail.reception import Reception
 from mailwarden_services.scoring_api.problems import bad_request, not_a_message, too_large
@@ -39,6 +40,9 @@ MAX_KEY = 200
 """Characters of an idempotency key."""
 
 
+MAX_PATH = 1_000
+"""Characters of a sender or recipient of the envelope: SMTP has 256 octets, and some systems more."""
+
 MAX_LABELS = 1_000
 """Labels in one batch request."""
 
@@ -50,8 +54,10 @@ class MessageBody(BaseModel):
 
     message: str = Field(description="base64 of the raw RFC 5322 bytes")
     received_at: Time | None = Field(None, description="when the mail system received it (RFC 3339)")
-    mail_from: str | None = Field(None, description="SMTP reverse path; empty for the null path")
-    rcpt_to: list[str] = Field(default_factory=list, max_length=MAX_RECIPIENTS, description="SMTP recipients")
+    mail_from: str | None = Field(None, max_length=MAX_PATH, description="SMTP reverse path; empty for the null path")
+    rcpt_to: list[Annotated[str, Field(max_length=MAX_PATH)]] = Field(
+        default_factory=list, max_length=MAX_RECIPIENTS, description="SMTP recipients"
+    )
     client_ip: IPvAnyAddress | None = Field(None, description="address of the host that handed the message over")
     helo: str = Field("", max_length=MAX_HELO, pattern=PRINTABLE, description="what that host called itself")
     auth_user: str | None = Field(None, max_length=MAX_USER, pattern=PRINTABLE, description="who logged in to send it")
@@ -108,7 +114,7 @@ class LabelBody(BaseModel):
         if self.message_id:
             return self.message_id
         if self.decision_id:
-            return self.decision_id.removeprefix("d")
+            return message_id_of(self.decision_id)
         raise bad_request("Give `decision_id` or `message_id` of the message.")
 
 
@@ -168,6 +174,8 @@ def envelope_of(request: Request) -> Envelope:
         raise bad_request(
             f"`rcpt_to` names {len(recipients)} recipients; hand a message over in parts of {MAX_RECIPIENTS} at most."
         )
+    if any(len(path) > MAX_PATH for path in (*senders[:1], *recipients)):
+        raise bad_request(f"`mail_from` and each of `rcpt_to` have at most {MAX_PATH} characters.")
     clients = given("client_ip")
     client = ""
     if clients:

@@ -52,13 +52,13 @@ class Ask:
 class Found:
     """What reading tells whoever numbers. has_headers: a header field was found, or nobody could look.
 
-    received_at_us: None where no time is known.
+    borne_us: the time that it bears, before it was settled; None where no time is known.
     """
 
     message_id: str
     signature: str
     has_headers: bool
-    received_at_us: int | None
+    borne_us: int | None
     time_source: TimeSource
 
 
@@ -167,7 +167,7 @@ class ScoringWork:
         event = reading.event
         clock.end("read")
         order = yield Found(
-            event.message_id, event.signature, reading.has_headers, reading.received_at_us, reading.time_source
+            event.message_id, event.signature, reading.has_headers, reading.borne_us, reading.time_source
         )
         if order is None:
             return None

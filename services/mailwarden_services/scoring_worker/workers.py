@@ -29,7 +29,7 @@ from mailwarden.settings import Settings
 from mailwarden.stores.accepted import LoggedContent
 from mailwarden.stores.sql import Tenant
 from mailwarden_services.observability.stages import NO_STAGES
-from mailwarden_services.reading.child import CLOCK_FOR_CPU, Died, TookTooLong
+from mailwarden_services.reading.child import CLOCK_FOR_CPU, Died, NotReady, TookTooLong
 from mailwarden_services.reading.lanes import Lane, Lanes, lanes_of
 from mailwarden_services.reading.read import HEADERS_MOST, Reader
 from mailwarden_services.scoring_api.answers import site_of
@@ -49,7 +49,8 @@ Consult = Callable[[Found], Awaitable[Order | None]]
 class ScoringWorkers:
     """The scoring processes of one event loop; they run from `start`, or a first message, to `stop`.
 
-    activity, content: the views. lanes: by default as the settings say.
+    trouble: why no process starts, "" where they do. activity, content: the views. lanes: by default as the settings
+    say.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class ScoringWorkers:
         lanes: tuple[Lane, ...] | None = None,
     ) -> None:
         self._content = content
+        self.trouble = ""
         self._work = ScoringWork(settings, activity, content)
         self._lanes = Lanes(
             self._work,
@@ -82,7 +84,7 @@ class ScoringWorkers:
             nonlocal envelope
             if envelope.received_at_us is None:
                 # Whoever sees less of the message has its time, and so its id, from whoever saw more.
-                envelope = replace(envelope, received_at_us=found.received_at_us)
+                envelope = replace(envelope, received_at_us=found.borne_us, time_source=found.time_source)
             return await consult(found)
 
         how: How | None = "whole"
@@ -94,13 +96,16 @@ class ScoringWorkers:
                 scored: ScoredDraft | None = await self._lanes.ask(
                     Ask(how, raw, envelope, sent, version), tenant=tenant.name, size=size, consult=heard
                 )
+                self.trouble = ""
                 return scored
             except (TookTooLong, Died) as exc:
                 _log.warning("a message was not scored", tenant=tenant.name, what=how, bytes=len(raw), why=str(exc))
                 if isinstance(exc, Died) and not died:
                     died = True
                     continue
-            except MailwardenError:
+            except MailwardenError as exc:
+                if isinstance(exc, NotReady):
+                    self.trouble = str(exc)
                 raise
             except Exception as exc:
                 # What reads mail raises nothing that is known; a message that shows otherwise is decided on too.
@@ -136,7 +141,7 @@ class ScoringWorkers:
         # A long message is hashed.
         reading = await asyncio.to_thread(Reader(self._content).envelope_only, raw, envelope, site_of(tenant))
         event = reading.event
-        found = Found(event.message_id, "", reading.has_headers, reading.received_at_us, reading.time_source)
+        found = Found(event.message_id, "", reading.has_headers, reading.borne_us, reading.time_source)
         order = await consult(found)
         if order is None:
             return None

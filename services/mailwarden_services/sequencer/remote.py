@@ -8,9 +8,12 @@ believed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pickle
+import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,8 +30,16 @@ from mailwarden_services.sequencer.sequencing import Asked, Begin, Lately, Seque
 
 log = structlog.get_logger(__name__)
 
+CALL_SECONDS = 5.0
+"""What a call may take: whoever makes it holds a scoring process meanwhile."""
+
+AWAY_SECONDS = 1.0
+"""For how long nobody is asked after a call that took too long; then one call tries."""
+
 _LENGTH = struct.Struct("<I")
-_METHODS = frozenset({"meet", "begin", "accept", "abandon", "label", "signal", "lately", "numbered", "find_content"})
+_METHODS = frozenset(
+    {"ping", "meet", "begin", "accept", "abandon", "label", "signal", "lately", "numbered", "find_content"}
+)
 
 
 @asynccontextmanager
@@ -40,14 +51,19 @@ async def answering(sequencing: Sequencing, path: Path) -> AsyncIterator[None]:
     open_now: set[asyncio.StreamWriter] = set()
 
     async def one(writer: asyncio.StreamWriter, frame: bytes) -> None:
-        number, method, arguments, named = pickle.loads(frame)
+        number = 0
         try:
+            number, method, arguments, named = pickle.loads(frame)
             if method not in _METHODS:
                 raise StoreError(f"a sequencer does not know {method!r}; run every process with one version")
             answer: tuple[int, bool, Any] = number, True, await getattr(sequencing, method)(*arguments, **named)
         except Exception as exc:
             answer = number, False, exc
-        _send(writer, answer)
+        try:
+            _send(writer, answer)
+        except Exception as exc:
+            # Whoever asked must hear of it rather than wait for ever.
+            _send(writer, (number, False, StoreError(f"an answer of a sequencer cannot be sent ({exc!r})")))
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         open_now.add(writer)
@@ -94,6 +110,7 @@ class There:
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._number = 0
         self._reads: asyncio.Task[None] | None = None
+        self._failing, self._away_until = False, float("-inf")
 
     async def meet(self, tenant: str) -> None:
         """See `Sequencing`; done there by each of the others."""
@@ -152,6 +169,20 @@ class There:
         self._lost()
 
     async def _call(self, method: str, *arguments: Any, **named: Any) -> Any:
+        now = time.monotonic()
+        if now < self._away_until:
+            raise self._away()
+        try:
+            # One call finds out whether it is back; the others need not wait for it.
+            self._away_until = now + CALL_SECONDS if self._failing else self._away_until
+            found = await asyncio.wait_for(self._answer(method, arguments, named), CALL_SECONDS)
+        except TimeoutError as exc:
+            self._failing, self._away_until = True, time.monotonic() + AWAY_SECONDS
+            raise self._away() from exc
+        self._failing, self._away_until = False, float("-inf")
+        return found
+
+    async def _answer(self, method: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
         writer = self._writer or await self._connect()
         self._number += 1
         number = self._number
@@ -207,6 +238,20 @@ class There:
         return StoreUnavailable(
             f"the sequencer of shard {self._shard} cannot be reached; it is started again, hand the mail over once more"
         )
+
+
+def ping(path: Path, seconds: float) -> None:
+    """Have a sequencer answer; blocks. Raises StoreUnavailable where it does not within so many seconds."""
+    frame = pickle.dumps((0, "ping", (), {}), protocol=5)
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as asking:
+        asking.settimeout(seconds)
+        try:
+            asking.connect(str(path))
+            asking.sendall(_LENGTH.pack(len(frame)) + frame)
+            if not asking.recv(_LENGTH.size):
+                raise OSError("it closed the connection")
+        except OSError as exc:
+            raise StoreUnavailable(f"the sequencer at {path} does not answer ({exc})") from exc
 
 
 async def _frame(reader: asyncio.StreamReader) -> bytes:

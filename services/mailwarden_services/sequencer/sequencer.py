@@ -172,8 +172,9 @@ class Sequencer:
             campaign = self._campaigns.find(tenant, signature)
             if not campaign or not observe:
                 return Begun(campaign, due)
-            # What comes next must find it; its own seq, settled later, is this one or greater.
-            member = Member(known.next, campaign, signature)
+            # What comes next must find it; its own seq, settled later, is greater. So what is kept as known up to a
+            # seq holds nothing that the log does not, and lacks nothing below it.
+            member = Member(known.next - 1, campaign, signature)
             self._campaigns.take(tenant, member)
             return Begun(campaign, due, member)
         except StoreError as exc:

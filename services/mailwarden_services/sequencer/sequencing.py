@@ -128,6 +128,9 @@ class Here:
     def __init__(self, sequencer: Sequencer) -> None:
         self._sequencer = sequencer
 
+    async def ping(self) -> None:
+        """Answer, as one that works."""
+
     async def meet(self, tenant: str) -> None:
         """See `Sequencing`."""
         await self._sequencer.meet(tenant)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from pathlib import Path
 
-from mailwarden.errors import StoreUnavailable
 from mailwarden.settings import Settings
 from mailwarden.stores.shards import shard_of
-from mailwarden_services.sequencer.remote import There, answering
+from mailwarden_services.sequencer.remote import There, answering, ping
 from mailwarden_services.sequencer.sequencing import Here, Sequencing
+
+PING_SECONDS = 0.5
+"""In which another shard answers, or is named in /readyz."""
 
 
 class Shards:
@@ -39,7 +39,10 @@ class Shards:
 
     def checks(self) -> dict[str, Callable[[], None]]:
         """By the name of each other shard, what raises StoreUnavailable where it does not answer."""
-        return {f"shard {shard}": partial(_check, self._settings.sequencer_socket(shard)) for shard in self._there}
+        return {
+            f"shard {shard}": partial(ping, self._settings.sequencer_socket(shard), PING_SECONDS)
+            for shard in self._there
+        }
 
     @contextlib.asynccontextmanager
     async def answering(self) -> AsyncIterator[None]:
@@ -53,12 +56,3 @@ class Shards:
         finally:
             for there in self._there.values():
                 await there.close()
-
-
-def _check(path: Path) -> None:
-    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as asking:
-        asking.settimeout(0.2)
-        try:
-            asking.connect(str(path))
-        except OSError as exc:
-            raise StoreUnavailable(f"nobody answers on {path} ({exc})") from exc

@@ -221,8 +221,9 @@ class Quarantine:
             if held.state != "held":
                 raise DataError(f"{held_id} cannot be {state}: it is {held.state}")
             self._change(connection, held, state=state, changed_us=now_us)
+            ended = _get(connection, held_id, tenant)
         self.files.remove(held_id, held.sha256)
-        return held
+        return ended
 
     def expiring(self, now_us: int, limit: int = 1_000) -> tuple[Held, ...]:
         """Held messages whose time is over, the oldest first."""
