@@ -127,6 +127,7 @@ def test_slow_and_held_connections_come_again_when_hung_up_on(listener: Listener
 
 
 @pytest.mark.verify
+@pytest.mark.verify
 def test_every_way_is_measured_beside_another_tenants_mail(
     model_home: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,7 +150,7 @@ def test_every_way_is_measured_beside_another_tenants_mail(
     for way, one in found["ways"].items():
         assert one["failed"] == 0 and one["memory"]["peak_bytes"] > 50 << 20, way
     answers = found["ways"]["all at once"]["answers"]
-    assert answers["mail to many"]["200"] == abuse.MANY_RECIPIENTS and answers["large mail"]["200"] == 2
+    assert answers["mail to many"]["200"] == abuse.MANY_RECIPIENTS and answers["large mail"]["200"] >= 2
     assert answers["label batches"]["200"] >= 1 and answers["slow clients"]["opened"] == 3
     assert len(bench_tables({"abuse": found})) == 1
     assert os.path.isdir(home) and not (home / "spool").exists()

@@ -23,5 +23,6 @@ def test_its_table_names_both_times() -> None:
         "to_folded": {"p50_ms": 4.25, "p99_ms": 30.5},
         "longest_ms": 41.0,
     }
-    grid = PARTS["freshness"].grid(found)
+    (made,) = PARTS["freshness"].grids
+    grid = made(found)
     assert [row[1:] for row in grid.rows] == [("5.000", "9.000"), ("4.250", "30.500")]

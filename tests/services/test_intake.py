@@ -17,7 +17,7 @@ Mail = list[SimulatedMessage]
 
 def recent(tenant: str, number: int, key: str | None = None, answer: bytes = b"{}") -> Recent:
     event = Event(tenant, number, "message", f"{number:032x}", 1, 1, "envelope", "inbound", "", "", (), ())
-    return Recent(tenant, event.message_id, number, encode_event(event), answer, key)
+    return Recent(tenant, event.message_id, number, encode_event(event), answer, event.content_sha256, key)
 
 
 def test_the_oldest_message_is_forgotten_with_its_key_whoever_comes_after() -> None:

@@ -106,7 +106,7 @@ def test_where_the_index_cannot_be_read_repeats_are_still_found(warden: Any, mon
 
 def test_what_was_numbered_while_the_index_failed_is_in_it_later(warden: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with warden.api() as api:
-        sequencer = warden.service.intake._sequencer
+        sequencer = warden.service.intake._sequencing("acme")._sequencer
         sequencer._tenant("acme").acquainted = False
         with monkeypatch.context() as patched:
             patched.setattr(Contacts, "prepare", broken)

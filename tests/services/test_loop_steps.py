@@ -16,7 +16,7 @@ from mailwarden.training.register import register
 from mailwarden.training.train import Trained
 from mailwarden_services.bootstrap import Platform
 from mailwarden_services.loop import Loop
-from mailwarden_services.scoring_api.intake import policy_of
+from mailwarden_services.scoring_api.answers import policy_of
 
 
 def views(loop: Loop) -> list[str]:

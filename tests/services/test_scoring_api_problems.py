@@ -175,7 +175,7 @@ def test_an_accident_inside_says_nothing_of_the_inside(
         def broken(*_: Any, **__: Any) -> None:
             raise RuntimeError("a secret of the inside")
 
-        monkeypatch.setattr(warden.service.intake._sequencer, accident, broken)
+        monkeypatch.setattr(warden.service.intake._sequencing("acme")._sequencer, accident, broken)
         response = api.score(simulated[0].raw, simulated[0].envelope)
         check(response, 500, "internal")
         assert "secret" not in response.text

@@ -192,7 +192,7 @@ def test_a_worker_that_is_told_to_stop_goes_on_where_it_was(warden: Any) -> None
 def test_mail_that_waits_for_its_signal_stays_in_the_spool(warden: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     made = Spool
     monkeypatch.setattr(
-        "mailwarden_services.bootstrap.Spool", lambda path, fsync: made(path, fsync=fsync, segment_bytes=1)
+        "mailwarden_services.scoring_service.Spool", lambda path, fsync: made(path, fsync=fsync, segment_bytes=1)
     )
     with warden.api() as api:
         api.score(*scan_me(0))

@@ -57,7 +57,8 @@ class Trees:
         leaves: list[float] = []
         starts, leaf_starts = [0], []
         for tree in read["oblivious_trees"]:
-            for split in tree["splits"]:
+            # A tree that asks nothing has one leaf.
+            for split in tree["splits"] or ():
                 if split["split_type"] != "FloatFeature":
                     raise ValueError(f"trees with splits of type {split['split_type']}")
                 columns.append(features[split["float_feature_index"]]["flat_feature_index"])

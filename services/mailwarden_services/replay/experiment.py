@@ -23,6 +23,7 @@ from mailwarden.ingest.reparse import reparse
 from mailwarden.ingest.sources import open_source
 from mailwarden.labelling.feedback import index_sink
 from mailwarden.settings import Settings
+from mailwarden.stores.sql.keys import DEFAULT_ROLES
 from mailwarden_services.bootstrap import Platform
 from mailwarden_services.embedded import with_redis
 from mailwarden_services.loop import Loop
@@ -166,7 +167,7 @@ class Experiment:
             trusted_authserv_ids=self.plan.trusted_authserv_ids,
             created_us=now,
         )
-        return platform.tenants.issue_key(self.plan.tenant, "replay", now)
+        return platform.tenants.issue_key(self.plan.tenant, "replay", now, (*DEFAULT_ROLES, "admin"))
 
     def _learn(self, platform: Platform, loop: Loop, outcome: ReplayOutcome) -> deque[PendingLabel]:
         """Ingest what lies before the split with the labels known by then, materialise and train."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -178,9 +178,33 @@ class Intake:
         ingested one by its day. Raises NotFound where the message is not known, DataError where the label is not
         one of `events.LABELS` or was given before the message came.
         """
+        give = await self.prepare_label(
+            tenant,
+            message_id=message_id,
+            label=label,
+            known_at_us=known_at_us,
+            source=source,
+            given_by=given_by,
+            received_at_us=received_at_us,
+        )
+        return await give()
+
+    async def prepare_label(
+        self,
+        tenant: Tenant,
+        *,
+        message_id: str,
+        label: str,
+        known_at_us: int,
+        source: Literal["analyst", "user"],
+        given_by: str,
+        received_at_us: int | None = None,
+    ) -> Callable[[], Awaitable[dict[str, Any]]]:
+        """All of `label` but the numbering, which what is returned does: so many are looked up at once and numbered in
+        order."""
         if label not in LABELS:
             raise DataError(f"unknown label {label!r}; use one of {', '.join(LABELS)}")
-        return await self._give(tenant, message_id, label, known_at_us, source, given_by, received_at_us)
+        return await self._prepare(tenant, message_id, label, known_at_us, source, given_by, received_at_us)
 
     async def withdraw(
         self,
@@ -196,7 +220,8 @@ class Intake:
 
         known_at_us, received_at_us: see `label`. Raises NotFound where the message is not known, or bears no label.
         """
-        return await self._give(tenant, message_id, WITHDRAWN, known_at_us, source, given_by, received_at_us)
+        give = await self._prepare(tenant, message_id, WITHDRAWN, known_at_us, source, given_by, received_at_us)
+        return await give()
 
     async def find_by_content(self, tenant: Tenant, raw: bytes, envelope: Envelope) -> str | None:
         """Our id of a message that is known by its content, or by content and envelope; None where it is not."""
@@ -209,7 +234,7 @@ class Intake:
         wanted = message_identity(tenant.name, content, envelope.received_at_us, envelope.mail_from, envelope.rcpt_to)
         return wanted if await sequencing.numbered(tenant.name, [wanted]) else None
 
-    async def _give(
+    async def _prepare(
         self,
         tenant: Tenant,
         message_id: str,
@@ -218,7 +243,7 @@ class Intake:
         source: Literal["analyst", "user"],
         given_by: str,
         received_at_us: int | None,
-    ) -> dict[str, Any]:
+    ) -> Callable[[], Awaitable[dict[str, Any]]]:
         sequencing = self._sequencing(tenant.name)
         lately = await sequencing.lately(tenant.name, message_id)
         # A label counts where its message does, which may be under other facts by now than it was accepted with.
@@ -230,9 +255,13 @@ class Intake:
             held = await asyncio.to_thread(self._label_given, tenant.name, message_id)
         if label == WITHDRAWN and held in (None, WITHDRAWN):
             raise NotFound(f"message {message_id} bears no label that could be withdrawn")
-        seq = await sequencing.label(target, label, held, known_at_us=known_at_us, source=source, given_by=given_by)
-        taken: dict[str, Any] = {"message_id": message_id, "label": label}
-        return taken | ({"seq": seq, "repeated": False} if seq else {"repeated": True})
+
+        async def give() -> dict[str, Any]:
+            seq = await sequencing.label(target, label, held, known_at_us=known_at_us, source=source, given_by=given_by)
+            taken: dict[str, Any] = {"message_id": message_id, "label": label}
+            return taken | ({"seq": seq, "repeated": False} if seq else {"repeated": True})
+
+        return give
 
     async def signal(self, found: FoundSignal) -> None:
         """Take in what was found out about an accepted message; a message has each signal once.
@@ -307,8 +336,7 @@ class Intake:
         told = told_again(answer, tenant.actions, submitted=submitted)
         return Answer(orjson.dumps(told), verdict_of(told), told["category"], told["degraded"], repeated=True)
 
-    @staticmethod
-    def _check(found: Found, *, observe: bool) -> None:
+    def _check(self, found: Found, *, observe: bool) -> None:
         """Raise Problem where this is no message, or its time is of its sender's own choosing."""
         if not found.has_headers:
             raise not_a_message("No header was found in the body; send a whole RFC 5322 message, headers first.")

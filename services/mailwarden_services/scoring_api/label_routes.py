@@ -71,15 +71,27 @@ async def label_batch(request: Request, service: Served, caller: MayLabel) -> Re
     targets = [body.message_id or message_id_of(body.decision_id or "") for body in batch.labels]
     unknown = await service.intake.unknown(caller.tenant, [name for name in targets if name])
 
-    async def one(body: LabelBody) -> dict[str, Any]:
+    async def looked_up(body: LabelBody) -> Give | Exception:
         try:
             if (target := body.target()) in unknown:
                 raise no_message(target)
-            return await _take(service, caller, body)
+            return await _prepared(service, caller, body)
+        except (Problem, MailwardenError) as error:
+            return error
+
+    async def one(body: LabelBody, give: Give | Exception) -> dict[str, Any]:
+        try:
+            if isinstance(give, Exception):
+                raise give
+            taken = await give()
         except (Problem, MailwardenError) as error:
             return {"problem": problems.refuse(request, error).document()}
+        service.metrics.labels.labels(body.label).inc()
+        return taken
 
-    results = await asyncio.gather(*(one(body) for body in batch.labels))
+    # Looked up all at once, then numbered in their order.
+    gives = await asyncio.gather(*(looked_up(body) for body in batch.labels))
+    results = await asyncio.gather(*map(one, batch.labels, gives))
     await _note(service, caller, zip(batch.labels, results, strict=True))
     return json_answer({"results": results})
 
@@ -148,7 +160,13 @@ async def withdraw(
 
 
 async def _take(service: Service, caller: Caller, body: LabelBody) -> dict[str, Any]:
-    taken = await service.intake.label(
+    taken = await (await _prepared(service, caller, body))()
+    service.metrics.labels.labels(body.label).inc()
+    return taken
+
+
+async def _prepared(service: Service, caller: Caller, body: LabelBody) -> Give:
+    return await service.intake.prepare_label(
         caller.tenant,
         message_id=body.target(),
         label=body.label,
@@ -157,8 +175,6 @@ async def _take(service: Service, caller: Caller, body: LabelBody) -> dict[str, 
         given_by=body.given_by,
         received_at_us=None if body.received_at is None else microseconds(body.received_at),
     )
-    service.metrics.labels.labels(body.label).inc()
-    return taken
 
 
 async def _note(service: Service, caller: Caller, taken: Iterable[tuple[LabelBody, Mapping[str, Any]]]) -> None:

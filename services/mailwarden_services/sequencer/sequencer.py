@@ -174,7 +174,7 @@ class Sequencer:
                 return Begun(campaign, due)
             # What comes next must find it; its own seq, settled later, is greater. So what is kept as known up to a
             # seq holds nothing that the log does not, and lacks nothing below it.
-            member = Member(known.next - 1, campaign, signature)
+            member = Member(max(known.next - 1, 1), campaign, signature)
             self._campaigns.take(tenant, member)
             return Begun(campaign, due, member)
         except StoreError as exc:
