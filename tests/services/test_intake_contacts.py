@@ -9,9 +9,11 @@ import pytest
 
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import StoreError
+from mailwarden.stores import contacts as contacts_module
 from mailwarden.stores.contacts import Contacts
 from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.sql import Decisions
+from mailwarden_services.sequencer import sequencer as sequencer_module
 
 START = 1_772_409_600_000_000
 BOB, EVE = "bob@brightmoor.example", "eve@brightmoor.example"
@@ -62,7 +64,7 @@ def broken(*_: object, **__: object) -> None:
 def test_mail_goes_on_and_says_so_where_contacts_cannot_be_read(warden: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with warden.api() as api:
         with monkeypatch.context() as patched:
-            patched.setattr(Contacts, "_known", unreadable)
+            patched.setattr(contacts_module, "known_in", unreadable)
             answer = send(api, 1, BOB)
             assert "first contacts unavailable" in answer["flags"] and answer["degraded"] is True
             assert answer["seq"] == 1 and send(api, 1, BOB)["repeated"] is True
@@ -96,7 +98,7 @@ def test_where_the_index_cannot_be_read_repeats_are_still_found(warden: Any, mon
     with warden.platform._engine.begin() as connection:
         connection.exec_driver_sql(f"delete from decisions where seq = {first['seq'] + 1}")
     with warden.api() as api:
-        monkeypatch.setattr(Contacts, "_known", unreadable)
+        monkeypatch.setattr(contacts_module, "known_in", unreadable)
         again = send(api, 1, BOB)
         assert again["repeated"] is True and again["seq"] == 1
         ingested = send(api, 2, BOB)
@@ -109,6 +111,7 @@ def test_what_was_numbered_while_the_index_failed_is_in_it_later(warden: Any, mo
         sequencer = warden.service.intake._sequencing("acme")._sequencer
         sequencer._tenant("acme").acquainted = False
         with monkeypatch.context() as patched:
+            patched.setattr(sequencer_module, "RETRY_SECONDS", 0.0)
             patched.setattr(Contacts, "prepare", broken)
             first = send(api, 1, BOB)
             assert first["flags"] == ["first contacts unavailable"] and first["degraded"] is True

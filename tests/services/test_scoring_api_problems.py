@@ -215,7 +215,7 @@ def hostile() -> Iterator[tuple[str, bytes]]:
 @pytest.mark.parametrize("envelope", [
     NOON,
     Envelope(631_152_000_000_000, "", ("",)),
-    Envelope(4_102_444_799_999_999, "x" * 5_000, ("@", "a@" + "b." * 500 + "c", "é@é")),
+    Envelope(4_102_444_799_999_999, "x" * 900, ("@", "a@" + "b." * 400 + "c", "é@é")),
 ], ids=["plain", "1990", "2099"])  # fmt: skip
 def test_no_bytes_break_it(warden: Any, envelope: Envelope) -> None:
     accepted = 0

@@ -21,6 +21,7 @@ from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import DataError, NotFound, StoreError
 from mailwarden.simulation.draft import SimulatedMessage
 from mailwarden_services import scoring_service
+from mailwarden_services.reading import child as child_module
 from mailwarden_services.reading.child import Died, TookTooLong
 from mailwarden_services.reading.lanes import Lane
 from mailwarden_services.scoring_api.intake import Intake
@@ -193,7 +194,10 @@ def test_what_needs_no_score_is_not_scored_and_a_bundle_that_is_not_there_is_sai
     run(test())
 
 
-def test_no_time_at_all_is_not_enough_for_any_message_and_the_next_is_scored(warden: Any) -> None:
+def test_no_time_at_all_is_not_enough_for_any_message_and_the_next_is_scored(
+    warden: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_module, "_LOOK_SECONDS", 0.001)
     tenant = warden.platform.tenants.get("acme")
 
     async def test() -> None:

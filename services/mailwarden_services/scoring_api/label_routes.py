@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
@@ -25,6 +25,9 @@ from mailwarden_services.scoring_api.service import Served, Service
 from mailwarden_services.scoring_api.times import EXAMPLE, Time, microseconds, rfc3339
 
 router = APIRouter(tags=["labels"])
+
+Give = Callable[[], Awaitable[dict[str, Any]]]
+"""Numbers a label that was looked up."""
 
 ID = r"^d?[0-9a-f]{32}$"
 """A message id or a decision id."""

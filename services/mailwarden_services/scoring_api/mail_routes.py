@@ -8,6 +8,7 @@ from mailwarden_services.scoring_api.answer_models import MailAnswer
 from mailwarden_services.scoring_api.bodies import json_answer
 from mailwarden_services.scoring_api.gateway_access import MayHandOver
 from mailwarden_services.scoring_api.openapi import declared, mail_body, parameter
+from mailwarden_services.scoring_api.problems import not_a_message
 from mailwarden_services.scoring_api.requests import body_within, envelope_of
 from mailwarden_services.scoring_api.score_routes import ENVELOPE
 from mailwarden_services.scoring_api.service import Served
@@ -23,6 +24,7 @@ _TEXT = {"type": "string"}
     **declared(
         {200: (MailAnswer, "what is asked of the mail system")},
         "too-large",
+        "not-a-message",
         "bad-data",
         "no-model",
         role="score",
@@ -44,5 +46,7 @@ async def mail(request: Request, service: Served, scope: MayHandOver, observe: b
     envelope = envelope_of(request)
     listener = request.query_params.get("listener") or request.headers.get("x-mailwarden-listener", "")
     raw = await body_within(request, service.max_message_bytes)
+    if not raw:
+        raise not_a_message("The body is empty; send the whole message, headers first.")
     outcome = await service.flow.take(raw, envelope, listener=listener, only=scope.tenant, observe=observe)
     return json_answer(outcome.to_json())
