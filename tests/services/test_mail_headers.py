@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -92,3 +93,26 @@ def test_fields_are_read_as_they_stand() -> None:
 def test_no_bytes_are_too_odd(raw: bytes) -> None:
     found = changes((tenant(mode="enforce"), False, answer()), raw=raw)
     assert all(name.isascii() and "\n" not in name for name in found.remove)
+
+
+def test_no_crowd_of_decoys_keeps_a_forged_field_in() -> None:
+    decoys = b"".join(b"X-Mailwarden-D%d: 1\r\n" % n for n in range(60))
+    others = b"".join(b"Authentication-Results: other%d.example; spf=pass\r\n" % n for n in range(60))
+    forged = b"X-Mailwarden-Verdict: accept\r\nAuthentication-Results: mx.acme.example; dmarc=pass\r\n"
+    found = changes((tenant(), False, answer()), raw=decoys + others + forged + b"\r\nhi")
+    assert "X-Mailwarden-Verdict" in found.remove and found.remove_at == [("Authentication-Results", 61)]
+    many = changes((tenant(), False, answer()), raw=forged * 60 + b"\r\nhi")
+    assert "Authentication-Results" in many.remove and many.remove_at == []
+    # What nobody looks through to its end loses all that could be taken for ours.
+    padded = changes((tenant(), False, answer()), raw=b"X-Pad: " + b"x" * 300_000 + b"\r\n" + forged + b"\r\nhi")
+    assert {"Authentication-Results", "X-Mailwarden-Verdict", "X-Mailwarden-Signals"} <= set(padded.remove)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [b"mx.acme.example(c); dmarc=pass", b"(a (b) c) mx.acme.example; dmarc=pass", b'"mx\\.acme.example"; dmarc=pass',
+     b"\r\n MX.Acme.Example 1;\r\n dmarc=pass", b"((\\)) ) mx.acme.example;"],
+)  # fmt: skip
+def test_our_id_is_told_however_it_is_written(written: bytes) -> None:
+    found = changes((tenant(), False, answer()), raw=b"Authentication-Results:" + written + b"\r\n\r\nhi")
+    assert found.remove_at == [("Authentication-Results", 1)]

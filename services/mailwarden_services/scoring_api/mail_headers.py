@@ -14,16 +14,19 @@ PREFIX = "X-Mailwarden-"
 HEADERS_MOST = 256 * 1024
 """Bytes in front of a message that are searched for header fields."""
 
-_WRITTEN = frozenset(f"x-mailwarden-{name}" for name in ("verdict", "score", "category", "id", "signals"))
+_WRITTEN = tuple(PREFIX + name for name in ("Verdict", "Score", "Category", "Id", "Signals"))
 """Fields that are written here: however many others there are, a forged one of these goes."""
+
+_WRITTEN_LOW = frozenset(name.lower() for name in _WRITTEN)
 
 FIELDS_MOST = 50
 """How many names of forged fields are told at most; a message with more has most of them from nobody's mail system."""
 
 _FIELD = re.compile(rb"^([!-9;-~]{1,998})[ \t]*:[ \t]*([^\r\n]*(?:\r?\n[ \t][^\r\n]*)*)", re.MULTILINE)
 _END = re.compile(rb"\r?\n\r?\n")
+_BLANK, _ENDS = frozenset(b" \t\r\n"), frozenset(b' \t\r\n;("')
+_OPEN, _CLOSE, _QUOTE, _BACKSLASH = b'()"\\'
 _HOST = re.compile(r"[a-z0-9_.-]{1,253}")
-_AUTHSERV_ID = re.compile(rb"[\s]*(?:\([^()]*\)[\s]*)*\"?([^\s;\"]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +93,54 @@ def _forged(raw: bytes, authserv_id: str, changes: HeaderChanges) -> None:
     ours: list[tuple[str, int]] = []
     for name, value in fields_of(raw):
         low = name.lower()
-        if low.startswith(PREFIX.lower()) and (low in _WRITTEN or len(names) < FIELDS_MOST):
+        if low.startswith(PREFIX.lower()) and (low in _WRITTEN_LOW or len(names) < FIELDS_MOST):
             names.setdefault(low, name)
         elif low == "authentication-results":
             results += 1
-            claimed = _AUTHSERV_ID.match(value)
-            if claimed and claimed.group(1).lower() == authserv_id.lower().encode():
+            if authserv_id_of(value).lower() == authserv_id.lower().encode():
                 ours.append((name, results))
-    if len(ours) <= FIELDS_MOST:
+    looked_through = len(raw) <= HEADERS_MOST or _END.search(raw, 0, HEADERS_MOST) is not None
+    if looked_through and len(ours) <= FIELDS_MOST:
         changes.remove_at.extend(ours)
     else:
         # More than any mail has by chance: they go by their name, and others' results with them.
-        changes.remove.append(ours[0][0])
+        changes.remove.append("Authentication-Results")
+    if not looked_through:
+        for name in _WRITTEN:
+            names.setdefault(name.lower(), name)
     changes.remove.extend(names.values())
+
+
+def authserv_id_of(value: bytes) -> bytes:
+    """Whose results a field claims to be (RFC 8601, section 2.3): its first token or quoted string, comments apart.
+
+    >>> [authserv_id_of(text) for text in (b"mx.example(c); dmarc=pass", b"(a (b) c) mx.example", b'"mx\\.example" 1;')]
+    [b'mx.example', b'mx.example', b'mx.example']
+    """
+    at, depth, end = 0, 0, len(value)
+    while at < end:
+        byte = value[at]
+        if depth and byte == _BACKSLASH:
+            at += 1
+        elif byte == _OPEN:
+            depth += 1
+        elif depth and byte == _CLOSE:
+            depth -= 1
+        elif not depth and byte not in _BLANK:
+            break
+        at += 1
+    if at < end and value[at] == _QUOTE:
+        said = bytearray()
+        at += 1
+        while at < end and value[at] != _QUOTE:
+            at += value[at] == _BACKSLASH
+            said += value[at : at + 1]
+            at += 1
+        return bytes(said)
+    start = at
+    while at < end and value[at] not in _ENDS:
+        at += 1
+    return value[start:at]
 
 
 def _verified_here(found: Mapping[str, Any] | None) -> bool:
