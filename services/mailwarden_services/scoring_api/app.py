@@ -26,6 +26,7 @@ from mailwarden_services.scoring_api import (
     score_routes,
 )
 from mailwarden_services.scoring_api.access import Keys
+from mailwarden_services.scoring_api.in_flight import Accounts
 from mailwarden_services.scoring_api.openapi import describe
 from mailwarden_services.scoring_api.problems import Problem, Refusals
 from mailwarden_services.scoring_api.service import Service
@@ -60,6 +61,7 @@ def create_app(service: Service) -> FastAPI:
     app.state.keys = Keys(service.tenants)
     for router in ROUTERS:
         app.include_router(router)
+    app.add_middleware(Accounts)
     # The framework's own way to have another description: https://fastapi.tiangolo.com/how-to/extending-openapi/
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
     return app

@@ -21,6 +21,7 @@ _HEADERS = {
     401: {"WWW-Authenticate": {"description": "Bearer", "schema": {"type": "string"}}},
     503: {"Retry-After": {"description": "seconds to wait", "schema": {"type": "string", "pattern": "^[0-9]+$"}}},
 }
+_OF_BODIES = ("too-slow", "busy")
 _ALWAYS = ("internal", "misconfigured")
 _OF_KEYS = ("not-authorised", "lacks-role", "other-tenant", "no-tenant", "bad-request", "store-down")
 
@@ -56,7 +57,7 @@ def declared(
     role: what the key must have; None where no key is asked for. optional_key: one that bears a key is told more. body:
     by media type, schema and examples.
     """
-    slugs = (*problems, *_ALWAYS, *(_OF_KEYS if role is not None else ()))
+    slugs = (*problems, *_ALWAYS, *(_OF_KEYS if role is not None else ()), *(_OF_BODIES if body is not None else ()))
     given = list(parameters)
     extra: dict[str, Any] = {}
     if role is not None:

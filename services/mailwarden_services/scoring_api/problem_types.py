@@ -24,6 +24,7 @@ TYPES: dict[str, ProblemType] = {
     "not-found": ProblemType(404, "Not found", "what the id names is not known to this tenant"),
     "no-tenant": ProblemType(404, "No such tenant", "a key above tenants names a tenant that is not there"),
     "http": ProblemType(404, "Not Found", "no such path, or (405) no such method on it"),
+    "too-slow": ProblemType(408, "Too slow", "the body did not come in time"),
     "too-large": ProblemType(413, "Message too large", "the body is over the limit"),
     "unsupported-type": ProblemType(415, "Unsupported type", "the body is of a type that is not read here"),
     "bad-request": ProblemType(422, "Bad request", "a parameter, a header or a field of the body is wrong"),
@@ -31,6 +32,7 @@ TYPES: dict[str, ProblemType] = {
     "bad-data": ProblemType(422, "Bad data", "well formed, and contradicts what is known"),
     "misconfigured": ProblemType(500, "Misconfigured", "the platform's own settings are wrong"),
     "internal": ProblemType(500, "Internal error", "an accident inside; it was logged"),
+    "busy": ProblemType(503, "Busy", "as much is on its way in as is held at once; try again"),
     "no-model": ProblemType(503, "No model serves", "nothing can be decided yet; try again"),
     "store-down": ProblemType(503, "A store is down", "what it takes cannot be reached; try again"),
 }

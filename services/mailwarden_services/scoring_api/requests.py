@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 from typing import Annotated, Literal
@@ -13,7 +14,8 @@ from mailwarden.domain.mail.events import LABELS
 from mailwarden.domain.mail.identity_text import message_id_of
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.domain.mail.reception import Reception
-from mailwarden_services.scoring_api.problems import bad_request, not_a_message, too_large
+from mailwarden_services.scoring_api.in_flight import account_of
+from mailwarden_services.scoring_api.problems import Problem, bad_request, not_a_message, too_large
 from mailwarden_services.scoring_api.times import Time, microseconds, read_time
 
 _ADDRESS = TypeAdapter(IPvAnyAddress)
@@ -42,6 +44,9 @@ MAX_KEY = 200
 
 MAX_PATH = 1_000
 """Characters of a sender or recipient of the envelope: SMTP has 256 octets, and some systems more."""
+
+BODY_SECONDS = 60.0
+"""In which a body is here, whole."""
 
 MAX_LABELS = 1_000
 """Labels in one batch request."""
@@ -136,17 +141,31 @@ class ReleaseBody(BaseModel):
 
 
 async def body_within(request: Request, limit: int) -> bytes:
-    """The body, read no further than `limit` bytes; raises Problem beyond."""
+    """The body, read no further than `limit` bytes and no longer than `BODY_SECONDS`; raises Problem beyond, and where
+    no more is held at once (`in_flight`)."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise too_large(limit)
+    account = account_of(request)
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise too_large(limit)
-        chunks.append(chunk)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > limit:
+                    raise too_large(limit)
+                if account is not None:
+                    account.take(len(chunk))
+                chunks.append(chunk)
+    except TimeoutError as exc:
+        raise Problem(
+            408,
+            "too-slow",
+            "Too slow",
+            f"The body did not come within {BODY_SECONDS:.0f} s; send it faster.",
+            {"Connection": "close"},
+        ) from exc
     return b"".join(chunks)
 
 

@@ -19,6 +19,7 @@ from mailwarden_services.scoring_api import problems
 from mailwarden_services.scoring_api.access import Keys
 from mailwarden_services.scoring_api.bodies import json_answer
 from mailwarden_services.scoring_api.gateway_access import Scope, bearer_of, same, scope_of_key
+from mailwarden_services.scoring_api.in_flight import account_of
 from mailwarden_services.scoring_api.mail_headers import first_field
 from mailwarden_services.scoring_api.problems import Problem, Refusals
 from mailwarden_services.scoring_api.requests import body_within
@@ -91,7 +92,7 @@ async def _message(request: Request) -> bytes:
     body = await body_within(request, limit)
     coding = (headers.get("compression") or headers.get("content-encoding") or "").strip().lower()
     if coding == "zstd":
-        body = await opened(body, limit)
+        body = await opened(body, limit, account_of(request))
     elif coding not in ("", "identity", "none"):
         raise Problem(415, "unsupported-type", "Unsupported type", f"{coding!r} is not opened; send zstd or plain.")
     length = headers.get("message-length", "")

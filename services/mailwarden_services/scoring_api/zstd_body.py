@@ -7,18 +7,22 @@ import io
 
 import zstandard
 
+from mailwarden_services.scoring_api.in_flight import Account
 from mailwarden_services.scoring_api.problems import Problem, too_large
 
 WINDOW_MOST = 1 << 25
 """Bytes that a decompressor may look back: what zstd's levels use, its ultra ones apart."""
 
 
-async def opened(body: bytes, limit: int) -> bytes:
-    """The content of a zstd frame; raises Problem: 413 where it is over `limit` bytes, 400 where it is no frame."""
-    return await asyncio.to_thread(_open, body, limit)
+async def opened(body: bytes, limit: int, account: Account | None = None) -> bytes:
+    """The content of a zstd frame; raises Problem: 413 where it is over `limit` bytes, 400 where it is no frame.
+
+    account: what it opens to counts there.
+    """
+    return await asyncio.to_thread(_open, body, limit, account)
 
 
-def _open(body: bytes, limit: int) -> bytes:
+def _open(body: bytes, limit: int, account: Account | None) -> bytes:
     chunks: list[bytes] = []
     size = 0
     try:
@@ -28,6 +32,8 @@ def _open(body: bytes, limit: int) -> bytes:
                 size += len(chunk)
                 if size > limit:
                     raise too_large(limit)
+                if account is not None:
+                    account.take(len(chunk))
     except zstandard.ZstdError as exc:
         raise Problem(400, "bad-request", "Bad request", "The body is no zstd frame that can be opened.") from exc
     return b"".join(chunks)
