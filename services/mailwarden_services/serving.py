@@ -58,6 +58,8 @@ def serve(
     # uvicorn raises the signal that stopped it once more when it is done; this makes it end the block below.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with own_redis(settings) as (named, redis), contextlib.ExitStack() as started:
+        if socket is not None:
+            started.callback(lambda: socket.expanduser().unlink(missing_ok=True))
         move_tenants(named, say)
         platform = Platform(named)
         service = scoring_service(platform)

@@ -180,7 +180,7 @@ def decode_accepted(payload: bytes) -> Accepted:
             LoggedContent.from_json(header.get("content", ())),
             header.get("reception"),
         )
-    except (struct.error, orjson.JSONDecodeError, LookupError, TypeError) as exc:
+    except (struct.error, orjson.JSONDecodeError, LookupError, TypeError, AttributeError) as exc:
         raise StoreError(
             "a spool record is not one that this version wrote; drain the spool with the version that wrote it"
         ) from exc

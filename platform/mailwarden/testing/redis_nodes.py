@@ -91,7 +91,11 @@ class Watched:
 
     def await_replica(self) -> None:
         """Wait until the replica holds what the master does."""
-        _until(lambda: bool(self.master.ask("WAIT", 1, 1000)), "the replica to catch up")
+        # WAIT counts the writes of its own connection alone.
+        written = self.master.ask("INFO", "replication")["master_repl_offset"]
+        _until(
+            lambda: self.replica.ask("INFO", "replication")["slave_repl_offset"] >= written, "the replica to catch up"
+        )
 
 
 @contextlib.contextmanager
