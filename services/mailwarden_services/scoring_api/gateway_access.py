@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass
-from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Request
 
 from mailwarden.stores.sql import Principal, Tenant
 from mailwarden_services.scoring_api.access import Keys, bearer, caller_with, who_of
@@ -51,6 +50,3 @@ def bearer_of(request: Request) -> str:
 async def gateway(request: Request) -> Scope:
     """The scope of the request's key; raises Problem."""
     return await scope_of(request, await bearer(request))
-
-
-MayHandOver = Annotated[Scope, Depends(gateway)]

@@ -125,6 +125,10 @@ class Refusals:
             log.warning("a request was refused", route=route, status=problem.status, problem=problem.slug, times=times)
 
 
+ANSWERED = (Problem, MailwardenError, RequestValidationError, HTTPException)
+"""What a route may raise to be answered with a problem; all else is a defect of ours, which is logged whole."""
+
+
 def problem_of(exc: Exception) -> Problem:
     """The problem that an exception is answered with: what the caller can mend is 4xx, what a store did is 503."""
     if isinstance(exc, Problem):

@@ -20,6 +20,7 @@ from mailwarden_services.scoring_api.requests import (
     body_within,
     envelope_of,
     idempotency_key_of,
+    observe_of,
 )
 from mailwarden_services.scoring_api.service import Served, Service
 from mailwarden_services.scoring_api.times import EXAMPLE
@@ -49,6 +50,10 @@ ENVELOPE = (
 )  # fmt: skip
 """What a mail system tells beside a message."""
 
+OBSERVE = parameter(
+    "query", "observe", {"type": "boolean", "default": True}, "false: nothing is logged, and nothing learnt"
+)
+
 _KEY = parameter(
     "header",
     "Idempotency-Key",
@@ -69,20 +74,20 @@ _KEY = parameter(
         "no-model",
         role="score",
         body=mail_body(*MAIL_TYPES) | json_body(MessageBody, _IN_JSON),
-        parameters=(*ENVELOPE, _KEY),
+        parameters=(*ENVELOPE, OBSERVE, _KEY),
     ),
 )
-async def score(request: Request, observe: bool = True) -> Response:
+async def score(request: Request) -> Response:
     """The message as it is, with the envelope in headers or query; or JSON with both.
 
     `observe=false` leaves no trace: nothing is logged and no later decision knows of the message.
     """
-    # Not by dependencies of the framework: each takes a tenth of all that this route does by itself.
+    # See `direct`: nothing of the framework's stands before this.
     service: Service = request.app.state.service
     caller = await caller_with(request, await bearer(request), "score")
     limit = service.max_message_bytes
     kind = request.headers.get("content-type", "message/rfc822").partition(";")[0].strip().lower()
-    key, envelope = idempotency_key_of(request), envelope_of(request)
+    key, envelope, observe = idempotency_key_of(request), envelope_of(request), observe_of(request)
     if kind == "application/json":
         body = read_json(MessageBody, await body_within(request, limit * 4 // 3 + 65_536))
         raw, envelope, key = body.raw(limit), body.envelope(), body.idempotency_key or key
