@@ -17,7 +17,7 @@ from mailwarden.domain.aggregates.layout import layout_of
 from mailwarden.domain.aggregates.online.reads import read_slots
 from mailwarden.domain.aggregates.online.state import EntityState
 from mailwarden.domain.aggregates.recent import own_set
-from mailwarden.domain.mail.events import Event, keys_of
+from mailwarden.domain.mail.events import Event, Way, keys_of
 from mailwarden.settings import Settings
 from mailwarden.stores.online.client import open_client
 from mailwarden.stores.online.generations import Catalog
@@ -71,11 +71,11 @@ def _folded(view: ActivityView, by_tenant: dict[str, list[Event]]) -> dict[Key, 
     states: dict[Key, EntityState] = {}
     for tenant, events in by_tenant.items():
         for event in events:
-            directions: dict[tuple[str, ...], list[bool]] = {}
-            for key, forward in keys_of(view.emission, event, view.keys):
-                directions.setdefault(key, []).append(forward)
-            for key, forwards in directions.items():
-                states.setdefault((tenant, key), EntityState(layout_of(view))).fold(event, forwards)
+            ways: dict[tuple[str, ...], list[Way]] = {}
+            for key, way in keys_of(view.emission, event, view.keys):
+                ways.setdefault(key, []).append(way)
+            for key, several in ways.items():
+                states.setdefault((tenant, key), EntityState(layout_of(view))).fold(event, several)
     return {key: state.to_bytes() for key, state in states.items()}
 
 

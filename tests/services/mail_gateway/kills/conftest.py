@@ -138,6 +138,15 @@ class Client(threading.Thread):
         answer, _ = self._until_answered("/v1/score", raw, headers)
         assert answer == {**self.answers[known], "repeated": True}
 
+    def metrics(self) -> str:
+        """What Prometheus is told, by whichever process takes a new connection."""
+        connection = UnixConnection(self._socket, 15.0)
+        try:
+            connection.request("GET", "/metrics")
+            return connection.getresponse().read().decode()
+        finally:
+            connection.close()
+
     def _label(self, message_id: str) -> None:
         label = orjson.dumps({"message_id": message_id, "label": "SP", "known_at": "2027-01-01T00:00:00Z"})
         self._until_answered("/v1/labels", label, {}, "application/json")

@@ -35,9 +35,24 @@ def test_four_kills_lose_nothing_and_tenants_move_to_another_number_of_shards(ma
     random.Random(9).shuffle(parts)
     campaign = made(pause=0.05, seed=9)
     campaign.run(parts)
+    _each_process_tells_of_all(campaign)
     campaign.settled()
     print(held_against_the_log(campaign, naive_every=25))
     _tenants_move(campaign)
+
+
+def _each_process_tells_of_all(campaign: Campaign) -> None:
+    """Whichever process a scrape hits, it has the series of both, each once."""
+    wanted = ("mailwarden_shard_up", "mailwarden_score_seconds_count", "mailwarden_decisions_total")
+    told = {
+        tuple(line for line in text.splitlines() if line.startswith(wanted))
+        for text in (campaign.clients[0].metrics() for _ in range(6))
+    }
+    (lines,) = told
+    values = {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+    assert values['mailwarden_shard_up{shard="0"}'] == values['mailwarden_shard_up{shard="1"}'] == 1.0
+    scored = [values[f'mailwarden_score_seconds_count{{shard="{shard}"}}'] for shard in (0, 1)]
+    assert sum(scored) >= 3 * len(campaign.clients), "what was answered since the last kill"
 
 
 def _tenants_move(campaign: Campaign) -> None:
