@@ -21,7 +21,7 @@ from mailwarden.domain.mail.events import Event, Way, keys_of
 from mailwarden.settings import Settings
 from mailwarden.stores.online.client import open_client
 from mailwarden.stores.online.generations import Catalog
-from mailwarden.stores.online.keys import KeyTemplate, state_field
+from mailwarden.stores.online.keys import KeyTemplate, encoded, state_field
 from mailwarden.testing.histories import own_of
 from mailwarden.testing.naive_recount import recount
 
@@ -34,12 +34,13 @@ def check_states(
 ) -> int:
     """How many values were recounted; raises AssertionError with view and key where a state is not the log's.
 
-    settings: name the Redis. catalog: which state of a view serves. events: all of the log, of any tenants.
-    naive_every: of how many keys one is recounted. A key that Redis holds and no event has is an error too.
+    settings: name the Redis. catalog: which state of a view serves. events: all that the log has of some tenants.
+    naive_every: of how many keys one is recounted. A key of theirs that Redis holds and no event has is an error too.
     """
     by_tenant: dict[str, list[Event]] = {}
     for event in sorted(events, key=lambda event: (event.tenant, event.seq)):
         by_tenant.setdefault(event.tenant, []).append(event)
+    theirs = [encoded(tenant) for tenant in by_tenant]
     at_us = max(event.known_at_us for event in events) + 1
     compared = 0
     with open_client(settings.redis_url.get_secret_value(), timeout_seconds=10.0) as client:
@@ -61,7 +62,7 @@ def check_states(
                 assert values == expected, f"{view.name} of {key}: {_differing(values, expected)}"
                 compared += len(expected)
             held = {k for k in client.scan_iter(match=template.scan_pattern(), count=1000) if template.owns(k)}
-            kept = {k for k in held if client.hexists(k, field)}
+            kept = {k for k in held if any(name in k for name in theirs) and client.hexists(k, field)}
             assert kept == {template.key(*key) for key in states}, f"{view.name}: keys that no event has, or lacks"
     return compared
 

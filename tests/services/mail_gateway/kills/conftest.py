@@ -240,19 +240,22 @@ class Campaign:
             part.start()
         self.posting = Posting(system[1], pause)
 
-    def run(self, parts: Sequence[str]) -> None:
-        """Kill parts in that order while mail comes; the next as soon as mail is answered, whatever is still away."""
+    def run(self, parts: Sequence[str], *, answers: int = 3) -> None:
+        """Kill parts in that order while mail comes; the next as soon as mail is answered, whatever is still away.
+
+        answers: that every flow has at the end, since the last kill.
+        """
         flows: list[Any] = [*self.clients, *([self.posting] if self.posting else [])]
         for flow in flows:
             flow.start()
         try:
-            self._go_on(all)
+            self._go_on(all, 3)
             for part in parts:
                 time.sleep(self.chance.uniform(0.0, 0.5))
                 self._kill(part)
                 self.killed[part] += 1
-                self._go_on(any)
-            self._go_on(all)
+                self._go_on(any, 3)
+            self._go_on(all, answers)
         finally:
             for flow in flows:
                 flow.enough.set()
@@ -273,8 +276,8 @@ class Campaign:
         else:
             self.served.kill(part, self.chance)
 
-    def _go_on(self, wanted: Callable[[Iterable[bool]], bool]) -> None:
-        """Wait until any tenant's flow, or all, have a few more messages answered."""
+    def _go_on(self, wanted: Callable[[Iterable[bool]], bool], answers: int) -> None:
+        """Wait until any tenant's flow, or all, have so many more messages answered."""
 
         def done() -> list[int]:
             return [len(c.answers) for c in self.clients] + ([len(self.posting.accepted)] if self.posting else [])
@@ -287,7 +290,7 @@ class Campaign:
                 if client.fault is not None:
                     raise client.fault
             assert self.posting is None or not self.posting.refused, self.posting.refused
-            return wanted(now >= then + 3 for now, then in zip(done(), before, strict=True))
+            return wanted(now >= then + answers for now, then in zip(done(), before, strict=True))
 
         wait_for(on, f"mail to be answered; {before} were", seconds=ANSWER_SECONDS)
 
