@@ -27,6 +27,7 @@ from mailwarden.stores.spool_reader import SpoolReader
 from mailwarden_services.bootstrap import Platform
 from mailwarden_services.feature_writer.logs import writer_of
 from mailwarden_services.feature_writer.status import READER_NAME, WriterLag, read_lag
+from mailwarden_services.observability.exposition import METHOD, Exposition
 from mailwarden_services.observability.observer import Observer
 from mailwarden_services.observability.traces import open_traces
 from mailwarden_services.reading.lanes import Lane
@@ -169,6 +170,9 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
         known = {settings.of_shard(shard).found_path for shard in range(settings.shards)}
         handovers += [Handover(found, intake.signal) for found in left if found not in known]
     metrics = Metrics(by_tenant=settings.metrics_by_tenant)
+    began = time.time()
+    trouble = partial(_trouble, serving, spool, workers)
+    exposition = Exposition(metrics, lambda: _own_lag(settings, began, trouble), settings)
     observer = Observer(metrics, open_traces(settings.otlp_endpoint, settings.trace_share))
 
     @contextlib.asynccontextmanager
@@ -186,7 +190,7 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
             *(asyncio.create_task(handover.run()) for handover in handovers),
         ]
         try:
-            async with sequencing.answering():
+            async with sequencing.answering({METHOD: exposition.own}):
                 yield
         finally:
             for task in beside:
@@ -202,6 +206,7 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
     return Service(
         intake=intake,
         metrics=metrics,
+        exposition=exposition,
         observer=observer,
         flow=MailFlow(
             intake,
@@ -233,7 +238,7 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
         essential=frozenset({"database"}),
         max_message_bytes=settings.max_message_bytes,
         lifespan=lifespan,
-        writer_lag=partial(_lag, settings, time.time(), serving, spool, workers),
+        writer_lag=partial(_lag, settings, began, trouble),
     )
 
 
@@ -258,15 +263,25 @@ def restore(sequencer: Sequencer, settings: Settings) -> None:
         reader.close()
 
 
-def _lag(settings: Settings, since: float, serving: ServingVersion, spool: Spool, workers: ScoringWorkers) -> WriterLag:
+def _trouble(serving: ServingVersion, spool: Spool, workers: ScoringWorkers) -> tuple[str, ...]:
+    """What is wrong in this process."""
+    return tuple(word for word in (serving.words, spool.trouble, workers.trouble) if word)
+
+
+def _own_lag(settings: Settings, since: float, trouble: Callable[[], tuple[str, ...]]) -> WriterLag:
+    """How far the writer of this process's shard is behind, with what is wrong in this process."""
+    lag = read_lag(settings.spool_path, since=since)
+    return replace(lag, words=(*lag.words, *trouble()))
+
+
+def _lag(settings: Settings, since: float, trouble: Callable[[], tuple[str, ...]]) -> WriterLag:
     """How far the writers of all shards are behind, with what is wrong in this process; status: of its own writer."""
     lags = {n: read_lag(settings.of_shard(n).spool_path, since=since) for n in range(settings.shards)}
     words = [f"shard {n}: {word}" if settings.shards > 1 else word for n, lag in lags.items() for word in lag.words]
-    words += [word for word in (serving.words, spool.trouble, workers.trouble) if word]
     return replace(
         lags[settings.shard],
         lag_bytes=sum(lag.lag_bytes for lag in lags.values()),
-        words=tuple(words),
+        words=(*words, *trouble()),
         seconds=max(lag.seconds for lag in lags.values()),
     )
 

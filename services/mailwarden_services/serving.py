@@ -156,9 +156,14 @@ def watched(service: Service, children: Sequence[WatchedProcess], redis: OwnRedi
                     watcher.cancel()
                 await asyncio.gather(*watchers, return_exceptions=True)
 
+    def words() -> tuple[str, ...]:
+        return tuple(child.words for child in children if child.words)
+
     def writer_lag() -> WriterLag:
         assert lag_of is not None
         lag = lag_of()
-        return replace(lag, words=(*lag.words, *(child.words for child in children if child.words)))
+        return replace(lag, words=(*lag.words, *words()))
+
+    service.exposition.beside = words
 
     return replace(service, lifespan=lifespan, writer_lag=writer_lag if lag_of is not None else None)

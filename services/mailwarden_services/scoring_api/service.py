@@ -16,6 +16,7 @@ from mailwarden.errors import StoreError
 from mailwarden.stores.sql import Audit, Decisions, Labels, Tenants
 from mailwarden_services.feature_writer.status import WriterLag
 from mailwarden_services.mail_gateway.release import Releases
+from mailwarden_services.observability.exposition import Exposition
 from mailwarden_services.observability.observer import Observer
 from mailwarden_services.reading.show import Shower
 from mailwarden_services.scoring_api.access import Caller
@@ -35,9 +36,9 @@ class Service:
 
     checks: by store name, raising MailwardenError where it is down; `essential` of them make the API not ready.
     lifespan: runs beside the API from its start to its stop. flow: mail of all tenants. rspamd: how rspamd's protocol
-    is spoken. observer: told of every message that is scored. releases: of held mail. found: messages looked up again.
-    shower: reads messages for people, in processes of its own. writer_lag: how far the feature writer is behind; its
-    words make the API degraded.
+    is spoken. exposition: what Prometheus is told. observer: told of every message that is scored. releases: of held
+    mail. found: messages looked up again. shower: reads messages for people, in processes of its own. writer_lag: how
+    far the feature writer is behind; its words make the API degraded.
     """
 
     intake: Intake
@@ -56,6 +57,7 @@ class Service:
     flow: MailFlow
     rspamd: Rspamd
     metrics: Metrics
+    exposition: Exposition
     observer: Observer
     writer_lag: Callable[[], WriterLag] | None = None
     detectors_away: Callable[[], Mapping[str, str]] = dict

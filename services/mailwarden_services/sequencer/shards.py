@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
+from typing import Any
 
 from mailwarden.settings import Settings
 from mailwarden.stores.shards import shard_of
@@ -45,13 +46,13 @@ class Shards:
         }
 
     @contextlib.asynccontextmanager
-    async def answering(self) -> AsyncIterator[None]:
-        """Answer the other processes, where there are any, inside the block."""
+    async def answering(self, also: Mapping[str, Callable[[], Awaitable[Any]]] | None = None) -> AsyncIterator[None]:
+        """Answer the other processes, where there are any, inside the block. also: see `remote.answering`."""
         if not self._there:
             yield
             return
         try:
-            async with answering(self._own, self._settings.sequencer_socket(self._settings.shard)):
+            async with answering(self._own, self._settings.sequencer_socket(self._settings.shard), also):
                 yield
         finally:
             for there in self._there.values():
