@@ -31,10 +31,13 @@ from mailwarden_services.observability.observer import Observer
 from mailwarden_services.observability.traces import open_traces
 from mailwarden_services.reading.lanes import Lane
 from mailwarden_services.reading.show import SHOWING_SECONDS, Shower
+from mailwarden_services.scoring_api.connections import ConnectionLimits
+from mailwarden_services.scoring_api.in_flight import InFlight
 from mailwarden_services.scoring_api.intake import Intake
 from mailwarden_services.scoring_api.listeners import listeners_of
 from mailwarden_services.scoring_api.mail_flow import MailFlow
 from mailwarden_services.scoring_api.metrics import Metrics
+from mailwarden_services.scoring_api.rates import Rates, shared_memory
 from mailwarden_services.scoring_api.rspamd import Rspamd, rspamd_actions_of
 from mailwarden_services.scoring_api.service import Service
 from mailwarden_services.scoring_api.tenant_directory import TenantDirectory
@@ -169,6 +172,10 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
         known = {settings.of_shard(shard).found_path for shard in range(settings.shards)}
         handovers += [Handover(found, intake.signal) for found in left if found not in known]
     metrics = Metrics(by_tenant=settings.metrics_by_tenant)
+    shared = None
+    if settings.shards > 1:
+        shared = shared_memory(settings.run_path / "rates", anew=settings.shard == 0)
+    rates = Rates(settings.tenant_rate, shared)
     observer = Observer(metrics, open_traces(settings.otlp_endpoint, settings.trace_share))
 
     @contextlib.asynccontextmanager
@@ -210,12 +217,15 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
             observer,
             listeners=listeners_of(settings.listeners),
             authserv_id=settings.authserv_id or gethostname(),
+            rates=rates,
         ),
         rspamd=Rspamd(
             settings.rspamd_password.get_secret_value(),
             rspamd_actions_of(settings.rspamd_actions),
             lambda budget: serving.thresholds.within(budget),
         ),
+        in_flight=InFlight(requests=settings.tenant_requests, rates=rates),
+        connections=ConnectionLimits(settings.connections, settings.connections_per_peer, settings.request_seconds),
         tenants=platform.tenants,
         decisions=platform.decisions,
         labels=platform.labels,

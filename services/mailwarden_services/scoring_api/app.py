@@ -61,7 +61,7 @@ def create_app(service: Service) -> FastAPI:
     app.state.keys = Keys(service.tenants)
     for router in ROUTERS:
         app.include_router(router)
-    app.add_middleware(Accounts)
+    app.add_middleware(Accounts, held=service.in_flight)
     # The framework's own way to have another description: https://fastapi.tiangolo.com/how-to/extending-openapi/
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
     return app
