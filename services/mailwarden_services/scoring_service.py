@@ -243,6 +243,7 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
         essential=frozenset({"database"}),
         max_message_bytes=settings.max_message_bytes,
         lifespan=lifespan,
+        store_trouble=lambda: workers.store_trouble,
         writer_lag=partial(_lag, settings, time.time(), serving, spool, workers),
     )
 
@@ -272,7 +273,7 @@ def _lag(settings: Settings, since: float, serving: ServingVersion, spool: Spool
     """How far the writers of all shards are behind, with what is wrong in this process; status: of its own writer."""
     lags = {n: read_lag(settings.of_shard(n).spool_path, since=since) for n in range(settings.shards)}
     words = [f"shard {n}: {word}" if settings.shards > 1 else word for n, lag in lags.items() for word in lag.words]
-    words += [word for word in (serving.words, spool.trouble, workers.trouble) if word]
+    words += [word for word in (serving.words, spool.trouble, workers.trouble, workers.store_trouble) if word]
     return replace(
         lags[settings.shard],
         lag_bytes=sum(lag.lag_bytes for lag in lags.values()),

@@ -75,6 +75,7 @@ async def metrics(service: Served) -> Response:
     """The text exposition."""
     if service.writer_lag is not None:
         service.metrics.writer_is_behind(await asyncio.to_thread(service.writer_lag))
+    service.metrics.history_away.set(bool(service.store_trouble()))
     return Response(service.metrics.render(), media_type=service.metrics.media_type)
 
 

@@ -40,6 +40,7 @@ class Service:
     is spoken. observer: told of every message that is scored. releases: of held mail. found: messages looked up again.
     shower: reads messages for people, in processes of its own. writer_lag: how far the feature writer is behind; its
     words make the API degraded. in_flight: what requests hold, over all listeners. connections: limits of a listener's.
+    store_trouble: why messages are scored without history, "" where they are not.
     """
 
     intake: Intake
@@ -63,6 +64,7 @@ class Service:
     connections: ConnectionLimits
     writer_lag: Callable[[], WriterLag] | None = None
     detectors_away: Callable[[], Mapping[str, str]] = dict
+    store_trouble: Callable[[], str] = str
 
     async def note(
         self,

@@ -84,10 +84,11 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class ScoredDraft:
-    """A draft with what its stages took so far."""
+    """A draft with what its stages took so far. store: why history is not asked for, "" where it is."""
 
     draft: Draft
     seconds: StageSeconds
+    store: str = ""
 
 
 def draft_of(scored: Scored, event: Event, reading: Reading, tenant: Tenant, flags: Sequence[str] = ()) -> Draft:
@@ -181,7 +182,9 @@ class ScoringWork:
         clock.end("score")
         # What the message alone says is computed where it is read.
         took = reading.features_seconds
-        return ScoredDraft(draft, added(clock.seconds, (-took, took, 0.0, 0.0, 0.0)))
+        return ScoredDraft(
+            draft, added(clock.seconds, (-took, took, 0.0, 0.0, 0.0)), self._platform.online_reader.breaker.words
+        )
 
     def _of(self, pickled: bytes) -> tuple[Tenant, Site, TenantPolicy]:
         """A tenant as it was sent, read once for all its messages."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -40,6 +41,9 @@ NOT_SCORED = "no detector came to an end with this message"
 _WAYS: Mapping[How, How | None] = {"whole": "headers", "headers": "envelope", "envelope": None}
 """What follows on each way of scoring a message that came to no end."""
 
+_LATELY_SECONDS = 10.0
+"""For how long what a message found of the store is told, where no other follows."""
+
 _log = structlog.get_logger(__name__)
 
 Consult = Callable[[Found], Awaitable[Order | None]]
@@ -63,6 +67,7 @@ class ScoringWorkers:
     ) -> None:
         self._content = content
         self.trouble = ""
+        self._store = "", 0.0
         self._work = ScoringWork(settings, activity, content)
         self._lanes = Lanes(
             self._work,
@@ -97,6 +102,8 @@ class ScoringWorkers:
                     Ask(how, raw, envelope, sent, version), tenant=tenant.name, size=size, consult=heard
                 )
                 self.trouble = ""
+                if scored is not None:
+                    self._store = scored.store, time.monotonic()
                 return scored
             except (TookTooLong, Died) as exc:
                 _log.warning("a message was not scored", tenant=tenant.name, what=how, bytes=len(raw), why=str(exc))
@@ -129,6 +136,12 @@ class ScoringWorkers:
     def stop(self) -> None:
         """End the processes."""
         self._lanes.stop()
+
+    @property
+    def store_trouble(self) -> str:
+        """Why history was not asked for lately, "" where it was."""
+        words, at = self._store
+        return words if time.monotonic() - at < _LATELY_SECONDS else ""
 
     @property
     def ended(self) -> int:
