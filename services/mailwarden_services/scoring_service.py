@@ -7,7 +7,7 @@ import contextlib
 import gc
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from socket import gethostname
 
@@ -16,7 +16,6 @@ import structlog
 from mailwarden.domain.detection.decision import Thresholds
 from mailwarden.domain.mail.facts import FACTS_VERSION
 from mailwarden.errors import MailwardenError, NotFound
-from mailwarden.scoring.champion import Champion
 from mailwarden.settings import Settings
 from mailwarden.stores.accepted import decode_accepted
 from mailwarden.stores.campaigns import Campaigns
@@ -41,6 +40,7 @@ from mailwarden_services.scoring_api.rates import Rates, shared_memory
 from mailwarden_services.scoring_api.rspamd import Rspamd, rspamd_actions_of
 from mailwarden_services.scoring_api.service import Service
 from mailwarden_services.scoring_api.tenant_directory import TenantDirectory
+from mailwarden_services.scoring_worker.work import Loaded
 from mailwarden_services.scoring_worker.workers import ScoringWorkers
 from mailwarden_services.sequencer.sequencer import Sequencer
 from mailwarden_services.sequencer.sequencing import Here
@@ -55,31 +55,26 @@ MODEL_POLL_SECONDS = 1.0
 class ServingVersion:
     """The version of the bundle that serves, exchanged between two messages once every worker has the new one.
 
-    latest: what the registry names, None where nothing was promoted. champion: a bundle, loaded. load: has a bundle at
-    hand in every worker. words: what keeps the one that the registry names from serving, "" for nothing.
+    This process itself loads none: what bundles need is large, and workers have it.
+
+    latest: what the registry names, None where nothing was promoted. load: has a bundle at hand in every worker. words:
+    what keeps the one that the registry names from serving, "" for nothing.
     """
 
-    def __init__(
-        self,
-        latest: Callable[[], int | None],
-        champion: Callable[[int], Champion],
-        load: Callable[[int], Awaitable[None]],
-    ) -> None:
-        self._latest, self._champion, self._load = latest, champion, load
-        self._serves: _Serves | None = None
+    def __init__(self, latest: Callable[[], int | None], load: Callable[[int], Awaitable[Loaded]]) -> None:
+        self.latest, self._load = latest, load
+        self._serves: Loaded | None = None
         self.words = ""
 
-    def begin(self) -> int | None:
-        """The version to begin with, which the workers load as they start; blocks."""
-        version = self._latest()
+    async def begin(self, look: Callable[[int], Awaitable[Loaded]]) -> None:
+        """Begin with the newest, which the workers load as they start. look: what one of them says of it."""
+        version = await asyncio.to_thread(self.latest)
         if version is None:
-            return None
+            return
         try:
-            self._serves = self._of(version)
+            self._serves = await look(version)
         except MailwardenError as exc:
             self._say(exc)
-            return None
-        return version
 
     @property
     def current(self) -> int:
@@ -101,37 +96,24 @@ class ServingVersion:
         while True:
             await asyncio.sleep(MODEL_POLL_SECONDS)
             try:
-                version = await asyncio.to_thread(self._latest)
+                version = await asyncio.to_thread(self.latest)
                 if version is not None and (self._serves is None or version != self._serves.version):
-                    serves = await asyncio.to_thread(self._of, version)
-                    await self._load(version)
-                    self._serves = serves
+                    self._serves = await self._load(version)
                     log.info("champion exchanged", version=version)
                 self.words = ""
             except Exception as exc:
                 self._say(exc)
 
     @property
-    def _now(self) -> _Serves:
+    def _now(self) -> Loaded:
         if self._serves is None:
             raise NotFound("no model serves yet; run `mailwarden train`")
         return self._serves
-
-    def _of(self, version: int) -> _Serves:
-        champion = self._champion(version)
-        return _Serves(version, champion.thresholds, champion.away)
 
     def _say(self, exc: Exception) -> None:
         if not self.words:
             log.error("champion not exchanged", error=repr(exc))
         self.words = f"the model that was promoted last does not serve: {exc}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Serves:
-    version: int
-    thresholds: Thresholds
-    away: Mapping[str, str]
 
 
 def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None) -> Service:
@@ -152,7 +134,7 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
         stale_after_seconds=settings.stale_after_seconds,
     )
     workers = ScoringWorkers(settings, platform.activity, platform.content, lanes=lanes)
-    serving = ServingVersion(platform.serving_version, platform.champion, workers.load)
+    serving = ServingVersion(platform.serving_version, workers.load)
     sequencing = Shards(settings, Here(sequencer))
     intake = Intake(
         workers=workers,
@@ -184,7 +166,8 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
         restore(sequencer, settings)
         ours = [tenant.name for tenant in platform.tenants.list() if sequencing.is_ours(tenant.name)]
         await asyncio.to_thread(sequencer.learn, ours)
-        await asyncio.to_thread(lambda: workers.start(serving.begin()))
+        await asyncio.to_thread(lambda: workers.start(serving.latest()))
+        await serving.begin(workers.look)
         # What is loaded by now stays: the collector need not walk through it while mail waits.
         gc.collect()
         gc.freeze()

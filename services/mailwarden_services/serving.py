@@ -17,6 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from mailwarden.settings import Settings
+from mailwarden_services.allocator import give_back_freed_memory
 from mailwarden_services.bootstrap import Platform
 from mailwarden_services.embedded import ChildProcess, OwnRedis, WatchedProcess, environment_of, own_redis
 from mailwarden_services.feature_writer.status import WriterLag
@@ -57,6 +58,7 @@ def serve(
     say: told where it listens, what serves and for whom. Raises ConfigError where it cannot listen, before anything is
     started.
     """
+    give_back_freed_memory()
     listening = bound_socket(host, port, socket)
     start_server(WORK)
     beside = None if rspamd is None else rspamd_socket(rspamd, settings)
@@ -82,6 +84,7 @@ def serve(
 
 def serve_shard(settings: Settings, listening: Socket) -> None:
     """Serve as one of the shards that another process has started, until it says to stop."""
+    give_back_freed_memory()
     start_server(WORK)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with contextlib.ExitStack() as started:
@@ -143,7 +146,7 @@ def announced(platform: Platform, place: str, rspamd: str | None) -> list[str]:
     lines.append(
         "no model serves yet; run `mailwarden train`"
         if version is None
-        else f"model: bundle {version}, {', '.join(sorted(platform.detectors))}"
+        else f"model: bundle {version}, {', '.join(platform.serving_detectors())}"
     )
     tenants = platform.tenants.list()
     for tenant in tenants[:TENANTS_SHOWN]:

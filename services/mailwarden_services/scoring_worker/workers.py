@@ -34,7 +34,17 @@ from mailwarden_services.reading.child import CLOCK_FOR_CPU, Died, NotReady, Too
 from mailwarden_services.reading.lanes import Lane, Lanes, lanes_of
 from mailwarden_services.reading.read import HEADERS_MOST, Reader
 from mailwarden_services.scoring_api.answers import site_of
-from mailwarden_services.scoring_worker.work import Ask, Found, How, Load, Order, ScoredDraft, ScoringWork, draft_of
+from mailwarden_services.scoring_worker.work import (
+    Ask,
+    Found,
+    How,
+    Load,
+    Loaded,
+    Order,
+    ScoredDraft,
+    ScoringWork,
+    draft_of,
+)
 
 NOT_SCORED = "no detector came to an end with this message"
 
@@ -120,13 +130,19 @@ class ScoringWorkers:
             how = _WAYS[how]
         return await self._cautious(tenant, raw, envelope, version, consult)
 
-    async def load(self, version: int) -> None:
+    async def look(self, version: int) -> Loaded:
+        """What a bundle is like, by a process that has it at hand; raises as `load`."""
+        loaded: Loaded = await self._lanes.ask(Load(version), tenant="", size=0)
+        return loaded
+
+    async def load(self, version: int) -> Loaded:
         """Have a bundle at hand in every process, while messages go on being scored with another.
 
         Raises NotFound, StoreError, DataError or ContractError where it cannot be had.
         """
-        await self._lanes.each(Load(version))
+        loaded: Loaded = (await self._lanes.each(Load(version)))[-1]
         self._lanes.work_with(self._work.with_version(version))
+        return loaded
 
     def start(self, version: int | None) -> None:
         """Have the processes run before the first message comes; version: of the bundle that serves."""
