@@ -28,11 +28,14 @@ _UP = "mailwarden_shard_up"
 class Exposition:
     """What one process tells Prometheus. lag: how far the writer of its own shard is behind; blocks.
 
-    beside: words of what is wrong with processes beside it, to be set by whoever starts them.
+    away: why messages are scored without history, "" where they are not. beside: words of what is wrong with processes
+    beside it, to be set by whoever starts them.
     """
 
-    def __init__(self, metrics: Metrics, lag: Callable[[], WriterLag], settings: Settings) -> None:
-        self._metrics, self._lag = metrics, lag
+    def __init__(
+        self, metrics: Metrics, lag: Callable[[], WriterLag], settings: Settings, away: Callable[[], str] = str
+    ) -> None:
+        self._metrics, self._lag, self._away = metrics, lag, away
         self._shard, self._shards = settings.shard, settings.shards
         self._partitions = range(settings.shard % settings.shards, settings.streams, settings.shards)
         self._others: Mapping[int, Path] = {
@@ -44,6 +47,7 @@ class Exposition:
         """This process's series, without a shard's name."""
         lag = await asyncio.to_thread(self._lag)
         self._metrics.writer_is_behind(replace(lag, words=(*lag.words, *self.beside())), self._partitions)
+        self._metrics.history_away.set(bool(self._away()))
         return self._metrics.render()
 
     async def whole(self) -> bytes:

@@ -60,7 +60,7 @@ def create_app(service: Service) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     app.add_middleware(Direct, routes=routes_of(ROUTERS, score_routes.score, mail_routes.mail))
-    app.add_middleware(Accounts)
+    app.add_middleware(Accounts, held=service.in_flight)
     # The framework's own way to have another description: https://fastapi.tiangolo.com/how-to/extending-openapi/
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
     return app

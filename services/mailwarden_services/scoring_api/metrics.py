@@ -78,6 +78,11 @@ class Metrics:
         )
         self.labels = Counter("mailwarden_labels", "Labels taken", ("label",), registry=self.registry)
 
+        self.history_away = Gauge(
+            "mailwarden_online_store_not_asked",
+            "1 while the online store hangs and messages are scored without history, 0 otherwise",
+            registry=self.registry,
+        )
         self.lag_bytes = Gauge(
             "mailwarden_feature_writer_lag_bytes",
             "Accepted mail and labels that the feature writer has not logged yet",

@@ -94,6 +94,11 @@ def not_a_message(detail: str) -> Problem:
     return Problem(422, NOT_A_MESSAGE, "Not a message", detail)
 
 
+def busy(detail: str) -> Problem:
+    """503: there is no room for this now."""
+    return Problem(503, "busy", "Busy", detail, {"Retry-After": "1"})
+
+
 def no_model() -> Problem:
     """503: no model serves."""
     return Problem(
@@ -116,7 +121,10 @@ class Refusals:
 
     def note(self, request: Request, problem: Problem) -> None:
         """Count a problem that a request is answered with, as a whole or in part."""
-        route = getattr(request.scope.get("route"), "path", "none")
+        self.count(problem, getattr(request.scope.get("route"), "path", "none"))
+
+    def count(self, problem: Problem, route: str = "none") -> None:
+        """Count a problem of a route; "none": of a connection, before there was a request."""
         self._metrics.refused.labels(route, str(problem.status), problem.slug).inc()
         self._times[route, problem.slug] += 1
         times = self._times[route, problem.slug]

@@ -11,6 +11,7 @@ from mailwarden_services.scoring_api import problems
 from mailwarden_services.scoring_api.access import MayScore, bearer, caller_with
 from mailwarden_services.scoring_api.answer_models import ScoreAnswer, ScoresAnswer
 from mailwarden_services.scoring_api.bodies import json_answer, read_json
+from mailwarden_services.scoring_api.in_flight import handed_over
 from mailwarden_services.scoring_api.openapi import declared, json_body, mail_body, parameter
 from mailwarden_services.scoring_api.problems import Problem
 from mailwarden_services.scoring_api.requests import (
@@ -120,6 +121,7 @@ async def score_batch(request: Request, service: Served, caller: MayScore) -> Re
     """Each result is an answer or a problem; one bad message does not spoil the others."""
     limit = service.max_message_bytes
     batch = read_json(BatchBody, await body_within(request, 4 * limit))
+    handed_over(request, len(batch.messages))
     results: list[dict[str, Any]] = []
     for body in batch.messages:
         try:

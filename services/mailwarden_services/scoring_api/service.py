@@ -20,7 +20,9 @@ from mailwarden_services.observability.exposition import Exposition
 from mailwarden_services.observability.observer import Observer
 from mailwarden_services.reading.show import Shower
 from mailwarden_services.scoring_api.access import Caller
+from mailwarden_services.scoring_api.connections import ConnectionLimits
 from mailwarden_services.scoring_api.found_messages import FoundMessages
+from mailwarden_services.scoring_api.in_flight import InFlight
 from mailwarden_services.scoring_api.intake import Intake
 from mailwarden_services.scoring_api.mail_flow import MailFlow
 from mailwarden_services.scoring_api.metrics import Metrics
@@ -38,7 +40,8 @@ class Service:
     lifespan: runs beside the API from its start to its stop. flow: mail of all tenants. rspamd: how rspamd's protocol
     is spoken. exposition: what Prometheus is told. observer: told of every message that is scored. releases: of held
     mail. found: messages looked up again. shower: reads messages for people, in processes of its own. writer_lag: how
-    far the feature writer is behind; its words make the API degraded.
+    far the feature writer is behind; its words make the API degraded. in_flight: what requests hold, over all
+    listeners. connections: limits of a listener's.
     """
 
     intake: Intake
@@ -59,6 +62,8 @@ class Service:
     metrics: Metrics
     exposition: Exposition
     observer: Observer
+    in_flight: InFlight
+    connections: ConnectionLimits
     writer_lag: Callable[[], WriterLag] | None = None
     detectors_away: Callable[[], Mapping[str, str]] = dict
 
