@@ -47,6 +47,7 @@ from mailwarden.domain.aggregates.windows import (
     Window,
 )
 from mailwarden.domain.mail.events import WITHDRAWN, Emission, Event, direction_of, label_change, members_of
+from mailwarden.domain.mail.facts import tombstone_of
 
 T = TypeVar("T")
 
@@ -231,6 +232,33 @@ def _recipients(choose: Pieces) -> tuple[str, ...]:
         first = choose.below(30)
         return tuple(f"n{i}@own.test" for i in range(first, first + _CROWD))
     return tuple(dict.fromkeys(name for _ in range(wanted) if (name := choose.one_of(PEOPLE[::-1]))))
+
+
+def forgetting(events: Sequence[Event], pieces: Sequence[int]) -> list[Event]:
+    """A history in which messages are taken out of the counts again: events in order of seq from 1.
+
+    A piece an event, used up in order: in some of them a tombstone of an earlier message stands before the event, one
+    more for its signal, and what labels and signals the message got later is left out.
+    """
+    told: list[Event] = []
+    gone: set[tuple[str, str]] = set()
+    by_message: dict[tuple[str, str], list[Event]] = {}
+    for event, piece in zip(events, pieces, strict=True):
+        choose = Pieces(piece)
+        if choose.below(4) == 1 and by_message:
+            name = choose.one_of([*by_message][::-1][:12])
+            about = by_message.pop(name)
+            gone.add(name)
+            told += [tombstone_of(one, seq=0, known_at_us=event.known_at_us) for one in about]
+        name = event.tenant, event.message_id
+        if name in gone:
+            continue
+        if event.kind == "message":
+            by_message[name] = [event]
+        elif event.kind == "signal":
+            by_message[name].insert(0, event)
+        told.append(event)
+    return [replace(event, seq=seq) for seq, event in enumerate(told, start=1)]
 
 
 class Request(NamedTuple):

@@ -51,7 +51,8 @@ def recount(
 
     events: of any tenants, in any order, each once. key: the names after the tenant, in the order of `view.keys`.
     at_us: microseconds UTC. Only events with a smaller seq count. own: by fact of `MEMBERS`, the set of the message
-    that asks, for matches. Distinct counts are exact here.
+    that asks, for matches. Distinct counts are exact here. Of a message that a tombstone at the key
+    names nothing counts.
     """
     rows = [
         (event, way)
@@ -59,6 +60,8 @@ def recount(
         if event.tenant == tenant and event.seq < seq
         for way in ways_to(view, event, key)
     ]
+    gone = {event.message_id for event, _ in rows if event.kind == "tombstone"}
+    rows = [row for row in rows if row[0].message_id not in gone]
     if not rows:
         return {feature.name: 0.0 if isinstance(feature.expression, History) else None for feature in view.features}
     counting = _Counting(view, rows, at_us, own or {})

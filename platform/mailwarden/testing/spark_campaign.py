@@ -16,13 +16,13 @@ from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.aggregates.finalise import finalise
 from mailwarden.domain.aggregates.layout import layout_of
 from mailwarden.domain.aggregates.online.reads import NEVER, read_slots
-from mailwarden.domain.mail.events import Event
+from mailwarden.domain.mail.events import TOMBSTONE, Event
 from mailwarden.stores.asked import own_column
 from mailwarden.stores.lake.event_log import events_to_table
 from mailwarden.stores.spark.as_of import ROW_ID, as_of, as_of_seq_column
 from mailwarden.stores.spark.fold_rows import key_columns, read_events
 from mailwarden.stores.spark.states import states
-from mailwarden.testing.histories import PIECE_BITS, Request, history_of, requests_of, view_of
+from mailwarden.testing.histories import PIECE_BITS, Request, forgetting, history_of, requests_of, view_of
 from mailwarden.testing.made_up_rows import keys_in
 from mailwarden.testing.naive_facts import ways_to
 from mailwarden.testing.naive_recount import recount
@@ -46,9 +46,13 @@ class Campaign:
     def __init__(self, folder: Path, n: int, seed: int) -> None:
         rng = random.Random(seed)
         self._seed = seed
-        self.histories = [
-            history_of([rng.getrandbits(PIECE_BITS) for _ in range(rng.randrange(1, 60))]) for _ in range(n)
-        ]
+
+        def pieces(many: int) -> list[int]:
+            return [rng.getrandbits(PIECE_BITS) for _ in range(many)]
+
+        self.histories = [history_of(pieces(rng.randrange(1, 60))) for _ in range(n)]
+        # Every other one, so that keys with tombstones stand beside such without.
+        self.histories[::2] = [forgetting(history, pieces(len(history))) for history in self.histories[::2]]
         log = [
             replace(event, tenant=_tenant(i, event.tenant))
             for i, history in enumerate(self.histories)
@@ -84,7 +88,7 @@ class Campaign:
         for number, (i, request) in enumerate(requests):
             history, row = self.histories[i], found.get(number, {})
             expected = recount(view, history, request.key, request.tenant, request.at_us, request.seq, request.own)
-            last = [e.seq for e in _before(view, history, request)]
+            last = _folded(view, history, request)
             wrong += [
                 f"history {i} of seed {self._seed}: {name} is {row.get(name)}, not {value}; {request}; {view}"
                 for name, value in [*expected.items(), (as_of_seq_column(view), max(last, default=NEVER))]
@@ -121,12 +125,15 @@ def _tenant(history: int, tenant: str) -> str:
     return f"{history}:{tenant}"
 
 
-def _before(view: ActivityView, history: Sequence[Event], request: Request) -> list[Event]:
-    return [
+def _folded(view: ActivityView, history: Sequence[Event], request: Request) -> list[int]:
+    """The seqs that a key has folded before a request; none where nothing of it counts."""
+    reached = [
         event
         for event in history
         if event.tenant == request.tenant and event.seq < request.seq and ways_to(view, event, request.key)
     ]
+    gone = {event.message_id for event in reached if event.kind == TOMBSTONE}
+    return [event.seq for event in reached] if any(event.message_id not in gone for event in reached) else []
 
 
 def _request_rows(view: ActivityView, requests: Sequence[tuple[int, Request]]) -> pa.Table:

@@ -13,7 +13,7 @@ Direction = Literal["inbound", "outbound", "internal"]
 Flow = Literal["inbound", "outbound"]
 """Which way mail goes, as the mail system says it: to the tenant, or from it (within it, too)."""
 
-Kind = Literal["message", "label", "signal"]
+Kind = Literal["message", "label", "signal", "tombstone"]
 Emission = Literal["participants", "participant_domains", "recipients", "pairs", "facts"]
 
 CATEGORIES = ("CP", "MW", "BE", "VF", "LA", "EA", "CB", "EX", "RC", "SC", "SP")
@@ -24,7 +24,11 @@ LABELS = ("ham", "spam", *CATEGORIES)
 WITHDRAWN = "withdrawn"
 """Stands in a label event where a label is: the message's label is taken back, and none is given for it."""
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS: tuple[Kind, ...] = ("message", "label", "signal")
+"""Kinds that are counted."""
+
+TOMBSTONE: Kind = "tombstone"
+"""The kind that takes another one out of the counts."""
 
 Signal = Literal["qr"]
 SIGNALS: tuple[Signal, ...] = get_args(Signal)
@@ -44,12 +48,16 @@ class Way(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An envelope plus parsed facts (kind "message"), a label given to an earlier message (kind "label"), or what was
-    found out about one after it was accepted (kind "signal").
+    """An envelope plus parsed facts (kind "message"), a label given to an earlier message (kind "label"), what was
+    found out about one after it was accepted (kind "signal"), or that one counts no more (kind "tombstone").
+
+    A tombstone bears the facts of the message, or of a signal of it, and so its keys: for what has a greater seq
+    nothing of that message_id is counted there, neither the message nor its labels and signals, and no event of the
+    message comes after it.
 
     seq: monotone within a tenant, shared by all kinds.
     direction: see `direction_of`.
-    received_at_us: event time, microseconds UTC; of a label or a signal, the event time of its message.
+    received_at_us: event time, microseconds UTC; of the other kinds, the event time of their message.
     known_at_us: when the platform learnt it; of a message, its event time.
     sender, recipients: normalised addresses; sender_domain, recipient_domains: registrable domains, distinct.
     authenticated: DMARC or an aligned pass by a trusted authserv-id; None where nothing trusted speaks.

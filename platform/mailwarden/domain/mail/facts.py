@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from mailwarden.domain.mail.addresses import address_domain, normalise_host, registrable_domain
 from mailwarden.domain.mail.campaigns import signature_of
-from mailwarden.domain.mail.events import Event, Flow, Signal, direction_of, label_change, message_identity
+from mailwarden.domain.mail.events import TOMBSTONE, Event, Flow, Signal, direction_of, label_change, message_identity
 from mailwarden.domain.mail.fingerprints import (
     attachment_of,
     folded_name,
@@ -25,6 +25,7 @@ derives a set of new ones beside them. 2: hosts by UTS 46 (`ß` and final sigma 
 _OWN = {
     "label": ("kind", "seq", "known_at_us", "label", "labelled_bad", "labelled_attack", "labelled_good"),
     "signal": ("kind", "seq", "known_at_us", "signal", "qr_code_count", "qr_url_count", "link_domain", "pending"),
+    "tombstone": ("kind", "seq", "known_at_us", "signal", "pending"),
 }
 """By kind, the fields that an event about a message has of its own; the others are the message's."""
 
@@ -145,9 +146,20 @@ def signal_event_of(message: Event, found: SignalFacts, *, seq: int, known_at_us
     )
 
 
+def tombstone_of(event: Event, *, seq: int, known_at_us: int) -> Event:
+    """The event after which a message counts no more, under the keys of that message or of a signal of it.
+
+    event: either of them.
+    """
+    return replace(event, kind=TOMBSTONE, seq=seq, known_at_us=known_at_us, qr_code_count=0, qr_url_count=0, pending=())
+
+
 def anew(event: Event, message: Event) -> Event:
-    """An event about a message (a label, a signal), with the facts of that message as they were derived anew."""
-    return replace(message, **{name: getattr(event, name) for name in _OWN[event.kind]})
+    """An event about a message, with the facts of that message as they were derived anew."""
+    own = _OWN[event.kind]
+    if event.kind == TOMBSTONE and event.signal:
+        own = (*own, "link_domain")
+    return replace(message, **{name: getattr(event, name) for name in own})
 
 
 def authenticated(message: Message) -> bool | None:

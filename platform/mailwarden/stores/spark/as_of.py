@@ -15,6 +15,7 @@ from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.aggregates.finalise import finalise
 from mailwarden.domain.aggregates.layout import layout_of
 from mailwarden.domain.aggregates.offline.as_of import AsOf
+from mailwarden.domain.aggregates.online.reads import NEVER
 from mailwarden.stores.asked import own_column
 from mailwarden.stores.spark.batches import KeyedBatches
 from mailwarden.stores.spark.fold_rows import (
@@ -26,6 +27,14 @@ from mailwarden.stores.spark.fold_rows import (
     names_column,
     side_by_side,
 )
+from mailwarden.stores.spark.tombstones import (
+    EPOCH,
+    LAST_CUT,
+    cuts_of,
+    events_by_epoch,
+    is_tombstone,
+    requests_by_epoch,
+)
 
 ROW_ID = "row_id"
 
@@ -36,10 +45,11 @@ def as_of_seq_column(view: ActivityView) -> str:
 
 
 def as_of(events: DataFrame, requests: DataFrame, view: ActivityView) -> DataFrame:
-    """Feature values of a view at each request, lazily: one row out for each row in.
+    """Feature values of a view at each request: one row out for each row in; lazily, but for a look for tombstones.
 
     events: columns `EVENT_COLUMNS`. requests: row_id int64 (unique, 0 or more), the view's `key_columns`, time_us int64
-    microseconds UTC, and seq int64: a value uses events with a seq below it. For views with recent sets also the
+    microseconds UTC, and seq int64: a value uses events with a seq below it, less those that
+    tombstones with a seq below it name. For views with recent sets also the
     message's own names, `own_column` of each fact; where such a column is missing the message has none.
     Returns row_id, one column a feature (int64 or float64, null for null) and `<view>__as_of_seq` int64, `NEVER`
     where nothing was seen. Of a request with a null or empty key, time or seq every value is null: not computable.
@@ -62,18 +72,22 @@ def as_of(events: DataFrame, requests: DataFrame, view: ActivityView) -> DataFra
         F.col(ROW_ID).cast("long").alias(ROW_ID),
         *[own.get(name, _nothing(dtype)).alias(name) for name, dtype in fact_columns(view)],
     )
-    happened = fold_rows(events, view).select(
-        *keys,
-        SEQ,
-        TIME,
-        F.lit(-1).cast("long").alias(ROW_ID),
-        *[name for name, _ in fact_columns(view)],
-    )
-    rows = happened.unionAll(wanted)
+    cuts = cuts_of(events, view)
+    counted = fold_rows(events.where(~is_tombstone()), view, with_ids=cuts is not None)
+    columns: list[str | Column] = [*keys, SEQ, TIME, F.lit(-1).cast("long").alias(ROW_ID)]
+    columns += [name for name, _ in fact_columns(view)]
+    by: tuple[str, ...] = ()
+    if cuts is None:
+        rows = counted.select(*columns).unionAll(wanted)
+    else:
+        by = (EPOCH,)
+        happened = events_by_epoch(counted, cuts, view)
+        happened = happened.select(*columns, EPOCH, F.lit(NEVER).cast("long").alias(LAST_CUT))
+        rows = happened.unionByName(requests_by_epoch(wanted, cuts, view))
     alone = F.when(F.col(keys[0]).isNull(), F.col(ROW_ID))
     # At one seq requests come first: events have no row id, which is a negative one.
-    ordered = side_by_side(rows, keys, [SEQ, F.col(ROW_ID).desc()], alone)
-    return ordered.mapInArrow(_answer(view), _result_schema(view))
+    ordered = side_by_side(rows, (*keys, *by), [SEQ, F.col(ROW_ID).desc()], alone)
+    return ordered.mapInArrow(_answer(view, by), _result_schema(view))
 
 
 def _nothing(dtype: T.DataType) -> Column:
@@ -90,10 +104,10 @@ def _result_schema(view: ActivityView) -> T.StructType:
     return T.StructType(fields)
 
 
-def _answer(view: ActivityView) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+def _answer(view: ActivityView, by: tuple[str, ...]) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def answer(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         layout = layout_of(view)
-        reader, keyed = AsOf(layout), KeyedBatches(layout, ROW_ID)
+        reader, keyed = AsOf(layout), KeyedBatches(layout, ROW_ID, by)
         names = [ROW_ID, *layout.feature_names, as_of_seq_column(view)]
         for batch in batches:
             if not batch.num_rows:
@@ -111,7 +125,12 @@ def _answer(view: ActivityView) -> Callable[[Iterator[pa.RecordBatch]], Iterator
                 if feature.dtype == "int64":
                     column = np.where(null, 0, column).astype(np.int64)
                 columns.append(pa.array(column, mask=null))
-            columns.append(pa.array(reads.last_seq))
+            last_seq = reads.last_seq
+            if by:
+                # Where nothing counts any more, nothing was ever seen.
+                cut = batch.column(LAST_CUT).to_numpy()[rows.request]
+                last_seq = np.where(last_seq == NEVER, NEVER, np.maximum(last_seq, cut))
+            columns.append(pa.array(last_seq))
             yield pa.RecordBatch.from_arrays(columns, names=names)
 
     return answer

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,7 +13,7 @@ from mailwarden.domain.aggregates.layout import Layout
 from mailwarden.domain.aggregates.offline.fold_rows import FoldRows
 from mailwarden.domain.aggregates.offline.names import Names
 from mailwarden.domain.aggregates.windows import NOTHING
-from mailwarden.domain.mail.events import Kind
+from mailwarden.domain.mail.events import TOMBSTONE, Kind
 from mailwarden.stores.spark.fold_rows import (
     FLAGS_COLUMN,
     KIND_BITS,
@@ -22,19 +24,21 @@ from mailwarden.stores.spark.fold_rows import (
     quantity_column,
 )
 
-Key = tuple[str | None, ...]
+Key = tuple[str | int | None, ...]
 
 
 class KeyedBatches:
     """Turns sorted batches into `FoldRows`, remembering the last key so that one cut in two is known again.
 
-    row_id: name of the int64 column that numbers requests from 0 and is negative for events; None where all are events.
+    row_id: name of the int64 column that numbers requests from 0 and is negative for events. None where nothing is
+    asked: then tombstones stand where requests would, since nothing of them is counted. by: columns that part what is
+    read of one key, beside its own.
     """
 
-    def __init__(self, layout: Layout, row_id: str | None) -> None:
+    def __init__(self, layout: Layout, row_id: str | None, by: Sequence[str] = ()) -> None:
         self._layout = layout
         self._row_id = row_id
-        self._keys = key_columns(layout.view)
+        self._keys = (*key_columns(layout.view), *by)
         self._last: Key | None = None
 
     def read(self, batch: pa.RecordBatch) -> tuple[FoldRows, bool]:
@@ -53,7 +57,10 @@ class KeyedBatches:
         key = np.cumsum(changes, dtype=np.int64)
         continues = self._last is not None and self._last == self.key_at(columns, 0)
         self._last = self.key_at(columns, n - 1)
-        request = batch.column(self._row_id).to_numpy() >= 0 if self._row_id else np.zeros(n, dtype=np.bool_)
+        if self._row_id is not None:
+            request = batch.column(self._row_id).to_numpy() >= 0
+        else:
+            request = (batch.column(FLAGS_COLUMN).to_numpy() & KIND_BITS[TOMBSTONE]) != 0
         rows = _Facts(self._layout, batch, request).fold_rows(key)
         return rows, continues
 

@@ -19,12 +19,13 @@ from mailwarden.domain.aggregates.definitions import (
     Recent,
 )
 from mailwarden.domain.aggregates.fact_specs import FLAGS
-from mailwarden.domain.mail.events import KINDS, Kind
+from mailwarden.domain.mail.events import KINDS, TOMBSTONE, Kind
 from mailwarden.stores.lake.delta import PARTITIONS
 from mailwarden.stores.lake.event_log import EVENT_SCHEMA
 from mailwarden.stores.spark.fact_columns import flag_column, names_value, quantity_value
 
 TENANT, SEQ, TIME = "tenant", "seq", "time_us"
+MESSAGE_ID = "message_id"
 _HASH = "_hash"
 
 EVENT_COLUMNS = T.StructType([field for field in from_arrow_schema(EVENT_SCHEMA) if field.name not in PARTITIONS])
@@ -41,7 +42,7 @@ def read_events(spark: SparkSession, files: tuple[str, ...]) -> DataFrame:
 FLAGS_COLUMN = "flags"
 """Column of a fold row: its flags as bits (int64, as `fact_specs.flag_mask`), and one of `KIND_BITS`."""
 
-KIND_BITS: Mapping[Kind, int] = {kind: 1 << len(FLAGS) + place for place, kind in enumerate(KINDS)}
+KIND_BITS: Mapping[Kind, int] = {kind: 1 << len(FLAGS) + place for place, kind in enumerate((*KINDS, TOMBSTONE))}
 """Set where a fold row is of an event of the kind."""
 
 
@@ -100,9 +101,12 @@ def side_by_side(
     return hashed.sortWithinPartitions(_HASH, *by, *order).drop(_HASH)
 
 
-def fold_rows(events: DataFrame, view: ActivityView) -> DataFrame:
-    """One row for each (event, key, direction): tenant, the view's keys, seq, time_us, then `fact_columns`."""
-    parts = [_finish(rows, view, keys, *way) for rows, keys, *way in _emitted(events, view)]
+def fold_rows(events: DataFrame, view: ActivityView, *, with_ids: bool = False) -> DataFrame:
+    """One row for each (event, key, direction): tenant, the view's keys, seq, time_us, then `fact_columns`.
+
+    with_ids: `MESSAGE_ID` as well, last.
+    """
+    parts = [_finish(rows, view, keys, *way, with_ids=with_ids) for rows, keys, *way in _emitted(events, view)]
     return reduce(DataFrame.unionAll, parts)
 
 
@@ -152,7 +156,13 @@ def _bits(view: ActivityView, flags: dict[str, Column]) -> Column:
 
 
 def _finish(
-    rows: DataFrame, view: ActivityView, keys: tuple[Column, ...], forward: Column, first_contact: Column
+    rows: DataFrame,
+    view: ActivityView,
+    keys: tuple[Column, ...],
+    forward: Column,
+    first_contact: Column,
+    *,
+    with_ids: bool,
 ) -> DataFrame:
     flags = {name: flag_column(name, forward, first_contact) for name in FLAGS}
     is_message = F.col("kind") == "message"
@@ -169,4 +179,5 @@ def _finish(
         _bits(view, flags).alias(FLAGS_COLUMN),
         *[quantity_value(name).alias(quantity_column(name)) for name in _quantities(view)],
         *[names(fact, filters).alias(names_column(fact)) for fact, filters in _named(view).items()],
+        *([F.col(MESSAGE_ID)] if with_ids else []),
     )

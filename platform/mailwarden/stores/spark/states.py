@@ -11,23 +11,31 @@ from pyspark.sql import types as T
 
 from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.aggregates.layout import layout_of
-from mailwarden.domain.aggregates.offline.states_of import states_of
+from mailwarden.domain.aggregates.offline.states_of import states_through
 from mailwarden.domain.aggregates.online.state import EntityState
 from mailwarden.stores.spark.batches import Key, KeyedBatches
 from mailwarden.stores.spark.fold_rows import SEQ, fold_rows, key_columns, side_by_side
+from mailwarden.stores.spark.tombstones import cuts_of, is_tombstone, without_gone
 
 _ROWS_OUT = 10_000
 
 
 def states(events: DataFrame, view: ActivityView) -> DataFrame:
-    """The state of each key after all events, lazily, a row a key.
+    """The state of each key after all events, a row a key, those whose messages all count no more too; lazily, but
+    for a look for tombstones.
 
     events: columns `EVENT_COLUMNS`. Returns the view's `key_columns`, last_seq int64, state binary and sketches
     binary, as `EntityState.to_bytes` and `sketch_bytes` write them.
     """
     layout_of(view)
     keys = key_columns(view)
-    ordered = side_by_side(fold_rows(events, view), keys, [SEQ])
+    cuts = cuts_of(events, view)
+    rows = fold_rows(events, view)
+    if cuts is not None:
+        counted = without_gone(fold_rows(events.where(~is_tombstone()), view, with_ids=True), cuts, view)
+        # They count for nothing, but a state has folded them.
+        rows = counted.select(rows.columns).unionAll(fold_rows(events.where(is_tombstone()), view))
+    ordered = side_by_side(rows, keys, [SEQ])
     return ordered.mapInArrow(_fold(view), states_schema(view))
 
 
@@ -68,7 +76,7 @@ def _fold(view: ActivityView) -> Callable[[Iterator[pa.RecordBatch]], Iterator[p
             if not batch.num_rows:
                 continue
             rows, continues = keyed.read(batch)
-            found = states_of(layout, rows)
+            found = states_through(layout, rows)
             starts = rows.key.searchsorted(range(len(found)))
             columns = [batch.column(name).take(pa.array(starts)).to_pylist() for name in names]
             pairs = list(zip(zip(*columns, strict=True), found, strict=True))

@@ -75,6 +75,18 @@ def states_of(layout: Layout, rows: FoldRows) -> list[EntityState]:
     return states
 
 
+def states_through(layout: Layout, rows: FoldRows) -> list[EntityState]:
+    """`states_of` where requests are tombstones, and what they name is left out of the events: a state for each key,
+    empty where nothing counts, that has folded up to the last of both."""
+    states = [EntityState(layout) for _ in range(int(rows.key[-1]) + 1)] if len(rows.key) else []
+    counted = np.unique(rows.key[~rows.request])
+    for place, state in zip(counted.tolist(), states_of(layout, rows), strict=True):
+        states[place] = state
+    for place, seq in zip(rows.key[rows.request].tolist(), rows.seq[rows.request].tolist(), strict=True):
+        states[place].last_seq = max(states[place].last_seq, seq)
+    return states
+
+
 def _set_times(
     layout: Layout, rows: FoldRows, event: IntArray, owner: IntArray, starts: IntArray, states: Sequence[EntityState]
 ) -> None:

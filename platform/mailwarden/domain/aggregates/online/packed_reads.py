@@ -179,6 +179,9 @@ def _read_packed(
         for v in range(len(views)):
             view, start, size = views[v], places[i, v, 0], places[i, v, 1]
             kind = NEVER_SEEN if start < 0 else _what_is_there(words, start, size, view, levels)
+            if kind == PRESENT and words[start + 2] == NOTHING:
+                # All that it had folded was taken out again.
+                kind = NEVER_SEEN
             if kind != PRESENT:
                 unreadable += kind != NEVER_SEEN
                 _none(view, sums, edges, empty, slots[i], times[i], matches[i])
