@@ -30,6 +30,7 @@ from mailwarden.stores.lists import load_lists
 from mailwarden.stores.online.client import Client, open_client
 from mailwarden.stores.online.partition_writer import PartitionWriters
 from mailwarden.stores.online.reader import OnlineReader
+from mailwarden.stores.online.rebuilding import KeyHistory
 from mailwarden.stores.online.streams import Routes
 from mailwarden.stores.online.writer import OnlineWriter
 from mailwarden.stores.quarantine import HeldFiles, Quarantine
@@ -204,7 +205,8 @@ class Platform:
     @cached_property
     def online_writer(self) -> OnlineWriter:
         """Writer of online features."""
-        return OnlineWriter(self.redis, self.settings.project, self.activity, self.settings.streams)
+        history = KeyHistory(self.events, self.facts)
+        return OnlineWriter(self.redis, self.settings.project, self.activity, self.settings.streams, history)
 
     def feature_writer(self) -> FeatureWriter:
         """A feature writer over this shard's spool, which folds its share of the partitions; one may run at a time."""

@@ -30,8 +30,8 @@ def folded(redis_client: Client, activity_views: Views, mail_events: Events) -> 
 
 def load_of(client: Client, url: str, views: Views, folder: Path) -> OnlineLoad:
     log = EventLog(folder / "events")
-    facts = FactSets(folder / "facts", log).snapshot()
-    return OnlineLoad(client, RedisSink(url, "mail", views, 4), log, facts)
+    sets = FactSets(folder / "facts", log)
+    return OnlineLoad(client, RedisSink(url, "mail", views, 4), log, sets.snapshot(), sets)
 
 
 def test_marks_move_to_what_was_loaded_and_never_back(

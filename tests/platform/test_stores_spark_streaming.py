@@ -66,7 +66,7 @@ def expected(
 
 @pytest.fixture
 def fold(redis_url: str, activity_views: tuple[ActivityView, ...], tmp_path: Path) -> OnlineFold:
-    return OnlineFold(RedisSink(redis_url, "stream", activity_views, PARTITIONS), tmp_path / "log")
+    return OnlineFold(RedisSink(redis_url, "stream", activity_views, PARTITIONS), tmp_path / "log", tmp_path / "facts")
 
 
 def marks(fold: OnlineFold, client: Client) -> dict[str, int | None]:

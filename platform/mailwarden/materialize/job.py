@@ -157,11 +157,12 @@ def materialize(
             share = took() / len(found)
             reports += [_content_report(one, share) for one in found]
         log = EventLog(settings.events_path)
-        facts = FactSets(settings.facts_path, log).snapshot()
+        sets = FactSets(settings.facts_path, log)
+        facts = sets.snapshot()
         newest = newest_events(read_events(spark, facts.log.files))
         last_seq = {tenant: seq for tenant, (seq, _) in newest.items()}
         sink = RedisSink(url, settings.project, tuple(views), settings.streams)
-        online = OnlineLoad(client, sink, log, facts, patience_seconds=patience_seconds)
+        online = OnlineLoad(client, sink, log, facts, sets, patience_seconds=patience_seconds)
         for view in chosen:
             steps.begin(view.name)
             anew = afresh or bool(only)

@@ -22,6 +22,7 @@ from mailwarden.stores.spark.failures import translated
 from mailwarden.stores.spark.fold_rows import fold_rows, key_columns
 from mailwarden.stores.spark.offline_table import Manifest, OfflineTable
 from mailwarden.stores.spark.states import merged, newest, states, states_schema
+from mailwarden.stores.spark.tombstones import is_tombstone
 
 PARTS = 8
 """Parts of a table from which on the next run writes it as one."""
@@ -57,7 +58,8 @@ def materialize_states(
 
     last_seq: by tenant, the last one in the snapshot. afresh: compute every state, whatever the table holds. Where the
     log only gained files since, the states of keys in them are merged with the former ones; where it holds the same,
-    nothing is computed; where it was rewritten, or another fact set is in force, everything is. Raises DataError where
+    nothing is computed; where it was rewritten, gained a tombstone, or another fact set is in force, everything is.
+    Raises DataError where
     states were lost or doubled.
     """
     snapshot = facts.log
@@ -74,10 +76,13 @@ def materialize_states(
             _log.info("the event log was rewritten; all states are computed", view=view.name)
             before = None
         job = _Job(spark, view, table, facts)
+        added = () if before is None else tuple(sorted(set(snapshot.files) - set(before.source_files)))
+        if before is not None and not added:
+            return OfflineStates(states_of_table(spark, view, table, before), "unchanged", before.rows, 0)
+        if added and not read_facts(spark, facts, log_files=added).where(is_tombstone()).isEmpty():
+            _log.info("messages were taken out of the counts; all states are computed", view=view.name)
+            before = None
         if before is not None:
-            added = tuple(sorted(set(snapshot.files) - set(before.source_files)))
-            if not added:
-                return OfflineStates(states_of_table(spark, view, table, before), "unchanged", before.rows, 0)
             folders, rows, computed = job.add(before, added)
         else:
             folder, rows = job.fold(None)

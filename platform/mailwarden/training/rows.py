@@ -17,6 +17,7 @@ from mailwarden.stores.lake.fact_sets import FactSnapshot
 from mailwarden.stores.spark.facts import read_facts
 from mailwarden.stores.spark.failures import translated
 from mailwarden.stores.spark.message_facts import own_names
+from mailwarden.stores.spark.tombstones import is_tombstone
 
 _SAMPLES = 1_000_000
 _NO_OTHERS: Mapping[str, int] = MappingProxyType({})
@@ -33,6 +34,8 @@ def training_rows(
     unlabelled: bool = False,
 ) -> DataFrame:
     """One row a recipient of each labelled message, "" where none is known; nothing runs yet.
+
+    Messages that a tombstone takes out of the counts are left out, whatever the cut-off.
 
     events: `fold_rows.EVENT_COLUMNS`. cutoff_us: microseconds UTC; labels known later are not seen, and of several
     the one of the greatest seq counts; where that is a withdrawal, none does. tenant_cutoffs_us: the cut-offs of
@@ -53,7 +56,8 @@ def training_rows(
         .select("tenant", "message_id", "label")
     )
     names = dict.fromkeys(("tenant", "recipients", "message_id", "received_at", "seq", *FACTS, *MEMBERS))
-    messages = events.where(F.col("kind") == "message").select(*names)
+    gone = events.where(is_tombstone()).select("tenant", "message_id")
+    messages = events.where(F.col("kind") == "message").select(*names).join(gone, ["tenant", "message_id"], "left_anti")
     received_us = F.unix_micros("received_at")
     if from_us is not None:
         messages = messages.where(received_us >= from_us)

@@ -36,9 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         events = parquet_events(spark, chosen.files)
     else:
         events = kafka_events(spark, chosen.kafka, chosen.topic, dict(option.split("=", 1) for option in chosen.option))
-    fold = OnlineFold(
-        RedisSink(url, settings.project, tuple(platform.activity), settings.streams), settings.events_path
-    )
+    sink = RedisSink(url, settings.project, tuple(platform.activity), settings.streams)
+    fold = OnlineFold(sink, settings.events_path, settings.facts_path)
     checkpoint = chosen.checkpoint or settings.root / "stream"
     query = fold.start(events, checkpoint, every=chosen.every, only_what_is_there=chosen.once)
     signal.signal(signal.SIGTERM, lambda *_: query.stop())

@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 
 from mailwarden.domain.aggregates.definitions import ActivityView
-from mailwarden.domain.aggregates.layout import layout_of
-from mailwarden.domain.aggregates.online.state import EntityState
-from mailwarden.domain.mail.events import Event, Way, keys_of
+from mailwarden.domain.mail.events import Event
 from mailwarden.stores.lake.event_log import EventLog
+from mailwarden.stores.lake.fact_sets import FactSets
 from mailwarden.stores.online.client import Client
 from mailwarden.stores.online.generations import Generations
 from mailwarden.stores.online.keys import KeyTemplate, state_field
 from mailwarden.stores.online.partition_writer import PartitionWriters
+from mailwarden.stores.online.rebuilding import KeyHistory
 from mailwarden.stores.online.streams import Portion, Routes, Streams, encode_event
 from mailwarden.stores.online.writer import OnlineWriter
+from mailwarden.testing.folded import folded
 
 Views = tuple[ActivityView, ...]
 PROJECT = "mail"
@@ -31,12 +32,13 @@ class Home:
     def __init__(self, client: Client, views: Views, folder: Path) -> None:
         self.client, self.views = client, views
         self.log = EventLog(folder / "events")
+        self.history = KeyHistory(self.log, FactSets(folder / "facts", self.log))
         self.streams = Streams(client, PROJECT, P)
         self.generations = Generations(client, PROJECT, views, P)
         self._routes = Routes(PROJECT, views, P)
 
     def writers(self, partitions: Sequence[int] | None = None, **options: Any) -> PartitionWriters:
-        online = OnlineWriter(self.client, PROJECT, self.views, P)
+        online = OnlineWriter(self.client, PROJECT, self.views, P, self.history)
         return PartitionWriters(self.client, PROJECT, self.views, online, self.log, partitions=partitions, **options)
 
     def send(self, events: Sequence[Event]) -> None:
@@ -59,7 +61,7 @@ class Home:
         writer = OnlineWriter(self.client, PROJECT, self.views, P)
         rows = [
             (tenant, key, state.to_bytes(), state.sketch_bytes())
-            for (tenant, key), state in states_of(view, [e for e in events if e.seq <= upto]).items()
+            for (tenant, key), state in folded(view, [e for e in events if e.seq <= upto]).items()
         ]
         writer.load(view, generation, rows)
         self.generations.loaded(view, generation, {"acme": upto} if upto else {})
@@ -80,20 +82,9 @@ class Home:
     def check_generation(self, view: ActivityView, generation: int, events: Sequence[Event]) -> None:
         field = state_field(view, generation).decode()
         template = KeyTemplate(PROJECT, view.keys)
-        expected = {template.key(*name): state.to_bytes() for name, state in states_of(view, events).items()}
+        expected = {template.key(*name): state.to_bytes() for name, state in folded(view, events).items()}
         held = {key: self.client.hget(key, field) for key in self.client.scan_iter(match=template.scan_pattern())}
         assert {key: value for key, value in held.items() if value is not None and template.owns(key)} == expected
-
-
-def states_of(view: ActivityView, events: Sequence[Event]) -> dict[tuple[str, tuple[str, ...]], EntityState]:
-    states: dict[tuple[str, tuple[str, ...]], EntityState] = {}
-    for event in events:
-        ways: dict[tuple[str, ...], list[Way]] = {}
-        for key, way in keys_of(view.emission, event, view.keys):
-            ways.setdefault(key, []).append(way)
-        for key, each in ways.items():
-            states.setdefault((event.tenant, key), EntityState(layout_of(view))).fold(event, each)
-    return states
 
 
 @pytest.fixture

@@ -80,11 +80,12 @@ class MailwardenComputeEngine(ComputeEngine):  # type: ignore[misc]
             open_client(sink.url, timeout_seconds=sink.timeout_seconds) as client,
         ):
             log = EventLog(settings.events_path)
-            facts = FactSets(settings.facts_path, log).snapshot()
+            sets = FactSets(settings.facts_path, log)
+            facts = sets.snapshot()
             events = read_facts(spark, facts)
             newest = newest_events(events)
             last_seq = {tenant: seq for tenant, (seq, _) in newest.items()}
-            load = OnlineLoad(client, sink, log, facts)
+            load = OnlineLoad(client, sink, log, facts, sets)
             for task in tasks:
                 try:
                     view = view_of(task.feature_view)

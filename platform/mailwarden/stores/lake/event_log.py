@@ -1,4 +1,4 @@
-"""The event log: every message, label and signal the platform learnt of, as narrow facts; it only grows."""
+"""The event log: every message, label, signal and tombstone the platform learnt of, as narrow facts; it only grows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
-from mailwarden.domain.mail.events import TUPLES, WITHDRAWN, Event
+from mailwarden.domain.mail.events import TOMBSTONE, TUPLES, WITHDRAWN, Event
 from mailwarden.errors import DataError
 from mailwarden.stores.lake.delta import (
     DeltaLog,
@@ -162,6 +162,14 @@ class EventView:
             found |= {event.message_id: event for event in table_to_events(pa.Table.from_batches([batch]))}
         return found
 
+    def tombstones(self, tenant: str, until: int | None = None) -> list[Event]:
+        """A tenant's tombstones, up to a seq where one is given, in no set order."""
+        wanted = (ds.field("tenant") == tenant) & (ds.field("kind") == TOMBSTONE)
+        if until is not None:
+            wanted &= ds.field("seq") <= until
+        batches = self.read(EVENT_SCHEMA.names, wanted, within([bucket_of(tenant)]))
+        return [event for batch in batches for event in table_to_events(pa.Table.from_batches([batch]))]
+
     def in_order(self, tenant: str, beyond: int = 0, until: int | None = None, *, limit: int) -> Iterator[list[Event]]:
         """A tenant's events of seq beyond .. until, in order of seq; limit: events held at a time."""
         files = within([bucket_of(tenant)])
@@ -200,7 +208,7 @@ class EventLog:
     def append(self, events: Sequence[Event], *, batch_id: tuple[str, int] | None = None) -> Appended:
         """Add what is new of the events, in one commit that shows at once or not at all.
 
-        A message is there already when its tenant has its message_id, a label or a signal when its tenant has its seq.
+        A message is there already when its tenant has its message_id, another event when its tenant has its seq.
         batch_id: see `DeltaLog.append`; a batch that is there already is skipped whole. Raises DataError where a
         seq was given to two different events.
         """

@@ -42,7 +42,8 @@ class PartitionWriters:
     nothing twice, and the marks move only behind the states.
 
     partitions: all by default. take_over: take the leases from whoever holds them at the start, as the newest writer
-    shall; otherwise only those that are free. waits: in words, what keeps a generation from serving.
+    shall; otherwise only those that are free. waits: in words, what keeps a generation from serving, or a
+    tombstone from being folded: what stands behind one in its stream waits until the log holds all before it.
     """
 
     def __init__(
@@ -65,12 +66,13 @@ class PartitionWriters:
         self._wanted = tuple(range(number)) if partitions is None else tuple(partitions)
         self._leases, self._by_force = Leases(client, project, ttl_ms=lease_ms), take_over
         self.write_log: Callable[[], None] = lambda: None
-        """Called where the event log must be written before a new generation can be caught up."""
+        """Called where the event log must be written before a new generation can be caught up, or keys be rebuilt."""
         self._views = tuple(views)
         self._read: dict[int, bytes] = {}
         self._at: dict[int, bytes] = {}
         self._renewed = self._asked = self._starved_since = self._fed_until = float("-inf")
         self._catch_up: CatchUp | None = None
+        self._unlogged = ""
 
     @property
     def held(self) -> tuple[int, ...]:
@@ -79,15 +81,17 @@ class PartitionWriters:
 
     @property
     def waits(self) -> tuple[str, ...]:
-        """What keeps a generation from serving, each a sentence."""
+        """What keeps a generation from serving, or a stream from being folded, each a sentence."""
+        unlogged = (self._unlogged,) if self._unlogged else ()
         if self._catch_up is None:
-            return ()
+            return unlogged
         if self._catch_up.starved:
             return (
+                *unlogged,
                 "new states wait for events that are folded and not yet in the event log; look at the process that "
                 "writes it",
             )
-        return tuple(self._catch_up.waits[tenant] for tenant in sorted(self._catch_up.waits))
+        return (*unlogged, *(self._catch_up.waits[tenant] for tenant in sorted(self._catch_up.waits)))
 
     def step(self) -> int:
         """Fold what the streams hold now; how many entries that were new, and chunks of the log.
@@ -171,7 +175,7 @@ class PartitionWriters:
         starved = self._catch_up is not None and self._catch_up.starved and time.monotonic() >= self._fed_until
         if starved:
             return 0
-        batches = self.streams.read(self._read, FOLD_LIMIT)
+        batches = self._logged(self.streams.read(self._read, FOLD_LIMIT))
         if not batches:
             return 0
         # Read after the lease was got and after what this writer caught up itself: see `generations`.
@@ -191,6 +195,32 @@ class PartitionWriters:
                 self._at[p] = news[p][-1].id
         self._lose([p for p in batches if p not in kept])
         return sum(len(news[p]) for p in kept)
+
+    def _logged(self, batches: Mapping[int, list[Entry]]) -> dict[int, list[Entry]]:
+        """The entries before the first tombstone that the event log does not hold yet, by partition where there are."""
+        held: dict[tuple[str, int], bool] = {}
+        ready = {}
+        self._unlogged = ""
+        for partition, entries in batches.items():
+            end = len(entries)
+            for place, entry in enumerate(entries):
+                if not entry.is_tombstone:
+                    continue
+                name = entry.tenant, entry.seq
+                if name not in held:
+                    held[name] = self._events.last_seq(entry.tenant) >= entry.seq
+                if not held[name]:
+                    end = place
+                    self._unlogged = (
+                        f"seq {entry.seq} of tenant {entry.tenant} takes a message out of the counts and waits for "
+                        "the event log; look at the process that writes it"
+                    )
+                    break
+            if end:
+                ready[partition] = entries[:end]
+        if self._unlogged:
+            self.write_log()
+        return ready
 
     def _settle(self, folded: Mapping[int, tuple[bytes, Sequence[Entry]]]) -> set[int]:
         return self.streams.settle(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 import orjson
 
 from mailwarden.domain.aggregates.definitions import ActivityView
-from mailwarden.domain.mail.events import TUPLES, Event, keys_of
+from mailwarden.domain.mail.events import TOMBSTONE, TUPLES, Event, keys_of
 from mailwarden.errors import StoreError
 from mailwarden.stores.online.client import Client, round_trip, translated
 from mailwarden.stores.online.keys import KeyTemplate, lease_key, marks_key, partition_of, stream_key
@@ -120,6 +120,11 @@ class Entry:
     payload: bytes
 
     @property
+    def is_tombstone(self) -> bool:
+        """Whether the event takes a message out of the counts; told without reading it."""
+        return _TOMBSTONE in self.payload
+
+    @property
     def event(self) -> Event | None:
         """What is to be folded."""
         return decode_event(self.payload) if self.payload else None
@@ -155,6 +160,9 @@ class StreamLag:
     entries: int
     seconds: float
 
+
+_TOMBSTONE = b'"kind":"%b"' % TOMBSTONE.encode()
+"""Inside of a JSON string the quotes would be escaped."""
 
 _OUTCOMES = ("moved", "full", "appended")
 

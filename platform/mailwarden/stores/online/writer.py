@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import astuple, dataclass, field
+from itertools import groupby, islice
 from typing import Any, TypeVar
 
 import structlog
@@ -14,7 +14,7 @@ from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.aggregates.layout import Layout, layout_of
 from mailwarden.domain.aggregates.online.reads import NEVER
 from mailwarden.domain.aggregates.online.state import EntityState
-from mailwarden.domain.mail.events import Event, Way, keys_of
+from mailwarden.domain.mail.events import TOMBSTONE, Event, Way, keys_of
 from mailwarden.errors import DataError, StoreError
 from mailwarden.stores.online.client import Client, round_trip, translated
 from mailwarden.stores.online.generations import Catalog, Generations
@@ -25,6 +25,7 @@ from mailwarden.stores.online.keys import (
     sketch_field,
     state_field,
 )
+from mailwarden.stores.online.rebuilding import KeyHistory, Rebuilding
 from mailwarden.stores.online.recall import Recall
 
 _T = TypeVar("_T")
@@ -135,11 +136,19 @@ class OnlineWriter:
     A key's events must reach it in order of seq, from one writer at a time: what a key has folded is named by the
     last seq alone. Two writers handed the same events are safe, as is handing events over again.
 
-    partitions: see `Generations`. unreadable: by view name, why its states cannot be folded any more; such a view is
+    partitions: see `Generations`. history: what keys that a tombstone names are rebuilt from; None where none can come.
+    unreadable: by view name, why its states cannot be folded any more; such a view is
     left out by this and later writers and by readers, and the others go on.
     """
 
-    def __init__(self, client: Client, project: str, views: Sequence[ActivityView], partitions: int = STREAMS) -> None:
+    def __init__(
+        self,
+        client: Client,
+        project: str,
+        views: Sequence[ActivityView],
+        partitions: int = STREAMS,
+        history: KeyHistory | None = None,
+    ) -> None:
         self.generations = Generations(client, project, views, partitions)
         self._client = client
         self._partitions = partitions
@@ -150,6 +159,7 @@ class OnlineWriter:
         # A cluster runs a script only over keys of one slot.
         self._keys_a_script = 1 if isinstance(client, RedisCluster) else KEYS_A_SCRIPT
         self._recall = Recall()
+        self._rebuilding = Rebuilding(client, project, views, partitions, history, self._recall.wrote)
         self.unreadable: dict[str, str] = {}
 
     def fold(
@@ -176,7 +186,12 @@ class OnlineWriter:
             for index, view in enumerate(self.views)
             for generation, facts in now.of(view).facts.items()
         }
-        report = self._fold(events, self._targets(events, live, through, partitions))
+        sets = {
+            (index, generation): facts
+            for index, view in enumerate(self.views)
+            for generation, facts in now.of(view).facts.items()
+        }
+        report = self._fold_in_order(events, live, through, sets, partitions)
         if partitions is None:
             self.generations.marks.advance(_newest(events))
         return report
@@ -194,7 +209,7 @@ class OnlineWriter:
         live = tuple(((generation,) if index == chosen else (),) * self._partitions for index in range(len(self.views)))
         events = sorted(events, key=lambda event: event.seq)
         through = {(chosen, generation): self.generations.through(facts)} if facts else {}
-        return self._fold(events, self._targets(events, live, through, partitions))
+        return self._fold_in_order(events, live, through, {(chosen, generation): facts}, partitions)
 
     def load(self, view: ActivityView, generation: int, rows: Iterable[StateRow], *, chunk: int = 2_000) -> LoadReport:
         """Write whole states into a generation, leaving alone each key that has folded as much already.
@@ -277,6 +292,26 @@ class OnlineWriter:
         for key in self._client.scan_iter(match=template.scan_pattern(), count=_SCAN):
             if template.owns(key):
                 yield key
+
+    def _fold_in_order(
+        self,
+        events: Sequence[Event],
+        live: _Live,
+        through: _Through,
+        facts: Mapping[tuple[int, int], int],
+        partitions: Collection[int] | None,
+    ) -> FoldReport:
+        """Fold events in order of seq; where one is a tombstone, the keys that it names are rebuilt."""
+        reports = []
+        for is_tombstone, run in groupby(events, key=lambda event: event.kind == TOMBSTONE):
+            if is_tombstone:
+                for event in run:
+                    rebuilt, repeated = self._rebuilding.rebuild(event, live, through, facts, partitions)
+                    reports.append(FoldReport(1, rebuilt, repeated, 0))
+            else:
+                part = list(run)
+                reports.append(self._fold(part, self._targets(part, live, through, partitions)))
+        return FoldReport(*map(sum, zip((0, 0, 0, 0), *map(astuple, reports), strict=True)))
 
     def _targets(
         self, events: Sequence[Event], live: _Live, through: _Through, partitions: Collection[int] | None

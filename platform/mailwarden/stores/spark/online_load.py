@@ -12,10 +12,11 @@ from pyspark.sql import DataFrame
 from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.errors import DataError
 from mailwarden.stores.lake.event_log import EventLog
-from mailwarden.stores.lake.fact_sets import FactSnapshot
+from mailwarden.stores.lake.fact_sets import FactSets, FactSnapshot
 from mailwarden.stores.online.catch_up import REPAIR_LIMIT
 from mailwarden.stores.online.client import Client
 from mailwarden.stores.online.keys import catalog_field
+from mailwarden.stores.online.rebuilding import KeyHistory
 from mailwarden.stores.online.takeover import PATIENCE_SECONDS, Takeover
 from mailwarden.stores.online.writer import LoadReport, OnlineWriter
 from mailwarden.stores.spark.load import RedisSink, lacking, load_states
@@ -43,7 +44,7 @@ class OnlineLoad:
     """Brings the online store up to states that Spark computed, while writers go on folding.
 
     One at a time for a project. It may be cut off anywhere and run again: a generation that was not wholly loaded is
-    begun anew, one that was is completed. facts: what the states were computed from.
+    begun anew, one that was is completed. facts: what the states were computed from. sets: those of the home.
     """
 
     def __init__(
@@ -52,10 +53,11 @@ class OnlineLoad:
         sink: RedisSink,
         log: EventLog,
         facts: FactSnapshot,
+        sets: FactSets,
         *,
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
-        self.writer = OnlineWriter(client, sink.project, sink.views, sink.partitions)
+        self.writer = OnlineWriter(client, sink.project, sink.views, sink.partitions, KeyHistory(log, sets))
         self._generations = self.writer.generations
         self._sink, self._facts = sink, facts.number
         self._generations.tell_facts(facts.number, facts.through)

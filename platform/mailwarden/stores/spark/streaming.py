@@ -7,6 +7,7 @@ folded by those writers or by this job, never by both: leases see to it.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,16 +23,22 @@ from pyspark.sql.streaming import StreamingQuery
 from mailwarden.domain.mail.events import Event
 from mailwarden.errors import StoreError
 from mailwarden.stores.lake.event_log import EventLog, table_to_events
+from mailwarden.stores.lake.fact_sets import FactSets
 from mailwarden.stores.online.catch_up import REPAIR_LIMIT, CatchUp, Joining
 from mailwarden.stores.online.client import open_client
 from mailwarden.stores.online.generations import Catalog
 from mailwarden.stores.online.leases import LEASE_MS, Leases
+from mailwarden.stores.online.rebuilding import KeyHistory
 from mailwarden.stores.online.streams import Routes, Streams
 from mailwarden.stores.online.watermark import Watermark
 from mailwarden.stores.online.writer import OnlineWriter
 from mailwarden.stores.spark.failures import translated
 from mailwarden.stores.spark.fold_rows import EVENT_COLUMNS
 from mailwarden.stores.spark.load import RedisSink, newest_events
+from mailwarden.stores.spark.tombstones import is_tombstone
+
+LOG_SECONDS = 60.0
+"""How long a batch waits for the event log to hold what comes before a tombstone in it."""
 
 EVENTS_A_FOLD = 1_000
 """Events that an executor folds in one go: each of their keys is read and written once."""
@@ -93,11 +100,13 @@ class OnlineFold:
     taken for ones that were never given. Raises StoreError where another writer holds a partition, and while a new
     generation lacks more than `limit` events.
 
-    sink: the online store. events_path: of the event log.
+    sink: the online store. events_path, facts_path: of the event log, which must hold what comes before a tombstone
+    soon after it came, and of the fact sets.
     """
 
     sink: RedisSink
     events_path: Path
+    facts_path: Path
     limit: int = REPAIR_LIMIT
 
     def start(
@@ -126,18 +135,19 @@ class OnlineFold:
         partitions = tuple(range(self.sink.partitions))
         with open_client(self.sink.url, timeout_seconds=self.sink.timeout_seconds) as client:
             leases = Leases(client, self.sink.project, ttl_ms=3 * LEASE_MS)
-            online = OnlineWriter(client, self.sink.project, self.sink.views, self.sink.partitions)
+            online = OnlineWriter(client, self.sink.project, self.sink.views, self.sink.partitions, self.history())
             online.generations.register_empty()
             with _held(leases, partitions):
                 streams = Streams(client, self.sink.project, self.sink.partitions)
                 catalog = self._caught_up(online, streams, leases.token)
                 folded = _everywhere(online.generations.marks.folded_everywhere())
                 rows = self._whole(batch, newest, folded)
+                self._wait_for_log(rows)
                 done = (
                     rows.mapInArrow(_routed(self.sink), T.StructType([*EVENT_COLUMNS, _ROUTED]))
                     .repartition(self.sink.partitions, _PARTITION)
                     .sortWithinPartitions(_PARTITION, "tenant", "seq")
-                    .mapInArrow(_folded(self.sink, catalog), "keys long, repeated long")
+                    .mapInArrow(_folded(self, catalog), "keys long, repeated long")
                     .agg(F.sum("keys"), F.sum("repeated"))
                     .first()
                 )
@@ -145,6 +155,24 @@ class OnlineFold:
                     raise StoreError("another writer took partitions while they were folded; let one of the two run")
                 online.generations.marks.advance(newest)
         log.info("batch_folded", batch=batch_id, tenants=len(newest), keys=done and done[0], repeated=done and done[1])
+
+    def history(self) -> KeyHistory:
+        """What keys are rebuilt from."""
+        events = EventLog(self.events_path)
+        return KeyHistory(events, FactSets(self.facts_path, events))
+
+    def _wait_for_log(self, rows: DataFrame) -> None:
+        """Wait until the log holds the tombstones of a batch; raises StoreError where it does not in time."""
+        tombstones = rows.where(is_tombstone()).groupBy("tenant").agg(F.max("seq").alias("seq")).collect()
+        history, ends = self.history(), time.monotonic() + LOG_SECONDS
+        for row in tombstones:
+            while not history.holds(row["tenant"], row["seq"]):
+                if time.monotonic() > ends:
+                    raise StoreError(
+                        f"seq {row['seq']} of tenant {row['tenant']} takes a message out of the counts, and the event "
+                        "log does not hold it; look at the process that writes it"
+                    )
+                time.sleep(0.2)
 
     def _caught_up(self, online: OnlineWriter, streams: Streams, token: bytes) -> Catalog:
         """The catalog, once every generation that was loaded is folded with the rest."""
@@ -245,13 +273,13 @@ def _routed(sink: RedisSink) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa
     return routed
 
 
-def _folded(sink: RedisSink, catalog: Catalog) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+def _folded(fold: OnlineFold, catalog: Catalog) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """Fold rows sorted by partition, tenant and seq; one row out with states written and events known already."""
 
     def folded(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        keys = repeated = 0
+        keys, repeated, sink = 0, 0, fold.sink
         with open_client(sink.url, timeout_seconds=sink.timeout_seconds) as client:
-            online = OnlineWriter(client, sink.project, sink.views, sink.partitions)
+            online = OnlineWriter(client, sink.project, sink.views, sink.partitions, fold.history())
             for partition, events in _portions(batches):
                 report = online.fold(events, (partition,), catalog)
                 keys, repeated = keys + report.keys, repeated + report.repeated
