@@ -32,6 +32,7 @@ from mailwarden_services.observability.traces import open_traces
 from mailwarden_services.reading.lanes import Lane
 from mailwarden_services.reading.show import SHOWING_SECONDS, Shower
 from mailwarden_services.scoring_api.connections import ConnectionLimits
+from mailwarden_services.scoring_api.forgetting import Forgetting
 from mailwarden_services.scoring_api.in_flight import InFlight
 from mailwarden_services.scoring_api.intake import Intake
 from mailwarden_services.scoring_api.listeners import listeners_of
@@ -197,6 +198,7 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
 
     return Service(
         intake=intake,
+        forgetting=Forgetting(sequencing.of, platform.decisions, platform.facts),
         metrics=metrics,
         exposition=exposition,
         observer=observer,

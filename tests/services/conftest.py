@@ -23,9 +23,7 @@ import uvicorn
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
-from mailwarden.domain.aggregates.layout import layout_of
-from mailwarden.domain.aggregates.online.state import EntityState
-from mailwarden.domain.mail.events import Event, keys_of
+from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.settings import Settings
 from mailwarden.simulation.company import company
@@ -39,6 +37,7 @@ from mailwarden.stores.online.keys import KeyTemplate, state_field
 from mailwarden.stores.online.server import RedisServer
 from mailwarden.stores.sql.keys import TENANT_ROLES
 from mailwarden.testing.content_models import train_on_content
+from mailwarden.testing.folded import folded
 from mailwarden.training.register import register
 from mailwarden.training.train import Trained
 from mailwarden_detectors import discover as discover_detectors
@@ -212,15 +211,7 @@ class Warden:
         """The states that folding these events one after another gives, as Redis would hold them."""
         expected: dict[bytes, dict[bytes, bytes]] = {}
         for view in self.platform.activity:
-            states: dict[tuple[str, tuple[str, ...]], EntityState] = {}
-            for event in events:
-                directions: dict[tuple[str, ...], list[bool]] = {}
-                for key, forward in keys_of(view.emission, event, view.keys):
-                    directions.setdefault(key, []).append(forward)
-                for key, forwards in directions.items():
-                    state = states.setdefault((event.tenant, key), EntityState(layout_of(view)))
-                    state.fold(event, forwards)
-            for (tenant, key), state in states.items():
+            for (tenant, key), state in folded(view, events).items():
                 name = KeyTemplate(self.settings.project, view.keys).key(tenant, key)
                 expected.setdefault(name, {})[state_field(view)] = state.to_bytes()
         return expected

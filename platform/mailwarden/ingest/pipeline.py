@@ -236,6 +236,7 @@ def _plan(view: EventView, tenant: str, spill: Spill, gathered: _Gathered, label
     elsewhere = gathered.defects["no_time"] or gathered.defects["time_clamped"]
     there = view.message_ids(tenant, None if elsewhere else days) | view.clamped_ids(tenant)
     bears = view.labels(tenant) if gathered.labels else {}
+    gone = {event.message_id for event in view.tombstones(tenant)} if gathered.labels else set()
     label_of = dict(gathered.labels)
     first: dict[str, int] = {}
     rows: list[int] = []
@@ -249,7 +250,7 @@ def _plan(view: EventView, tenant: str, spill: Spill, gathered: _Gathered, label
             if label_of:
                 first[message_id] = row
         label = label_of.get(row)
-        if label is not None and bears.get(message_id) != label:
+        if label is not None and bears.get(message_id) != label and message_id not in gone:
             # A message may be in the source twice, and the second one be labelled.
             label_rows.append(first.get(message_id, row))
             given.append(label)

@@ -1,4 +1,4 @@
-"""What the spool holds of each accepted message, label or signal: enough to fold, log and answer again, and no more."""
+"""What the spool holds of each accepted event: enough to fold, log and answer again, and no more."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import orjson
 
 from mailwarden.domain.detection.decision import Verdict
 from mailwarden.domain.mail.content import ContentSet, ContentValue, ContentValues
-from mailwarden.domain.mail.events import TUPLES, Event
+from mailwarden.domain.mail.events import TOMBSTONE, TUPLES, Event
 from mailwarden.errors import StoreError
 
 
@@ -109,7 +109,14 @@ class AcceptedSignal:
     event: Event
 
 
-Accepted = AcceptedMessage | AcceptedLabel | AcceptedSignal
+@dataclass(frozen=True, slots=True)
+class AcceptedTombstone:
+    """A tombstone event."""
+
+    event: Event
+
+
+Accepted = AcceptedMessage | AcceptedLabel | AcceptedSignal | AcceptedTombstone
 
 _EVENT = frozenset(field.name for field in fields(Event))
 _ROW = len(fields(LoggedRow))
@@ -123,7 +130,7 @@ def encode_accepted(record: Accepted) -> bytes:
     if isinstance(record, AcceptedLabel):
         header: dict[str, Any] = {"event": asdict(record.event), "source": record.source, "given_by": record.given_by}
         raw = b""
-    elif isinstance(record, AcceptedSignal):
+    elif isinstance(record, AcceptedSignal | AcceptedTombstone):
         header, raw = {"event": asdict(record.event)}, b""
     else:
         header = {
@@ -169,6 +176,8 @@ def decode_accepted(payload: bytes) -> Accepted:
             return AcceptedLabel(event, header["source"], header["given_by"])
         if event.kind == "signal":
             return AcceptedSignal(event)
+        if event.kind == TOMBSTONE:
+            return AcceptedTombstone(event)
         return AcceptedMessage(
             event,
             payload[4 + length :],

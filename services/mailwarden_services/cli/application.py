@@ -14,6 +14,7 @@ from mailwarden_services.cli import (
     commands,
     dataset_command,
     feature_commands,
+    forget_command,
     gateway_commands,
     list_commands,
     quarantine_commands,
@@ -55,6 +56,7 @@ dataset_command.register(app)
 sql_command.register(app)
 gateway_commands.register(app)
 quarantine_commands.register(app)
+forget_command.register(app)
 
 
 def _print_version(wanted: bool) -> None:

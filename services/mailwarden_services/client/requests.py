@@ -11,6 +11,7 @@ from mailwarden_services.scoring_api.answer_models import (
     AuditPage,
     ContentAnswer,
     DecisionsPage,
+    Forgotten,
     LabelsPage,
     LabelTaken,
     MessageAnswer,
@@ -95,6 +96,11 @@ def message(message_id: str) -> Call[MessageAnswer]:
 def content(message_id: str, *, received_at: datetime | None = None) -> Call[ContentAnswer]:
     """A message as people may look at it. received_at: of one that was ingested and never scored."""
     return got(ContentAnswer, f"/v1/messages/{message_id}/content", received_at=received_at)
+
+
+def forget(message_id: str, *, received_at: datetime | None = None) -> Call[Forgotten]:
+    """Take a message out of the counts. received_at: of it; finds one that was ingested sooner."""
+    return Call(Forgotten, "POST", f"/v1/messages/{message_id}/forget", {"received_at": received_at})
 
 
 def ready() -> Call[Ready]:

@@ -151,6 +151,14 @@ class LabelTaken(BaseModel):
     repeated: bool
 
 
+class Forgotten(BaseModel):
+    """A message that counts no more. seq: from which on; left out where that was so already."""
+
+    message_id: str
+    seq: int | None = None
+    repeated: bool
+
+
 class LabelsTaken(BaseModel):
     """Results in the order of the labels."""
 

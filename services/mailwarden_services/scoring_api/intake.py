@@ -24,6 +24,7 @@ from mailwarden.stores.sql import Decisions, Labels, Tenant
 from mailwarden.stores.sql.decisions import DecisionRecord
 from mailwarden_services.observability.stages import NO_STAGES, StageClock, StageSeconds, added
 from mailwarden_services.scoring_api.answers import load_answer, told_again
+from mailwarden_services.scoring_api.counted import check_counts, is_forgotten
 from mailwarden_services.scoring_api.problems import no_model, not_a_message
 from mailwarden_services.scoring_worker.work import Found, Order, ScoredDraft
 from mailwarden_services.scoring_worker.workers import ScoringWorkers
@@ -248,6 +249,7 @@ class Intake:
         lately = await sequencing.lately(tenant.name, message_id)
         # A label counts where its message does, which may be under other facts by now than it was accepted with.
         target = await self._target(tenant.name, message_id, received_at_us, lately)
+        await asyncio.to_thread(check_counts, self._events, target, lately)
         if known_at_us < target.received_at_us or not is_believable(known_at_us):
             raise DataError("`known_at` is before the message came, or after 2099; say when the label was given")
         held = lately.label
@@ -275,6 +277,8 @@ class Intake:
         if signal in lately.signals:
             return
         if signal in await asyncio.to_thread(self._events.signals, name, message_id, found.received_at_us):
+            return
+        if await asyncio.to_thread(is_forgotten, self._events, name, message_id, found.received_at_us):
             return
         await sequencing.signal(await self._target(name, message_id, found.received_at_us, lately), found.facts)
 

@@ -12,8 +12,14 @@ from mailwarden.domain.mail.addresses import normalise_address
 from mailwarden.domain.mail.events import CATEGORIES, WITHDRAWN
 from mailwarden.domain.mail.identity_text import message_id_of
 from mailwarden.stores.sql import DecisionFilter, DecisionRecord
-from mailwarden_services.scoring_api.access import MayRead, MayReadContent
-from mailwarden_services.scoring_api.answer_models import ContentAnswer, DecisionsPage, MessageAnswer, Verdict
+from mailwarden_services.scoring_api.access import MayAdmin, MayRead, MayReadContent
+from mailwarden_services.scoring_api.answer_models import (
+    ContentAnswer,
+    DecisionsPage,
+    Forgotten,
+    MessageAnswer,
+    Verdict,
+)
 from mailwarden_services.scoring_api.bodies import json_answer
 from mailwarden_services.scoring_api.label_routes import MessageId
 from mailwarden_services.scoring_api.openapi import declared
@@ -64,6 +70,30 @@ async def content(
     shown = await service.shower.show(row.raw, row.envelope, caller.tenant.name)
     envelope = {"mail_from": row.mail_from, "rcpt_to": list(row.rcpt_to)}
     return json_answer({"message_id": asked, "received_at": rfc3339(row.received_at_us), "envelope": envelope} | shown)
+
+
+@router.post(
+    "/v1/messages/{message_id}/forget",
+    summary="Take a message out of the counts",
+    **declared({200: (Forgotten, "it counts no more")}, "not-found", role="admin"),
+)
+async def forget(
+    service: Served,
+    caller: MayAdmin,
+    message_id: MessageId,
+    received_at: Annotated[Time | None, Query(description="of the message; finds one that was ingested sooner")] = None,
+) -> Response:
+    """For what should never have been counted: a test, a loop, mail that was sent to spoil somebody's history.
+
+    Neither the message nor its labels count for what is numbered later, and it is no training row. What was decided
+    stays as it was. No erasure: raw mail, decision and log keep it. A second time does nothing more.
+    """
+    asked = message_id_of(message_id)
+    time_us = None if received_at is None else microseconds(received_at)
+    found = await service.forgetting.forget(caller.tenant.name, asked, time_us)
+    if not found["repeated"]:
+        await service.note(caller, "message.forget", asked, {"seq": found["seq"]})
+    return json_answer(found)
 
 
 @router.get(

@@ -21,6 +21,7 @@ from mailwarden_services.observability.observer import Observer
 from mailwarden_services.reading.show import Shower
 from mailwarden_services.scoring_api.access import Caller
 from mailwarden_services.scoring_api.connections import ConnectionLimits
+from mailwarden_services.scoring_api.forgetting import Forgetting
 from mailwarden_services.scoring_api.found_messages import FoundMessages
 from mailwarden_services.scoring_api.in_flight import InFlight
 from mailwarden_services.scoring_api.intake import Intake
@@ -38,13 +39,14 @@ class Service:
 
     checks: by store name, raising MailwardenError where it is down; `essential` of them make the API not ready.
     lifespan: runs beside the API from its start to its stop. flow: mail of all tenants. rspamd: how rspamd's protocol
-    is spoken. exposition: what Prometheus is told. observer: told of every message that is scored. releases: of held
-    mail. found: messages looked up again. shower: reads messages for people, in processes of its own. writer_lag: how
-    far the feature writer is behind; its words make the API degraded. in_flight: what requests hold, over all
-    listeners. connections: limits of a listener's.
+    is spoken. exposition: what Prometheus is told. observer: told of every message that is scored. forgetting: takes
+    messages out of the counts. releases: of held mail. found: messages looked up again. shower: reads messages for
+    people, in processes of its own. writer_lag: how far the feature writer is behind; its words make the API degraded.
+    in_flight: what requests hold, over all listeners. connections: limits of a listener's.
     """
 
     intake: Intake
+    forgetting: Forgetting
     tenants: Tenants
     decisions: Decisions
     labels: Labels

@@ -38,7 +38,7 @@ AWAY_SECONDS = 1.0
 
 _LENGTH = struct.Struct("<I")
 _METHODS = frozenset(
-    {"ping", "meet", "begin", "accept", "abandon", "label", "signal", "lately", "numbered", "find_content"}
+    {"ping", "meet", "begin", "accept", "abandon", "label", "signal", "forget", "lately", "numbered", "find_content"}
 )
 
 
@@ -148,6 +148,11 @@ class There:
     async def signal(self, target: Event, facts: SignalFacts) -> int:
         """See `Sequencing`."""
         seq: int = await self._call("signal", target, facts)
+        return seq
+
+    async def forget(self, target: Event) -> int:
+        """See `Sequencing`."""
+        seq: int = await self._call("forget", target)
         return seq
 
     async def lately(self, tenant: str, message_id: str) -> Lately:

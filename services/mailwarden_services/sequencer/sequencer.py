@@ -36,7 +36,14 @@ import structlog
 from mailwarden.domain.mail.clusters import Member
 from mailwarden.domain.mail.events import SIGNALS
 from mailwarden.errors import StoreError
-from mailwarden.stores.accepted import Accepted, AcceptedLabel, AcceptedMessage, AcceptedSignal, encode_accepted
+from mailwarden.stores.accepted import (
+    Accepted,
+    AcceptedLabel,
+    AcceptedMessage,
+    AcceptedSignal,
+    AcceptedTombstone,
+    encode_accepted,
+)
 from mailwarden.stores.campaigns import Campaigns
 from mailwarden.stores.contacts import Contacts
 from mailwarden.stores.draft import Draft
@@ -56,7 +63,7 @@ RETRY_SECONDS = 2.0
 """How long the index is left alone after it could not be read: what it lacks is many messages' to gather."""
 
 REMEMBERED = 200_000
-"""Labels and signals that are kept in memory, so that the same one is known before the log has it."""
+"""Labels, signals and tombstones kept in memory, so many of each, so that the same one is known before the log has it."""
 
 _T = TypeVar("_T")
 _K = TypeVar("_K")
@@ -98,6 +105,7 @@ class Sequencer:
         self._tenants: dict[str, _Tenant] = {}
         self._given: OrderedDict[tuple[str, str], str] = OrderedDict()
         self._signalled: OrderedDict[tuple[str, str, str], None] = OrderedDict()
+        self._forgotten: OrderedDict[tuple[str, str, str], None] = OrderedDict()
         self._lock = Lock()
         self.recent = RecentMessages()
 
@@ -111,6 +119,8 @@ class Sequencer:
             _keep(self._given, (event.tenant, event.message_id), event.label)
         elif isinstance(record, AcceptedSignal):
             _keep(self._signalled, (event.tenant, event.message_id, event.signal), None)
+        elif isinstance(record, AcceptedTombstone):
+            _keep(self._forgotten, (event.tenant, event.message_id, event.signal), None)
         else:
             self._contacts.restore(event.tenant, event.sender, event.recipients, event.seq, event.message_id)
             if event.campaign and event.signature:
@@ -229,7 +239,7 @@ class Sequencer:
         held: str | None,
         make: Callable[[int, str | None], AcceptedLabel],
     ) -> int:
-        """Number a label; its seq, 0 where the message has that label already.
+        """Number a label; its seq, 0 where the message has that label already, or counts no more.
 
         held: the label that the log holds. make: from seq and the label that is replaced to the record.
         """
@@ -239,7 +249,7 @@ class Sequencer:
         def number() -> bytes | None:
             nonlocal seq, replaced
             replaced = self._given.get((tenant, message_id), held)
-            if replaced == label:
+            if replaced == label or self.is_forgotten(tenant, message_id):
                 return None
             seq = self._take(tenant)
             record = encode_accepted(make(seq, replaced))
@@ -260,13 +270,14 @@ class Sequencer:
         return self._given.get((tenant, message_id))
 
     async def signal(self, tenant: str, message_id: str, signal: str, make: Callable[[int], AcceptedSignal]) -> int:
-        """Number a signal; its seq, 0 where the message has it already. make: from its seq to the record."""
+        """Number a signal; its seq, 0 where the message has it already, or counts no more. make: from its seq to the
+        record."""
         key = (tenant, message_id, signal)
         seq = 0
 
         def number() -> bytes | None:
             nonlocal seq
-            if key in self._signalled:
+            if key in self._signalled or self.is_forgotten(tenant, message_id):
                 return None
             seq = self._take(tenant)
             record = encode_accepted(make(seq))
@@ -275,6 +286,27 @@ class Sequencer:
 
         await self._append(number, lambda: self._signalled.pop(key, None))
         return seq
+
+    async def forget(self, tenant: str, message_id: str, signal: str, make: Callable[[int], AcceptedTombstone]) -> int:
+        """Number a tombstone of a message, or of a signal of it; its seq, 0 where it has one. make: see `signal`."""
+        key = (tenant, message_id, signal)
+        seq = 0
+
+        def number() -> bytes | None:
+            nonlocal seq
+            if key in self._forgotten:
+                return None
+            seq = self._take(tenant)
+            record = encode_accepted(make(seq))
+            _keep(self._forgotten, key, None)
+            return record
+
+        await self._append(number, lambda: self._forgotten.pop(key, None))
+        return seq
+
+    def is_forgotten(self, tenant: str, message_id: str) -> bool:
+        """Whether a message was taken out of the counts lately."""
+        return (tenant, message_id, "") in self._forgotten
 
     async def numbered(self, tenant: str, message_ids: list[str]) -> set[str]:
         """Those of the ids that have a seq, by one look into the index; all of them where nobody can look."""

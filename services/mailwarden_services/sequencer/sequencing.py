@@ -8,9 +8,9 @@ from typing import Literal, Protocol
 
 from mailwarden.domain.mail.clusters import Member
 from mailwarden.domain.mail.events import Event
-from mailwarden.domain.mail.facts import SignalFacts, label_event_of, signal_event_of
+from mailwarden.domain.mail.facts import SignalFacts, label_event_of, signal_event_of, tombstone_of
 from mailwarden.errors import StoreError
-from mailwarden.stores.accepted import AcceptedLabel, AcceptedSignal
+from mailwarden.stores.accepted import AcceptedLabel, AcceptedSignal, AcceptedTombstone
 from mailwarden.stores.draft import Draft
 from mailwarden.stores.online.streams import decode_event
 from mailwarden.stores.online.watermark import Watermark
@@ -71,11 +71,13 @@ class Took:
 
 @dataclass(frozen=True, slots=True)
 class Lately:
-    """What is remembered of a message. event: as JSON, None where it is not among the newest. label: given lately."""
+    """What is remembered of a message. event: as JSON, None where it is not among the newest. label: given lately.
+    forgotten: it was taken out of the counts lately."""
 
     event_json: bytes | None
     label: str | None
     signals: tuple[str, ...]
+    forgotten: bool = False
 
     @property
     def event(self) -> Event | None:
@@ -107,6 +109,9 @@ class Sequencing(Protocol):
 
     async def signal(self, target: Event, facts: SignalFacts) -> int:
         """Number a signal of a message; its seq, 0 where it has it."""
+
+    async def forget(self, target: Event) -> int:
+        """Number a tombstone of a message, or of a signal of it; its seq, 0 where it has one."""
 
     async def lately(self, tenant: str, message_id: str) -> Lately:
         """What is remembered of a message."""
@@ -188,6 +193,17 @@ class Here:
 
         return await self._sequencer.signal(target.tenant, target.message_id, facts.signal, make)
 
+    async def forget(self, target: Event) -> int:
+        """See `Sequencing`."""
+        await self._sequencer.meet(target.tenant)
+
+        def make(seq: int) -> AcceptedTombstone:
+            known_at_us = max(self._sequencer.stands_at(target.tenant)[1], target.received_at_us)
+            return AcceptedTombstone(tombstone_of(target, seq=seq, known_at_us=known_at_us))
+
+        signal = target.signal if target.kind == "signal" else ""
+        return await self._sequencer.forget(target.tenant, target.message_id, signal, make)
+
     async def lately(self, tenant: str, message_id: str) -> Lately:
         """See `Sequencing`."""
         recent = self._sequencer.recent.find(tenant, message_id)
@@ -195,6 +211,7 @@ class Here:
             None if recent is None else recent.event_json,
             self._sequencer.label_of(tenant, message_id),
             self._sequencer.signals_of(tenant, message_id),
+            self._sequencer.is_forgotten(tenant, message_id),
         )
 
     async def numbered(self, tenant: str, message_ids: Sequence[str]) -> set[str]:

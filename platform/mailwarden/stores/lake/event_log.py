@@ -14,7 +14,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
-from mailwarden.domain.mail.events import TOMBSTONE, TUPLES, WITHDRAWN, Event
+from mailwarden.domain.mail.events import TOMBSTONE, TUPLES, WITHDRAWN, Event, Kind
 from mailwarden.errors import DataError
 from mailwarden.stores.lake.delta import (
     DeltaLog,
@@ -161,6 +161,13 @@ class EventView:
         for batch in self.read(EVENT_SCHEMA.names, wanted, within([bucket_of(tenant)])):
             found |= {event.message_id: event for event in table_to_events(pa.Table.from_batches([batch]))}
         return found
+
+    def about(self, tenant: str, message_id: str, received_at_us: int, kind: Kind) -> list[Event]:
+        """The events of a kind about a message. received_at_us: its event time, which finds the files."""
+        wanted = (ds.field("tenant") == tenant) & (ds.field("kind") == kind) & (ds.field("message_id") == message_id)
+        files = within([bucket_of(tenant)], None, pa.array([received_at_us], pa.int64()))
+        batches = self.read(EVENT_SCHEMA.names, wanted, files)
+        return [event for batch in batches for event in table_to_events(pa.Table.from_batches([batch]))]
 
     def tombstones(self, tenant: str, until: int | None = None) -> list[Event]:
         """A tenant's tombstones, up to a seq where one is given, in no set order."""
