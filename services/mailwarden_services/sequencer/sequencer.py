@@ -63,7 +63,7 @@ RETRY_SECONDS = 2.0
 """How long the index is left alone after it could not be read: what it lacks is many messages' to gather."""
 
 REMEMBERED = 200_000
-"""Labels, signals and tombstones kept in memory, so many of each, so that the same one is known before the log has it."""
+"""So many labels, signals and tombstones are kept in memory, so that the same one is known before the log has it."""
 
 _T = TypeVar("_T")
 _K = TypeVar("_K")

@@ -1,0 +1,231 @@
+"""Messages taken out of the counts: over HTTP, by the command line, and with processes killed in between."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import DataFrame
+
+from mailwarden.domain.mail.events import TOMBSTONE
+from mailwarden.errors import StoreUnavailable
+from mailwarden.monitoring.skew import measure_skew, read_vectors
+from mailwarden.monitoring.skew_report import SkewReport
+from mailwarden.simulation.draft import SimulatedMessage
+from mailwarden.stores.spark.facts import read_facts
+from mailwarden.stores.spark.tombstones import is_tombstone
+from mailwarden_services.bootstrap import Platform
+from mailwarden_services.client import ApiNotAllowed, ApiNotFound, Client
+from mailwarden_services.embedded import ChildProcess, environment_of, wait_until
+from mailwarden_services.loop import Loop
+from mailwarden_services.replay.live import LiveService
+
+Mail = list[SimulatedMessage]
+Run = Callable[..., tuple[int, str, str]]
+KNOWN = datetime(2026, 3, 30, 10, tzinfo=UTC)
+VIEW = "sender_activity"
+NOBODY = "0" * 32
+
+
+@pytest.fixture
+def of_one(simulated: Mail) -> Mail:
+    """Mail of one sender, in order of arrival."""
+    senders = Counter(message.envelope.mail_from for message in simulated)
+    often = max(senders, key=lambda sender: senders[sender])
+    return [message for message in simulated if message.envelope.mail_from == often][:12]
+
+
+def envelope(message: SimulatedMessage) -> dict[str, Any]:
+    known = message.envelope
+    assert known.received_at_us is not None
+    received_at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=known.received_at_us)
+    return {"received_at": received_at, "mail_from": known.mail_from, "rcpt_to": known.rcpt_to}
+
+
+def skew(warden: Any, *, tombstones: bool = True) -> SkewReport:
+    """What was served against what the log gives, with or without its tombstones."""
+    platform = Platform(warden.settings)
+    loop = Loop(platform)
+
+    def events(number: int) -> DataFrame:
+        found = read_facts(loop.spark, platform.facts.snapshot(number))
+        return found if tombstones else found.where(~is_tombstone())
+
+    views = [view for view in platform.activity if view.name == VIEW]
+    vectors = read_vectors(loop.spark, platform.vectors.snapshot())
+    return measure_skew(events, vectors, views, warden.settings.run_path)
+
+
+def test_a_message_is_forgotten_once_and_takes_no_label_any_more(warden: Any, of_one: Mail) -> None:
+    plain = warden.platform.tenants.issue_key("acme", "plain", 1)
+    writer = warden.writer()
+    with warden.served() as address, Client(address, warden.keys["acme"]) as client:
+
+        def score(message: SimulatedMessage) -> Any:
+            answer = client.score(message.raw, **envelope(message))
+            warden.drain(writer)
+            return answer
+
+        ids = [score(message).message_id for message in of_one[:5]]
+        assert client.label(ids[1], "CP", known_at=KNOWN).seq == 6
+        warden.drain(writer)
+        with pytest.raises(ApiNotFound, match=f"no message {NOBODY} is known"):
+            client.forget(NOBODY)
+        with Client(address, plain) as other, pytest.raises(ApiNotAllowed, match="`admin`"):
+            other.forget(ids[1])
+        told = client.forget(ids[1])
+        assert (told.message_id, told.seq, told.repeated) == (ids[1], 7, False)
+        assert client.message(ids[1]).decision.seq == 2
+        for _ in ("not logged yet", "logged"):
+            again = client.forget(ids[1])
+            assert (again.seq, again.repeated) == (None, True)
+            with pytest.raises(ApiNotFound, match="taken out of the counts"):
+                client.label(ids[1], "ham", known_at=KNOWN)
+            warden.drain(writer)
+        # The same message does not come back by coming again.
+        assert score(of_one[1]).repeated
+        assert [score(message).seq for message in of_one[5:8]] == [8, 9, 10]
+        acts = [entry for entry in client.audit() if entry.what == "message.forget"]
+        assert [(entry.who, entry.target) for entry in acts] == [("key:tests", ids[1])]
+    writer.close()
+    events = warden.events()
+    assert [(e.seq, e.message_id) for e in events if e.kind == TOMBSTONE] == [(7, ids[1])]
+    assert warden.states() == warden.folded(events)
+    with warden.api() as api:
+        # Another process knows it from the log.
+        assert api.label(message_id=ids[1], label="ham", known_at="2026-03-30T10:00:00Z").status_code == 404
+
+
+def test_the_command_forgets_where_an_api_runs_and_where_none_does(
+    warden: Any, of_one: Mail, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with warden.served() as address, Client(address, warden.keys["acme"]) as client:
+        ids = [client.score(message.raw, **envelope(message)).message_id for message in of_one[:4]]
+        code, _, errors = run("forget", ids[0], "--tenant", "acme")
+        assert code == 69 and "--api http" in errors
+        warden.drain()
+        monkeypatch.setenv("MAILWARDEN_API_KEY", warden.keys["acme"])
+        code, text, errors = run("forget", ids[0], "--api", address)
+        assert (code, text) == (0, f"message {ids[0]} counts no more from seq 5 on\n"), errors
+        assert run("forget", NOBODY, "--api", address)[0] == 66
+    code, _, errors = run("forget", ids[1], "--tenant", "acme")
+    assert code == 69 and "not logged yet" in errors
+    warden.drain()
+    code, text, errors = run("forget", ids[1], "--tenant", "acme")
+    assert (code, text) == (0, f"message {ids[1]} counts no more from seq 6 on\n"), errors
+    for message_id in ids[:2]:
+        code, text, _ = run("forget", message_id, "--tenant", "acme")
+        assert (code, text) == (0, f"message {message_id} counted no more already\n")
+    for words, expected, said in (
+        ((NOBODY, "--tenant", "acme"), 66, f"no message {NOBODY} is known"),
+        ((ids[2], "--tenant", "other"), 66, f"no message {ids[2]} is known"),
+        ((ids[2], "--tenant", "nobody"), 66, "nobody"),
+        ((ids[2], "--tenant", "acme", "--received-at", "soon"), 65, "--received-at"),
+    ):
+        code, _, errors = run("forget", *words)
+        assert (code, said in errors) == (expected, True), errors
+    entries = [entry for entry in Platform(warden.settings).audit.page("acme") if entry.what == "message.forget"]
+    assert [(entry.who.split(":")[0], entry.target) for entry in entries] == [("cli", ids[1]), ("key", ids[0])]
+    # The streams get it from the log.
+    with warden.api() as api:
+        api.send(of_one[4])
+        warden.drain()
+    events = warden.events()
+    assert [event.kind for event in events].count(TOMBSTONE) == 2 and events[-1].seq == 7
+    assert warden.states() == warden.folded(events)
+
+
+class Served:
+    """`mailwarden serve` that can be killed with all that it started."""
+
+    def __init__(self, warden: Any, folder: Path) -> None:
+        path = folder / "api.sock"
+        path.unlink(missing_ok=True)
+        self.process = ChildProcess(
+            "mailwarden_services.cli", ["serve", "--socket", str(path)], environment_of(warden.settings), folder / "log"
+        )
+        self.service = LiveService(warden.settings, self.process, path, warden.keys["acme"])
+
+        def ready() -> bool:
+            with contextlib.suppress(StoreUnavailable):
+                return self.service.call("GET", "/readyz")[0] == 200
+            return False
+
+        wait_until(ready, self.process, seconds=120, what="the start")
+
+    def writer(self) -> int:
+        """The process that folds."""
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                if b"mailwarden_services.feature_writer" in path.read_bytes():
+                    parent = int((path.parent / "stat").read_text().rpartition(")")[2].split()[1])
+                    if parent == self.process.pid:
+                        return int(path.parent.name)
+        raise AssertionError("no feature writer runs")
+
+    def kill(self) -> None:
+        """At once, its children with it."""
+        writer = self.writer()
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process._process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(writer, signal.SIGKILL)
+        self.service.close()
+
+    def stop(self) -> None:
+        self.service.close()
+        self.process.stop()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Short enough for a socket."""
+    with tempfile.TemporaryDirectory(prefix="mw-forget-") as made:
+        yield Path(made)
+
+
+def test_what_is_killed_between_tombstone_and_rebuild_is_done_later_and_all_that_was_served_is_recomputed(
+    warden: Any, of_one: Mail, folder: Path
+) -> None:
+    served = Served(warden, folder)
+    try:
+        ids = [served.service.score(m.raw, m.envelope)[0]["message_id"] for m in of_one[:4]]
+        served.service.wait_folded("acme", 4)
+        deadline = time.monotonic() + 60
+        while Platform(warden.settings).events.last_seq("acme") < 4:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        os.kill(served.writer(), signal.SIGSTOP)
+        before = warden.states()
+        status, told = served.service.call("POST", f"/v1/messages/{ids[2]}/forget")
+        assert (status, told) == (200, {"message_id": ids[2], "seq": 5, "repeated": False})
+        served.kill()
+    finally:
+        served.stop()
+    assert warden.states() == before and TOMBSTONE not in {event.kind for event in warden.events()}
+    served = Served(warden, folder)
+    try:
+        status, told = served.service.call("POST", f"/v1/messages/{ids[2]}/forget")
+        assert (status, told) == (200, {"message_id": ids[2], "repeated": True})
+        served.service.wait_folded("acme", 5)
+        for number, message in enumerate(of_one[4:6], start=6):
+            answer, _ = served.service.score(message.raw, message.envelope)
+            assert (answer["seq"], answer["features"]["as_of_seq"]) == (number, number - 1)
+            served.service.wait_folded("acme", number)
+    finally:
+        served.stop()
+    events = warden.events()
+    assert [event.seq for event in events if event.kind == TOMBSTONE] == [5] and len(events) == 7
+    assert warden.states() == warden.folded(events)
+    report = skew(warden)
+    assert report.agrees and report.mismatches == 0, report.examples
+    assert skew(warden, tombstones=False).mismatches > 0
