@@ -22,7 +22,6 @@ from mailwarden.monitoring.skew import measure_skew, read_vectors
 from mailwarden.monitoring.skew_report import SkewReport
 from mailwarden.simulation.draft import SimulatedMessage
 from mailwarden.stores.spark.facts import read_facts
-from mailwarden.stores.spark.tombstones import is_tombstone
 from mailwarden_services.bootstrap import Platform
 from mailwarden_services.client import ApiNotAllowed, ApiNotFound, Client
 from mailwarden_services.embedded import ChildProcess, environment_of, wait_until
@@ -51,14 +50,13 @@ def envelope(message: SimulatedMessage) -> dict[str, Any]:
     return {"received_at": received_at, "mail_from": known.mail_from, "rcpt_to": known.rcpt_to}
 
 
-def skew(warden: Any, *, tombstones: bool = True) -> SkewReport:
-    """What was served against what the log gives, with or without its tombstones."""
+def skew(warden: Any) -> SkewReport:
+    """What was served against what the log gives."""
     platform = Platform(warden.settings)
     loop = Loop(platform)
 
     def events(number: int) -> DataFrame:
-        found = read_facts(loop.spark, platform.facts.snapshot(number))
-        return found if tombstones else found.where(~is_tombstone())
+        return read_facts(loop.spark, platform.facts.snapshot(number))
 
     views = [view for view in platform.activity if view.name == VIEW]
     vectors = read_vectors(loop.spark, platform.vectors.snapshot())
@@ -228,4 +226,3 @@ def test_what_is_killed_between_tombstone_and_rebuild_is_done_later_and_all_that
     assert warden.states() == warden.folded(events)
     report = skew(warden)
     assert report.agrees and report.mismatches == 0, report.examples
-    assert skew(warden, tombstones=False).mismatches > 0

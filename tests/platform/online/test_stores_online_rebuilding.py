@@ -15,6 +15,7 @@ from mailwarden.domain.mail.events import TOMBSTONE, Event
 from mailwarden.domain.mail.facts import tombstone_of
 from mailwarden.domain.status import Status
 from mailwarden.errors import StoreError
+from mailwarden.stores.lake.event_log import EventView
 from mailwarden.stores.lake.fact_sets import FactSets, TenantFacts
 from mailwarden.stores.online import rebuilding
 from mailwarden.stores.online.partition_writer import PartitionWriters
@@ -76,12 +77,12 @@ def test_what_is_cut_off_amid_a_rebuild_is_done_again(
     home.send(events)
     write, calls = rebuilding.Rebuilding._write, []
 
-    def half(self: Any, due: Any, tombstone: Event) -> int:
+    def half(self: Any, due: Any, tenant: str) -> int:
         calls.append(len(due))
         if len(calls) % 2:
-            write(self, due[: len(due) // 2], tombstone)
+            write(self, due[: len(due) // 2], tenant)
             raise StoreError("cut off")
-        return write(self, due, tombstone)
+        return write(self, due, tenant)
 
     monkeypatch.setattr(rebuilding.Rebuilding, "_write", half)
     for _ in range(200):
@@ -152,3 +153,24 @@ def test_who_wrote_nothing_that_counts_was_never_seen(home: Home, mail_events: E
     assert Status.PRESENT in found[0] and found[1] <= {Status.NEVER_SEEN, Status.NOT_COMPUTABLE}
     with pytest.raises(StoreError, match="does not hold everything"):
         writer.fold([tombstone_of(message, seq=3, known_at_us=message.known_at_us)])
+
+
+def test_tombstones_that_are_handed_in_together_share_one_pass_of_the_log(
+    home: Home, mail_events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = history(mail_events, 40)
+    home.log.append(events)
+    passes = []
+    in_order = EventView.in_order
+
+    def counted(self: EventView, *given: Any, **options: Any) -> Any:
+        passes.append(given)
+        return in_order(self, *given, **options)
+
+    monkeypatch.setattr(EventView, "in_order", counted)
+    writer = OnlineWriter(home.client, "mail", home.views, 4, home.history)
+    report = writer.fold(events)
+    assert len(passes) == 1 and report.events == len(events)
+    # A second time nothing is due.
+    assert writer.fold(events).keys == 0 and len(passes) == 1
+    home.check(events)

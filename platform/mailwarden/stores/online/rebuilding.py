@@ -1,11 +1,11 @@
 """Keys rebuilt from the event log, where a tombstone says that a message which they had folded counts no more.
 
 What a state folded cannot be taken out of it again: a peak, an extreme or a sketch does not say what it would be
-without one event. So, for a tombstone of seq q and each state of a key that it names which has not folded q:
+without one event. So, for each state of a key that tombstones name, the last of them of seq q, which has not folded q:
 
 1. All that the log holds of the tenant up to q, with the facts of the state's generation, is gone through in order, a
-   chunk at a time; what reaches one of the keys is folded into a state begun anew, unless a tombstone up to q that
-   names the key is of its message.
+   chunk at a time; what reaches the key is folded into a state begun anew, unless a tombstone up to q that names the
+   key is of its message. All keys of all tombstones that are handed in share one pass, since a tenant's log is long.
 2. The state, which has folded q, is written where Redis still holds what was read; where another writer came between,
    it is looked at again.
 
@@ -13,13 +13,14 @@ Invariants:
 
 - Before q is folded, what is read is the state with the message; after it, the one without. Nothing is between, and a
   crash at any moment leaves one of the two: the tombstone is handed in again, and names what is still to be done.
-- The log holds everything up to q first; whoever hands a tombstone in sees to that.
+- The log holds everything up to q first; whoever hands tombstones in sees to that.
+- What else is handed in with them may be folded before or after: a rebuilt state has folded all of it up to q.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -62,12 +63,13 @@ _Name = tuple[int, tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """One state that a tombstone is about. key: of its hash."""
+    """One state that tombstones are about. key: of its hash. until: the seq of the last of them."""
 
     name: _Name
     key: bytes
     generation: int
     facts: int
+    until: int
 
 
 class KeyHistory:
@@ -103,54 +105,68 @@ class Rebuilding:
 
     def rebuild(
         self,
-        tombstone: Event,
+        tombstones: Sequence[Event],
         live: Sequence[Sequence[Sequence[int]]],
         through: Mapping[tuple[int, int], Mapping[str, int]],
         facts: Mapping[tuple[int, int], int],
         partitions: Collection[int] | None,
     ) -> tuple[int, int]:
-        """How many states were rebuilt, and how many had folded the tombstone before.
+        """How many states were rebuilt, and how many had folded their tombstones before.
 
-        live: by view and partition, the generations that are folded. through: by view and generation, and tenant, the
-        seq up to which these are loaded and never folded. facts: by view and generation, the number of its fact set
-        where that is not 0. partitions: those whose keys are looked at, None for all. Raises StoreError where the log
-        does not hold everything up to the tombstone, or a store is away.
+        tombstones: in order of seq. live: by view and partition, the generations that are folded. through: by view and
+        generation, and tenant, the seq up to which these are loaded and never folded. facts: by view and generation,
+        the number of its fact set where that is not 0. partitions: those whose keys are looked at, None for all. Raises
+        StoreError where the log does not hold everything up to a tombstone, or a store is away.
         """
-        states = list(self._named(tombstone, live, through, facts, partitions))
-        rebuilt = 0
+        by_tenant: dict[str, list[Event]] = defaultdict(list)
+        for tombstone in tombstones:
+            by_tenant[tombstone.tenant].append(tombstone)
+        rebuilt = repeated = 0
+        for tenant, told in by_tenant.items():
+            states = self._named(told, live, through, facts, partitions)
+            written = self._rebuild(tenant, states)
+            rebuilt, repeated = rebuilt + written, repeated + len(states) - written
+        return rebuilt, repeated
+
+    def _rebuild(self, tenant: str, states: Sequence[_State]) -> int:
+        written = 0
         with translated("rebuilding states"):
             for _ in range(ATTEMPTS):
-                due = self._due(states, tombstone.seq)
+                due = self._due(states)
                 if not due:
-                    return rebuilt, len(states) - rebuilt
-                rebuilt += self._write(due, tombstone)
+                    return written
+                written += self._write(due, tenant)
         raise StoreError(
-            f"keys of tenant {tombstone.tenant} were written by another writer {ATTEMPTS} times while they were "
-            "rebuilt; give each key one writer"
+            f"keys of tenant {tenant} were written by another writer {ATTEMPTS} times while they were rebuilt; give "
+            "each key one writer"
         )
 
     def _named(
         self,
-        tombstone: Event,
+        tombstones: Sequence[Event],
         live: Sequence[Sequence[Sequence[int]]],
         through: Mapping[tuple[int, int], Mapping[str, int]],
         facts: Mapping[tuple[int, int], int],
         partitions: Collection[int] | None,
-    ) -> Iterator[_State]:
-        tenant = tombstone.tenant
-        for index, view in enumerate(self._views):
-            for values in dict.fromkeys(values for values, _ in keys_of(view.emission, tombstone, view.keys)):
-                key = self._templates[index].key(tenant, values)
-                partition = partition_of(key, self._partitions)
-                if partitions is not None and partition not in partitions:
-                    continue
-                for generation in live[index][partition]:
-                    of = index, generation
-                    if tombstone.seq > through.get(of, {}).get(tenant, 0):
-                        yield _State((index, values), key, generation, facts.get(of, 0))
+    ) -> list[_State]:
+        found: dict[tuple[_Name, int], _State] = {}
+        for tombstone in tombstones:
+            tenant, seq = tombstone.tenant, tombstone.seq
+            for index, view in enumerate(self._views):
+                for values in dict.fromkeys(values for values, _ in keys_of(view.emission, tombstone, view.keys)):
+                    key = self._templates[index].key(tenant, values)
+                    partition = partition_of(key, self._partitions)
+                    if partitions is not None and partition not in partitions:
+                        continue
+                    for generation in live[index][partition]:
+                        of = index, generation
+                        if seq > through.get(of, {}).get(tenant, 0):
+                            name = index, values
+                            found[name, generation] = _State(name, key, generation, facts.get(of, 0), seq)
+        return list(found.values())
 
-    def _due(self, states: Sequence[_State], seq: int) -> list[tuple[_State, bytes]]:
-        """The states that have not folded a seq, each with the bytes of the one that they have, b"" for none."""
+    def _due(self, states: Sequence[_State]) -> list[tuple[_State, bytes]]:
+        """The states that have not folded their tombstones, with the seq that each has as stored, b"" for none."""
         fields = [state_field(self._views[state.name[0]], state.generation) for state in states]
         commands = [("HGET", state.key, name) for state, name in zip(states, fields, strict=True)]
         stored = round_trip(self._client, commands) if commands else []
@@ -158,16 +174,16 @@ class Rebuilding:
         return [
             (state, guard)
             for state, guard in zip(states, folded, strict=True)
-            if (int.from_bytes(guard, "little", signed=True) if guard else NEVER) < seq
+            if (int.from_bytes(guard, "little", signed=True) if guard else NEVER) < state.until
         ]
 
-    def _write(self, due: Sequence[tuple[_State, bytes]], tombstone: Event) -> int:
+    def _write(self, due: Sequence[tuple[_State, bytes]], tenant: str) -> int:
         by_facts: dict[int, list[tuple[_State, bytes]]] = defaultdict(list)
         for one in due:
             by_facts[one[0].facts].append(one)
         written = 0
         for number, mine in by_facts.items():
-            found = self._states({state.name for state, _ in mine}, tombstone, number)
+            found = self._states({state.name: state.until for state, _ in mine}, tenant, number)
             commands = []
             for state, guard in mine:
                 view, rebuilt = self._views[state.name[0]], found[state.name]
@@ -177,28 +193,30 @@ class Rebuilding:
                 commands.append(("EVAL", _SWAP, 1, state.key, guard, *pairs))
             for (state, _), done in zip(mine, round_trip(self._client, commands), strict=True):
                 if done:
-                    self._wrote((state.key, state.name[0], state.generation), tombstone.seq)
+                    self._wrote((state.key, state.name[0], state.generation), state.until)
                     written += 1
-        log.info("states rebuilt without a message", tenant=tombstone.tenant, seq=tombstone.seq, states=written)
+        until = max(state.until for state, _ in due)
+        log.info("states rebuilt without what was forgotten", tenant=tenant, seq=until, states=written)
         return written
 
-    def _states(self, names: Collection[_Name], tombstone: Event, facts: int) -> dict[_Name, EntityState]:
-        """Keys after everything that still counts up to a tombstone."""
-        tenant, until = tombstone.tenant, tombstone.seq
-        if self._history is None or not self._history.holds(tenant, until):
+    def _states(self, until: Mapping[_Name, int], tenant: str, facts: int) -> dict[_Name, EntityState]:
+        """Keys after everything that still counts, each up to a seq of its own."""
+        last = max(until.values())
+        if self._history is None or not self._history.holds(tenant, last):
             raise StoreError(
-                f"the event log does not hold everything of tenant {tenant} up to seq {until}, where a message is "
+                f"the event log does not hold everything of tenant {tenant} up to seq {last}, where a message is "
                 "taken out of the counts; look at the process that writes it"
             )
-        states = {name: EntityState(layout_of(self._views[name[0]])) for name in names}
-        views = [(index, self._views[index]) for index in sorted({index for index, _ in names})]
+        states = {name: EntityState(layout_of(self._views[name[0]])) for name in until}
+        views = [(index, self._views[index]) for index in sorted({index for index, _ in until})]
         history = self._history.view(tenant, facts)
         gone: dict[_Name, set[str]] = defaultdict(set)
-        for event in history.tombstones(tenant, until):
+        for event in history.tombstones(tenant, last):
             for index, view in views:
                 for values, _ in keys_of(view.emission, event, view.keys):
-                    gone[index, values].add(event.message_id)
-        for events in history.in_order(tenant, 0, until, limit=CHUNK):
+                    if event.seq <= until.get((index, values), NEVER):
+                        gone[index, values].add(event.message_id)
+        for events in history.in_order(tenant, 0, last, limit=CHUNK):
             for event in events:
                 if event.kind == TOMBSTONE:
                     continue
@@ -206,10 +224,10 @@ class Rebuilding:
                     ways: dict[_Name, list[Way]] = {}
                     for values, way in keys_of(view.emission, event, view.keys):
                         name = index, values
-                        if name in states and event.message_id not in gone[name]:
+                        if event.seq <= until.get(name, NEVER) and event.message_id not in gone[name]:
                             ways.setdefault(name, []).append(way)
                     for name, each in ways.items():
                         states[name].fold(event, each)
-        for state in states.values():
-            state.last_seq = until
+        for name, state in states.items():
+            state.last_seq = until[name]
         return states

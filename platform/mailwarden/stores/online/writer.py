@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
-from itertools import groupby, islice
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, TypeVar
 
 import structlog
@@ -301,17 +301,14 @@ class OnlineWriter:
         facts: Mapping[tuple[int, int], int],
         partitions: Collection[int] | None,
     ) -> FoldReport:
-        """Fold events in order of seq; where one is a tombstone, the keys that it names are rebuilt."""
-        reports = []
-        for is_tombstone, run in groupby(events, key=lambda event: event.kind == TOMBSTONE):
-            if is_tombstone:
-                for event in run:
-                    rebuilt, repeated = self._rebuilding.rebuild(event, live, through, facts, partitions)
-                    reports.append(FoldReport(1, rebuilt, repeated, 0))
-            else:
-                part = list(run)
-                reports.append(self._fold(part, self._targets(part, live, through, partitions)))
-        return FoldReport(*map(sum, zip((0, 0, 0, 0), *map(astuple, reports), strict=True)))
+        """Fold events in order of seq; first the keys that tombstones among them name are rebuilt."""
+        tombstones = [event for event in events if event.kind == TOMBSTONE]
+        if not tombstones:
+            return self._fold(events, self._targets(events, live, through, partitions))
+        rebuilt, repeated = self._rebuilding.rebuild(tombstones, live, through, facts, partitions)
+        others = [event for event in events if event.kind != TOMBSTONE]
+        report = self._fold(others, self._targets(others, live, through, partitions))
+        return FoldReport(len(events), report.keys + rebuilt, report.repeated + repeated, report.conflicts)
 
     def _targets(
         self, events: Sequence[Event], live: _Live, through: _Through, partitions: Collection[int] | None
