@@ -13,6 +13,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from mailwarden.domain.mail.facts import tombstone_of
 from mailwarden.errors import NotFound
 from mailwarden.settings import Settings
 from mailwarden.stores.lake.event_log import EventLog
@@ -132,9 +133,12 @@ def test_each_kind_of_event_has_a_view_of_its_own(tmp_path: Path, histories: Any
     label = replace(message, kind="label", seq=101, label="SP")
     signal = replace(message, kind="signal", seq=102, signal="qr", qr_url_count=1, link_domain="far.example")
     settings = Settings(home=tmp_path)
-    EventLog(settings.events_path).append([message, label, signal])
+    told = tombstone_of(signal, seq=103, known_at_us=signal.known_at_us)
+    EventLog(settings.events_path).append([message, label, signal, told])
     connection = in_duckdb(settings)
     assert connection.execute("SELECT seq FROM messages").fetchall() == [(message.seq,)]
     assert connection.execute("SELECT seq, label FROM labels").fetchall() == [(101, "SP")]
     found = connection.execute("SELECT seq, signal, qr_url_count, link_domain FROM signals").fetchall()
     assert found == [(102, "qr", 1, "far.example")]
+    found = connection.execute("SELECT seq, message_id, signal FROM tombstones").fetchall()
+    assert found == [(103, message.message_id, "qr")]

@@ -49,7 +49,7 @@ class Load:
     def __init__(self, socket: Path, headers: dict[str, str], mail: Mail, pause_seconds: float) -> None:
         self._socket, self._headers, self._mail, self._pause = socket, headers, mail, pause_seconds
         self.answers: list[dict[str, Any]] = []
-        self.labels = 0
+        self.labels = self.forgotten = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -84,6 +84,9 @@ class Load:
                 label = {"message_id": self.answers[-3]["message_id"], "label": "CP", "known_at": facts["received_at"]}
                 self._until_answered("/v1/labels", json=label)
                 self.labels += 1
+            if number % 50 == 40:
+                self._until_answered(f"/v1/messages/{self.answers[-30]['message_id']}/forget")
+                self.forgotten += 1
             self._stop.wait(self._pause)
 
     def _until_answered(self, path: str, **request: Any) -> dict[str, Any]:
@@ -148,7 +151,7 @@ class Campaign:
         """Wait until all that was answered is folded and logged, and stop everything; the events."""
         answers = self.load.answers
         # The last answer may be to a message that was taken in before: the log says how many there are.
-        expected = len({answer["message_id"] for answer in answers}) + self.load.labels
+        expected = len({answer["message_id"] for answer in answers}) + self.load.labels + self.load.forgotten
         deadline = time.monotonic() + 180
         while self.warden.folded_up_to() < expected:
             assert time.monotonic() < deadline, self.words()
@@ -210,6 +213,7 @@ def test_fifty_kills_under_load_leave_each_message_counted_once(shaken: tuple[An
     spark = campaign.start("spark")
     assert spark._process.wait(300) == 0, campaign.words()
     events = campaign.finish()
+    assert campaign.load.forgotten > 5
     settings, platform = campaign.warden.settings, Platform(campaign.warden.settings)
     catalog = platform.online_writer.generations.catalog()
     assert check_states(settings, platform.activity, catalog, events, naive_every=10) > 5_000

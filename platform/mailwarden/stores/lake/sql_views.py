@@ -22,13 +22,18 @@ _DERIVED = {
         "WHERE kind = 'label'",
     ),
     "signals": ("events", "SELECT * FROM events WHERE kind = 'signal'"),
+    "tombstones": (
+        "events",
+        "SELECT tenant, seq, message_id, signal, known_at, received_at, day, bucket FROM events "
+        "WHERE kind = 'tombstone'",
+    ),
 }
 """Views over views: name, what they are of, and how."""
 
 
 def view_statements(tables: Iterable[LakeTable], engine: Engine) -> list[str]:
-    """Statements to be run in order, each without its semicolon: each table, then `messages`, `labels` and
-    `signals` of `events`.
+    """Statements to be run in order, each without its semicolon: each table, then `messages`, `labels`,
+    `signals` and `tombstones` of `events`.
 
     A table without files becomes an empty view of its columns. Files are named one by one: views show the version of
     when they were made, which stays readable for the retention of `compact`; make them anew to see more.
