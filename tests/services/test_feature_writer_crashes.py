@@ -118,7 +118,8 @@ class Campaign:
     def __init__(self, warden: Any, server: RedisServer, folder: Path, mail: Mail, pause_seconds: float) -> None:
         self.warden, self.server, self.folder = warden, server, folder
         (folder / "api_alone.py").write_text(API_ALONE)
-        self._environment = {**environment_of(warden.settings), "PYTHONPATH": str(folder)}
+        own = environment_of(warden.settings)
+        self._environment = own | {"PYTHONPATH": f"{folder}{os.pathsep}{own.get('PYTHONPATH', '')}".rstrip(os.pathsep)}
         self.processes = {name: self.start(name) for name in ("api", "writer")}
         self.load = Load(folder / "api.sock", warden.headers(), mail, pause_seconds)
 
