@@ -15,18 +15,15 @@ from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.aggregates.finalise import finalise
 from mailwarden.domain.aggregates.layout import layout_of
 from mailwarden.domain.aggregates.online.reads import read_slots
-from mailwarden.domain.aggregates.online.state import EntityState
 from mailwarden.domain.aggregates.recent import own_set
-from mailwarden.domain.mail.events import Event, Way, keys_of
+from mailwarden.domain.mail.events import Event
 from mailwarden.settings import Settings
 from mailwarden.stores.online.client import open_client
 from mailwarden.stores.online.generations import Catalog
 from mailwarden.stores.online.keys import KeyTemplate, encoded, state_field
+from mailwarden.testing.folded import folded
 from mailwarden.testing.histories import own_of
 from mailwarden.testing.naive_recount import recount
-
-Key = tuple[str, tuple[str, ...]]
-"""A tenant's key of a view."""
 
 
 def check_states(
@@ -38,7 +35,8 @@ def check_states(
     naive_every: of how many keys one is recounted. A key of theirs that Redis holds and no event has is an error too.
     """
     by_tenant: dict[str, list[Event]] = {}
-    for event in sorted(events, key=lambda event: (event.tenant, event.seq)):
+    in_order = sorted(events, key=lambda event: (event.tenant, event.seq))
+    for event in in_order:
         by_tenant.setdefault(event.tenant, []).append(event)
     theirs = [encoded(tenant) for tenant in by_tenant]
     at_us = max(event.known_at_us for event in events) + 1
@@ -48,7 +46,7 @@ def check_states(
             entry = catalog.of(view)
             assert entry.serving is not None and entry.unreadable is None, f"{view.name}: no state of it serves"
             template, field = KeyTemplate(settings.project, view.keys), state_field(view, entry.serving).decode()
-            states = _folded(view, by_tenant)
+            states = {key: state.to_bytes() for key, state in folded(view, in_order).items()}
             for number, key in enumerate(sorted(states)):
                 found: Any = client.hget(template.key(*key), field)
                 assert found == states[key], f"{view.name} of {key}: not what the log gives"
@@ -65,19 +63,6 @@ def check_states(
             kept = {k for k in held if any(name in k for name in theirs) and client.hexists(k, field)}
             assert kept == {template.key(*key) for key in states}, f"{view.name}: keys that no event has, or lacks"
     return compared
-
-
-def _folded(view: ActivityView, by_tenant: dict[str, list[Event]]) -> dict[Key, bytes]:
-    """By key, the state that folding one event after another gives."""
-    states: dict[Key, EntityState] = {}
-    for tenant, events in by_tenant.items():
-        for event in events:
-            ways: dict[tuple[str, ...], list[Way]] = {}
-            for key, way in keys_of(view.emission, event, view.keys):
-                ways.setdefault(key, []).append(way)
-            for key, several in ways.items():
-                states.setdefault((tenant, key), EntityState(layout_of(view))).fold(event, several)
-    return {key: state.to_bytes() for key, state in states.items()}
 
 
 def _values(view: ActivityView, state: bytes, at_us: int, own: dict[str, tuple[str, ...]]) -> dict[str, float | None]:
