@@ -210,17 +210,16 @@ def test_what_is_killed_between_tombstone_and_rebuild_is_done_later_and_all_that
     finally:
         served.stop()
     assert warden.states() == before and TOMBSTONE not in {event.kind for event in warden.events()}
-    served = Served(warden, folder)
-    try:
-        status, told = served.service.call("POST", f"/v1/messages/{ids[2]}/forget")
-        assert (status, told) == (200, {"message_id": ids[2], "repeated": True})
-        served.service.wait_folded("acme", 5)
+    writer = warden.writer()
+    with warden.api() as api:
+        told = api.client.post(f"/v1/messages/{ids[2]}/forget").json()
+        assert told == {"message_id": ids[2], "repeated": True}
+        warden.drain(writer)
         for number, message in enumerate(of_one[4:6], start=6):
-            answer, _ = served.service.score(message.raw, message.envelope)
+            answer = api.send(message)
             assert (answer["seq"], answer["features"]["as_of_seq"]) == (number, number - 1)
-            served.service.wait_folded("acme", number)
-    finally:
-        served.stop()
+            warden.drain(writer)
+    writer.close()
     events = warden.events()
     assert [event.seq for event in events if event.kind == TOMBSTONE] == [5] and len(events) == 7
     assert warden.states() == warden.folded(events)
