@@ -7,7 +7,7 @@ import base64
 import os
 import random
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,11 @@ import pytest
 
 from mailwarden.domain.mail.campaigns import SIGNATURE_BYTES, name_of
 from mailwarden.domain.mail.events import Event
-from mailwarden.domain.mail.facts import label_event_of
+from mailwarden.domain.mail.facts import label_event_of, tombstone_of
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import StoreError, StoreUnavailable
 from mailwarden.stores.accepted import NO_CONTENT as NOTHING
-from mailwarden.stores.accepted import Accepted, AcceptedLabel, AcceptedMessage, decode_accepted
+from mailwarden.stores.accepted import Accepted, AcceptedLabel, AcceptedMessage, AcceptedTombstone, decode_accepted
 from mailwarden.stores.campaigns import Campaigns
 from mailwarden.stores.contacts import Contacts
 from mailwarden.stores.draft import Draft
@@ -339,6 +339,37 @@ def test_a_label_that_the_disk_refuses_may_be_given_again(tmp_path: Path, monkey
             assert await shard.sequencer.label("acme", "acme1", "CP", "SP", make) > 1
             assert await shard.sequencer.label("acme", "acme1", "CP", "SP", make) == 0
             assert len(shard.records()) == 2
+
+    run(test())
+
+
+def test_what_is_forgotten_gets_one_tombstone_and_nothing_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        with Shard(tmp_path) as shard:
+            target = (await shard.accept(draft(1))).recent
+            assert target is not None
+
+            def forget(signal: str = "") -> Coroutine[Any, Any, int]:
+                def told(seq: int) -> AcceptedTombstone:
+                    about = replace(target.event, signal=signal)
+                    return AcceptedTombstone(tombstone_of(about, seq=seq, known_at_us=START + 9))
+
+                return shard.sequencer.forget("acme", "acme1", signal, told)
+
+            with monkeypatch.context() as patched:
+                full(patched)
+                with pytest.raises(StoreUnavailable):
+                    await forget()
+            assert not shard.sequencer.is_forgotten("acme", "acme1")
+            seqs = await asyncio.gather(forget(), forget(), forget("qr"))
+            assert sorted(seqs)[0] == 0 and len({*seqs}) == 3 and shard.sequencer.is_forgotten("acme", "acme1")
+        with Shard(tmp_path) as shard:
+            assert await forget() == 0 and await forget("qr") == 0
+            assert await shard.sequencer.signal("acme", "acme1", "qr", _raising(AssertionError())) == 0
+            assert await shard.sequencer.label("acme", "acme1", "CP", None, _raising(AssertionError())) == 0
+            assert [record.event.kind for record in shard.records()] == ["message", "tombstone", "tombstone"]
 
     run(test())
 
