@@ -29,10 +29,10 @@ class Numbering:
     def first(self, messages: Sequence[Sent]) -> list[tuple[str, ...]]:
         """The new recipients of each message, in order of seq over all calls since `begin`."""
         contacts, number = self._contacts, self._number
-        each = [(contacts._pairs(sender, recipients), seq) for sender, recipients, seq, _ in messages]
+        each = [(contacts._digests.pairs(sender, recipients), seq) for sender, recipients, seq, _ in messages]
         known = known_in(contacts._file, number, sorted({pair for pairs, _ in each for pair in pairs.values()}))
         answers: list[tuple[str, ...]] = []
-        added = [(number, contacts._message(message_id), seq) for _, _, seq, message_id in messages]
+        added = [(number, contacts._digests.message(message_id), seq) for _, _, seq, message_id in messages]
         for pairs, seq in each:
             new = [name for name, pair in pairs.items() if known.get(pair, seq) >= seq]
             for name in new:

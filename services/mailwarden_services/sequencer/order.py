@@ -26,8 +26,10 @@ class Begun:
 class Outcome:
     """What became of a draft. answer: the caller's, as JSON. recent: the message that this one repeats, or is.
 
-    seq: 0 where it was not numbered. degraded: its answer says that something could not be found out. before: it was
-    numbered long ago, and only its decision, or the log, knows it. unsure: nobody could look whether it was.
+    seq: 0 where it was not numbered. degraded: its answer says that something could not be found out. before: id of the
+    message that it repeats, or is, which was numbered long ago: only its decision, or the log, knows it. other: id of
+    the message that its idempotency key belongs to, which it is not. copy: it was numbered as a further copy of another
+    message. unsure: nobody could look whether it was numbered.
     """
 
     answer: bytes = b""
@@ -35,7 +37,9 @@ class Outcome:
     degraded: bool = False
     recent: Recent | None = None
     repeated: bool = False
-    before: bool = False
+    before: str = ""
+    other: str = ""
+    copy: bool = False
     unsure: bool = False
 
 

@@ -156,9 +156,9 @@ class There:
         found: set[str] = await self._call("numbered", tenant, list(message_ids))
         return found
 
-    async def find_content(self, tenant: str, content_sha256: str) -> str | None:
+    async def find_content(self, tenant: str, content: str) -> str | None:
         """See `Sequencing`."""
-        found: str | None = await self._call("find_content", tenant, content_sha256)
+        found: str | None = await self._call("find_content", tenant, content)
         return found
 
     async def close(self) -> None:

@@ -18,6 +18,8 @@ Invariants:
 - Campaigns are the loop's alone, contacts and seqs the thread's; `_newest_us` and the newest messages are written by
   the thread and read by both.
 - A message joins its campaign where it begins, so that near copies that come at once are of one campaign.
+- A message that came before, by its content and a recipient or its queue id, gets no seq; where it has recipients that
+  it was not for yet it gets one as a further copy, for these alone (`docs/adr/0027`).
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ from mailwarden.errors import StoreError
 from mailwarden.stores.accepted import Accepted, AcceptedLabel, AcceptedMessage, AcceptedSignal, encode_accepted
 from mailwarden.stores.campaigns import Campaigns
 from mailwarden.stores.contacts import Contacts
+from mailwarden.stores.content_index import Content, Met
 from mailwarden.stores.draft import Draft
 from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.online.streams import encode_event
@@ -112,7 +115,9 @@ class Sequencer:
         elif isinstance(record, AcceptedSignal):
             _keep(self._signalled, (event.tenant, event.message_id, event.signal), None)
         else:
-            self._contacts.restore(event.tenant, event.sender, event.recipients, event.seq, event.message_id)
+            self._contacts.restore(
+                event.tenant, event.sender, event.recipients, event.seq, event.message_id, Content.of(event)
+            )
             if event.campaign and event.signature:
                 self._campaigns.restore(event.tenant, Member(event.seq, event.campaign, event.signature))
             self.recent.add(_recent(record))
@@ -287,6 +292,30 @@ class Sequencer:
             log.warning("index of messages unavailable", error=str(exc))
             return set(message_ids)
 
+    async def newest_of(self, tenant: str, content: str) -> str | None:
+        """The id of the newest message of that content key; None where none is known, or nobody can look."""
+        await self.meet(tenant)
+        if not self._tenant(tenant).acquainted:
+            return None
+        try:
+            return await self._run(lambda: self._contacts.newest_of(tenant, content))
+        except StoreError as exc:
+            log.warning("index of messages unavailable", error=str(exc))
+            return None
+
+    def known(
+        self, tenant: str, message_id: str, key: str | None, content: Content | None
+    ) -> tuple[Recent | None, bool]:
+        """The message that one repeats, of the newest, and whether it is another one under the same idempotency key."""
+        recent = self.recent.find_key(tenant, key) if key is not None else None
+        if recent is not None:
+            return recent, recent.message_id != message_id and (content is None or not recent.has(content))
+        recent = self.recent.find(tenant, message_id)
+        if recent is None and content is not None:
+            alike = self.recent.find_content(tenant, content.key)
+            recent = alike if alike is not None and alike.has(content) else None
+        return recent, False
+
     def signalled(self, tenant: str, message_id: str, signal: str) -> bool:
         """Whether the signal was numbered lately."""
         return (tenant, message_id, signal) in self._signalled
@@ -336,7 +365,7 @@ class Sequencer:
         # What was numbered while this failed may be in no log yet.
         for recent in self.recent.of(name):
             event = recent.event
-            self._contacts.restore(name, event.sender, event.recipients, event.seq, event.message_id)
+            self._contacts.restore(name, event.sender, event.recipients, event.seq, event.message_id, Content.of(event))
         self._contacts.prepare(name, self._events.view())
         tenant.acquainted = True
 
@@ -350,23 +379,28 @@ class Sequencer:
     ) -> bytes | None:
         """One record, in its turn, in the thread that writes."""
         tenant = self._tenant(draft.tenant)
-        recent = self.recent.find_key(draft.tenant, key) if key is not None else None
-        recent = recent or self.recent.find(draft.tenant, draft.message_id)
+        recent, other = self.known(draft.tenant, draft.message_id, key, draft.content)
         if recent is not None:
-            outcome.recent, outcome.repeated = recent, True
+            outcome.recent, outcome.repeated, outcome.other = recent, True, recent.message_id if other else ""
             return None
-        new: tuple[str, ...] | None = ()
+        met = Met()
         lost = True
         if tenant.acquainted:
             try:
-                new = self._contacts.meet(
-                    draft.tenant, draft.sender, draft.recipients, tenant.next, draft.message_id, again=sure
+                met = self._contacts.meet(
+                    draft.tenant,
+                    draft.sender,
+                    draft.recipients,
+                    tenant.next,
+                    draft.message_id,
+                    draft.content,
+                    again=sure,
                 )
                 lost = False
             except StoreError as exc:
                 log.error(NO_CONTACTS, error=str(exc))
-        if new is None:
-            outcome.before = True
+        if not met.counts:
+            self._repeats(draft, met, outcome)
             return None
         if lost:
             if not sure:
@@ -376,20 +410,48 @@ class Sequencer:
         # Before it has its seq: it is none of those that its own features lack.
         age = self.age_seconds(draft.tenant, draft.as_of)
         outcome.seq = seq = self._take(draft.tenant)
-        event = draft.event_json(seq, new)
+        if met.copy is not None:
+            first = self.recent.find(draft.tenant, met.copy.message_id)
+            draft = draft.as_copy(met.copy, None if first is None else first.answer)
+            outcome.copy = True
+        event = draft.event_json(seq, met.new)
         outcome.degraded = bool(flags)
         outcome.answer = draft.answer_json(seq, age, flags, degraded=bool(flags))
-        outcome.recent = Recent(draft.tenant, draft.message_id, seq, event, outcome.answer, draft.content_sha256, key)
+        outcome.recent = Recent(
+            draft.tenant,
+            draft.message_id,
+            seq,
+            event,
+            outcome.answer,
+            draft.content.key if draft.content else draft.content_sha256,
+            key,
+        )
         self.recent.add(outcome.recent)
         tenant.newest_us = max(tenant.newest_us, draft.received_at_us)
         return draft.payload(event, outcome.answer, key, raw)
+
+    def _repeats(self, draft: Draft, met: Met, outcome: Outcome) -> None:
+        """A message that was numbered: as one of the newest where it is one, else by its id."""
+        first = draft.message_id if met.copy is None else met.copy.message_id
+        recent = self.recent.find(draft.tenant, first)
+        if recent is None:
+            outcome.before = first
+        else:
+            outcome.recent, outcome.repeated = recent, True
 
     def _undo(self, draft: Draft, outcome: Outcome) -> None:
         if outcome.seq and outcome.recent is not None:
             self.recent.forget(outcome.recent)
             if self._tenant(draft.tenant).acquainted:
                 event = outcome.recent.event
-                self._contacts.forget(draft.tenant, event.sender, event.new_recipients, outcome.seq, draft.message_id)
+                self._contacts.forget(
+                    draft.tenant,
+                    event.sender,
+                    event.new_recipients,
+                    outcome.seq,
+                    draft.message_id,
+                    Content.of(event),
+                )
 
 
 def void(_: object) -> None:
@@ -405,7 +467,7 @@ def _recent(record: AcceptedMessage) -> Recent:
         event.seq,
         encode_event(event),
         answer,
-        event.content_sha256,
+        event.content_key or event.content_sha256,
         record.idempotency_key,
         True,
     )

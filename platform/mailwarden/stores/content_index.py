@@ -1,0 +1,314 @@
+"""Which messages came before, by what they hold: a table beside the first contacts, of the newest weeks.
+
+Of a message it has an entry under its content key alone, and one under the key with each recipient, with the mail
+system's id of it, and of outbound mail with each domain written to. An entry names the message that the others are
+copies of, and its event time. It is an index of the event log, as the contacts are, and kept whole with them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import NamedTuple, Self
+
+from mailwarden.domain.aggregates.windows import DAY_US
+from mailwarden.domain.mail.events import Event
+
+SHARED_WITHIN_US = DAY_US
+"""How far apart two messages of one content and one recipient may come to be one."""
+
+QUEUED_WITHIN_US = 7 * DAY_US
+"""How far apart two of one content and one queue id may: mail systems try for days, and use their ids again."""
+
+KEPT_WEEKS = 6
+"""Weeks with mail that are kept, the newest of them; those of ids and contacts have no end."""
+
+CONTENTS = """
+create table contents (
+    tenant integer not null, week integer not null, part integer not null, seq integer not null,
+    received_at integer not null, message_id text not null, primary key (tenant, week, part, seq)
+) without rowid;
+"""
+_WEEK_US = 7 * DAY_US
+_KEEP = "insert or replace into contents values (?, ?, ?, ?, ?, ?)"
+_ASKED = 900
+
+
+class Copy(NamedTuple):
+    """A message that was there before. message_id, received_at_us: of the first. recipients, domains: of this one, whom
+    and where it was not for yet; none of the former where all of it was."""
+
+    message_id: str
+    received_at_us: int
+    recipients: tuple[str, ...]
+    domains: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What tells whether a message came before. domains: that it was written to, of outbound mail alone. queue_id: ""
+    where none is known. copy_of: as in `Event`."""
+
+    key: str
+    received_at_us: int
+    recipients: Sequence[str]
+    domains: Sequence[str] = ()
+    queue_id: str = ""
+    copy_of: str = ""
+
+    @classmethod
+    def of(cls, event: Event) -> Self | None:
+        """A message's; None where it has no content key."""
+        if not event.content_key:
+            return None
+        domains = event.recipient_domains if event.direction == "outbound" else ()
+        return cls(event.content_key, event.received_at_us, event.recipients, domains, event.queue_id, event.copy_of)
+
+    def of_copy(self, copy: Copy) -> Content:
+        """The same as a further copy of another message."""
+        return replace(
+            self,
+            received_at_us=copy.received_at_us,
+            recipients=copy.recipients,
+            domains=copy.domains,
+            copy_of=copy.message_id,
+        )
+
+
+class Met(NamedTuple):
+    """What numbering is told of a message. new: recipients that its sender writes to for the first time. known: its id
+    has a seq. copy: the message that it is a copy of, itself where that is known. Taken in where it is not known, and
+    no copy or one with recipients of its own: then as that, for these alone."""
+
+    new: tuple[str, ...] = ()
+    known: bool = False
+    copy: Copy | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether the message gets a seq."""
+        return not self.known and (self.copy is None or bool(self.copy.recipients))
+
+
+class _Entry(NamedTuple):
+    """seq: of the message that made it. received_at_us, message_id: of the first."""
+
+    seq: int
+    received_at_us: int
+    message_id: str
+
+
+_Place = tuple[int, int, int]
+"""Number of a tenant, week, digest of a part."""
+
+Rows = dict[_Place, list[_Entry]]
+"""Entries by their place."""
+
+
+class _Parts(NamedTuple):
+    """Digests: of the key alone, and with what it was seen with."""
+
+    alone: int
+    recipients: dict[str, int]
+    domains: dict[str, int]
+    queue: int | None
+
+    def all(self) -> list[int]:
+        queue = () if self.queue is None else (self.queue,)
+        return [self.alone, *self.recipients.values(), *self.domains.values(), *queue]
+
+
+class ContentIndex:
+    """The entries in memory, and those in the file that is given with each call; whose transactions are the caller's.
+
+    salt: keys the digests, 64 bits each: of n entries of a tenant's weeks a message that came never before is taken for
+    one of them with a chance of n / 2**64 for each of its own.
+    """
+
+    def __init__(self, salt: bytes) -> None:
+        self._salt = salt
+        self._fresh: Rows = {}
+        self._flying: Rows = {}
+        self._restored: Rows = {}
+        self._forgotten: set[tuple[_Place, int]] = set()
+        self._weeks: set[tuple[int, int]] = set()
+
+    @property
+    def waiting(self) -> int:
+        """Places with entries that are not in the file yet."""
+        return len(self._fresh)
+
+    def find(self, file: sqlite3.Connection, number: int, content: Content) -> Copy | None:
+        """The message that one is a copy of: the first of those that share a recipient, or the queue id, soon enough.
+
+        None for a new one.
+        """
+        parts = self._parts(content)
+        at_us = content.received_at_us
+        span_us = SHARED_WITHIN_US if parts.queue is None else QUEUED_WITHIN_US
+        weeks = range((at_us - span_us) // _WEEK_US, (at_us + span_us) // _WEEK_US + 1)
+        held = self._held(file, number, weeks, parts.all()[1:])
+        if not held:
+            return None
+        near = {
+            part: [
+                entry
+                for entry in entries
+                if abs(at_us - entry.received_at_us) <= (QUEUED_WITHIN_US if part == parts.queue else SHARED_WITHIN_US)
+            ]
+            for part, entries in held.items()
+        }
+        telling = [part for part in (*parts.recipients.values(), parts.queue) if part is not None]
+        first = min((entry for part in telling for entry in near.get(part, ())), default=None)
+        if first is None:
+            return None
+
+        def is_new(part: int) -> bool:
+            # Whom another message of that content was for may have been told another verdict.
+            return all(entry.message_id != first.message_id for entry in held.get(part, ()))
+
+        return Copy(
+            first.message_id,
+            first.received_at_us,
+            tuple(name for name, part in parts.recipients.items() if is_new(part)),
+            tuple(name for name, part in parts.domains.items() if is_new(part)),
+        )
+
+    def newest(self, file: sqlite3.Connection, number: int, key: str) -> str | None:
+        """The id of the newest message of a content, None where none is known."""
+        alone = self._parts(Content(key, 0, ())).alone
+        weeks = {week for of, week, _ in (*self._fresh, *self._flying) if of == number}
+        weeks.update(_weeks_of(file, number))
+        found = self._held(file, number, sorted(weeks), [alone]).get(alone)
+        return max(found).message_id if found else None
+
+    def add(self, number: int, content: Content, seq: int, message_id: str, *, restored: bool = False) -> None:
+        """Take in a message that got that seq. restored: the spool held it."""
+        for place, entry in self._entries(number, content, seq, message_id):
+            _put(self._fresh, place, entry)
+            if restored:
+                _put(self._restored, place, entry)
+
+    def forget(self, number: int, content: Content, seq: int) -> list[tuple[int, int, int, int]]:
+        """Take back what `add` did; what is to be deleted in the file, and then `forgotten`."""
+        gone = [place for place, _ in self._entries(number, content, seq, "")]
+        for place in gone:
+            self._forgotten.add((place, seq))
+            kept = [entry for entry in self._fresh.pop(place, ()) if entry.seq != seq]
+            if kept:
+                self._fresh[place] = kept
+        return [(*place, seq) for place in gone]
+
+    def forgotten(self, gone: Iterable[tuple[int, int, int, int]]) -> None:
+        """They are in the file no more."""
+        self._forgotten.difference_update(((number, week, part), seq) for number, week, part, seq in gone)
+
+    def start(self) -> Rows:
+        """What waits, as it is handed to a thread that writes it; until `landed` it is known from here."""
+        self._flying, self._fresh = self._fresh, {}
+        return self._flying
+
+    def landed(self, *, written: bool) -> None:
+        """The thread is done; not written: it waits again."""
+        for place, entries in {} if written else self._flying.items():
+            for entry in entries:
+                _put(self._fresh, place, entry)
+        self._flying = {}
+
+    def write(self, file: sqlite3.Connection, rows: Rows) -> None:
+        """Write entries, and drop weeks that are too old by then."""
+        file.executemany(_KEEP, sorted((*place, *entry) for place, entries in rows.items() for entry in entries))
+        weeks = {(number, week) for number, week, _ in rows}
+        for number in {number for number, _ in weeks - self._weeks}:
+            drop_old(file, number)
+        self._weeks = self._weeks | weeks
+
+    def put(self, file: sqlite3.Connection, number: int, messages: Iterable[tuple[Content, int, str]]) -> None:
+        """Take messages (content, seq, id) in, at once."""
+        rows = (row for message in messages for row in self._entries(number, *message))
+        file.executemany(_KEEP, sorted((*place, *entry) for place, entry in rows))
+
+    def begin_anew(self, file: sqlite3.Connection, number: int) -> None:
+        """Nothing of a tenant but what the spool held."""
+        file.execute("delete from contents where tenant = ?", (number,))
+        file.executemany(
+            _KEEP, [(*place, *entry) for place, own in self._restored.items() if place[0] == number for entry in own]
+        )
+
+    def emptied(self, numbers: Mapping[int, int]) -> None:
+        """The file is a new one, and numbers tenants otherwise (old to new): what the spool held waits again."""
+        restored = {
+            (numbers[place[0]], *place[1:]): entries for place, entries in self._restored.items() if place[0] in numbers
+        }
+        self._restored, self._fresh, self._flying = restored, {p: list(e) for p, e in restored.items()}, {}
+        self._weeks = set()
+
+    def _held(
+        self, file: sqlite3.Connection, number: int, weeks: Sequence[int], parts: Sequence[int]
+    ) -> dict[int, list[_Entry]]:
+        found: dict[int, list[_Entry]] = {}
+        in_weeks = ",".join("?" * len(weeks))
+        for at in range(0, len(parts), _ASKED):
+            some = parts[at : at + _ASKED]
+            rows = file.execute(
+                "select part, seq, received_at, message_id, week from contents "
+                f"where tenant = ? and week in ({in_weeks}) and part in ({','.join('?' * len(some))})",
+                (number, *weeks, *some),
+            )
+            for part, *entry, week in rows:
+                if not self._forgotten or ((number, week, part), entry[0]) not in self._forgotten:
+                    found.setdefault(part, []).append(_Entry(*entry))
+        for waiting in (self._fresh, self._flying):
+            if waiting:
+                for week in weeks:
+                    for part in parts:
+                        for one in waiting.get((number, week, part), ()):
+                            if ((number, week, part), one.seq) not in self._forgotten:
+                                found.setdefault(part, []).append(one)
+        return found
+
+    def _entries(self, number: int, content: Content, seq: int, message_id: str) -> Iterable[tuple[_Place, _Entry]]:
+        week = content.received_at_us // _WEEK_US
+        entry = _Entry(seq, content.received_at_us, content.copy_of or message_id)
+        for part in self._parts(content).all():
+            yield (number, week, part), entry
+
+    def _parts(self, content: Content) -> _Parts:
+        start = hashlib.blake2b(content.key.encode(), digest_size=8, key=self._salt)
+
+        def part(kind: bytes, name: str) -> int:
+            digest = start.copy()
+            digest.update(kind + name.encode("utf-8", "surrogatepass"))
+            return int.from_bytes(digest.digest(), "little", signed=True)
+
+        return _Parts(
+            part(b"", ""),
+            {name: part(b"r", name) for name in content.recipients if name},
+            {name: part(b"d", name) for name in content.domains if name},
+            part(b"q", content.queue_id) if content.queue_id else None,
+        )
+
+
+def drop_old(file: sqlite3.Connection, number: int) -> None:
+    """Drop a tenant's weeks but for the newest `KEPT_WEEKS` that have mail."""
+    for week in islice(_weeks_of(file, number), KEPT_WEEKS, None):
+        file.execute("delete from contents where tenant = ? and week <= ?", (number, week))
+        break
+
+
+def _weeks_of(file: sqlite3.Connection, number: int) -> Iterable[int]:
+    """A tenant's weeks, the newest first."""
+    newest = "select max(week) from contents where tenant = ?"
+    (week,) = file.execute(newest, (number,)).fetchone()
+    while week is not None:
+        yield week
+        (week,) = file.execute(f"{newest} and week < ?", (number, week)).fetchone()
+
+
+def _put(rows: Rows, place: _Place, entry: _Entry) -> None:
+    entries = rows.setdefault(place, [])
+    if entry not in entries:
+        entries.append(entry)
