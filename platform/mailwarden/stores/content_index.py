@@ -1,8 +1,9 @@
 """Which messages came before, by what they hold: a table beside the first contacts, of the newest weeks.
 
 Of a message it has an entry under its content key alone, and one under the key with each recipient, with the mail
-system's id of it, and of outbound mail with each domain written to. An entry names the message that the others are
-copies of, and its event time. It is an index of the event log, as the contacts are, and kept whole with them.
+system's id of it, and of outbound mail with each domain written to. An entry names the message whose decision covers
+it, the one that this is a copy of, and that one's event time. It is an index of the event log, as the contacts are,
+and kept whole with them.
 """
 
 from __future__ import annotations
@@ -29,20 +30,23 @@ KEPT_WEEKS = 6
 CONTENTS = """
 create table contents (
     tenant integer not null, week integer not null, part integer not null, seq integer not null,
-    received_at integer not null, message_id text not null, primary key (tenant, week, part, seq)
+    received_at integer not null, message_id text not null, copy_of text not null,
+    primary key (tenant, week, part, seq)
 ) without rowid;
 """
 _WEEK_US = 7 * DAY_US
-_KEEP = "insert or replace into contents values (?, ?, ?, ?, ?, ?)"
+_KEEP = "insert or replace into contents values (?, ?, ?, ?, ?, ?, ?)"
 _ASKED = 900
 
 
 class Copy(NamedTuple):
-    """A message that was there before. message_id, received_at_us: of the first. recipients, domains: of this one, whom
-    and where it was not for yet; none of the former where all of it was."""
+    """A message that was there before. first, received_at_us: the one that it counts with, and its event time.
+    decided: the one whose decision it was given under, for all that share it; "" where these were several. recipients,
+    domains: of this one, whom and where it was not for yet; none of the former where all of it was."""
 
-    message_id: str
+    first: str
     received_at_us: int
+    decided: str
     recipients: tuple[str, ...]
     domains: tuple[str, ...]
 
@@ -74,7 +78,7 @@ class Content:
             received_at_us=copy.received_at_us,
             recipients=copy.recipients,
             domains=copy.domains,
-            copy_of=copy.message_id,
+            copy_of=copy.first,
         )
 
 
@@ -94,11 +98,18 @@ class Met(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    """seq: of the message that made it. received_at_us, message_id: of the first."""
+    """seq, message_id: of the message that made it. received_at_us: of the first. copy_of: the first's id, "" where it
+    is this one."""
 
     seq: int
     received_at_us: int
     message_id: str
+    copy_of: str = ""
+
+    @property
+    def first(self) -> str:
+        """The message that it counts with."""
+        return self.copy_of or self.message_id
 
 
 _Place = tuple[int, int, int]
@@ -168,17 +179,19 @@ class ContentIndex:
 
         def is_new(part: int) -> bool:
             # Whom another message of that content was for may have been told another verdict.
-            return all(entry.message_id != first.message_id for entry in held.get(part, ()))
+            return all(entry.first != first.first for entry in held.get(part, ()))
 
+        covering = {e.message_id for part in telling for e in held.get(part, ()) if e.first == first.first}
         return Copy(
-            first.message_id,
+            first.first,
             first.received_at_us,
+            covering.pop() if len(covering) == 1 else "",
             tuple(name for name, part in parts.recipients.items() if is_new(part)),
             tuple(name for name, part in parts.domains.items() if is_new(part)),
         )
 
     def newest(self, file: sqlite3.Connection, number: int, key: str) -> str | None:
-        """The id of the newest message of a content, None where none is known."""
+        """The id of the newest message of a content, or of a further copy; None where none is known."""
         alone = self._parts(Content(key, 0, ())).alone
         weeks = {week for of, week, _ in (*self._fresh, *self._flying) if of == number}
         weeks.update(_weeks_of(file, number))
@@ -254,7 +267,7 @@ class ContentIndex:
         for at in range(0, len(parts), _ASKED):
             some = parts[at : at + _ASKED]
             rows = file.execute(
-                "select part, seq, received_at, message_id, week from contents "
+                "select part, seq, received_at, message_id, copy_of, week from contents "
                 f"where tenant = ? and week in ({in_weeks}) and part in ({','.join('?' * len(some))})",
                 (number, *weeks, *some),
             )
@@ -272,7 +285,7 @@ class ContentIndex:
 
     def _entries(self, number: int, content: Content, seq: int, message_id: str) -> Iterable[tuple[_Place, _Entry]]:
         week = content.received_at_us // _WEEK_US
-        entry = _Entry(seq, content.received_at_us, content.copy_of or message_id)
+        entry = _Entry(seq, content.received_at_us, message_id, content.copy_of)
         for part in self._parts(content).all():
             yield (number, week, part), entry
 

@@ -118,7 +118,7 @@ class Draft:
             known_at_us=copy.received_at_us,
             recipients=copy.recipients,
             recipient_domains=tuple(name for name in event.recipient_domains if name in copy.domains),
-            copy_of=copy.message_id,
+            copy_of=copy.first,
         )
         rest = orjson.loads(b"{" + self.rest) | {"rows": [], "content": []}
         return replace(

@@ -33,6 +33,7 @@ from mailwarden_services.signals.found import FoundSignal
 log = structlog.get_logger(__name__)
 
 INGESTED = "ingested before: not counted again"
+COUNTED = "counted before: not counted again"
 UNCHECKED = "duplicate check unavailable"
 
 
@@ -223,14 +224,17 @@ class Intake:
         give = await self._prepare(tenant, message_id, WITHDRAWN, known_at_us, source, given_by, received_at_us)
         return await give()
 
-    async def find_by_content(self, tenant: Tenant, raw: bytes, envelope: Envelope) -> str | None:
-        """Our id of a message that is known by its content, or by content and envelope; None where it is not."""
+    async def find_by_content(self, tenant: Tenant, raw: bytes, envelope: Envelope, content_key: str) -> str | None:
+        """Our id of a message that is known by its content, or by content and envelope; None where it is not.
+
+        content_key: the message's, "" where it has none.
+        """
         raw, envelope = unwrapped(raw, envelope)
         content = hashlib.sha256(raw).hexdigest()
         sequencing = self._sequencing(tenant.name)
-        lately = await sequencing.find_content(tenant.name, content)
-        if lately is not None or envelope.received_at_us is None:
-            return lately
+        known = await sequencing.find_content(tenant.name, content_key or content)
+        if known is not None or envelope.received_at_us is None:
+            return known
         wanted = message_identity(tenant.name, content, envelope.received_at_us, envelope.mail_from, envelope.rcpt_to)
         return wanted if await sequencing.numbered(tenant.name, [wanted]) else None
 
@@ -248,6 +252,10 @@ class Intake:
         lately = await sequencing.lately(tenant.name, message_id)
         # A label counts where its message does, which may be under other facts by now than it was accepted with.
         target = await self._target(tenant.name, message_id, received_at_us, lately)
+        if target.copy_of:
+            # It counts where its message does, whichever copy somebody saw.
+            first, time_us = target.copy_of, target.received_at_us
+            return await self._prepare(tenant, first, label, known_at_us, source, given_by, time_us)
         if known_at_us < target.received_at_us or not is_believable(known_at_us):
             raise DataError("`known_at` is before the message came, or after 2099; say when the label was given")
         held = lately.label
@@ -298,6 +306,8 @@ class Intake:
             return self._again(tenant, envelope, load_answer(took.known.answer))
         if took.before:
             return await self._numbered_before(tenant, envelope, scored, begin, took.before)
+        if took.anew:
+            return _answer(scored, draft.answer_json(None, begin.age_seconds(draft.as_of), [COUNTED]))
         clock.end("accept")
         if took.copy:
             return self._again(tenant, envelope, load_answer(took.answer))

@@ -29,7 +29,8 @@ class Outcome:
     seq: 0 where it was not numbered. degraded: its answer says that something could not be found out. before: id of the
     message that it repeats, or is, which was numbered long ago: only its decision, or the log, knows it. other: id of
     the message that its idempotency key belongs to, which it is not. copy: it was numbered as a further copy of another
-    message. unsure: nobody could look whether it was numbered.
+    message. anew: it was numbered, under several decisions, so that its own stands and is not counted. unsure: nobody
+    could look whether it was numbered.
     """
 
     answer: bytes = b""
@@ -40,6 +41,7 @@ class Outcome:
     before: str = ""
     other: str = ""
     copy: bool = False
+    anew: bool = False
     unsure: bool = False
 
 

@@ -411,8 +411,8 @@ class Sequencer:
         age = self.age_seconds(draft.tenant, draft.as_of)
         outcome.seq = seq = self._take(draft.tenant)
         if met.copy is not None:
-            first = self.recent.find(draft.tenant, met.copy.message_id)
-            draft = draft.as_copy(met.copy, None if first is None else first.answer)
+            decided = self.recent.find(draft.tenant, met.copy.decided)
+            draft = draft.as_copy(met.copy, None if decided is None else decided.answer)
             outcome.copy = True
         event = draft.event_json(seq, met.new)
         outcome.degraded = bool(flags)
@@ -432,10 +432,12 @@ class Sequencer:
 
     def _repeats(self, draft: Draft, met: Met, outcome: Outcome) -> None:
         """A message that was numbered: as one of the newest where it is one, else by its id."""
-        first = draft.message_id if met.copy is None else met.copy.message_id
-        recent = self.recent.find(draft.tenant, first)
-        if recent is None:
-            outcome.before = first
+        decided = draft.message_id if met.known or met.copy is None else met.copy.decided
+        recent = self.recent.find(draft.tenant, decided)
+        if not decided:
+            outcome.anew = True
+        elif recent is None:
+            outcome.before = decided
         else:
             outcome.recent, outcome.repeated = recent, True
 

@@ -64,7 +64,7 @@ class Begin:
 class Took:
     """What became of a draft. answer: its own, as JSON, where it was numbered. known: the message that it repeats.
 
-    degraded: numbering lacked something. before, other, copy, unsure: see `sequencer.Outcome`.
+    degraded: numbering lacked something. before, other, copy, anew, unsure: see `sequencer.Outcome`.
     """
 
     answer: bytes = b""
@@ -73,6 +73,7 @@ class Took:
     before: str = ""
     other: str = ""
     copy: bool = False
+    anew: bool = False
     unsure: bool = False
 
 
@@ -166,7 +167,14 @@ class Here:
         recent = outcome.recent
         known = Known(recent.message_id, recent.answer) if outcome.repeated and recent is not None else None
         return Took(
-            outcome.answer, outcome.degraded, known, outcome.before, outcome.other, outcome.copy, outcome.unsure
+            outcome.answer,
+            outcome.degraded,
+            known,
+            outcome.before,
+            outcome.other,
+            outcome.copy,
+            outcome.anew,
+            outcome.unsure,
         )
 
     async def abandon(self, tenant: str, member: Member | None) -> None:
