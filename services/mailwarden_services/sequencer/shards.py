@@ -46,10 +46,7 @@ class Shards:
 
     @contextlib.asynccontextmanager
     async def answering(self) -> AsyncIterator[None]:
-        """Answer the other processes, where there are any, inside the block."""
-        if not self._there:
-            yield
-            return
+        """Answer other shards, and whoever hands history over, inside the block."""
         try:
             async with answering(self._own, self._settings.sequencer_socket(self._settings.shard)):
                 yield
