@@ -120,7 +120,9 @@ class _HandingOver:
             part = rows[start : start + _ROWS]
             found = spill.read(part)
             earlier = [
-                event.message_id for (event, _), row in zip(found, part, strict=True) if int(row) not in messages
+                self._told_id(int(row), event)
+                for (event, _), row in zip(found, part, strict=True)
+                if int(row) not in messages
             ]
             before = self._stood.find(earlier) if self._told_of else {}
             for place, (row, (event, envelope)) in enumerate(zip(map(int, part), found, strict=True), start):
@@ -130,7 +132,8 @@ class _HandingOver:
                     if self._bytes >= BATCH_BYTES or len(self._batch) >= BATCH_ITEMS:
                         self._send()
                 else:
-                    self._tell(place, row, event if row in messages else before.get(event.message_id, event))
+                    of = event if row in messages else before.get(self._told_id(row, event), event)
+                    self._tell(place, row, of)
         self._send()
         return self._waits
 
@@ -140,8 +143,12 @@ class _HandingOver:
 
     def _tell(self, place: int, row: int, event: Event) -> None:
         """A label or a signal of a message that stands before it, in this batch, in another one, or in the log."""
+        if event.copy_of:
+            # It counts with the message, which the log may not have yet.
+            self._gathered.spill.counts_with[row] = event.copy_of
+            self._known.add(row)
         if row in self._known:
-            self._waits.add(event.message_id)
+            self._waits.add(self._told_id(row, event))
             return
         of: bytes | int | None = self._place.get(row)
         if of is None:
@@ -159,6 +166,9 @@ class _HandingOver:
         if len(self._batch) >= BATCH_ITEMS:
             self._send()
 
+    def _told_id(self, row: int, event: Event) -> str:
+        return self._gathered.spill.counts_with.get(row, event.message_id)
+
     def _add(self, row: int, event: Event, item: HistoryItem, size: int) -> None:
         self._batch.append((row, event, item))
         self._bytes += size
@@ -171,7 +181,7 @@ class _HandingOver:
             if isinstance(item, HistoryMessage):
                 self._note(row, event, outcome)
             elif outcome.waits:
-                self._waits.add(event.message_id)
+                self._waits.add(self._told_id(row, event))
             kind: Kind = (
                 "message"
                 if isinstance(item, HistoryMessage)
@@ -187,7 +197,10 @@ class _HandingOver:
             self._progress(self._done, len(self._plan.rows))
 
     def _note(self, row: int, event: Event, outcome: Numbered) -> None:
-        if not outcome.seq:
+        if outcome.counts_with not in ("", event.message_id):
+            self._gathered.spill.counts_with[row] = outcome.counts_with
+            self._known.add(row)
+        elif not outcome.seq:
             self._known.add(row)
         elif row in self._told_of:
             self._campaign_of[row] = outcome.campaign

@@ -16,6 +16,7 @@ from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.facts import label_event_of, signal_event_of
 from mailwarden.domain.mail.reception import Reception
 from mailwarden.domain.mail.trust import NO_TRUST, Trust
+from mailwarden.ingest.copies import find_copies
 from mailwarden.ingest.found_later import FoundLater
 from mailwarden.ingest.gathering import Gathered, IngestReport, gather
 from mailwarden.ingest.index import LabelIndex
@@ -133,13 +134,14 @@ def into_log(
 
         def plan(view: EventView) -> Iterator[pa.RecordBatch] | None:
             nonlocal written
+            numbering.begin(view)
+            find_copies(spill, numbering)
             written = plan_of(view, gathered, label_delay_us)
             if not len(written.rows):
                 return None
             # Before the events: a message that the log knows must have its raw mail.
             _write_raw(raw_mail, site, spill, written.messages)
             first = view.last_seq(tenant) + 1 if next_seq is None else next_seq(len(written.rows))
-            numbering.begin(view)
             copies.begin(view)
             stood = opened.enter_context(closing(Stood(Path(tempfile.mkdtemp(dir=folder)))))
             in_force = view if fact_sets is None else fact_sets.over(view, tenant)[0]
@@ -188,18 +190,20 @@ def _batches(
                 campaign_of[int(rows[i])] = campaign
                 if names:
                     new_of[int(rows[i])] = sum(1 << at for at, name in enumerate(found[i].recipients) if name in names)
-        before = stood.find([found[i].message_id for i, row in enumerate(map(int, rows)) if row not in campaign_of])
+        told = [spill.counts_with.get(row, event.message_id) for row, event in zip(map(int, rows), found, strict=True)]
+        itself = [row in campaign_of and row not in spill.counts_with for row in map(int, rows)]
+        before = stood.find([told[i] for i in range(len(rows)) if not itself[i]])
         for i, row in enumerate(map(int, rows)):
             kind, known_at_us = plan.kind[start + i], int(plan.known_us[start + i])
             if kind == "message":
                 continue
             event = found[i]
-            if row in campaign_of:
+            if itself[i]:
                 bits = new_of.get(row, 0)
                 names = tuple(name for at, name in enumerate(event.recipients) if bits >> at & 1)
                 event = replace(event, new_recipients=names, campaign=campaign_of[row])
             else:
-                event = before.get(event.message_id, event)
+                event = before.get(told[i], event)
             if kind == "label":
                 label, replaced = plan.label[start + i], plan.replaced[start + i] or None
                 found[i] = label_event_of(event, label=label, replaced=replaced, seq=seqs[i], known_at_us=known_at_us)
@@ -244,7 +248,7 @@ def _hand_over_labels(
     event_log: EventLog, tenant: str, spill: Spill, labels: list[tuple[int, str]], label_sink: LabelSink
 ) -> None:
     labelled = {row for row, _ in labels}
-    ids = pa.array([message_id for row, message_id in enumerate(spill.message_ids()) if row in labelled])
+    ids = pa.array([told for row, told in enumerate(spill.told_ids()) if row in labelled])
     for batch in event_log.scan(tenant, "label"):
         rows = pa.Table.from_batches([batch])
         rows = rows.filter(pc.is_in(rows["message_id"], value_set=ids))

@@ -37,7 +37,8 @@ class Plan:
         """Ids of the messages that the log holds and that this labels, or has a signal of."""
         told = {int(row) for row, kind in zip(self.rows, self.kind, strict=True) if kind != "message"}
         told -= set(map(int, self.messages))
-        return [message_id for row, message_id in enumerate(spill.message_ids()) if row in told] if told else []
+        told |= {int(row) for row in self.rows if int(row) in spill.counts_with}
+        return [message_id for row, message_id in enumerate(spill.told_ids()) if row in told] if told else []
 
 
 NOTHING = Plan(np.empty(0, np.int64), [], [], [], np.empty(0, np.int64))
@@ -71,16 +72,20 @@ def plan_of(
     label_rows: list[int] = []
     given: list[str] = []
     taken_back: list[str] = []
-    for row, message_id in enumerate(spill.message_ids()):
-        if only is not None and message_id not in only:
+    firsts = set(spill.counts_with.values())
+    for row, message_id in enumerate(spill.message_ids() if firsts else ()):
+        if message_id in firsts and row not in spill.counts_with and message_id not in there:
+            first.setdefault(message_id, row)
+    for row, (message_id, told) in enumerate(zip(spill.message_ids(), spill.told_ids(), strict=True)):
+        if only is not None and told not in only:
             continue
-        new = message_id not in there
-        if new:
+        if only is None and message_id not in there and (told == message_id or row in spill.further):
             there.add(message_id)
             rows.append(row)
             if label_of:
                 first[message_id] = row
-        if row in gathered.signals and message_id not in signalled:
+        message_id = told
+        if row in gathered.signals and row not in spill.counts_with and message_id not in signalled:
             signalled.add(message_id)
             signal_rows.append(row)
         label = label_of.get(row)

@@ -50,6 +50,18 @@ class Copy(NamedTuple):
     recipients: tuple[str, ...]
     domains: tuple[str, ...]
 
+    def of(self, event: Event) -> Event:
+        """A message's event as that of a further copy."""
+        domains = tuple(name for name in event.recipient_domains if name in self.domains)
+        return replace(
+            event,
+            received_at_us=self.received_at_us,
+            known_at_us=self.received_at_us,
+            recipients=self.recipients,
+            recipient_domains=domains if event.direction == "outbound" else event.recipient_domains,
+            copy_of=self.first,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Content:

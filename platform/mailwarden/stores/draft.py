@@ -111,15 +111,7 @@ class Draft:
 
         answer: that message's, which is taken where its verdict is as strict as this one's; None where not known.
         """
-        event = decode_event(self.event_json(0, ()))
-        event = replace(
-            event,
-            received_at_us=copy.received_at_us,
-            known_at_us=copy.received_at_us,
-            recipients=copy.recipients,
-            recipient_domains=tuple(name for name in event.recipient_domains if name in copy.domains),
-            copy_of=copy.first,
-        )
+        event = copy.of(decode_event(self.event_json(0, ())))
         rest = orjson.loads(b"{" + self.rest) | {"rows": [], "content": []}
         return replace(
             self,

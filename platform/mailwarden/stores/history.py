@@ -55,14 +55,16 @@ HistoryItem = HistoryMessage | HistoryLabel | HistorySignal
 class Numbered:
     """What became of an item. seq: 0 where it, or what it is of, was known already.
 
-    campaign, new_recipients: of a message, what numbering added to its event. waits: a label or signal of a message of
-    the batch that was known: nothing was done about it.
+    campaign, new_recipients: of a message, what numbering added to its event. counts_with: of one that was known, the
+    id of the message that it is. waits: a label or signal of a message of the batch that was known, or is a further
+    copy: nothing was done about it.
     """
 
     seq: int
     campaign: str = ""
     new_recipients: tuple[str, ...] = ()
     waits: bool = False
+    counts_with: str = ""
 
 
 class TakesHistory(Protocol):

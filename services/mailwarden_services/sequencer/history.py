@@ -27,6 +27,7 @@ from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.facts import label_event_of, signal_event_of
 from mailwarden.errors import StoreError, StoreUnavailable
 from mailwarden.stores.accepted import AcceptedHistory, AcceptedLabel, AcceptedSignal, encode_accepted
+from mailwarden.stores.content_index import Content, Met
 from mailwarden.stores.history import HistoryItem, HistoryLabel, HistoryMessage, HistorySignal, Numbered
 from mailwarden.stores.online.streams import decode_event
 from mailwarden_services.sequencer.order import Begun
@@ -60,12 +61,14 @@ class HistoryTook:
 
 @dataclass(slots=True)
 class _Message:
-    """A message of a batch on its way. event: numbered; None before that, and where it was known."""
+    """A message of a batch on its way. event: numbered; None before that, and where it was known. counts_with: then as
+    the message of that id."""
 
     item: HistoryMessage
     read: Event
     begun: Begun | None = None
     event: Event | None = None
+    counts_with: str = ""
 
 
 class _KnownMessage(StoreError):
@@ -157,14 +160,16 @@ class History:
 
     async def _message(self, message: _Message) -> Numbered:
         if message.begun is None:
-            return Numbered(0)
+            return Numbered(0, counts_with=message.read.message_id)
         sequencer, read, campaign = self._sequencer, message.read, message.begun.campaign
 
         def number() -> bytes | None:
-            new = self._meet(read)
-            if new is None:
+            met = self._meet(read)
+            if not met.counts:
+                message.counts_with = read.message_id if met.copy is None else met.copy.first
                 return None
-            event = replace(read, seq=sequencer._take(read.tenant), new_recipients=new, campaign=campaign)
+            event = read if met.copy is None else met.copy.of(read)
+            event = replace(event, seq=sequencer._take(read.tenant), new_recipients=met.new, campaign=campaign)
             known = sequencer._tenant(read.tenant)
             known.newest_us = max(known.newest_us, read.received_at_us)
             message.event, item = event, message.item
@@ -174,14 +179,14 @@ class History:
             event, message.event = message.event, None
             if event is not None:
                 sequencer._contacts.forget(
-                    event.tenant, event.sender, event.new_recipients, event.seq, event.message_id
+                    event.tenant, event.sender, event.new_recipients, event.seq, event.message_id, Content.of(event)
                 )
 
         await sequencer._append(number, undo, size=len(message.item.raw) + 4_096, later=True)
         if message.event is None:
-            return Numbered(0)
+            return Numbered(0, counts_with=message.counts_with)
         sequencer._due.accepted(read.tenant, message.event.seq)
-        return Numbered(message.event.seq, campaign, message.event.new_recipients)
+        return Numbered(message.event.seq, campaign, message.event.new_recipients, counts_with=message.event.copy_of)
 
     async def _label(self, tenant: str, item: HistoryLabel, of: _Message | Event) -> Numbered:
         def make(seq: int, replaced: str | None) -> AcceptedLabel:
@@ -214,19 +219,18 @@ class History:
             known |= await sequencer._run(lambda: sequencer._contacts.held(tenant, asked), later=True)
         return known
 
-    def _meet(self, event: Event) -> tuple[str, ...] | None:
-        """First contacts of a message that gets its tenant's next seq, in the thread that numbers; None where it is
-        known."""
+    def _meet(self, event: Event) -> Met:
+        """First contacts of a message that gets its tenant's next seq, in the thread that numbers."""
         sequencer = self._sequencer
         if sequencer.recent.find(event.tenant, event.message_id) is not None:
-            return None
-        seq = sequencer._tenant(event.tenant).next
-        return sequencer._contacts.meet(event.tenant, event.sender, event.recipients, seq, event.message_id)
+            return Met(known=True)
+        seq, content = sequencer._tenant(event.tenant).next, Content.of(event)
+        return sequencer._contacts.meet(event.tenant, event.sender, event.recipients, seq, event.message_id, content)
 
 
 def _event(of: _Message | Event) -> Event:
     event = of.event if isinstance(of, _Message) else of
-    if event is None:
+    if event is None or event.copy_of:
         raise _KnownMessage("its message was known already")
     return event
 
