@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from mailwarden.domain.aggregates.windows import DAY_US
 from mailwarden.domain.mail.events import Event
@@ -27,16 +27,31 @@ QUEUED_WITHIN_US = 7 * DAY_US
 KEPT_WEEKS = 6
 """Weeks with mail that are kept, the newest of them; those of ids and contacts have no end."""
 
+KEPT_ENTRIES = 4_000_000
+"""Entries of a tenant beyond which only its two newest weeks with mail are kept, which is what live mail asks for."""
+
 CONTENTS = """
 create table contents (
     tenant integer not null, week integer not null, part integer not null, seq integer not null,
     received_at integer not null, message_id text not null, copy_of text not null,
     primary key (tenant, week, part, seq)
 ) without rowid;
+create table content_weeks (
+    tenant integer not null, week integer not null, entries integer not null, primary key (tenant, week)
+) without rowid;
 """
 _WEEK_US = 7 * DAY_US
 _KEEP = "insert or replace into contents values (?, ?, ?, ?, ?, ?, ?)"
+_COUNT = (
+    "insert into content_weeks values (?, ?, ?) on conflict (tenant, week) do update set entries = entries + "
+    "excluded.entries"
+)
+_OF_PART = (
+    "select part, seq, received_at, message_id, copy_of, week from contents where tenant = ? and week = ? and part = ?"
+)
 _ASKED = 900
+_QUEUED = 8
+"""Entries of one week that are looked at under a queue id: the lowest seqs, of which the first message's is one."""
 
 
 class Copy(NamedTuple):
@@ -157,7 +172,6 @@ class ContentIndex:
         self._flying: Rows = {}
         self._restored: Rows = {}
         self._forgotten: set[tuple[_Place, int]] = set()
-        self._weeks: set[tuple[int, int]] = set()
 
     @property
     def waiting(self) -> int:
@@ -173,27 +187,20 @@ class ContentIndex:
         at_us = content.received_at_us
         span_us = SHARED_WITHIN_US if parts.queue is None else QUEUED_WITHIN_US
         weeks = range((at_us - span_us) // _WEEK_US, (at_us + span_us) // _WEEK_US + 1)
-        held = self._held(file, number, weeks, parts.all()[1:])
-        if not held:
+        held = self._held(file, number, weeks, [*parts.recipients.values(), *parts.domains.values()])
+        queued = [] if parts.queue is None else self._few(file, number, weeks, parts.queue, _QUEUED)
+        shared = [entry for part in parts.recipients.values() for entry in held.get(part, ())]
+        near = [entry for entry in shared if abs(at_us - entry.received_at_us) <= SHARED_WITHIN_US]
+        near += [entry for entry in queued if abs(at_us - entry.received_at_us) <= QUEUED_WITHIN_US]
+        if not near:
             return None
-        near = {
-            part: [
-                entry
-                for entry in entries
-                if abs(at_us - entry.received_at_us) <= (QUEUED_WITHIN_US if part == parts.queue else SHARED_WITHIN_US)
-            ]
-            for part, entries in held.items()
-        }
-        telling = [part for part in (*parts.recipients.values(), parts.queue) if part is not None]
-        first = min((entry for part in telling for entry in near.get(part, ())), default=None)
-        if first is None:
-            return None
+        first = min(near)
 
         def is_new(part: int) -> bool:
             # Whom another message of that content was for may have been told another verdict.
             return all(entry.first != first.first for entry in held.get(part, ()))
 
-        covering = {e.message_id for part in telling for e in held.get(part, ()) if e.first == first.first}
+        covering = {entry.message_id for entry in shared or queued if entry.first == first.first}
         return Copy(
             first.first,
             first.received_at_us,
@@ -206,8 +213,8 @@ class ContentIndex:
         """The id of the newest message of a content, or of a further copy; None where none is known."""
         alone = self._parts(Content(key, 0, ())).alone
         weeks = {week for of, week, _ in (*self._fresh, *self._flying) if of == number}
-        weeks.update(_weeks_of(file, number))
-        found = self._held(file, number, sorted(weeks), [alone]).get(alone)
+        weeks.update(week for week, _ in _weeks_of(file, number))
+        found = self._few(file, number, sorted(weeks), alone, 1, last=True)
         return max(found).message_id if found else None
 
     def add(self, number: int, content: Content, seq: int, message_id: str, *, restored: bool = False) -> None:
@@ -245,23 +252,20 @@ class ContentIndex:
 
     def write(self, file: sqlite3.Connection, rows: Rows) -> None:
         """Write entries, and drop weeks that are too old by then."""
-        file.executemany(_KEEP, sorted((*place, *entry) for place, entries in rows.items() for entry in entries))
-        weeks = {(number, week) for number, week, _ in rows}
-        for number in {number for number, _ in weeks - self._weeks}:
+        _keep(file, ((place, entry) for place, entries in rows.items() for entry in entries))
+        for number in {number for number, _, _ in rows}:
             drop_old(file, number)
-        self._weeks = self._weeks | weeks
 
     def put(self, file: sqlite3.Connection, number: int, messages: Iterable[tuple[Content, int, str]]) -> None:
         """Take messages (content, seq, id) in, at once."""
-        rows = (row for message in messages for row in self._entries(number, *message))
-        file.executemany(_KEEP, sorted((*place, *entry) for place, entry in rows))
+        _keep(file, (row for message in messages for row in self._entries(number, *message)))
 
     def begin_anew(self, file: sqlite3.Connection, number: int) -> None:
         """Nothing of a tenant but what the spool held."""
         file.execute("delete from contents where tenant = ?", (number,))
-        file.executemany(
-            _KEEP, [(*place, *entry) for place, own in self._restored.items() if place[0] == number for entry in own]
-        )
+        file.execute("delete from content_weeks where tenant = ?", (number,))
+        restored = ((place, own) for place, own in self._restored.items() if place[0] == number)
+        _keep(file, ((place, entry) for place, own in restored for entry in own))
 
     def emptied(self, numbers: Mapping[int, int]) -> None:
         """The file is a new one, and numbers tenants otherwise (old to new): what the spool held waits again."""
@@ -269,13 +273,12 @@ class ContentIndex:
             (numbers[place[0]], *place[1:]): entries for place, entries in self._restored.items() if place[0] in numbers
         }
         self._restored, self._fresh, self._flying = restored, {p: list(e) for p, e in restored.items()}, {}
-        self._weeks = set()
 
     def _held(
         self, file: sqlite3.Connection, number: int, weeks: Sequence[int], parts: Sequence[int]
     ) -> dict[int, list[_Entry]]:
         found: dict[int, list[_Entry]] = {}
-        in_weeks = ",".join("?" * len(weeks))
+        in_weeks, waits = ",".join("?" * len(weeks)), bool(self._fresh or self._flying)
         for at in range(0, len(parts), _ASKED):
             some = parts[at : at + _ASKED]
             rows = file.execute(
@@ -283,17 +286,36 @@ class ContentIndex:
                 f"where tenant = ? and week in ({in_weeks}) and part in ({','.join('?' * len(some))})",
                 (number, *weeks, *some),
             )
-            for part, *entry, week in rows:
-                if not self._forgotten or ((number, week, part), entry[0]) not in self._forgotten:
-                    found.setdefault(part, []).append(_Entry(*entry))
-        for waiting in (self._fresh, self._flying):
-            if waiting:
-                for week in weeks:
-                    for part in parts:
-                        for one in waiting.get((number, week, part), ()):
-                            if ((number, week, part), one.seq) not in self._forgotten:
-                                found.setdefault(part, []).append(one)
+            self._take(number, rows, found)
+        for week in weeks if waits else ():
+            for part in parts:
+                self._take_waiting(number, week, part, found)
         return found
+
+    def _few(
+        self, file: sqlite3.Connection, number: int, weeks: Sequence[int], part: int, most: int, *, last: bool = False
+    ) -> list[_Entry]:
+        """Of each week so many entries of a part that are in the file, by seq, and all that wait."""
+        found: dict[int, list[_Entry]] = {}
+        one = f"select * from ({_OF_PART} order by seq {'desc' if last else 'asc'} limit ?)"
+        most += len(self._forgotten)
+        asked = [value for week in weeks for value in (number, week, part, most)]
+        self._take(number, file.execute(" union all ".join([one] * len(weeks)), asked) if weeks else (), found)
+        for week in weeks:
+            self._take_waiting(number, week, part, found)
+        return found.get(part, [])
+
+    def _take(self, number: int, rows: Iterable[tuple[Any, ...]], found: dict[int, list[_Entry]]) -> None:
+        for part, *entry, week in rows:
+            if not self._forgotten or ((number, week, part), entry[0]) not in self._forgotten:
+                found.setdefault(part, []).append(_Entry(*entry))
+
+    def _take_waiting(self, number: int, week: int, part: int, found: dict[int, list[_Entry]]) -> None:
+        place = number, week, part
+        for waiting in (self._fresh, self._flying):
+            for one in waiting.get(place, ()):
+                if (place, one.seq) not in self._forgotten:
+                    found.setdefault(part, []).append(one)
 
     def _entries(self, number: int, content: Content, seq: int, message_id: str) -> Iterable[tuple[_Place, _Entry]]:
         week = content.received_at_us // _WEEK_US
@@ -318,19 +340,28 @@ class ContentIndex:
 
 
 def drop_old(file: sqlite3.Connection, number: int) -> None:
-    """Drop a tenant's weeks but for the newest `KEPT_WEEKS` that have mail."""
-    for week in islice(_weeks_of(file, number), KEPT_WEEKS, None):
-        file.execute("delete from contents where tenant = ? and week <= ?", (number, week))
-        break
+    """Drop a tenant's weeks but for the newest `KEPT_WEEKS` that have mail, or the newest two where these are many."""
+    kept = 0
+    for place, (week, entries) in enumerate(_weeks_of(file, number)):
+        kept += entries
+        if place == KEPT_WEEKS or (place >= 2 and kept > KEPT_ENTRIES):
+            for table in ("contents", "content_weeks"):
+                file.execute(f"delete from {table} where tenant = ? and week <= ?", (number, week))
+            return
 
 
-def _weeks_of(file: sqlite3.Connection, number: int) -> Iterable[int]:
-    """A tenant's weeks, the newest first."""
-    newest = "select max(week) from contents where tenant = ?"
-    (week,) = file.execute(newest, (number,)).fetchone()
-    while week is not None:
-        yield week
-        (week,) = file.execute(f"{newest} and week < ?", (number, week)).fetchone()
+def _weeks_of(file: sqlite3.Connection, number: int) -> list[tuple[int, int]]:
+    """A tenant's weeks, the newest first, and how many entries were written of each."""
+    return file.execute(
+        "select week, entries from content_weeks where tenant = ? order by week desc", (number,)
+    ).fetchall()
+
+
+def _keep(file: sqlite3.Connection, entries: Iterable[tuple[_Place, _Entry]]) -> None:
+    rows = sorted((*place, *entry) for place, entry in entries)
+    file.executemany(_KEEP, rows)
+    counts = Counter((number, week) for number, week, *_ in rows)
+    file.executemany(_COUNT, [(*at, count) for at, count in counts.items()])
 
 
 def _put(rows: Rows, place: _Place, entry: _Entry) -> None:
