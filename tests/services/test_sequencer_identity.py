@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import sqlite3
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from mailwarden.domain.detection.decision import VERDICTS, Verdict
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import StoreUnavailable
+from mailwarden.stores import content_index
 from mailwarden.stores.accepted import NO_CONTENT, AcceptedMessage, decode_accepted
 from mailwarden.stores.campaigns import Campaigns
 from mailwarden.stores.contacts import Contacts
@@ -89,15 +93,25 @@ class Home:
         self.close()
         self.open()
 
-    def logged(self, *, index_lost: bool = False) -> None:
-        """Start anew with all in the log, and nothing in the spool."""
+    def killed(self) -> None:
+        """Go on from the files as a process that was killed left them."""
+        shutil.copytree(self.folder, self.folder / "killed")
+        self.close()
+        self.folder /= "killed"
+        self.open()
+
+    def logged(self, index: str = "") -> None:
+        """Start anew with all in the log, and nothing in the spool. index: what became of its file meanwhile."""
         events = [record.event for record in self.records()]
         self.close()
         self.events.append(events)
         for file in (self.folder / "spool").iterdir():
             file.unlink()
-        if index_lost:
-            (self.folder / "contacts.sqlite").unlink()
+        path = self.folder / "contacts.sqlite"
+        if index == "lost":
+            path.unlink()
+        elif index == "damaged":
+            path.write_bytes(path.read_bytes()[:4096] + bytes(range(256)) * 64)
         self.open()
 
     def records(self) -> list[AcceptedMessage]:
@@ -146,13 +160,15 @@ def test_a_retry_with_other_trace_fields_is_the_same_message(home: Home) -> None
     assert [record.event.seq for record in home.records()] == [1]
 
 
-@pytest.mark.parametrize("how", ["lately", "restart", "logged", "index lost"])
+@pytest.mark.parametrize("how", ["lately", "restart", "killed", "logged", "lost", "damaged"])
 def test_an_envelope_that_shares_a_recipient_counts_for_the_others_alone(home: Home, how: str) -> None:
     home.give(draft("m1", BOB, EVE))
     if how == "restart":
         home.again()
+    elif how == "killed":
+        home.killed()
     elif how != "lately":
-        home.logged(index_lost=how == "index lost")
+        home.logged(how)
     outcome = home.give(draft("m2", EVE, JOE, at_us=HOUR_US))
     assert outcome.copy and outcome.seq == 2
     event = home.records()[-1].event
@@ -162,7 +178,7 @@ def test_an_envelope_that_shares_a_recipient_counts_for_the_others_alone(home: H
     for name, to, decided in (("m3", BOB, "m1"), ("m4", JOE, "m2")):
         repeat = home.give(draft(name, to, at_us=2 * HOUR_US))
         assert repeat.seq == 0 and (repeat.before or told(repeat)) == decided
-    home.logged(index_lost=how == "index lost")
+    home.logged(how)
     assert home.give(draft("m5", JOE, at_us=3 * HOUR_US)).before == "m2"
     assert home.give(draft("m2", EVE, JOE, at_us=HOUR_US)).before == "m2"
     assert home.give(draft("m6", BOB, JOE, at_us=HOUR_US)).anew
@@ -190,6 +206,41 @@ def test_the_same_queue_id_is_the_same_message_for_as_long_as_mail_is_tried(home
     assert home.give(draft("m4", BOB, at_us=5 * DAY_US, queue_id="5A000")).seq == 3
     assert home.give(draft("m5", BOB, at_us=6 * DAY_US, queue_id="4F1C2", content="cd" * 20)).seq == 4
     assert home.give(draft("m6", BOB, at_us=9 * DAY_US, queue_id="4F1C2")).seq == 5
+    # Whom a part of it was for is told that part's decision.
+    home.logged()
+    assert home.give(draft("m7", EVE, at_us=2 * DAY_US, queue_id="4F1C2")).before == "m3"
+
+
+def test_a_queue_id_of_many_copies_is_one_message(home: Home) -> None:
+    for number in range(30):
+        assert home.give(draft(f"m{number}", f"r{number}@acme.example", queue_id="4F1C2")).seq == number + 1
+        if number % 10 == 5:
+            home.again()
+    assert {record.event.copy_of for record in home.records()[1:]} == {"m0"}
+
+
+def test_the_index_holds_the_newest_weeks_and_fewer_of_much_mail(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def weeks(name: str) -> tuple[int, ...]:
+        with closing(sqlite3.connect(home.folder / "contacts.sqlite")) as file:
+            counts = dict(file.execute("select week, count(*) from contents group by week").fetchall())
+            assert counts == dict(file.execute("select week, entries from content_weeks").fetchall()), name
+        return tuple(week - START // (7 * DAY_US) for week in sorted(counts))
+
+    for number in range(9):
+        home.give(draft(f"m{number}", BOB, at_us=7 * DAY_US * number))
+        home.again()
+    assert weeks("bounded by age") == (3, 4, 5, 6, 7, 8)
+    monkeypatch.setattr(content_index, "KEPT_ENTRIES", 7)
+    home.give(draft("m9", BOB, at_us=7 * DAY_US * 9))
+    home.again()
+    assert weeks("bounded by number") == (7, 8, 9)
+    home.give(draft("n0", EVE, JOE, content="cd" * 20, at_us=7 * DAY_US * 9))
+    home.again()
+    assert weeks("much mail") == (8, 9)
+    home.logged("lost")
+    home.give(draft("n1", JOE, content="ef" * 20, at_us=7 * DAY_US * 9))
+    home.again()
+    assert weeks("made again") == (8, 9)
 
 
 def test_nobody_hides_behind_the_verdict_that_another_was_told(home: Home) -> None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple, Self
 
 from mailwarden.domain.aggregates.windows import DAY_US
@@ -41,7 +42,11 @@ create table content_weeks (
 ) without rowid;
 """
 _WEEK_US = 7 * DAY_US
-_KEEP = "insert or replace into contents values (?, ?, ?, ?, ?, ?, ?)"
+_KEEP = (
+    "insert into contents values (?, ?, ?, ?, ?, ?, ?) on conflict (tenant, week, part, seq) do update set "
+    "received_at = excluded.received_at, message_id = excluded.message_id, copy_of = excluded.copy_of "
+    "where (received_at, message_id, copy_of) <> (excluded.received_at, excluded.message_id, excluded.copy_of)"
+)
 _COUNT = (
     "insert into content_weeks values (?, ?, ?) on conflict (tenant, week) do update set entries = entries + "
     "excluded.entries"
@@ -359,9 +364,8 @@ def _weeks_of(file: sqlite3.Connection, number: int) -> list[tuple[int, int]]:
 
 def _keep(file: sqlite3.Connection, entries: Iterable[tuple[_Place, _Entry]]) -> None:
     rows = sorted((*place, *entry) for place, entry in entries)
-    file.executemany(_KEEP, rows)
-    counts = Counter((number, week) for number, week, *_ in rows)
-    file.executemany(_COUNT, [(*at, count) for at, count in counts.items()])
+    for (number, week), of_week in groupby(rows, key=itemgetter(0, 1)):
+        file.execute(_COUNT, (number, week, file.executemany(_KEEP, of_week).rowcount))
 
 
 def _put(rows: Rows, place: _Place, entry: _Entry) -> None:
