@@ -20,12 +20,14 @@ from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import StoreUnavailable
 from mailwarden.stores import content_index
-from mailwarden.stores.accepted import NO_CONTENT, AcceptedMessage, decode_accepted
+from mailwarden.stores.accepted import NO_CONTENT, AcceptedHistory, AcceptedMessage, decode_accepted
 from mailwarden.stores.campaigns import Campaigns
 from mailwarden.stores.contacts import Contacts
 from mailwarden.stores.draft import Draft
 from mailwarden.stores.lake.event_log import EventLog
+from mailwarden.stores.history import HistoryLabel, HistoryMessage
 from mailwarden.stores.spool import Spool, SpoolReader
+from mailwarden_services.sequencer.history import History
 from mailwarden_services.sequencer.order import Outcome
 from mailwarden_services.sequencer.sequencer import Sequencer
 from mailwarden_services.sequencer.sequencing import Asked, Here
@@ -118,7 +120,7 @@ class Home:
         reader = SpoolReader(self.folder / "spool", "tests")
         found = [decode_accepted(payload) for batch in iter(reader.poll, []) for _, payload in batch]
         reader.close()
-        assert all(isinstance(record, AcceptedMessage) for record in found)
+        assert all(isinstance(record, AcceptedMessage | AcceptedHistory) for record in found)
         return found  # type: ignore[return-value]
 
     def give(self, one: Draft, *, key: str | None = None) -> Outcome:
@@ -323,3 +325,22 @@ def test_a_record_of_a_further_copy_reads_as_one(home: Home) -> None:
     home.give(replace(scored, rest=scored.rest.replace(b'"rows":[]', b'"rows":[["bob@acme.example",{},{},{},{},{}]]')))
     record = home.records()[-1]
     assert (record.rows, record.raw, record.rcpt_to, record.content) == ((), b"m2", (BOB, EVE), NO_CONTENT)
+
+
+def test_history_that_is_handed_over_meets_what_was_scored(home: Home) -> None:
+    """Beside live mail: what came before is told as what it counts with, and labels of it wait for that."""
+    home.give(draft("m1", BOB))
+    history = History(home.sequencer, lag_bytes=lambda: 0, folded=lambda tenant: 10**9)
+
+    def of(one: Draft) -> HistoryMessage:
+        return HistoryMessage(one.event_json(0, ()), b"raw", ANN, one.recipients, None)
+
+    items = [of(draft("h1", BOB, at_us=HOUR_US)), of(draft("h2", BOB, EVE)), of(draft("h3", BOB, content="cd" * 20))]
+    took = run(history.take("acme", [*items, HistoryLabel(1, "spam", None, START + DAY_US)]))
+    assert [(one.seq, one.counts_with, one.waits) for one in took.numbered] == [
+        (0, "m1", False), (2, "m1", False), (3, "", False), (0, "", True),
+    ]  # fmt: skip
+    home.again()
+    for name, to, known in (("m4", EVE, True), ("m5", BOB, True), ("m6", JOE, False)):
+        assert bool(home.give(draft(name, to, at_us=2 * HOUR_US)).seq) is not known
+    assert home.give(draft("m7", BOB, at_us=HOUR_US, content="cd" * 20)).before == "h3"

@@ -32,7 +32,7 @@ def training_rows(
     until_us: int | None = None,
     unlabelled: bool = False,
 ) -> DataFrame:
-    """One row a recipient of each labelled message, "" where none is known; nothing runs yet.
+    """One row a recipient of each labelled message, "" where none is known; nothing runs yet. Further copies have none.
 
     events: `fold_rows.EVENT_COLUMNS`. cutoff_us: microseconds UTC; labels known later are not seen, and of several
     the one of the greatest seq counts; where that is a withdrawal, none does. tenant_cutoffs_us: the cut-offs of
@@ -53,7 +53,8 @@ def training_rows(
         .select("tenant", "message_id", "label")
     )
     names = dict.fromkeys(("tenant", "recipients", "message_id", "received_at", "seq", *FACTS, *MEMBERS))
-    messages = events.where(F.col("kind") == "message").select(*names)
+    once = (F.col("kind") == "message") & (F.coalesce("copy_of", F.lit("")) == "")
+    messages = events.where(once).select(*names)
     received_us = F.unix_micros("received_at")
     if from_us is not None:
         messages = messages.where(received_us >= from_us)
