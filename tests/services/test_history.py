@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
+import re
 import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mailwarden.domain.mail.events import Event
+from mailwarden.errors import StoreUnavailable
 from mailwarden.settings import Settings
 from mailwarden.simulation.corpus import write_corpus
 from mailwarden.simulation.draft import SimulatedMessage
+from mailwarden.stores.contacts import Contacts
 from mailwarden.stores.lake.event_log import table_to_events
+from mailwarden.stores.spool import Spool
 from mailwarden_services.bootstrap import Platform
 from mailwarden_services.cli import ingest_command
-from mailwarden_services.embedded import environment_of, with_redis
-from mailwarden_services.replay.live import live_service
+from mailwarden_services.embedded import environment_of
 from mailwarden_services.sequencer import history as history_module
+from mailwarden_services.sequencer.history_caller import HistoryCaller
 
 Mail = list[SimulatedMessage]
 Run = Callable[..., tuple[int, str, str]]
@@ -136,53 +137,144 @@ def test_labels_of_what_the_log_lacks_still_wait_for_it(warden: Any, run: Run, s
     assert [event.seq for event in warden.events()] == list(range(1, 13))
 
 
-@pytest.fixture
-def short_home(model_home: Any) -> Iterator[Settings]:
-    """A home whose path leaves room for sockets, without a Redis named."""
-    folder = Path(tempfile.mkdtemp(prefix="mw-hist-"))
-    shutil.copytree(model_home.folder, folder / "h")
-    yield Settings(home=folder / "h", spool_fsync=False, workers=1)
-    shutil.rmtree(folder)
+_NUMBERS = """
+import asyncio
+from mailwarden.settings import Settings
+from mailwarden.stores.campaigns import Campaigns
+from mailwarden.stores.contacts import Contacts
+from mailwarden.stores.spool import Spool
+from mailwarden_services.bootstrap import Platform
+from mailwarden_services.scoring_service import restore
+from mailwarden_services.sequencer import history
+from mailwarden_services.sequencer.remote import answering
+from mailwarden_services.sequencer.sequencer import Sequencer
+from mailwarden_services.sequencer.sequencing import Here
+
+async def serve():
+    # A batch takes this long at least, since nobody folds.
+    history.AHEAD, history.MOST_WAIT_SECONDS = 0, 0.05
+    platform = Platform(Settings())
+    sequencer = Sequencer(
+        spool=Spool(settings.spool_path), events=platform.events,
+        contacts=Contacts(settings.contacts_path, platform.facts),
+        campaigns=Campaigns(settings.campaigns_path, platform.facts), stale_after_seconds=60.0,
+    )
+    restore(sequencer, settings)
+    takes = history.History(sequencer, lag_bytes=lambda: 0, folded=lambda tenant: 0)
+    async with answering(Here(sequencer, takes), settings.sequencer_socket(0)):
+        await asyncio.Event().wait()
+
+settings = Settings()
+asyncio.run(serve())
+"""
 
 
-def begin(settings: Settings, *words: str) -> subprocess.Popen[str]:
-    """`mailwarden ingest`, as a process of its own."""
-    command = [sys.executable, "-m", "mailwarden_services.cli", "ingest", *words]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, env=environment_of(settings), stdout=pipe, stderr=pipe, text=True)
-
-
-def test_an_api_that_is_killed_in_the_middle_keeps_what_it_took_and_another_run_goes_on(
-    short_home: Settings, model_home: Any, simulated: Mail, tmp_path: Path
+def test_what_numbers_is_killed_in_the_middle_and_another_run_adds_the_rest(
+    warden: Any, run: Run, simulated: Mail, tmp_path: Path
 ) -> None:
-    index = write_corpus(tmp_path / "corpus", simulated[:600])
-    words = (str(index.parent), "--labels", str(index), "--tenant", "past", "--domain", "past.example")
-    key = model_home.keys["acme"]
-    with with_redis(short_home, keep=False) as settings:
-        with live_service(settings, key, settings.run_path) as service:
-            running = begin(settings, *words)
-            last = 0
-            for message in simulated[700:]:
-                last = service.score(message.raw, message.envelope)[0]["seq"]
-                if (settings.spool_path / "committed").exists() and spooled(settings) > 150:
-                    break
-            os.kill(service.process.pid, signal.SIGKILL)
-            _, errors = running.communicate(timeout=60)
-            assert running.returncode == 69, errors
-            assert "adds nothing twice and goes on" in errors and "new messages" in errors
-        with live_service(settings, key, settings.run_path) as service:
-            running = begin(settings, *words)
-            text, errors = running.communicate(timeout=120)
-            assert running.returncode == 0, errors
-            assert service.score(simulated[-1].raw, simulated[-1].envelope)[0]["seq"] == last + 1
-    added = int(text.split(" added")[0].split()[-1])
-    assert 0 < added < 600
-    own = sorted(table_to_events(Platform(short_home).events.scan("past").read_all()), key=lambda event: event.seq)
-    assert [event.seq for event in own] == list(range(1, 1_201))
-    assert len({event.message_id for event in own if event.kind == "message"}) == 600
-    assert Platform(short_home).labels.count("past") == 600
+    index = write_corpus(tmp_path / "corpus", simulated[:200])
+    words = ("ingest", str(index.parent), "--labels", str(index), "--tenant", "past", "--domain", "past.example")
+    numbering = subprocess.Popen([sys.executable, "-c", _NUMBERS], env=environment_of(warden.settings))
+
+    def kill_in_the_middle() -> None:
+        while spooled(warden.settings) < 150 and numbering.poll() is None:
+            time.sleep(0.005)
+        numbering.kill()
+
+    killing = threading.Thread(target=kill_in_the_middle)
+    try:
+        deadline = time.monotonic() + 60
+        while not warden.settings.sequencer_socket(0).exists():
+            assert numbering.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+        killing.start()
+        code, _, errors = run(*words)
+    finally:
+        numbering.kill()
+        numbering.wait()
+        killing.join()
+    assert code == 69
+    told = re.search(r"went away .* (\d+) new messages and \d+ labels of past are in.* goes on", errors)
+    assert told is not None and 0 < int(told[1]) < 200
+    assert Platform(warden.settings).tenants.get("past").domains == ("past.example",)
+
+    with warden.api():
+        logs = threading.Timer(0.5, lambda: warden.drain())
+        logs.start()
+        code, text, errors = run(*words)
+        logs.join()
+        assert code == 0, errors
+    added = re.search(r"200 messages read: (\d+) added", text)
+    # What was taken and not answered is known as well.
+    assert added is not None and int(added[1]) <= 200 - int(told[1])
+    warden.drain()
+    each_once(warden.settings, 200)
+    assert warden.states() == warden.folded(warden.events())
+
+
+def test_an_ingest_that_ends_while_a_batch_is_on_its_way_is_run_again(
+    warden: Any, run: Run, simulated: Mail, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = write_corpus(tmp_path / "corpus", simulated[:100])
+    words = ("ingest", str(index.parent), "--labels", str(index), "--tenant", "past", "--domain", "past.example")
+    read, frames = HistoryCaller._read, 0
+
+    def end(self: HistoryCaller, length: int) -> bytes:
+        nonlocal frames
+        # Two reads an answer; the first two are those of `ping`, before the mail is read and after.
+        frames += 1
+        if frames == 7:
+            self.close()
+            raise KeyboardInterrupt
+        return read(self, length)
+
+    with warden.api():
+        with monkeypatch.context() as patch:
+            patch.setattr(HistoryCaller, "_read", end)
+            code, _, errors = run(*words)
+        assert code == 130 and "are in, and stay; run it again to go on" in errors
+        code, text, errors = run(*words)
+        assert code == 0, errors
+        # Two batches were taken, of as many messages as labels.
+        assert "100 messages read: 36 added, 64 known already; 36 labels" in text
+    warden.drain()
+    each_once(warden.settings, 100)
+
+
+def each_once(settings: Settings, count: int) -> None:
+    """The log has so many messages of the history and a label of each, numbered without a gap."""
+    platform = Platform(settings)
+    own = sorted(table_to_events(platform.events.scan("past").read_all()), key=lambda event: event.seq)
+    assert [event.seq for event in own] == list(range(1, 2 * count + 1))
+    assert len({event.message_id for event in own if event.kind == "message"}) == count
+    assert len({event.message_id for event in own if event.kind == "label"}) == count
+    assert platform.labels.count("past") == count
+
+
+def test_an_ingest_that_nobody_takes_leaves_no_tenant(
+    warden: Any, run: Run, simulated: Mail, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_corpus(tmp_path / "corpus", simulated[:6])
+    monkeypatch.setattr(ingest_command, "START_SECONDS", 0.1)
+    (tmp_path / "empty").mkdir()
+    with warden.api():
+        assert run("ingest", str(tmp_path / "empty"), "--tenant", "past")[0] == 65
+        with monkeypatch.context() as patch:
+            patch.setattr(Contacts, "held", refuses)
+            code, _, errors = run("ingest", str(tmp_path / "corpus"), "--tenant", "past")
+            assert code == 69 and "the index is away. 0 new messages and 0 labels of past are in" in errors
+    names = [tenant.name for tenant in Platform(warden.settings).tenants.list()]
+    assert sorted(names) == ["acme", "other"]
+    with Spool(warden.settings.spool_path, fsync=False):
+        code, _, errors = run("ingest", str(tmp_path / "corpus"), "--tenant", "never")
+        assert code == 69 and "another process" in errors and "wait until it is ready" in errors
+    assert len(Platform(warden.settings).tenants.list()) == 2
+
+
+def refuses(*_: object) -> set[str]:
+    raise StoreUnavailable("the index is away")
 
 
 def spooled(settings: Settings) -> int:
-    """Records of the history that were accepted, by the bytes of their files."""
+    """Records of the history that were accepted."""
     return sum(path.read_bytes().count(b'"tenant":"past"') for path in settings.spool_path.glob("*.seg"))

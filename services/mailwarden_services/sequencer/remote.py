@@ -41,7 +41,8 @@ LONGEST_PATH = 107
 
 _LENGTH = struct.Struct("<I")
 _METHODS = frozenset(
-    {"ping", "meet", "begin", "accept", "abandon", "label", "signal", "lately", "numbered", "find_content", "history"}
+    {"ping", "meet", "begin", "accept", "abandon", "label", "signal", "lately", "numbered", "find_content"}
+    | {"history", "last_seq"}
 )
 
 
