@@ -38,10 +38,13 @@ class Settings(BaseSettings):
     entity keys in Redis, each with a stream and a writer of its own; an online store keeps the number that it was
     begun with. fold_seconds: from one fold of accepted mail into features to the next. workers: scoring processes for
     short messages, in each shard; longer ones have two of their own. shards: processes that number, each some tenants'
-    mail; shard: which of them this is, set by `serve` for what it starts. reading_seconds: CPU time after which the
-    process that scores a message is ended. resolver: addresses of name servers, with commas, of which one is asked
-    where a message bears no trusted result; empty has nothing verified here. resolver_seconds: what all questions of
-    one message may take.
+    mail; shard: which of them this is, set by `serve` for what it starts. connections: that each listener of the API
+    holds, and connections_per_peer from one address; request_seconds: in which a connection makes its request, and
+    takes its answer. tenant_requests: of one tenant that a shard has under way at once, 0 for any number; tenant_rate:
+    messages and labels a second of one tenant, with ten seconds' worth at once, 0 for any. reading_seconds: CPU time
+    after which the process that scores a message is ended. resolver: addresses of name servers, with commas, of which
+    one is asked where a message bears no trusted result; empty has nothing verified here. resolver_seconds: what all
+    questions of one message may take.
     listeners: of the mail system, see `scoring_api.listeners`. authserv_id: by which results that were verified here
     are added to mail; empty is the machine's name. rspamd_password: of rspamd's protocol; rspamd_actions: its actions
     where they are to be others, see `scoring_api.rspamd`. api_key: with which commands call an API that they are told
@@ -73,6 +76,11 @@ class Settings(BaseSettings):
     workers: int = Field(default=2, ge=1, le=256)
     shards: int = Field(default=1, ge=1, le=64)
     shard: int = Field(default=0, ge=0, le=63)
+    connections: int = Field(default=1_000, ge=1)
+    connections_per_peer: int = Field(default=200, ge=1)
+    request_seconds: float = Field(default=20.0, gt=0.0)
+    tenant_requests: int = Field(default=200, ge=0)
+    tenant_rate: float = Field(default=1_000.0, ge=0.0)
     reading_seconds: float = Field(default=1.0, gt=0.0)
     resolver: str = ""
     resolver_seconds: float = Field(default=2.0, gt=0.0, le=5.0)

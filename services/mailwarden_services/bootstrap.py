@@ -262,8 +262,12 @@ class Platform:
     def serving_version(self) -> int | None:
         """The version of the bundle that was promoted last; None where none was."""
         record = self.registry.champion(BUNDLE)
-        record = self.registry.champion(BUNDLE)
         return None if record is None else record.version
+
+    def serving_detectors(self) -> list[str]:
+        """Names of the detectors in that bundle, without loading any; none where no bundle was promoted."""
+        record = self.registry.champion(BUNDLE)
+        return [] if record is None else record.record.feature_service.split(",")
 
     def champion(self, version: int | None = None) -> Champion:
         """The champion, or another bundle by its version, loaded; raises NotFound where there is none."""

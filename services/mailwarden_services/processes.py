@@ -12,7 +12,7 @@ from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _SAMPLE_SECONDS = 0.5
-_MODULES = {"feature_writer": "writer", "signals": "signals"}
+_MODULES = {"feature_writer": "writer", "signals": "signals", "shard": "api"}
 _NAMED = "mw-"
 
 
@@ -27,7 +27,8 @@ def tree(pid: int) -> list[int]:
 
 
 def parts_of(pid: int) -> dict[str, list[int]]:
-    """The processes of a `serve` by what they do: "api" itself, "writer" of features, "signals", "reading" of mail.
+    """The processes of a `serve` by what they do: "api", itself the first and each other shard's, "writer" of features,
+    "signals", "reading" of mail.
 
     "redis" where it has started one; any other by what it says of itself: the thread name `mw-NAME` of a process
     (`prctl(PR_SET_NAME)`), else the module that it runs, as in `-m mailwarden_services.NAME`. Whatever says nothing,
@@ -39,7 +40,7 @@ def parts_of(pid: int) -> dict[str, list[int]]:
         here, of = look.pop()
         name = _part(here) or of
         parts.setdefault(name or "reading", []).append(here)
-        look += [(child, name) for child in _children(here)]
+        look += [(child, "" if name == "api" else name) for child in _children(here)]
     return parts
 
 

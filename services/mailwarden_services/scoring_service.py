@@ -7,7 +7,7 @@ import contextlib
 import gc
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from socket import gethostname
 
@@ -16,7 +16,6 @@ import structlog
 from mailwarden.domain.detection.decision import Thresholds
 from mailwarden.domain.mail.facts import FACTS_VERSION
 from mailwarden.errors import MailwardenError, NotFound
-from mailwarden.scoring.champion import Champion
 from mailwarden.settings import Settings
 from mailwarden.stores.accepted import decode_accepted
 from mailwarden.stores.campaigns import Campaigns
@@ -27,17 +26,22 @@ from mailwarden.stores.spool_reader import SpoolReader
 from mailwarden_services.bootstrap import Platform
 from mailwarden_services.feature_writer.logs import writer_of
 from mailwarden_services.feature_writer.status import READER_NAME, WriterLag, read_lag
+from mailwarden_services.observability.exposition import METHOD, Exposition
 from mailwarden_services.observability.observer import Observer
 from mailwarden_services.observability.traces import open_traces
 from mailwarden_services.reading.lanes import Lane
 from mailwarden_services.reading.show import SHOWING_SECONDS, Shower
+from mailwarden_services.scoring_api.connections import ConnectionLimits
+from mailwarden_services.scoring_api.in_flight import InFlight
 from mailwarden_services.scoring_api.intake import Intake
 from mailwarden_services.scoring_api.listeners import listeners_of
 from mailwarden_services.scoring_api.mail_flow import MailFlow
 from mailwarden_services.scoring_api.metrics import Metrics
+from mailwarden_services.scoring_api.rates import Rates, shared_memory
 from mailwarden_services.scoring_api.rspamd import Rspamd, rspamd_actions_of
 from mailwarden_services.scoring_api.service import Service
 from mailwarden_services.scoring_api.tenant_directory import TenantDirectory
+from mailwarden_services.scoring_worker.work import Loaded
 from mailwarden_services.scoring_worker.workers import ScoringWorkers
 from mailwarden_services.sequencer.history import History
 from mailwarden_services.sequencer.sequencer import Sequencer
@@ -53,31 +57,26 @@ MODEL_POLL_SECONDS = 1.0
 class ServingVersion:
     """The version of the bundle that serves, exchanged between two messages once every worker has the new one.
 
-    latest: what the registry names, None where nothing was promoted. champion: a bundle, loaded. load: has a bundle at
-    hand in every worker. words: what keeps the one that the registry names from serving, "" for nothing.
+    This process itself loads none: what bundles need is large, and workers have it.
+
+    latest: what the registry names, None where nothing was promoted. load: has a bundle at hand in every worker. words:
+    what keeps the one that the registry names from serving, "" for nothing.
     """
 
-    def __init__(
-        self,
-        latest: Callable[[], int | None],
-        champion: Callable[[int], Champion],
-        load: Callable[[int], Awaitable[None]],
-    ) -> None:
-        self._latest, self._champion, self._load = latest, champion, load
-        self._serves: _Serves | None = None
+    def __init__(self, latest: Callable[[], int | None], load: Callable[[int], Awaitable[Loaded]]) -> None:
+        self.latest, self._load = latest, load
+        self._serves: Loaded | None = None
         self.words = ""
 
-    def begin(self) -> int | None:
-        """The version to begin with, which the workers load as they start; blocks."""
-        version = self._latest()
+    async def begin(self, look: Callable[[int], Awaitable[Loaded]]) -> None:
+        """Begin with the newest, which the workers load as they start. look: what one of them says of it."""
+        version = await asyncio.to_thread(self.latest)
         if version is None:
-            return None
+            return
         try:
-            self._serves = self._of(version)
+            self._serves = await look(version)
         except MailwardenError as exc:
             self._say(exc)
-            return None
-        return version
 
     @property
     def current(self) -> int:
@@ -99,37 +98,24 @@ class ServingVersion:
         while True:
             await asyncio.sleep(MODEL_POLL_SECONDS)
             try:
-                version = await asyncio.to_thread(self._latest)
+                version = await asyncio.to_thread(self.latest)
                 if version is not None and (self._serves is None or version != self._serves.version):
-                    serves = await asyncio.to_thread(self._of, version)
-                    await self._load(version)
-                    self._serves = serves
+                    self._serves = await self._load(version)
                     log.info("champion exchanged", version=version)
                 self.words = ""
             except Exception as exc:
                 self._say(exc)
 
     @property
-    def _now(self) -> _Serves:
+    def _now(self) -> Loaded:
         if self._serves is None:
             raise NotFound("no model serves yet; run `mailwarden train`")
         return self._serves
-
-    def _of(self, version: int) -> _Serves:
-        champion = self._champion(version)
-        return _Serves(version, champion.thresholds, champion.away)
 
     def _say(self, exc: Exception) -> None:
         if not self.words:
             log.error("champion not exchanged", error=repr(exc))
         self.words = f"the model that was promoted last does not serve: {exc}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Serves:
-    version: int
-    thresholds: Thresholds
-    away: Mapping[str, str]
 
 
 def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None) -> Service:
@@ -150,7 +136,7 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
         stale_after_seconds=settings.stale_after_seconds,
     )
     workers = ScoringWorkers(settings, platform.activity, platform.content, lanes=lanes)
-    serving = ServingVersion(platform.serving_version, platform.champion, workers.load)
+    serving = ServingVersion(platform.serving_version, workers.load)
     history = History(
         sequencer,
         lag_bytes=lambda: read_lag(settings.spool_path, since=0.0).lag_bytes,
@@ -175,6 +161,15 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
         known = {settings.of_shard(shard).found_path for shard in range(settings.shards)}
         handovers += [Handover(found, intake.signal) for found in left if found not in known]
     metrics = Metrics(by_tenant=settings.metrics_by_tenant)
+    began = time.time()
+    trouble = partial(_trouble, serving, spool, workers)
+    exposition = Exposition(
+        metrics, lambda: _own_lag(settings, began, trouble), settings, lambda: workers.store_trouble
+    )
+    shared = None
+    if settings.shards > 1:
+        shared = shared_memory(settings.run_path / "rates", anew=settings.shard == 0)
+    rates = Rates(settings.tenant_rate, shared)
     observer = Observer(metrics, open_traces(settings.otlp_endpoint, settings.trace_share))
 
     @contextlib.asynccontextmanager
@@ -183,7 +178,8 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
         restore(sequencer, settings)
         ours = [tenant.name for tenant in platform.tenants.list() if sequencing.is_ours(tenant.name)]
         await asyncio.to_thread(sequencer.learn, ours)
-        await asyncio.to_thread(lambda: workers.start(serving.begin()))
+        await asyncio.to_thread(lambda: workers.start(serving.latest()))
+        await serving.begin(workers.look)
         # What is loaded by now stays: the collector need not walk through it while mail waits.
         gc.collect()
         gc.freeze()
@@ -192,7 +188,7 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
             *(asyncio.create_task(handover.run()) for handover in handovers),
         ]
         try:
-            async with sequencing.answering():
+            async with sequencing.answering({METHOD: exposition.own}):
                 yield
         finally:
             for task in beside:
@@ -208,6 +204,7 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
     return Service(
         intake=intake,
         metrics=metrics,
+        exposition=exposition,
         observer=observer,
         flow=MailFlow(
             intake,
@@ -216,12 +213,15 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
             observer,
             listeners=listeners_of(settings.listeners),
             authserv_id=settings.authserv_id or gethostname(),
+            rates=rates,
         ),
         rspamd=Rspamd(
             settings.rspamd_password.get_secret_value(),
             rspamd_actions_of(settings.rspamd_actions),
             lambda budget: serving.thresholds.within(budget),
         ),
+        in_flight=InFlight(requests=settings.tenant_requests, rates=rates),
+        connections=ConnectionLimits(settings.connections, settings.connections_per_peer, settings.request_seconds),
         tenants=platform.tenants,
         decisions=platform.decisions,
         labels=platform.labels,
@@ -239,7 +239,7 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
         essential=frozenset({"database"}),
         max_message_bytes=settings.max_message_bytes,
         lifespan=lifespan,
-        writer_lag=partial(_lag, settings, time.time(), serving, spool, workers),
+        writer_lag=partial(_lag, settings, began, trouble),
     )
 
 
@@ -264,15 +264,25 @@ def restore(sequencer: Sequencer, settings: Settings) -> None:
         reader.close()
 
 
-def _lag(settings: Settings, since: float, serving: ServingVersion, spool: Spool, workers: ScoringWorkers) -> WriterLag:
+def _trouble(serving: ServingVersion, spool: Spool, workers: ScoringWorkers) -> tuple[str, ...]:
+    """What is wrong in this process."""
+    return tuple(word for word in (serving.words, spool.trouble, workers.trouble, workers.store_trouble) if word)
+
+
+def _own_lag(settings: Settings, since: float, trouble: Callable[[], tuple[str, ...]]) -> WriterLag:
+    """How far the writer of this process's shard is behind, with what is wrong in this process."""
+    lag = read_lag(settings.spool_path, since=since)
+    return replace(lag, words=(*lag.words, *trouble()))
+
+
+def _lag(settings: Settings, since: float, trouble: Callable[[], tuple[str, ...]]) -> WriterLag:
     """How far the writers of all shards are behind, with what is wrong in this process; status: of its own writer."""
     lags = {n: read_lag(settings.of_shard(n).spool_path, since=since) for n in range(settings.shards)}
     words = [f"shard {n}: {word}" if settings.shards > 1 else word for n, lag in lags.items() for word in lag.words]
-    words += [word for word in (serving.words, spool.trouble, workers.trouble) if word]
     return replace(
         lags[settings.shard],
         lag_bytes=sum(lag.lag_bytes for lag in lags.values()),
-        words=tuple(words),
+        words=(*words, *trouble()),
         seconds=max(lag.seconds for lag in lags.values()),
     )
 

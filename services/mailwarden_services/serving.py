@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -16,12 +17,14 @@ import uvicorn
 from fastapi import FastAPI
 
 from mailwarden.settings import Settings
+from mailwarden_services.allocator import give_back_freed_memory
 from mailwarden_services.bootstrap import Platform
 from mailwarden_services.embedded import ChildProcess, OwnRedis, WatchedProcess, environment_of, own_redis
 from mailwarden_services.feature_writer.status import WriterLag
 from mailwarden_services.listening import bound_socket, place_of
 from mailwarden_services.reading.child import start_server
 from mailwarden_services.scoring_api.app import create_app
+from mailwarden_services.scoring_api.connections import bounded
 from mailwarden_services.scoring_api.rspamd_listener import rspamd_socket, with_rspamd
 from mailwarden_services.scoring_api.service import Service
 from mailwarden_services.scoring_service import scoring_service
@@ -32,6 +35,9 @@ TENANTS_SHOWN = 20
 
 WORK = "mailwarden_services.scoring_worker.work"
 """The module of what scoring processes do: the server that they are forked off imports it while this process starts."""
+
+_FILES_BESIDE = 512
+"""Files that a process has open beside its connections."""
 
 KEEP_ALIVE_SECONDS = 75
 """How long an idle connection is kept: longer than the pauses of a quiet mail flow."""
@@ -52,6 +58,7 @@ def serve(
     say: told where it listens, what serves and for whom. Raises ConfigError where it cannot listen, before anything is
     started.
     """
+    give_back_freed_memory()
     listening = bound_socket(host, port, socket)
     start_server(WORK)
     beside = None if rspamd is None else rspamd_socket(rspamd, settings)
@@ -77,6 +84,7 @@ def serve(
 
 def serve_shard(settings: Settings, listening: Socket) -> None:
     """Serve as one of the shards that another process has started, until it says to stop."""
+    give_back_freed_memory()
     start_server(WORK)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with contextlib.ExitStack() as started:
@@ -97,8 +105,11 @@ def start_beside(settings: Settings, started: contextlib.ExitStack) -> list[Watc
 
 def run_app(app: FastAPI, listening: Socket) -> None:
     """Answer on a socket until SIGTERM or SIGINT."""
+    service: Service = app.state.service
+    _allow_files(_FILES_BESIDE + 2 * service.connections.most)
     config = uvicorn.Config(
         app,
+        http=bounded(service.connections, app.state.refusals.count),
         log_level="warning",
         access_log=False,
         lifespan="on",
@@ -106,6 +117,14 @@ def run_app(app: FastAPI, listening: Socket) -> None:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     uvicorn.Server(config).run(sockets=[listening])
+
+
+def _allow_files(count: int) -> None:
+    """Let this process open so many files, as far as the system lets it: sockets are files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < count:
+        most = count if hard == resource.RLIM_INFINITY else min(count, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _child(settings: Settings, module: str) -> ChildProcess:
@@ -127,7 +146,7 @@ def announced(platform: Platform, place: str, rspamd: str | None) -> list[str]:
     lines.append(
         "no model serves yet; run `mailwarden train`"
         if version is None
-        else f"model: bundle {version}, {', '.join(sorted(platform.detectors))}"
+        else f"model: bundle {version}, {', '.join(platform.serving_detectors())}"
     )
     tenants = platform.tenants.list()
     for tenant in tenants[:TENANTS_SHOWN]:
@@ -156,9 +175,14 @@ def watched(service: Service, children: Sequence[WatchedProcess], redis: OwnRedi
                     watcher.cancel()
                 await asyncio.gather(*watchers, return_exceptions=True)
 
+    def words() -> tuple[str, ...]:
+        return tuple(child.words for child in children if child.words)
+
     def writer_lag() -> WriterLag:
         assert lag_of is not None
         lag = lag_of()
-        return replace(lag, words=(*lag.words, *(child.words for child in children if child.words)))
+        return replace(lag, words=(*lag.words, *words()))
+
+    service.exposition.beside = words
 
     return replace(service, lifespan=lifespan, writer_lag=writer_lag if lag_of is not None else None)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
+import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -18,6 +22,7 @@ from mailwarden.domain.aggregates.online.state import EntityState
 from mailwarden.domain.aggregates.windows import DAY_US, HOUR_US, effective_time
 from mailwarden.domain.mail.events import Event, key_of, keys_of
 from mailwarden.errors import ContractError, StoreTimeout, StoreUnavailable
+from mailwarden.stores.online.breaker import FAILURES, Breaker
 from mailwarden.stores.online.client import Client, open_client
 from mailwarden.stores.online.keys import KeyTemplate, lease_key, partition_of, state_field
 from mailwarden.stores.online.reader import OnlineReader, ReadRequest, VectorSet
@@ -352,6 +357,62 @@ def test_a_redis_that_is_away_or_hangs_is_said_so_and_the_vector_is_unavailable(
         len(request.event.recipients),
         len(away.feature_names["sender_activity"]),
     )
+
+
+def test_a_redis_that_hangs_is_asked_by_one_probe_at_a_time_and_by_nobody_else_until_it_answers(
+    redis_server: RedisServer, redis_client: Client, activity_views: Views, mail_events: Events
+) -> None:
+    request = request_of(mail_events(1)[0])
+    client = open_client(redis_server.url, timeout_seconds=0.05)
+    probes = 0
+
+    def probe() -> None:
+        nonlocal probes
+        probes += 1
+        client.ping()
+
+    reader = OnlineReader(client, PROJECT, activity_views)
+    reader.breaker = Breaker("Redis", probe, probe_seconds=0.02)
+    os.kill(redis_server.pid, signal.SIGSTOP)
+    try:
+        for _ in range(FAILURES):
+            with pytest.raises(StoreTimeout):
+                reader.read([request])
+        began = time.monotonic()
+        for _ in range(100):
+            with pytest.raises(StoreUnavailable, match="hangs"):
+                reader.read([request])
+        assert time.monotonic() - began < 2.0
+        asked = probes
+        while probes < asked + 3:
+            assert time.monotonic() - began < 20
+            time.sleep(0.01)
+        assert "hangs" in reader.breaker.words
+        # Each probe has waited for its answer before the next one.
+        assert probes <= (time.monotonic() - began) / 0.05 + 1
+    finally:
+        os.kill(redis_server.pid, signal.SIGCONT)
+    while reader.breaker.words:
+        assert time.monotonic() - began < 30
+        time.sleep(0.01)
+    assert reader.read([request])[0].status["sender_activity"][0] == "never_seen"
+
+
+def test_timeouts_now_and_then_trip_nothing_and_a_refused_connection_is_tried_each_time() -> None:
+    breaker = Breaker("Redis", lambda: None)
+
+    def ask(raised: Exception | None) -> None:
+        with contextlib.suppress(StoreTimeout, StoreUnavailable), breaker.asking():
+            if raised is not None:
+                raise raised
+
+    for _ in range(5):
+        for _ in range(FAILURES - 1):
+            ask(StoreTimeout("slow"))
+        ask(None)
+        for _ in range(FAILURES):
+            ask(StoreUnavailable("away"))
+        assert not breaker.words
 
 
 def test_a_view_over_a_key_that_no_message_names_is_refused(redis_client: Client, activity_views: Views) -> None:

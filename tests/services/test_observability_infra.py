@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from mailwarden.stores.online.streams import StreamLag
 from mailwarden_services.feature_writer.status import WriterLag, WriterStatus
+from mailwarden_services.observability.exposition import labelled
 from mailwarden_services.observability.stages import STAGES
 from mailwarden_services.scoring_api.intake import Answer
 from mailwarden_services.scoring_api.metrics import Metrics
@@ -41,7 +42,7 @@ def served() -> dict[str, set[str]]:
     metrics.labels.labels("ham").inc()
     metrics.writer_is_behind(WriterLag(1, WriterStatus(1, 1, 1, (), (StreamLag(1, 1.0),)), ()))
     found: dict[str, set[str]] = {}
-    for family in text_string_to_metric_families(metrics.render().decode()):
+    for family in text_string_to_metric_families(labelled({0: metrics.render(), 1: None}).decode()):
         for sample in family.samples:
             found.setdefault(sample.name, set()).update(sample.labels)
     return found

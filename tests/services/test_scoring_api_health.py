@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 from mailwarden.errors import StoreUnavailable
 from mailwarden.simulation.draft import SimulatedMessage
+from mailwarden.stores.online.breaker import FAILURES
 from mailwarden.stores.online.server import RedisServer
 from mailwarden_services import bootstrap, scoring_service
 
@@ -53,6 +56,37 @@ def test_without_redis_it_is_degraded_yet_decides(own_redis: tuple[Any, RedisSer
         assert api.send(simulated[0])["degraded"] is True
         exposed = api.client.get("/metrics").text
     assert "mailwarden_degraded_decisions_total 1.0" in exposed
+
+
+def test_a_redis_that_hangs_costs_a_few_messages_its_timeout_and_the_rest_nothing(
+    own_redis: tuple[Any, RedisServer], simulated: Mail
+) -> None:
+    warden, server = own_redis
+    warden.settings = warden.settings.model_copy(update={"redis_timeout_seconds": 1.0})
+    with warden.api() as api:
+        assert api.send(simulated[0])["degraded"] is False
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            took = []
+            for message in simulated[1:9]:
+                began = time.monotonic()
+                answer = api.send(message)
+                took.append(time.monotonic() - began)
+                assert any(flag.startswith("history unavailable") for flag in answer["flags"]), answer["flags"]
+            assert min(took[:FAILURES]) >= 1.0 and sorted(took[FAILURES:])[2] < 0.9
+            ready = api.client.get("/readyz").json()
+            assert ready["status"] == "degraded" and any("Redis hangs" in w for w in ready["feature_writer"]["words"])
+            assert "mailwarden_online_store_not_asked 1.0" in api.client.get("/metrics").text
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        deadline = time.monotonic() + 30
+        for message in simulated[9:200]:
+            if not api.send(message)["degraded"]:
+                break
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert api.client.get("/readyz").json()["status"] == "ready"
+        assert "mailwarden_online_store_not_asked 0.0" in api.client.get("/metrics").text
 
 
 def test_without_a_database_it_is_not_ready(warden: Any, monkeypatch: pytest.MonkeyPatch) -> None:

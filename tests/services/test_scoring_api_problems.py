@@ -48,6 +48,19 @@ def test_who_shows_no_working_key_is_not_let_in(warden: Any) -> None:
         assert api.client.post("/v1/score", content=MAIL, headers=lower).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/v1/score", "/v1/mail"])
+def test_routes_answered_before_the_framework_refuse_as_it_does(warden: Any, path: str) -> None:
+    with warden.api() as api:
+        ours = RFC822 | {"Authorization": f"Bearer {warden.keys['acme']}"}
+        unsure = api.client.post(f"{path}?observe=perhaps", content=MAIL, headers=ours)
+        check(unsure, 422, "bad-request", "query.observe")
+        check(api.client.get(path, headers=ours), 405, "http")
+        assert api.client.post(f"{path}/", content=MAIL, headers=ours).status_code == 200
+        assert api.client.post(f"{path}?observe=no", content=MAIL, headers=ours).status_code == 200
+        counted = api.client.get("/metrics").text
+        assert f'mailwarden_refused_requests_total{{problem="bad-request",route="{path}",status="422"}} 1.0' in counted
+
+
 def test_too_much_is_refused_whether_it_is_declared_or_streamed(warden: Any) -> None:
     warden.settings = warden.settings.model_copy(update={"max_message_bytes": 1_000})
     sent = 0

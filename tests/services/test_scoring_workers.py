@@ -314,26 +314,29 @@ def test_what_serves_is_exchanged_once_all_have_it_and_stays_where_they_cannot(m
             raise promoted[0]
         return promoted[0]
 
-    async def load(version: int) -> None:
-        loaded.append(version)
+    async def look(version: int) -> Any:
         if version == 3:
             raise DataError("model 3 is damaged")
+        return SimpleNamespace(version=version, thresholds=None, away={})
+
+    async def load(version: int) -> Any:
+        loaded.append(version)
+        found = await look(version)
         await gate.wait()
+        return found
 
     async def until(true: Callable[[], bool]) -> None:
         while not true():
             await asyncio.sleep(0.002)
 
     async def test() -> None:
-        def champion(version: int) -> Any:
-            return SimpleNamespace(version=version, thresholds=None, away={})
-
-        serving = ServingVersion(latest, champion, load)
-        assert serving.begin() is None
+        serving = ServingVersion(latest, load)
+        await serving.begin(look)
         with pytest.raises(NotFound, match="train"):
             _ = serving.current
         promoted[0] = 1
-        assert serving.begin() == serving.current == 1
+        await serving.begin(look)
+        assert serving.current == 1
         following = asyncio.create_task(serving.follow())
         promoted[0] = 2
         await until(lambda: loaded == [2])

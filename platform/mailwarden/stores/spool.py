@@ -234,6 +234,8 @@ class Spool:
             if self._closing:
                 raise StoreError(f"Spool {self._directory} is closed. Open it again to write.")
             if later:
+                if not self._later:
+                    self._later_at = time.monotonic()
                 self._later.append(waiting)
             else:
                 self._queue.append(waiting)

@@ -71,9 +71,9 @@ def trained_home(settings: Settings, say: Say) -> Iterator[TrainedHome]:
     """A home for the time of a benchmark; all settings but home and Redis are those given."""
     with tempfile.TemporaryDirectory(prefix="mailwarden-bench-") as folder:
         home = Path(folder)
-        settings = _in(settings, home / "state")
+        settings = in_home(settings, home / "state")
         settings.run_path.mkdir(parents=True)
-        past, later = _simulated()
+        past, later = simulated_mail()
         with with_redis(settings, keep=False) as named:
             key = _learn(Platform(named), past, home / "mail", say)
             write_load(home / "load", later, _time(past[-1]))
@@ -119,19 +119,19 @@ def loaded_home(
     """
     with tempfile.TemporaryDirectory(prefix="mailwarden-bench-") as name:
         folder = Path(name)
-        own = _in(settings, home or folder / "state")
+        own = in_home(settings, home or folder / "state")
         if not own.root.exists():
             _make(own, folder, small_files, say)
         if home is not None and not in_place:
             say(f"copying {home}")
             shutil.copytree(own.root, folder / "state", ignore=shutil.ignore_patterns("*.sock"))
-            own = _in(own, folder / "state")
+            own = in_home(own, folder / "state")
         platform = Platform(own)
         loaded = _tenant(platform, tenant)
         begin_us = _begin_us(platform.events, loaded.name)
         files = _add_small_files(platform.events, loaded, begin_us, small_files)
         found = load_mail(mail, messages, loaded.domains[0] if loaded.domains else "example.com")
-        what, sent = found or ("simulated mail", _simulated()[1][2 * small_files :][:messages])
+        what, sent = found or ("simulated mail", simulated_mail()[1][2 * small_files :][:messages])
         write_load(folder / "load", sent, begin_us)
         yield LoadedHome(
             own,
@@ -146,7 +146,7 @@ def loaded_home(
         )
 
 
-def _in(settings: Settings, home: Path) -> Settings:
+def in_home(settings: Settings, home: Path) -> Settings:
     """The same settings in another home and without a Redis named."""
     # Not a copy, which would keep the paths that were already asked for.
     given = {name: getattr(settings, name) for name in Settings.model_fields}
@@ -155,11 +155,11 @@ def _in(settings: Settings, home: Path) -> Settings:
 
 def _make(settings: Settings, folder: Path, small_files: int, say: Say) -> None:
     """A home that was not there, whole or not at all."""
-    made = _in(settings, folder / "made")
+    made = in_home(settings, folder / "made")
     made.run_path.mkdir(parents=True)
     with with_redis(made) as named:
         platform = Platform(named)
-        _learn(platform, _simulated()[0], folder / "mail", say)
+        _learn(platform, simulated_mail()[0], folder / "mail", say)
     tenant = _tenant(platform, "")
     say(f"logging {small_files} small files")
     begin_us = _begin_us(platform.events, tenant.name)
@@ -168,7 +168,7 @@ def _make(settings: Settings, folder: Path, small_files: int, say: Say) -> None:
     shutil.move(made.root, settings.root)
 
 
-def _simulated() -> tuple[list[SimulatedMessage], list[SimulatedMessage]]:
+def simulated_mail() -> tuple[list[SimulatedMessage], list[SimulatedMessage]]:
     """The past of the simulated company, and what comes later."""
     mail = list(simulate(SEED, days=DAYS))
     past = [message for message in mail if _time(message) < START_US + TRAIN_DAYS * DAY_US]
@@ -230,7 +230,7 @@ def _add_small_files(events: EventLog, tenant: Tenant, begin_us: int, wanted: in
         return files
     site = Site(tenant.name, frozenset(tenant.domains), frozenset(tenant.trusted_authserv_ids))
     seq, early_us = events.last_seq(tenant.name), begin_us // DAY_US * DAY_US
-    messages = iter(enumerate(_simulated()[1]))
+    messages = iter(enumerate(simulated_mail()[1]))
     for _ in range(wanted - files):
         rows = []
         for number, message in islice(messages, 2):

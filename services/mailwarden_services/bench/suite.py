@@ -22,11 +22,14 @@ from mailwarden_services.bench import (
     online_read,
     reading,
     redis_load,
+    scale,
 )
 from mailwarden_services.bench.abuse import AbuseOptions
 from mailwarden_services.bench.growth_report import growth_grid
 from mailwarden_services.bench.http_price import HttpOptions
 from mailwarden_services.bench.http_report import cost_grid, latency_grid
+from mailwarden_services.bench.scale import ScaleOptions
+from mailwarden_services.bench.scale_report import ceiling_grid, scale_grid
 from mailwarden_services.replay.summary import Grid, figure, rich_table
 
 Say = Callable[[str], None]
@@ -51,13 +54,14 @@ def run_bench(
     sizes: Sequence[int] = growth.SIZES,
     http: HttpOptions | None = None,
     abused: AbuseOptions | None = None,
+    scaled: ScaleOptions | None = None,
     say: Say = lambda _: None,
 ) -> dict[str, Any]:
     """Figures by part; see each part's `measure`.
 
     parts: names in `PARTS`; by default all but growth and evasions, which take long. sizes: of its histories. http,
-    abused: what these parts measure. Everything that is started is stopped, and nothing of `settings.home` is read or
-    written. Raises NotFound on an unknown part.
+    abused, scaled: what these parts measure. Everything that is started is stopped, and nothing of `settings.home` is
+    read or written. Raises NotFound on an unknown part.
     """
     for name in parts:
         if name not in PARTS:
@@ -73,6 +77,8 @@ def run_bench(
             part = http_of(http)
         elif name == "abuse" and abused is not None:
             part = abuse_of(abused)
+        elif name == "scale" and scaled is not None:
+            part = scale_of(scaled)
         figures[name] = part.measure(settings, say)
     return figures
 
@@ -244,6 +250,11 @@ def abuse_of(options: AbuseOptions) -> Part:
     return Part(lambda settings, say: abuse.measure(settings, options, say=say), (_abuse,))
 
 
+def scale_of(options: ScaleOptions) -> Part:
+    """Shards and workers, as chosen."""
+    return Part(lambda settings, say: scale.measure(settings, options, say=say), (scale_grid, ceiling_grid))
+
+
 PARTS: Mapping[str, Part] = {
     "reading": Part(lambda settings, say: reading.measure(say=say), (_reading,)),
     "online": Part(lambda settings, say: online_read.measure(), (_online,)),
@@ -253,6 +264,7 @@ PARTS: Mapping[str, Part] = {
     "http": http_of(HttpOptions()),
     "hostile": Part(lambda settings, say: hostile_load.measure(settings, say=say), (_hostile,)),
     "abuse": abuse_of(AbuseOptions()),
+    "scale": scale_of(ScaleOptions()),
     "freshness": Part(lambda settings, say: freshness.measure(settings, say=say), (_freshness,)),
     "growth": growth_of(growth.SIZES),
     "evasions": Part(lambda settings, say: evasions.measure(say=say), (_evasions,), by_default=False),

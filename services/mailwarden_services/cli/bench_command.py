@@ -28,16 +28,19 @@ def bench(
         Path, typer.Option("--out", help="Of growth: folder for the curve (PNG, SVG) and its figures (JSON).")
     ] = Path("artifacts/growth"),
     mail: Annotated[
-        str, typer.Option(help="Of http: a message, mbox, folder, archive, pattern or index. Default: TREC, if there.")
+        str,
+        typer.Option(
+            help="Of http, scale: a message, mbox, folder, archive, pattern or index. Default: TREC, if there."
+        ),
     ] = "",
     home: Annotated[
         Path | None,
-        typer.Option(help="Of http, abuse: a home, copied; made and kept where it is not there."),
+        typer.Option(help="Of http, scale, abuse: a home, copied; made and kept where it is not there."),
     ] = None,
     tenant: Annotated[str, typer.Option(help="Of http, abuse: whose mail, in that home. Default: its first.")] = "",
     in_place: Annotated[bool, typer.Option(help="Of http: use the home itself. No `serve` may run on it.")] = False,
     serve_args: Annotated[str, typer.Option(help="Of http, abuse: further words for `serve`, as one argument.")] = "",
-    messages: Annotated[int, typer.Option(min=50, help="Of http: messages of each load.")] = 2_000,
+    messages: Annotated[int, typer.Option(min=50, help="Of http, scale: messages of each load.")] = 2_000,
     times: Annotated[str, typer.Option(help="Of http: how messages arrive: strict, ties, late.")] = "strict,ties,late",
     ahead: Annotated[
         bool | None, typer.Option(help="Of http: once more after a message that bears the year 2030.")
@@ -62,16 +65,24 @@ def bench(
     from mailwarden_services.bench.abuse import QUICK_SECONDS, SECONDS, AbuseOptions
     from mailwarden_services.bench.growth_report import draw_growth
     from mailwarden_services.bench.http_price import QUICK, HttpOptions
+    from mailwarden_services.bench.scale import ScaleOptions
     from mailwarden_services.bench.suite import bench_tables, run_bench
 
     http = HttpOptions(messages=messages, times=_arrivals(times)) if not quick else QUICK
     http = replace(http, mail=mail, home=home, tenant=tenant, in_place=in_place, serve=tuple(shlex.split(serve_args)))
     if ahead is not None:
         http = replace(http, ahead=ahead)
+    scaled = ScaleOptions(mail=mail, home=home, messages=http.messages)
     abused = AbuseOptions(home, tenant, http.serve, QUICK_SECONDS if quick else SECONDS)
     with stages("benchmarks") as begins:
         figures = run_bench(
-            Settings(), parts=tuple(part or ()), sizes=_millions(sizes), http=http, abused=abused, say=begins
+            Settings(),
+            parts=tuple(part or ()),
+            sizes=_millions(sizes),
+            http=http,
+            abused=abused,
+            scaled=scaled,
+            say=begins,
         )
     for table in bench_tables(figures):
         out.print(table)

@@ -127,7 +127,7 @@ def _beside(
             console.print(f"{reached} of {total} events are in, and stay; run it again to go on", highlight=False)
             raise
         finally:
-            handed.begun = caller.asked
+            handed.begun = caller.holds(gathered.site.tenant)
 
 
 def ingest(

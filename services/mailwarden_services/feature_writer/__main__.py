@@ -10,6 +10,7 @@ from threading import Event as Flag
 from mailwarden import logs
 from mailwarden.errors import ConfigError
 from mailwarden.settings import Settings
+from mailwarden_services.allocator import give_back_freed_memory
 from mailwarden_services.bootstrap import Platform
 from mailwarden_services.ending import in_words, to_standard_error
 from mailwarden_services.feature_writer.writer import serve_partitions
@@ -25,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     chosen = parser.parse_args(arguments).partitions
     logs.configure()
+    give_back_freed_memory()
     platform = Platform(Settings())
     if not chosen:
         writer = platform.feature_writer()

@@ -38,6 +38,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from mailwarden.errors import StoreError, StoreTimeout, StoreUnavailable
+from mailwarden_services.allocator import give_back_freed_memory
 from mailwarden_services.reading.channel import Channel
 
 CLOCK_FOR_CPU = 10.0
@@ -302,6 +303,7 @@ def _serve(pipe: Connection[Any, Any], work: Work, nice: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     os.nice(nice)
+    give_back_freed_memory()
     prepare = getattr(work, "prepare", None)
     if prepare is not None:
         prepare()

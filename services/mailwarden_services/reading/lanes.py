@@ -55,11 +55,9 @@ class Lanes:
         queue = next(queue for most, queue in self._lanes if most is None or size <= most)
         return await queue.ask(what, tenant, consult)
 
-    async def each(self, what: Any) -> None:
-        """Have every process do something, each when it is free, one after another; raises what the first raised."""
-        for _, queue in self._lanes:
-            for child in queue.children:
-                await queue.ask_one(child, what)
+    async def each(self, what: Any) -> list[Any]:
+        """What every process makes of something, each when it is free, one after another; raises what the first did."""
+        return [await queue.ask_one(child, what) for _, queue in self._lanes for child in queue.children]
 
     def work_with(self, work: Work) -> None:
         """The work of every process that starts from now on."""
@@ -101,7 +99,7 @@ class _Queue:
         finally:
             self._hand_on(child)
 
-    async def ask_one(self, child: Child, what: Any) -> None:
+    async def ask_one(self, child: Child, what: Any) -> Any:
         """Ask this child, as soon as it is free."""
         if child in self._free:
             self._free.remove(child)
@@ -114,7 +112,7 @@ class _Queue:
                     self._hand_on(child)
                 raise
         try:
-            await child.ask(what)
+            return await child.ask(what)
         finally:
             self._hand_on(child)
 

@@ -19,7 +19,7 @@ from mailwarden.errors import NotFound, StoreError
 from mailwarden.stores.sql import Principal, Tenant, Tenants
 from mailwarden.stores.sql.keys import Role
 from mailwarden_services.scoring_api import problems
-from mailwarden_services.scoring_api.in_flight import GATEWAYS, account_of
+from mailwarden_services.scoring_api.in_flight import account_of
 from mailwarden_services.scoring_api.problems import Problem
 
 KEY_CACHE_SECONDS = 10.0
@@ -152,7 +152,7 @@ async def caller_with(request: Request, principal: Principal, role: Role) -> Cal
     if tenant is None:
         raise Problem(404, "no-tenant", "No such tenant", "There is no tenant of that name; `tenant list` has them.")
     if (account := account_of(request)) is not None:
-        account.moved(f"tenant {tenant.name}")
+        account.of_tenant(tenant.name)
     return Caller(tenant, principal)
 
 
@@ -162,7 +162,7 @@ async def gateway(request: Request) -> Principal:
     if "gateway" not in principal.roles:
         raise problems.lacks_role("gateway", sorted(principal.roles))
     if (account := account_of(request)) is not None:
-        account.moved(GATEWAYS)
+        account.of_gateway()
     return principal
 
 

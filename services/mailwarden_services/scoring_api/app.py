@@ -7,11 +7,8 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
 
 from mailwarden import __version__
-from mailwarden.errors import MailwardenError
 from mailwarden_services.scoring_api import (
     audit_routes,
     docs_page,
@@ -26,9 +23,10 @@ from mailwarden_services.scoring_api import (
     score_routes,
 )
 from mailwarden_services.scoring_api.access import Keys
+from mailwarden_services.scoring_api.direct import Direct, routes_of
 from mailwarden_services.scoring_api.in_flight import Accounts
 from mailwarden_services.scoring_api.openapi import describe
-from mailwarden_services.scoring_api.problems import Problem, Refusals
+from mailwarden_services.scoring_api.problems import Refusals
 from mailwarden_services.scoring_api.service import Service
 
 ROUTERS = (
@@ -54,14 +52,15 @@ def create_app(service: Service) -> FastAPI:
             yield
 
     app = FastAPI(title="Mailwarden scoring API", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
-    for kind in (Problem, MailwardenError, RequestValidationError, HTTPException, Exception):
+    for kind in (*problems.ANSWERED, Exception):
         app.add_exception_handler(kind, problems.handle)
     app.state.refusals = Refusals(service.metrics)
     app.state.service = service
     app.state.keys = Keys(service.tenants)
     for router in ROUTERS:
         app.include_router(router)
-    app.add_middleware(Accounts)
+    app.add_middleware(Direct, routes=routes_of(ROUTERS, score_routes.score, mail_routes.mail))
+    app.add_middleware(Accounts, held=service.in_flight)
     # The framework's own way to have another description: https://fastapi.tiangolo.com/how-to/extending-openapi/
     app.openapi = partial(describe, app)  # type: ignore[method-assign]
     return app

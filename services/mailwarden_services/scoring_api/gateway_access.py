@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass
-from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Request
 
 from mailwarden.stores.sql import Principal, Tenant
 from mailwarden_services.scoring_api.access import Keys, bearer, caller_with, who_of
+from mailwarden_services.scoring_api.in_flight import account_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,8 @@ def same(given: str, secret: str) -> bool:
 async def scope_of(request: Request, principal: Principal) -> Scope:
     """What the bearer of a key may hand over; raises Problem (401, 403, 404, 422) where that is nothing."""
     if principal.tenant is None and "gateway" in principal.roles:
+        if (account := account_of(request)) is not None:
+            account.of_gateway()
         return Scope(None, who_of(principal))
     caller = await caller_with(request, principal, "score")
     return Scope(caller.tenant, caller.who, principal.tenant is None or "label" in principal.roles)
@@ -51,6 +53,3 @@ def bearer_of(request: Request) -> str:
 async def gateway(request: Request) -> Scope:
     """The scope of the request's key; raises Problem."""
     return await scope_of(request, await bearer(request))
-
-
-MayHandOver = Annotated[Scope, Depends(gateway)]

@@ -72,10 +72,8 @@ def _readiness(service: Service) -> dict[str, Any]:
 
 @router.get("/metrics", summary="Prometheus metrics", include_in_schema=False)
 async def metrics(service: Served) -> Response:
-    """The text exposition."""
-    if service.writer_lag is not None:
-        service.metrics.writer_is_behind(await asyncio.to_thread(service.writer_lag))
-    return Response(service.metrics.render(), media_type=service.metrics.media_type)
+    """The text exposition; where there are several shards, of all of them."""
+    return Response(await service.exposition.whole(), media_type=service.metrics.media_type)
 
 
 def _writer_facts(lag: WriterLag) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from mailwarden_services.scoring_api import problems
 from mailwarden_services.scoring_api.access import Caller, MayLabel, MayRead
 from mailwarden_services.scoring_api.answer_models import LabelsPage, LabelsTaken, LabelTaken
 from mailwarden_services.scoring_api.bodies import json_answer, read_json
+from mailwarden_services.scoring_api.in_flight import handed_over
 from mailwarden_services.scoring_api.intake import no_message
 from mailwarden_services.scoring_api.openapi import declared, json_body
 from mailwarden_services.scoring_api.pages import After, Limit, place_text, read_place
@@ -70,6 +71,7 @@ async def label(request: Request, service: Served, caller: MayLabel) -> Response
 async def label_batch(request: Request, service: Served, caller: MayLabel) -> Response:
     """Each result is what was taken or a problem; one bad label does not spoil the others."""
     batch = read_json(LabelsBody, await body_within(request, 1 << 20))
+    handed_over(request, len(batch.labels))
 
     targets = [body.message_id or message_id_of(body.decision_id or "") for body in batch.labels]
     unknown = await service.intake.unknown(caller.tenant, [name for name in targets if name])

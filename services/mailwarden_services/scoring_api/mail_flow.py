@@ -19,6 +19,7 @@ from mailwarden_services.scoring_api.mail_headers import HeaderChanges, changes_
 from mailwarden_services.scoring_api.mail_routing import Part, Routed, route
 from mailwarden_services.scoring_api.metrics import Metrics
 from mailwarden_services.scoring_api.problems import NOT_A_MESSAGE, Problem
+from mailwarden_services.scoring_api.rates import Rates
 from mailwarden_services.scoring_api.requests import MAX_RECIPIENTS
 from mailwarden_services.scoring_api.tenant_directory import TenantDirectory
 
@@ -72,7 +73,8 @@ class Outcome:
 class MailFlow:
     """Scores a message for each tenant that it concerns.
 
-    listeners: see `listeners.listeners_of`. authserv_id: of results that are added. clock: microseconds UTC of now.
+    listeners: see `listeners.listeners_of`. authserv_id: of results that are added. rates: of tenants, none by default.
+    clock: microseconds UTC of now.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class MailFlow:
         *,
         listeners: Mapping[str, Listener],
         authserv_id: str,
+        rates: Rates | None = None,
         clock: Callable[[], int] = clock_us,
     ) -> None:
         self.intake = intake
@@ -92,6 +95,7 @@ class MailFlow:
         self._metrics, self._observer = metrics, observer
         self._listeners = listeners
         self._authserv_id = authserv_id
+        self._rates = Rates(0.0) if rates is None else rates
 
     async def route(self, envelope: Envelope, *, listener: str = "", only: Tenant | None = None) -> Routed:
         """Which tenants a message concerns; see `mail_routing.route`. A listener that is not known tells nothing."""
@@ -112,8 +116,8 @@ class MailFlow:
     ) -> Outcome:
         """Have every tenant concerned decide; none waits for another, and what is nobody's is accepted and counted.
 
-        Where one of them cannot decide (no model, a store away) nobody's action is answered: raises what that raised,
-        and the same message handed over again is each tenant's only once.
+        Where one of them cannot decide (no model, a store away, over its rate) nobody's action is answered: raises what
+        that raised, and the same message handed over again is each tenant's only once.
         """
         if envelope.received_at_us is None:
             envelope = replace(envelope, received_at_us=self.clock())
@@ -122,6 +126,10 @@ class MailFlow:
             self._metrics.not_scored.labels("unknown_domain").inc()
         elif not routed.parts:
             self._metrics.not_scored.labels("no_tenant").inc()
+        if only is None:
+            # What a tenant's own key hands over was counted with the request.
+            for part in routed.parts:
+                self._rates.take(part.tenant.name)
         scored = await asyncio.gather(
             *(self._score(raw, part, observe) for part in routed.parts), return_exceptions=True
         )

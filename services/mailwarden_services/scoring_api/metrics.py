@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -76,6 +78,11 @@ class Metrics:
         )
         self.labels = Counter("mailwarden_labels", "Labels taken", ("label",), registry=self.registry)
 
+        self.history_away = Gauge(
+            "mailwarden_online_store_not_asked",
+            "1 while the online store hangs and messages are scored without history, 0 otherwise",
+            registry=self.registry,
+        )
         self.lag_bytes = Gauge(
             "mailwarden_feature_writer_lag_bytes",
             "Accepted mail and labels that the feature writer has not logged yet",
@@ -115,8 +122,8 @@ class Metrics:
             registry=self.registry,
         )
 
-    def writer_is_behind(self, lag: WriterLag) -> None:
-        """Take over how far the feature writer is behind."""
+    def writer_is_behind(self, lag: WriterLag, partitions: Container[int] | None = None) -> None:
+        """Take over how far the feature writer is behind. partitions: those that it folds, None for all."""
         self.lag_bytes.set(lag.lag_bytes)
         self.writer_troubles.set(len(lag.words))
         self.lag_seconds.set(lag.seconds)
@@ -125,6 +132,8 @@ class Metrics:
             self.lag_records.labels("logs").set(lag.status.not_logged)
             self.rejected.set(lag.status.rejected)
             for partition, stream in enumerate(lag.status.streams):
+                if partitions is not None and partition not in partitions:
+                    continue
                 self.stream_entries.labels(str(partition)).set(stream.entries)
                 self.stream_seconds.labels(str(partition)).set(stream.seconds)
 

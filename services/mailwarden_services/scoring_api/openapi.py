@@ -17,13 +17,24 @@ from mailwarden_services.scoring_api.requests import BatchBody, LabelBody, Label
 
 _BODIES: tuple[type[BaseModel], ...] = (MessageBody, BatchBody, LabelBody, LabelsBody, ReleaseBody)
 _REF = "#/components/schemas/{model}"
+_SECONDS = {"description": "seconds to wait", "schema": {"type": "string", "pattern": "^[0-9]+$"}}
 _HEADERS = {
     401: {"WWW-Authenticate": {"description": "Bearer", "schema": {"type": "string"}}},
-    503: {"Retry-After": {"description": "seconds to wait", "schema": {"type": "string", "pattern": "^[0-9]+$"}}},
+    429: {"Retry-After": _SECONDS},
+    503: {"Retry-After": _SECONDS},
 }
-_OF_BODIES = ("too-slow", "busy")
+_OF_BODIES = ("too-slow",)
 _ALWAYS = ("internal", "misconfigured")
-_OF_KEYS = ("not-authorised", "lacks-role", "other-tenant", "no-tenant", "bad-request", "store-down")
+_OF_KEYS = (
+    "not-authorised",
+    "lacks-role",
+    "other-tenant",
+    "no-tenant",
+    "bad-request",
+    "store-down",
+    "too-many",
+    "busy",
+)
 
 MESSAGE = (
     "Received: from mail.partner.example by mx.your-domain.example; Sat, 31 Jan 2026 08:30:00 +0000\r\n"
@@ -39,8 +50,8 @@ Each call bears a key: `Authorization: Bearer mw_...`. A key belongs to a tenant
 `{TENANT_HEADER}`; a gateway's is for mail systems that serve several.
 
 Times are RFC 3339 with a zone, as 2026-01-31T08:30:00Z, and nothing else: numbers are refused. Errors are problem
-documents (RFC 9457); their `type` is one of a fixed list. What is answered with 503 may be sent again after
-`Retry-After`."""
+documents (RFC 9457); their `type` is one of a fixed list. What is answered with 429 or 503 may be sent again
+after `Retry-After`."""
 
 
 def declared(

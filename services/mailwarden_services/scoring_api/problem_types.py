@@ -30,9 +30,11 @@ TYPES: dict[str, ProblemType] = {
     "bad-request": ProblemType(422, "Bad request", "a parameter, a header or a field of the body is wrong"),
     "not-a-message": ProblemType(422, "Not a message", "the bytes are no mail, or nothing says when it came"),
     "bad-data": ProblemType(422, "Bad data", "well formed, and contradicts what is known"),
+    "too-many": ProblemType(429, "Too many", "the tenant hands over more a second than it may; try again"),
+    "head-too-large": ProblemType(431, "Head too large", "the request's line and header fields are over the limit"),
     "misconfigured": ProblemType(500, "Misconfigured", "the platform's own settings are wrong"),
     "internal": ProblemType(500, "Internal error", "an accident inside; it was logged"),
-    "busy": ProblemType(503, "Busy", "as much is on its way in as is held at once; try again"),
+    "busy": ProblemType(503, "Busy", "as much is under way as is held at once; try again"),
     "no-model": ProblemType(503, "No model serves", "nothing can be decided yet; try again"),
     "store-down": ProblemType(503, "A store is down", "what it takes cannot be reached; try again"),
 }

@@ -94,6 +94,11 @@ def not_a_message(detail: str) -> Problem:
     return Problem(422, NOT_A_MESSAGE, "Not a message", detail)
 
 
+def busy(detail: str) -> Problem:
+    """503: there is no room for this now."""
+    return Problem(503, "busy", "Busy", detail, {"Retry-After": "1"})
+
+
 def no_model() -> Problem:
     """503: no model serves."""
     return Problem(
@@ -116,13 +121,20 @@ class Refusals:
 
     def note(self, request: Request, problem: Problem) -> None:
         """Count a problem that a request is answered with, as a whole or in part."""
-        route = getattr(request.scope.get("route"), "path", "none")
+        self.count(problem, getattr(request.scope.get("route"), "path", "none"))
+
+    def count(self, problem: Problem, route: str = "none") -> None:
+        """Count a problem of a route; "none": of a connection, before there was a request."""
         self._metrics.refused.labels(route, str(problem.status), problem.slug).inc()
         self._times[route, problem.slug] += 1
         times = self._times[route, problem.slug]
         if times & (times - 1) == 0:
             # Words of a refused request may quote what a caller sent.
             log.warning("a request was refused", route=route, status=problem.status, problem=problem.slug, times=times)
+
+
+ANSWERED = (Problem, MailwardenError, RequestValidationError, HTTPException)
+"""What a route may raise to be answered with a problem; all else is a defect of ours, which is logged whole."""
 
 
 def problem_of(exc: Exception) -> Problem:

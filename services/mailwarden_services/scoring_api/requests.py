@@ -8,6 +8,7 @@ import binascii
 from typing import Annotated, Literal
 
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, TypeAdapter, ValidationError
 
 from mailwarden.domain.mail.events import LABELS
@@ -19,6 +20,8 @@ from mailwarden_services.scoring_api.problems import Problem, bad_request, not_a
 from mailwarden_services.scoring_api.times import Time, microseconds, read_time
 
 _ADDRESS = TypeAdapter(IPvAnyAddress)
+_TRUTH = TypeAdapter(bool)
+_PREFIX = b"x-mailwarden-"
 
 MAX_BATCH = 100
 """Messages in one batch request."""
@@ -172,51 +175,81 @@ async def body_within(request: Request, limit: int) -> bytes:
 def envelope_of(request: Request) -> Envelope:
     """The envelope from query parameters (`received_at`, `mail_from`, `rcpt_to`, `client_ip`, `helo`, `auth_user`,
     `queue_id`), or where these are not there from `X-Mailwarden-*` headers; raises Problem."""
+    asked, told = _asked(request), _told(request)
 
-    def given(name: str) -> list[str]:
-        header = "x-mailwarden-" + name.replace("_", "-")
-        values = [header_text(value) for value in request.headers.getlist(header)]
-        return [*request.query_params.getlist(name), *values]
+    def first(name: str) -> str | None:
+        values = asked.get(name) or told.get(name)
+        return values[0] if values else None
 
-    times, senders = given("received_at"), given("mail_from")
     received = None
-    if times:
+    if times := [*asked.get("received_at", ()), *told.get("received_at", ())]:
         try:
             received, *_ = [microseconds(read_time(time)) for time in times]
         except ValueError as exc:
             raise bad_request(
                 "`received_at` is not an RFC 3339 time with a zone; write it as 2026-01-31T08:30:00Z."
             ) from exc
-    asked = request.query_params.getlist("rcpt_to") or given("rcpt_to")
-    recipients = tuple(r.strip() for value in asked for r in value.split(",") if r.strip())
+    sender = first("mail_from")
+    paths = asked.get("rcpt_to") or told.get("rcpt_to") or []
+    recipients = tuple(r for value in paths for part in value.split(",") if (r := part.strip()))
     if len(recipients) > MAX_RECIPIENTS:
         raise bad_request(
             f"`rcpt_to` names {len(recipients)} recipients; hand a message over in parts of {MAX_RECIPIENTS} at most."
         )
-    if any(len(path) > MAX_PATH for path in (*senders[:1], *recipients)):
+    if any(len(path) > MAX_PATH for path in (sender or "", *recipients)):
         raise bad_request(f"`mail_from` and each of `rcpt_to` have at most {MAX_PATH} characters.")
-    clients = given("client_ip")
     client = ""
-    if clients:
+    if (address := first("client_ip")) is not None:
         try:
-            client = str(_ADDRESS.validate_strings(clients[0]))
+            client = str(_ADDRESS.validate_strings(address))
         except ValidationError as exc:
             raise bad_request(
                 "`client_ip` is no address; write that of the host that handed the message over, as 192.0.2.7."
             ) from exc
 
     def word(name: str, limit: int) -> str:
-        words = given(name)
-        return words[0][:limit] if words and words[0].isprintable() else ""
+        found = first(name)
+        return found[:limit] if found and found.isprintable() else ""
 
     return Envelope(
         received,
-        senders[0] if senders else None,
+        sender,
         recipients,
         reception=_reception(client, word("helo", MAX_HELO)),
         auth_user=word("auth_user", MAX_USER) or None,
         queue_id=word("queue_id", MAX_QUEUE_ID) or None,
     )
+
+
+def observe_of(request: Request) -> bool:
+    """The query parameter `observe`, true where it is not there; raises RequestValidationError."""
+    given = request.query_params.get("observe")
+    if given is None:
+        return True
+    try:
+        return _TRUTH.validate_strings(given)
+    except ValidationError as exc:
+        errors = [{"loc": ("query", "observe"), "msg": e["msg"], "type": e["type"]} for e in exc.errors()]
+        raise RequestValidationError(errors) from exc
+
+
+def _asked(request: Request) -> dict[str, list[str]]:
+    """The query's parameters by name; none where there is no query."""
+    found: dict[str, list[str]] = {}
+    if request.scope["query_string"]:
+        for name, value in request.query_params.multi_items():
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def _told(request: Request) -> dict[str, list[str]]:
+    """The values of `X-Mailwarden-*` headers by what they tell, named as the query's parameters are."""
+    found: dict[str, list[str]] = {}
+    for name, value in request.scope["headers"]:
+        if name.startswith(_PREFIX):
+            parameter = name[len(_PREFIX) :].decode("latin-1").replace("-", "_")
+            found.setdefault(parameter, []).append(header_text(value.decode("latin-1")))
+    return found
 
 
 def header_text(value: str) -> str:

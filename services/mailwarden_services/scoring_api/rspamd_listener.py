@@ -12,6 +12,7 @@ import uvicorn
 
 from mailwarden.errors import ConfigError
 from mailwarden.settings import Settings
+from mailwarden_services.scoring_api.connections import bounded
 from mailwarden_services.scoring_api.rspamd_routes import create_rspamd_app
 from mailwarden_services.scoring_api.service import Service
 
@@ -60,9 +61,11 @@ def with_rspamd(service: Service, place: socket.socket | None) -> Service:
     @contextlib.asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
         async with service.lifespan():
+            app = create_rspamd_app(served)
             server = _Beside(
                 uvicorn.Config(
-                    create_rspamd_app(served),
+                    app,
+                    http=bounded(service.connections, app.state.refusals.count),
                     log_level="warning",
                     access_log=False,
                     lifespan="off",

@@ -19,7 +19,7 @@ from mailwarden_services.scoring_api import problems
 from mailwarden_services.scoring_api.access import Keys
 from mailwarden_services.scoring_api.bodies import json_answer
 from mailwarden_services.scoring_api.gateway_access import Scope, bearer_of, same, scope_of_key
-from mailwarden_services.scoring_api.in_flight import account_of
+from mailwarden_services.scoring_api.in_flight import Accounts, account_of
 from mailwarden_services.scoring_api.mail_headers import first_field
 from mailwarden_services.scoring_api.problems import Problem, Refusals
 from mailwarden_services.scoring_api.requests import body_within
@@ -50,6 +50,7 @@ def create_rspamd_app(service: Service) -> FastAPI:
     app.state.keys = Keys(service.tenants)
     app.state.open = not service.rspamd.password
     app.include_router(router)
+    app.add_middleware(Accounts, held=service.in_flight)
     return app
 
 
@@ -57,6 +58,8 @@ async def _scope(request: Request) -> Scope:
     """Whose mail the caller may hand over: by rspamd's password, or by a key in its place; raises Problem (401)."""
     given = request.headers.get("password") or request.query_params.get("password") or bearer_of(request)
     if same(given, request.app.state.service.rspamd.password):
+        if (account := account_of(request)) is not None:
+            account.of_gateway()
         return Scope(None, "rspamd:password")
     scope = await scope_of_key(request, given)
     if scope is not None:
@@ -75,7 +78,9 @@ def _spoken(handler: Handler) -> Handler:
             return await handler(request)
         except (Problem, MailwardenError) as exc:
             problem = problems.refuse(request, exc)
-            return json_answer({"error": problem.detail}, problem.status)
+            answer = json_answer({"error": problem.detail}, problem.status)
+            answer.headers.update(problem.headers or {})
+            return answer
 
     return told
 

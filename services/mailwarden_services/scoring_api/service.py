@@ -16,10 +16,13 @@ from mailwarden.errors import StoreError
 from mailwarden.stores.sql import Audit, Decisions, Labels, Tenants
 from mailwarden_services.feature_writer.status import WriterLag
 from mailwarden_services.mail_gateway.release import Releases
+from mailwarden_services.observability.exposition import Exposition
 from mailwarden_services.observability.observer import Observer
 from mailwarden_services.reading.show import Shower
 from mailwarden_services.scoring_api.access import Caller
+from mailwarden_services.scoring_api.connections import ConnectionLimits
 from mailwarden_services.scoring_api.found_messages import FoundMessages
+from mailwarden_services.scoring_api.in_flight import InFlight
 from mailwarden_services.scoring_api.intake import Intake
 from mailwarden_services.scoring_api.mail_flow import MailFlow
 from mailwarden_services.scoring_api.metrics import Metrics
@@ -35,9 +38,10 @@ class Service:
 
     checks: by store name, raising MailwardenError where it is down; `essential` of them make the API not ready.
     lifespan: runs beside the API from its start to its stop. flow: mail of all tenants. rspamd: how rspamd's protocol
-    is spoken. observer: told of every message that is scored. releases: of held mail. found: messages looked up again.
-    shower: reads messages for people, in processes of its own. writer_lag: how far the feature writer is behind; its
-    words make the API degraded.
+    is spoken. exposition: what Prometheus is told. observer: told of every message that is scored. releases: of held
+    mail. found: messages looked up again. shower: reads messages for people, in processes of its own. writer_lag: how
+    far the feature writer is behind; its words make the API degraded. in_flight: what requests hold, over all
+    listeners. connections: limits of a listener's.
     """
 
     intake: Intake
@@ -56,7 +60,10 @@ class Service:
     flow: MailFlow
     rspamd: Rspamd
     metrics: Metrics
+    exposition: Exposition
     observer: Observer
+    in_flight: InFlight
+    connections: ConnectionLimits
     writer_lag: Callable[[], WriterLag] | None = None
     detectors_away: Callable[[], Mapping[str, str]] = dict
 

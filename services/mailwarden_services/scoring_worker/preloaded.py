@@ -1,10 +1,12 @@
 """Imported by the server that scoring processes are forked off: what each would import or compile is paid here once.
 
-Nothing is compiled, and no suffix list read, on the account of a message.
+Nothing is compiled, and no suffix list read, on the account of a message. What is loaded by then is left out of garbage
+collections in the processes forked off: a collection writes to all that it looks through, and each would have a copy.
 """
 
 from __future__ import annotations
 
+import gc
 from importlib import import_module
 
 from mailwarden.domain.mail.campaigns import hashed_words, signature_of_words
@@ -39,3 +41,5 @@ discover_detectors(unread={})
 load_openers()
 signature_of_words(hashed_words("compiled by now")[0])
 receive(_MESSAGE, Envelope(), Site("", frozenset({"company.example"})))
+gc.collect()
+gc.freeze()

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import pickle
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
 from mailwarden.domain.aggregates.definitions import ActivityView
-from mailwarden.domain.detection.decision import TenantPolicy
+from mailwarden.domain.detection.decision import TenantPolicy, Thresholds
 from mailwarden.domain.mail.content import ContentSet
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.message import Envelope, TimeSource
@@ -86,11 +86,21 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
+class Loaded:
+    """A bundle that is at hand, as others are told of it. away: its detectors that did not load, with why."""
+
+    version: int
+    thresholds: Thresholds
+    away: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class ScoredDraft:
-    """A draft with what its stages took so far."""
+    """A draft with what its stages took so far. store: why history is not asked for, "" where it is."""
 
     draft: Draft
     seconds: StageSeconds
+    store: str = ""
 
 
 def draft_of(scored: Scored, event: Event, reading: Reading, tenant: Tenant, flags: Sequence[str] = ()) -> Draft:
@@ -119,13 +129,17 @@ class _Named:
         self._loaded: dict[int, Champion] = {}
         self._current: Champion | None = None
 
-    def use(self, version: int) -> None:
-        """Raises NotFound, StoreError, DataError or ContractError where the bundle cannot be had."""
+    def use(self, version: int) -> Champion:
+        """The bundle, which is current from now on.
+
+        Raises NotFound, StoreError, DataError or ContractError where it cannot be had.
+        """
         champion = self._loaded.pop(version, None) or self._platform.champion(version)
         self._loaded[version] = champion
         while len(self._loaded) > 2:
             del self._loaded[next(iter(self._loaded))]
         self._current = champion
+        return champion
 
     @property
     def current(self) -> Champion:
@@ -155,11 +169,11 @@ class ScoringWork:
             with contextlib.suppress(MailwardenError):
                 self._champions.use(self.version)
 
-    def __call__(self, asked: Ask | Load) -> Generator[Found, Order | None, ScoredDraft | None] | None:
+    def __call__(self, asked: Ask | Load) -> Generator[Found, Order | None, ScoredDraft | None] | Loaded:
         """See the module; None where the message needs no score."""
         if isinstance(asked, Load):
-            self._champions.use(asked.version)
-            return None
+            champion = self._champions.use(asked.version)
+            return Loaded(champion.version, champion.thresholds, dict(champion.away))
         return self._score(asked)
 
     def _score(self, asked: Ask) -> Generator[Found, Order | None, ScoredDraft | None]:
@@ -189,7 +203,9 @@ class ScoringWork:
         clock.end("score")
         # What the message alone says is computed where it is read.
         took = reading.features_seconds
-        return ScoredDraft(draft, added(clock.seconds, (-took, took, 0.0, 0.0, 0.0)))
+        return ScoredDraft(
+            draft, added(clock.seconds, (-took, took, 0.0, 0.0, 0.0)), self._platform.online_reader.breaker.words
+        )
 
     def _of(self, pickled: bytes) -> tuple[Tenant, Site, TenantPolicy]:
         """A tenant as it was sent, read once for all its messages."""

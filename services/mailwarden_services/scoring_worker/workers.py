@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -33,12 +34,25 @@ from mailwarden_services.reading.child import CLOCK_FOR_CPU, Died, NotReady, Too
 from mailwarden_services.reading.lanes import Lane, Lanes, lanes_of
 from mailwarden_services.reading.read import HEADERS_MOST, Reader
 from mailwarden_services.scoring_api.answers import site_of
-from mailwarden_services.scoring_worker.work import Ask, Found, How, Load, Order, ScoredDraft, ScoringWork, draft_of
+from mailwarden_services.scoring_worker.work import (
+    Ask,
+    Found,
+    How,
+    Load,
+    Loaded,
+    Order,
+    ScoredDraft,
+    ScoringWork,
+    draft_of,
+)
 
 NOT_SCORED = "no detector came to an end with this message"
 
 _WAYS: Mapping[How, How | None] = {"whole": "headers", "headers": "envelope", "envelope": None}
 """What follows on each way of scoring a message that came to no end."""
+
+_LATELY_SECONDS = 10.0
+"""For how long what a message found of the store is told, where no other follows."""
 
 _log = structlog.get_logger(__name__)
 
@@ -63,6 +77,7 @@ class ScoringWorkers:
     ) -> None:
         self._content = content
         self.trouble = ""
+        self._store = "", 0.0
         self._work = ScoringWork(settings, activity, content)
         self._lanes = Lanes(
             self._work,
@@ -97,6 +112,8 @@ class ScoringWorkers:
                     Ask(how, raw, envelope, sent, version), tenant=tenant.name, size=size, consult=heard
                 )
                 self.trouble = ""
+                if scored is not None:
+                    self._store = scored.store, time.monotonic()
                 return scored
             except (TookTooLong, Died) as exc:
                 _log.warning("a message was not scored", tenant=tenant.name, what=how, bytes=len(raw), why=str(exc))
@@ -113,13 +130,19 @@ class ScoringWorkers:
             how = _WAYS[how]
         return await self._cautious(tenant, raw, envelope, version, consult)
 
-    async def load(self, version: int) -> None:
+    async def look(self, version: int) -> Loaded:
+        """What a bundle is like, by a process that has it at hand; raises as `load`."""
+        loaded: Loaded = await self._lanes.ask(Load(version), tenant="", size=0)
+        return loaded
+
+    async def load(self, version: int) -> Loaded:
         """Have a bundle at hand in every process, while messages go on being scored with another.
 
         Raises NotFound, StoreError, DataError or ContractError where it cannot be had.
         """
-        await self._lanes.each(Load(version))
+        loaded: Loaded = (await self._lanes.each(Load(version)))[-1]
         self._lanes.work_with(self._work.with_version(version))
+        return loaded
 
     def start(self, version: int | None) -> None:
         """Have the processes run before the first message comes; version: of the bundle that serves."""
@@ -129,6 +152,12 @@ class ScoringWorkers:
     def stop(self) -> None:
         """End the processes."""
         self._lanes.stop()
+
+    @property
+    def store_trouble(self) -> str:
+        """Why history was not asked for lately, "" where it was."""
+        words, at = self._store
+        return words if time.monotonic() - at < _LATELY_SECONDS else ""
 
     @property
     def ended(self) -> int:

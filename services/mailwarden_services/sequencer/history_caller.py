@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from mailwarden.errors import StoreUnavailable
+from mailwarden.errors import StoreError, StoreUnavailable
 from mailwarden.stores.history import HistoryItem, Numbered
 from mailwarden_services.sequencer.history import HistoryTook
 from mailwarden_services.sequencer.remote import at_short_path
@@ -27,13 +27,13 @@ _LENGTH = struct.Struct("<I")
 class HistoryCaller:
     """A `TakesHistory` over a sequencer's socket; blocks. say: told in words what it waits for, "" once it goes on.
 
-    asked: whether a batch was sent, and so may have been taken. Raises StoreUnavailable where nobody answers there.
+    Raises StoreUnavailable where nobody answers there.
     """
 
     def __init__(self, path: Path, say: Callable[[str], None] = lambda _: None) -> None:
         self.say = say
         self._number = 0
-        self.asked = False
+        self._asked = False
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(ANSWER_SECONDS)
         try:
@@ -46,7 +46,7 @@ class HistoryCaller:
 
     def take(self, tenant: str, items: Sequence[HistoryItem]) -> Sequence[Numbered]:
         """See `TakesHistory`; waits for as long as the sequencer says "later"."""
-        waited, self.asked = False, True
+        waited, self._asked = False, True
         while True:
             try:
                 took: HistoryTook = self._call("history", tenant, list(items))
@@ -60,6 +60,15 @@ class HistoryCaller:
                 self.say(took.later)
             waited = True
             time.sleep(LATER_SECONDS)
+
+    def holds(self, tenant: str) -> bool:
+        """Whether the tenant has events; True where batches were sent and nobody answers any more."""
+        if not self._asked:
+            return False
+        try:
+            return bool(self._call("last_seq", tenant))
+        except (OSError, StoreError):
+            return True
 
     def close(self) -> None:
         """Hang up."""

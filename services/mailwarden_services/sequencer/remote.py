@@ -14,7 +14,7 @@ import pickle
 import socket
 import struct
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,13 +41,17 @@ LONGEST_PATH = 107
 
 _LENGTH = struct.Struct("<I")
 _METHODS = frozenset(
-    {"ping", "meet", "begin", "accept", "abandon", "label", "signal", "lately", "numbered", "find_content", "history"}
+    {"ping", "meet", "begin", "accept", "abandon", "label", "signal", "lately", "numbered", "find_content"}
+    | {"history", "last_seq"}
 )
 
 
 @asynccontextmanager
-async def answering(sequencing: Sequencing, path: Path) -> AsyncIterator[None]:
-    """Answer other processes on a unix socket inside the block."""
+async def answering(
+    sequencing: Sequencing, path: Path, also: Mapping[str, Callable[[], Awaitable[Any]]] | None = None
+) -> AsyncIterator[None]:
+    """Answer other processes on a unix socket inside the block. also: what else they may ask, by name."""
+    beside = also or {}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     calls: set[asyncio.Task[None]] = set()
@@ -57,9 +61,10 @@ async def answering(sequencing: Sequencing, path: Path) -> AsyncIterator[None]:
         number = 0
         try:
             number, method, arguments, named = pickle.loads(frame)
-            if method not in _METHODS:
+            if method not in _METHODS and method not in beside:
                 raise StoreError(f"a sequencer does not know {method!r}; run every process with one version")
-            answer: tuple[int, bool, Any] = number, True, await getattr(sequencing, method)(*arguments, **named)
+            call = beside[method] if method in beside else getattr(sequencing, method)
+            answer: tuple[int, bool, Any] = number, True, await call(*arguments, **named)
         except Exception as exc:
             answer = number, False, exc
         try:
@@ -243,6 +248,28 @@ class There:
         return StoreUnavailable(
             f"the sequencer of shard {self._shard} cannot be reached; it is started again, hand the mail over once more"
         )
+
+
+async def asked(path: Path, method: str, seconds: float) -> Any:
+    """What another process answers on its socket, on a connection of its own, within so many seconds.
+
+    Raises StoreUnavailable where it does not, and what it raised.
+    """
+    writer: asyncio.StreamWriter | None = None
+    try:
+        async with asyncio.timeout(seconds):
+            with at_short_path(path) as short:
+                reader, writer = await asyncio.open_unix_connection(short)
+            _send(writer, (0, method, (), {}))
+            _, worked, value = pickle.loads(await _frame(reader))
+    except (OSError, TimeoutError, asyncio.IncompleteReadError) as exc:
+        raise StoreUnavailable(f"the process at {path} does not answer ({exc!r})") from exc
+    finally:
+        if writer is not None:
+            writer.close()
+    if not worked:
+        raise value
+    return value
 
 
 def ping(path: Path, seconds: float) -> None:

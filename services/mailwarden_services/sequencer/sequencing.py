@@ -147,6 +147,11 @@ class Here:
             raise StoreError("this sequencer takes no history")
         return await self._history.take(tenant, items)
 
+    async def last_seq(self, tenant: str) -> int:
+        """The tenant's seq that was given last; 0 for none."""
+        await self._sequencer.meet(tenant)
+        return self._sequencer.stands_at(tenant)[0] - 1
+
     async def meet(self, tenant: str) -> None:
         """See `Sequencing`."""
         await self._sequencer.meet(tenant)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
+from typing import Any
 
 from mailwarden.settings import Settings
 from mailwarden.stores.shards import shard_of
@@ -45,10 +46,10 @@ class Shards:
         }
 
     @contextlib.asynccontextmanager
-    async def answering(self) -> AsyncIterator[None]:
-        """Answer other shards, and whoever hands history over, inside the block."""
+    async def answering(self, also: Mapping[str, Callable[[], Awaitable[Any]]] | None = None) -> AsyncIterator[None]:
+        """Answer other shards, and whoever hands history over, inside the block. also: see `remote.answering`."""
         try:
-            async with answering(self._own, self._settings.sequencer_socket(self._settings.shard)):
+            async with answering(self._own, self._settings.sequencer_socket(self._settings.shard), also):
                 yield
         finally:
             for there in self._there.values():

@@ -9,6 +9,7 @@ from threading import Event as Flag
 from mailwarden import logs
 from mailwarden.settings import Settings
 from mailwarden.stores.spool import Spool
+from mailwarden_services.allocator import give_back_freed_memory
 from mailwarden_services.ending import in_words, to_standard_error
 from mailwarden_services.signals.worker import SignalWorker
 
@@ -18,6 +19,7 @@ NICENESS = 10
 def main() -> None:
     """Run until SIGTERM or SIGINT; what is not read by then is read after the next start."""
     logs.configure()
+    give_back_freed_memory()
     settings = Settings()
     os.nice(NICENESS)
     stop = Flag()

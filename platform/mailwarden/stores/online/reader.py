@@ -19,6 +19,7 @@ from mailwarden.domain.aggregates.recipes import Recipes
 from mailwarden.domain.mail.events import Event, members_of
 from mailwarden.domain.status import Status
 from mailwarden.errors import ContractError
+from mailwarden.stores.online.breaker import Breaker
 from mailwarden.stores.online.client import Client, exchange, pack, round_trip, translated
 from mailwarden.stores.online.generations import VERSION
 from mailwarden.stores.online.keys import (
@@ -136,6 +137,7 @@ class OnlineReader:
     def __init__(self, client: Client, project: str, views: Sequence[ActivityView]) -> None:
         check_views(views)
         self._client, self._project = client, project
+        self.breaker = Breaker("Redis", client.ping)
         templates: dict[tuple[str, ...], int] = {}
         self._views: list[_View] = []
         self._activity = tuple(views)
@@ -167,13 +169,14 @@ class OnlineReader:
     def read(self, requests: Sequence[ReadRequest]) -> list[VectorSet]:
         """Read the vectors of messages, in their order, in one round trip.
 
-        Raises StoreTimeout or StoreUnavailable; the caller then scores with `unavailable`.
+        Raises StoreTimeout or StoreUnavailable, the latter at once while `breaker` is open; the caller then scores with
+        `unavailable`.
         """
         if not requests:
             return []
         hashes = _Hashes()
         rows = [self._rows_of(request.event, hashes) for request in requests]
-        with translated("reading features"):
+        with self.breaker.asking(), translated("reading features"):
             plan = self._plan or self._fetch_plan()
             found = self._fetch(plan, requests, rows, hashes)
             if found[2] != plan.version:
