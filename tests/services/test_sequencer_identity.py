@@ -24,8 +24,8 @@ from mailwarden.stores.accepted import NO_CONTENT, AcceptedHistory, AcceptedMess
 from mailwarden.stores.campaigns import Campaigns
 from mailwarden.stores.contacts import Contacts
 from mailwarden.stores.draft import Draft
-from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.history import HistoryLabel, HistoryMessage
+from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.spool import Spool, SpoolReader
 from mailwarden_services.sequencer.history import History
 from mailwarden_services.sequencer.order import Outcome
