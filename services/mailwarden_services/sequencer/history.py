@@ -30,8 +30,9 @@ from mailwarden.stores.accepted import AcceptedHistory, AcceptedLabel, AcceptedS
 from mailwarden.stores.content_index import Content, Met
 from mailwarden.stores.history import HistoryItem, HistoryLabel, HistoryMessage, HistorySignal, Numbered
 from mailwarden.stores.online.streams import decode_event
+from mailwarden_services.sequencer.numbering import NO_CONTACTS
 from mailwarden_services.sequencer.order import Begun
-from mailwarden_services.sequencer.sequencer import NO_CAMPAIGNS, NO_CONTACTS, Sequencer
+from mailwarden_services.sequencer.sequencer import NO_CAMPAIGNS, Sequencer
 
 log = structlog.get_logger(__name__)
 

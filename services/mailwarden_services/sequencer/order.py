@@ -1,12 +1,34 @@
-"""What a tenant's order says of a message, before and after it is numbered."""
+"""How far a tenant's order is, and what it says of a message, before and after that is numbered."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 
 from mailwarden.domain.mail.clusters import Member
 from mailwarden.stores.online.watermark import Watermark
 from mailwarden_services.sequencer.recent import Recent
+
+
+@dataclass(slots=True)
+class TenantOrder:
+    """How far a tenant is. next: seq. newest_us: of its mail. logged, acquainted, clustered: what is learnt.
+
+    again: when learning contacts, which failed, is tried again.
+    """
+
+    next: int = 1
+    newest_us: int = 0
+    logged: bool = False
+    acquainted: bool = False
+    clustered: bool = False
+    again: float = float("-inf")
+    learning: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def take(self) -> int:
+        """The next seq, given."""
+        seq, self.next = self.next, self.next + 1
+        return seq
 
 
 @dataclass(frozen=True, slots=True)

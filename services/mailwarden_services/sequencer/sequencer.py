@@ -28,11 +28,9 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from threading import Lock
 from typing import TypeVar
 
-import orjson
 import structlog
 
 from mailwarden.domain.mail.clusters import Member
@@ -41,18 +39,17 @@ from mailwarden.errors import StoreError
 from mailwarden.stores.accepted import Accepted, AcceptedLabel, AcceptedMessage, AcceptedSignal, encode_accepted
 from mailwarden.stores.campaigns import Campaigns
 from mailwarden.stores.contacts import Contacts
-from mailwarden.stores.content_index import Content, Met
+from mailwarden.stores.content_index import Content
 from mailwarden.stores.draft import Draft
 from mailwarden.stores.lake.event_log import EventLog
-from mailwarden.stores.online.streams import encode_event
 from mailwarden.stores.online.watermark import Watermark
 from mailwarden.stores.spool import Spool
-from mailwarden_services.sequencer.order import Begun, Outcome, age_seconds
-from mailwarden_services.sequencer.recent import DueSeq, Recent, RecentMessages
+from mailwarden_services.sequencer.numbering import NO_CONTACTS, Numbering, recent_of
+from mailwarden_services.sequencer.order import Begun, Outcome, TenantOrder, age_seconds
+from mailwarden_services.sequencer.recent import DueSeq, RecentMessages
 
 log = structlog.get_logger(__name__)
 
-NO_CONTACTS = "first contacts unavailable"
 NO_CAMPAIGNS = "campaigns unavailable"
 
 RETRY_SECONDS = 2.0
@@ -64,20 +61,6 @@ REMEMBERED = 200_000
 _T = TypeVar("_T")
 _K = TypeVar("_K")
 _V = TypeVar("_V")
-
-
-@dataclass(slots=True)
-class _Tenant:
-    """next: seq. newest_us: of its mail. logged, acquainted, clustered: what is learnt. again: when learning contacts,
-    which failed, is tried again."""
-
-    next: int = 1
-    newest_us: int = 0
-    logged: bool = False
-    acquainted: bool = False
-    clustered: bool = False
-    again: float = float("-inf")
-    learning: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Sequencer:
@@ -98,11 +81,12 @@ class Sequencer:
         self._spool, self._events = spool, events
         self._contacts, self._campaigns = contacts, campaigns
         self._due = DueSeq(stale_after_seconds)
-        self._tenants: dict[str, _Tenant] = {}
+        self._tenants: dict[str, TenantOrder] = {}
         self._given: OrderedDict[tuple[str, str], str] = OrderedDict()
         self._signalled: OrderedDict[tuple[str, str, str], None] = OrderedDict()
         self._lock = Lock()
         self.recent = RecentMessages()
+        self.numbering = Numbering(self.recent, contacts, self._tenant)
 
     def restore(self, record: Accepted) -> None:
         """Take in a record that the spool still held when the process started."""
@@ -121,7 +105,7 @@ class Sequencer:
             if event.campaign and event.signature:
                 self._campaigns.restore(event.tenant, Member(event.seq, event.campaign, event.signature))
             if isinstance(record, AcceptedMessage):
-                self.recent.add(_recent(record))
+                self.recent.add(recent_of(record))
 
     def learn(self, tenants: Iterable[str]) -> None:
         """Read the event log for who wrote to whom and what, so that a tenant's first message need not wait for it."""
@@ -217,10 +201,10 @@ class Sequencer:
                     done.set_exception(error)
 
         self._spool.append_made(
-            lambda: self._number(draft, raw, key, flags, sure, outcome),
+            lambda: self.numbering.make(draft, raw, key, flags, outcome, sure=sure),
             settle,
             size=len(raw) + 16_384,
-            undo=lambda: self._undo(draft, outcome),
+            undo=lambda: self.numbering.undo(draft, outcome),
             loop=loop,
         )
         # Whoever waits may go away; the record is written all the same.
@@ -315,19 +299,6 @@ class Sequencer:
             log.warning("index of messages unavailable", error=str(exc))
             return None
 
-    def known(
-        self, tenant: str, message_id: str, key: str | None, content: Content | None
-    ) -> tuple[Recent | None, bool]:
-        """The message that one repeats, of the newest, and whether it is another one under the same idempotency key."""
-        recent = self.recent.find_key(tenant, key) if key is not None else None
-        if recent is not None:
-            return recent, recent.message_id != message_id and (content is None or not recent.has(content))
-        recent = self.recent.find(tenant, message_id)
-        if recent is None and content is not None:
-            alike = self.recent.find_content(tenant, content.key)
-            recent = alike if alike is not None and alike.has(content) else None
-        return recent, False
-
     def signalled(self, tenant: str, message_id: str, signal: str) -> bool:
         """Whether the signal was numbered lately."""
         return (tenant, message_id, signal) in self._signalled
@@ -336,11 +307,11 @@ class Sequencer:
         """The signals of a message that were numbered lately."""
         return tuple(signal for signal in SIGNALS if (tenant, message_id, signal) in self._signalled)
 
-    def _tenant(self, name: str) -> _Tenant:
+    def _tenant(self, name: str) -> TenantOrder:
         known = self._tenants.get(name)
         if known is None:
             with self._lock:
-                known = self._tenants.setdefault(name, _Tenant())
+                known = self._tenants.setdefault(name, TenantOrder())
         return known
 
     async def _append(
@@ -369,13 +340,13 @@ class Sequencer:
         await self._append(make, lambda: None, later=later)
         return found[0]
 
-    def _count(self, name: str, tenant: _Tenant) -> None:
+    def _count(self, name: str, tenant: TenantOrder) -> None:
         view = self._events.view()
         tenant.next = max(tenant.next, view.last_seq(name) + 1)
         tenant.newest_us = max(tenant.newest_us, view.newest_us(name))
         tenant.logged = True
 
-    def _acquaint(self, name: str, tenant: _Tenant) -> None:
+    def _acquaint(self, name: str, tenant: TenantOrder) -> None:
         # What was numbered while this failed may be in no log yet.
         for recent in self.recent.of(name):
             event = recent.event
@@ -384,109 +355,11 @@ class Sequencer:
         tenant.acquainted = True
 
     def _take(self, tenant: str) -> int:
-        known = self._tenant(tenant)
-        seq, known.next = known.next, known.next + 1
-        return seq
-
-    def _number(
-        self, draft: Draft, raw: bytes, key: str | None, flags: tuple[str, ...], sure: bool, outcome: Outcome
-    ) -> bytes | None:
-        """One record, in its turn, in the thread that writes."""
-        tenant = self._tenant(draft.tenant)
-        recent, other = self.known(draft.tenant, draft.message_id, key, draft.content)
-        if recent is not None:
-            outcome.recent, outcome.repeated, outcome.other = recent, True, recent.message_id if other else ""
-            return None
-        met = Met()
-        lost = True
-        if tenant.acquainted:
-            try:
-                met = self._contacts.meet(
-                    draft.tenant,
-                    draft.sender,
-                    draft.recipients,
-                    tenant.next,
-                    draft.message_id,
-                    draft.content,
-                    again=sure,
-                )
-                lost = False
-            except StoreError as exc:
-                log.error(NO_CONTACTS, error=str(exc))
-        if not met.counts:
-            self._repeats(draft, met, outcome)
-            return None
-        if lost:
-            if not sure:
-                outcome.unsure = True
-                return None
-            flags = (*flags, NO_CONTACTS)
-        # Before it has its seq: it is none of those that its own features lack.
-        age = self.age_seconds(draft.tenant, draft.as_of)
-        outcome.seq = seq = self._take(draft.tenant)
-        if met.copy is not None:
-            decided = self.recent.find(draft.tenant, met.copy.decided)
-            draft = draft.as_copy(met.copy, None if decided is None else decided.answer)
-            outcome.copy = True
-        event = draft.event_json(seq, met.new)
-        outcome.degraded = bool(flags)
-        outcome.answer = draft.answer_json(seq, age, flags, degraded=bool(flags))
-        outcome.recent = Recent(
-            draft.tenant,
-            draft.message_id,
-            seq,
-            event,
-            outcome.answer,
-            draft.content.key if draft.content else draft.content_sha256,
-            key,
-        )
-        self.recent.add(outcome.recent)
-        tenant.newest_us = max(tenant.newest_us, draft.received_at_us)
-        return draft.payload(event, outcome.answer, key, raw)
-
-    def _repeats(self, draft: Draft, met: Met, outcome: Outcome) -> None:
-        """A message that was numbered: as one of the newest where it is one, else by its id."""
-        decided = draft.message_id if met.known or met.copy is None else met.copy.decided
-        recent = self.recent.find(draft.tenant, decided)
-        if not decided:
-            outcome.anew = True
-        elif recent is None:
-            outcome.before = decided
-        else:
-            outcome.recent, outcome.repeated = recent, True
-
-    def _undo(self, draft: Draft, outcome: Outcome) -> None:
-        if outcome.seq and outcome.recent is not None:
-            self.recent.forget(outcome.recent)
-            if self._tenant(draft.tenant).acquainted:
-                event = outcome.recent.event
-                self._contacts.forget(
-                    draft.tenant,
-                    event.sender,
-                    event.new_recipients,
-                    outcome.seq,
-                    draft.message_id,
-                    Content.of(event),
-                )
+        return self._tenant(tenant).take()
 
 
 def void(_: object) -> None:
     """Nothing, whatever the value."""
-
-
-def _recent(record: AcceptedMessage) -> Recent:
-    event = record.event
-    answer = orjson.dumps(record.answer)
-    return Recent(
-        event.tenant,
-        event.message_id,
-        event.seq,
-        encode_event(event),
-        answer,
-        event.content_key or event.content_sha256,
-        record.idempotency_key,
-        True,
-    )
 
 
 def _keep(kept: OrderedDict[_K, _V], key: _K, value: _V) -> None:

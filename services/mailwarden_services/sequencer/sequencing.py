@@ -161,7 +161,7 @@ class Here:
         sequencer = self._sequencer
         await sequencer.meet(tenant)
         if asked.observe:
-            recent, other = sequencer.known(tenant, asked.message_id, asked.key, asked.content)
+            recent, other = sequencer.numbering.known(tenant, asked.message_id, asked.key, asked.content)
             # What is not on disk yet is answered behind it, by `accept`.
             if recent is not None and (recent.on_disk or other):
                 return Begin(Begun("", 0), Known(recent.message_id, recent.answer, other), 0, 0)
