@@ -115,7 +115,8 @@ class Sequencer:
             self._contacts.restore(event.tenant, event.sender, event.recipients, event.seq, event.message_id)
             if event.campaign and event.signature:
                 self._campaigns.restore(event.tenant, Member(event.seq, event.campaign, event.signature))
-            self.recent.add(_recent(record))
+            if isinstance(record, AcceptedMessage):
+                self.recent.add(_recent(record))
 
     def learn(self, tenants: Iterable[str]) -> None:
         """Read the event log for who wrote to whom and what, so that a tenant's first message need not wait for it."""
@@ -228,10 +229,13 @@ class Sequencer:
         label: str,
         held: str | None,
         make: Callable[[int, str | None], AcceptedLabel],
+        *,
+        later: bool = False,
     ) -> int:
         """Number a label; its seq, 0 where the message has that label already.
 
-        held: the label that the log holds. make: from seq and the label that is replaced to the record.
+        held: the label that the log holds. make: from seq and the label that is replaced to the record; where it raises
+        StoreError, nothing is numbered. later: what may not wait goes first.
         """
         seq = 0
         replaced = held
@@ -241,8 +245,8 @@ class Sequencer:
             replaced = self._given.get((tenant, message_id), held)
             if replaced == label:
                 return None
+            record = encode_accepted(make(self._tenant(tenant).next, replaced))
             seq = self._take(tenant)
-            record = encode_accepted(make(seq, replaced))
             _keep(self._given, (tenant, message_id), label)
             return record
 
@@ -252,15 +256,23 @@ class Sequencer:
             else:
                 _keep(self._given, (tenant, message_id), replaced)
 
-        await self._append(number, undo)
+        await self._append(number, undo, later=later)
         return seq
 
     def label_of(self, tenant: str, message_id: str) -> str | None:
         """The label given lately; None where none is remembered."""
         return self._given.get((tenant, message_id))
 
-    async def signal(self, tenant: str, message_id: str, signal: str, make: Callable[[int], AcceptedSignal]) -> int:
-        """Number a signal; its seq, 0 where the message has it already. make: from its seq to the record."""
+    async def signal(
+        self,
+        tenant: str,
+        message_id: str,
+        signal: str,
+        make: Callable[[int], AcceptedSignal],
+        *,
+        later: bool = False,
+    ) -> int:
+        """Number a signal; its seq, 0 where the message has it already. make, later: see `label`."""
         key = (tenant, message_id, signal)
         seq = 0
 
@@ -268,12 +280,12 @@ class Sequencer:
             nonlocal seq
             if key in self._signalled:
                 return None
+            record = encode_accepted(make(self._tenant(tenant).next))
             seq = self._take(tenant)
-            record = encode_accepted(make(seq))
             _keep(self._signalled, key, None)
             return record
 
-        await self._append(number, lambda: self._signalled.pop(key, None))
+        await self._append(number, lambda: self._signalled.pop(key, None), later=later)
         return seq
 
     async def numbered(self, tenant: str, message_ids: list[str]) -> set[str]:
@@ -302,7 +314,9 @@ class Sequencer:
                 known = self._tenants.setdefault(name, _Tenant())
         return known
 
-    async def _append(self, number: Callable[[], bytes | None], undo: Callable[[], object]) -> None:
+    async def _append(
+        self, number: Callable[[], bytes | None], undo: Callable[[], object], *, size: int = 4_096, later: bool = False
+    ) -> None:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
 
@@ -313,17 +327,17 @@ class Sequencer:
                 else:
                     done.set_exception(error)
 
-        self._spool.append_made(number, settle, size=4_096, undo=lambda: void(undo()), loop=loop)
+        self._spool.append_made(number, settle, size=size, undo=lambda: void(undo()), loop=loop, later=later)
         await asyncio.shield(done)
 
-    async def _run(self, act: Callable[[], _T]) -> _T:
-        """Have the thread that numbers do something, in its turn."""
+    async def _run(self, act: Callable[[], _T], *, later: bool = False) -> _T:
+        """Have the thread that numbers do something, in its turn; later: in that of what may wait."""
         found: list[_T] = []
 
         def make() -> None:
             found.append(act())
 
-        await self._append(make, lambda: None)
+        await self._append(make, lambda: None, later=later)
         return found[0]
 
     def _count(self, name: str, tenant: _Tenant) -> None:

@@ -12,8 +12,10 @@ from mailwarden.domain.mail.facts import SignalFacts, label_event_of, signal_eve
 from mailwarden.errors import StoreError
 from mailwarden.stores.accepted import AcceptedLabel, AcceptedSignal
 from mailwarden.stores.draft import Draft
+from mailwarden.stores.history import HistoryItem
 from mailwarden.stores.online.streams import decode_event
 from mailwarden.stores.online.watermark import Watermark
+from mailwarden_services.sequencer.history import History, HistoryTook
 from mailwarden_services.sequencer.order import Begun, age_seconds
 from mailwarden_services.sequencer.sequencer import Sequencer
 
@@ -123,13 +125,24 @@ ByTenant = Callable[[str], Sequencing]
 
 
 class Here:
-    """A `Sequencing` over a sequencer of this process and event loop."""
+    """A `Sequencing` over a sequencer of this process and event loop. history: what takes mail of the past."""
 
-    def __init__(self, sequencer: Sequencer) -> None:
-        self._sequencer = sequencer
+    def __init__(self, sequencer: Sequencer, history: History | None = None) -> None:
+        self._sequencer, self._history = sequencer, history
 
     async def ping(self) -> None:
         """Answer, as one that works."""
+
+    async def history(self, tenant: str, items: Sequence[HistoryItem]) -> HistoryTook:
+        """See `History.take`."""
+        if self._history is None:
+            raise StoreError("this sequencer takes no history")
+        return await self._history.take(tenant, items)
+
+    async def last_seq(self, tenant: str) -> int:
+        """The tenant's seq that was given last; 0 for none."""
+        await self._sequencer.meet(tenant)
+        return self._sequencer.stands_at(tenant)[0] - 1
 
     async def meet(self, tenant: str) -> None:
         """See `Sequencing`."""
