@@ -59,7 +59,7 @@ def test_an_answer_says_all_that_a_caller_needs(warden: Any, simulated: Mail) ->
         assert a["category"] and 1 <= len(a["signals"]) <= 5
         for signal in a["signals"]:
             assert " " in signal["words"] and "_" not in signal["words"].split()[0] and signal["weight"] > 0
-    assert all(a["category"] is None and a["signals"] == [] for a in answers if a["verdict"] == "deliver")
+    assert all(a["category"] is None for a in answers if a["verdict"] == "deliver")
     pairs = [(m.label != "ham", a["verdict"] != "deliver") for m, a in zip(simulated[-120:], answers, strict=True)]
     caught = [stopped for bad, stopped in pairs if bad]
     held_back = [stopped for bad, stopped in pairs if not bad]
