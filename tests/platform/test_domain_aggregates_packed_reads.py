@@ -74,7 +74,7 @@ def guarded(monkeypatch: pytest.MonkeyPatch) -> Callable[[JoinedStates, Asked], 
                 return compiled(mine, *rest)
 
         with monkeypatch.context() as patch:
-            for name in ("_what_is_there", "_none", "_at", "closest_packed", "likeness_of"):
+            for name in ("what_is_there", "_none", "_at", "closest_packed", "likeness_of"):
                 patch.setattr(packed_reads, name, getattr(packed_reads, name).py_func)
             patch.setattr(packed_reads, "_read_packed", call)
             return states.read([asked])

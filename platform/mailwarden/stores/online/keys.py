@@ -93,6 +93,14 @@ def sketch_field(view: ActivityView, generation: int = 1) -> bytes:
     return state_field(view, generation) + b":s"
 
 
+def fields_of(view: ActivityView, generation: int) -> tuple[bytes, ...]:
+    """Hash fields of a view in one generation: the state, and where it counts names the sketches."""
+    # Views without distincts have no sketches, and then the field is neither read nor written.
+    if view.distincts:
+        return state_field(view, generation), sketch_field(view, generation)
+    return (state_field(view, generation),)
+
+
 def catalog_field(view: ActivityView) -> str:
     """Field of a view in the catalog of generations."""
     return f"{view.name}@{view.version}"
