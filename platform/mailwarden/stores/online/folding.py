@@ -23,8 +23,15 @@ from redis.cluster import RedisCluster
 from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.aggregates.fact_specs import event_bits, way_bits
 from mailwarden.domain.aggregates.layout import Layout, layout_of
-from mailwarden.domain.aggregates.online.key_sketches import KeySketches
-from mailwarden.domain.aggregates.online.packed_fold import NOWHERE, Folded, FoldEvents, FoldTables, fold_packed
+from mailwarden.domain.aggregates.online.key_sketches import KeySketches, SketchPlan
+from mailwarden.domain.aggregates.online.packed_fold import (
+    NOWHERE,
+    Folded,
+    FoldEvents,
+    FoldTables,
+    compile_fold,
+    fold_packed,
+)
 from mailwarden.domain.aggregates.online.packed_reads import NEVER_SEEN, PRESENT
 from mailwarden.domain.aggregates.online.reads import NEVER, unreadable
 from mailwarden.domain.mail.events import Event, keys_of, members_of
@@ -36,7 +43,7 @@ from mailwarden.stores.online.recall import Recall
 
 _log = structlog.get_logger(__name__)
 
-_SWAP = b"""
+SWAP = b"""
 local replies, i = {}, 1
 for k, key in ipairs(KEYS) do
   local words = tonumber(ARGV[i + 1])
@@ -58,7 +65,7 @@ KEYS: hashes. ARGV: for each of them the 8 bytes of that seq, empty where there 
 field and value pairs, the state's first."""
 
 _KEYS_A_SCRIPT = 50
-"""Keys that one call of `_SWAP` writes: few enough that readers wait well under a millisecond."""
+"""Keys that one call of `SWAP` writes: few enough that readers wait well under a millisecond."""
 
 ATTEMPTS = 10
 """How often a key is folded again because another writer wrote it in between."""
@@ -118,11 +125,13 @@ class Folding:
         self._partitions = partitions
         self._layouts = tuple(layout_of(view) for view in views)
         self._tables = FoldTables.of(self._layouts)
+        self._plans = tuple(SketchPlan(layout) for layout in self._layouts)
         self._templates = tuple(KeyTemplate(project, view.keys) for view in views)
         # A cluster runs a script only over keys of one slot.
         self._keys_a_script = 1 if isinstance(client, RedisCluster) else _KEYS_A_SCRIPT
         self._recall = Recall()
         self.unreadable: dict[str, str] = {}
+        compile_fold()
 
     def fold(
         self, events: Sequence[Event], live: Live, through: Through, partitions: Collection[int] | None
@@ -175,7 +184,11 @@ class Folding:
         """Read, fold and write each target: how many were written, repeated events, and targets to do again."""
         if not targets:
             return 0, 0, []
-        fields = [fields_of(self._views[target.view], target.generation) for target in targets]
+        named = {
+            (view, generation): fields_of(self._views[view], generation)
+            for view, generation in {(target.view, target.generation) for target in targets}
+        }
+        fields = [named[target.view, target.generation] for target in targets]
         stored = exchange(
             self._client, [(t.key, pack(b"HMGET", t.key, *names)) for t, names in zip(targets, fields, strict=True)]
         )
@@ -190,7 +203,8 @@ class Folding:
             self._recall.check((target.key, target.view, target.generation), batch.last_seq(i))
             try:
                 fresh = batch.fresh(i, self._layouts[target.view])
-                repeated += len({number for number, _ in target.rows[: len(target.rows) - len(fresh)]})
+                if len(fresh) < len(target.rows):
+                    repeated += len({number for number, _ in target.rows[: len(target.rows) - len(fresh)]})
                 if not fresh:
                     continue
                 # Sketches are read as late as here, and may turn out to be damaged.
@@ -218,10 +232,11 @@ class Folding:
         self, batch: _Batch, i: int, stored: Sequence[bytes | None], rows: Sequence[tuple[int, int]], events: _Events
     ) -> tuple[bytes, ...]:
         """A target's sketches as they are to be written, none where they did not change; counts go into its state."""
-        layout = self._layouts[batch.targets[i].view]
+        plan = self._plans[batch.targets[i].view]
+        layout = plan.layout
         if not layout.distinct_names:
             return ()
-        sketches = KeySketches(layout, batch.before(i), (stored[0] if stored else None) or b"")
+        sketches = KeySketches(plan, batch.before(i), (stored[0] if stored else None) or b"")
         for number, of_event in groupby(rows, key=itemgetter(0)):
             event = events[number]
             names: list[dict[str, None]] = [{} for _ in layout.distinct_names]
@@ -235,13 +250,13 @@ class Folding:
         return (sketches.to_bytes(),) if sketches.changed else ()
 
     def _swap(self, commands: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[int]:
-        """Write states where they are still what was read; commands: key and words of `_SWAP`, each."""
+        """Write states where they are still what was read; commands: key and words of `SWAP`, each."""
         scripts = []
         for start in range(0, len(commands), self._keys_a_script):
             part = commands[start : start + self._keys_a_script]
             words = [word for _, of_key in part for word in of_key]
             keys = [key for key, _ in part]
-            scripts.append((keys[0], pack(b"EVAL", _SWAP, b"%d" % len(part), *keys, *words)))
+            scripts.append((keys[0], pack(b"EVAL", SWAP, b"%d" % len(part), *keys, *words)))
         # What was written though the answer was lost has another last seq: sent again, it is refused.
         return [done for replies in exchange(self._client, scripts) for done in replies] if scripts else []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.errors import DataError
@@ -39,16 +40,8 @@ class KeyTemplate:
 
     def key(self, tenant: str, values: Sequence[str]) -> bytes:
         """The Redis key of an entity; values in the order of `names`."""
-        # Attackers choose addresses: a lone surrogate must make a key of its own, never an exception.
-        encoded = [tenant.encode("utf-8", "surrogatepass")]
-        encoded += [value.encode("utf-8", "surrogatepass") for value in values]
-        parts = [self._prefix]
-        for i in self._order:
-            value = encoded[i]
-            parts.append(_TYPED_LENGTH.pack(_STRING, len(value)))
-            parts.append(value)
-        parts.append(self._suffix)
-        return b"".join(parts)
+        named = (tenant, *values)
+        return b"".join([self._prefix, *[encoded(named[i]) for i in self._order], self._suffix])
 
     def joined(self, parts: Mapping[str, bytes]) -> bytes | None:
         """The same of values that `encoded` made, by join key, the tenant's among them; None where one is missing."""
@@ -77,8 +70,10 @@ class KeyTemplate:
         return b"".join(b"\\" + bytes([c]) if c in special else bytes([c]) for c in self._prefix) + b"*"
 
 
+@lru_cache(maxsize=20_000)
 def encoded(value: str) -> bytes:
     """One value of a key as it stands in `KeyTemplate.joined`: encoded once for all keys of a message."""
+    # Attackers choose addresses: a lone surrogate must make a key of its own, never an exception.
     data = value.encode("utf-8", "surrogatepass")
     return _TYPED_LENGTH.pack(_STRING, len(data)) + data
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
@@ -14,8 +14,8 @@ from mailwarden.domain.aggregates.online.reads import NEVER
 from mailwarden.domain.mail.events import Event
 from mailwarden.errors import StoreError
 from mailwarden.stores.online.client import Client, round_trip, translated
-from mailwarden.stores.online.folding import Folding, FoldReport
-from mailwarden.stores.online.generations import Catalog, Generations
+from mailwarden.stores.online.folding import Folding, FoldReport, Live
+from mailwarden.stores.online.generations import Catalog, Entry, Generations
 from mailwarden.stores.online.keys import (
     STREAMS,
     KeyTemplate,
@@ -95,6 +95,8 @@ class OnlineWriter:
         # A cluster runs a script only over keys of one slot.
         self._keys_a_script = 1 if isinstance(client, RedisCluster) else KEYS_A_SCRIPT
         self._folding = Folding(client, project, views, partitions, self.generations)
+        self._live_of: Mapping[str, Entry] | None = None
+        self._live: Live = ()
 
     @property
     def unreadable(self) -> dict[str, str]:
@@ -119,15 +121,17 @@ class OnlineWriter:
         self._folding.unreadable = {
             view.name: reason for view in self.views if (reason := now.of(view).unreadable) is not None
         }
-        live = tuple(
-            tuple(now.of(view).live(partition) for partition in range(self._partitions)) for view in self.views
-        )
+        if now.entries != self._live_of:
+            self._live_of = now.entries
+            self._live = tuple(
+                tuple(now.of(view).live(partition) for partition in range(self._partitions)) for view in self.views
+            )
         through = {
             (index, generation): self.generations.through(facts)
             for index, view in enumerate(self.views)
             for generation, facts in now.of(view).facts.items()
         }
-        report = self._folding.fold(events, live, through, partitions)
+        report = self._folding.fold(events, self._live, through, partitions)
         if partitions is None:
             self.generations.marks.advance(_newest(events))
         return report

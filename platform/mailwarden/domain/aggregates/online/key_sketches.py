@@ -16,6 +16,7 @@ import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,13 +32,39 @@ Ints = NDArray[np.int64]
 _LENGTH = struct.Struct("<I")
 
 
+class SketchPlan:
+    """Where a view's counts stand in its states, found once for all keys.
+
+    first_total: of the distincts, in a state's words. first_level: where levels begin. widths: words of a row, by
+    level. counted: of the levels that count names, their places among all.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        totals = HEADER + len(layout.levels) + len(layout.view.recents)
+        self.first_total = totals + layout.first_distinct
+        self.first_level = totals + layout.n_totals + layout.n_times + len(layout.held)
+        self.widths = tuple(level.n_columns for level in layout.levels)
+        self.counted = tuple(place for place, level in enumerate(layout.levels) if level.distincts)
+        self.problem = f"sketches of view {layout.view.name} are damaged; run `mailwarden materialize --afresh`"
+
+    def levels(self, words: Ints) -> Iterator[tuple[int, int]]:
+        """Of the levels that count names, in a state's words, where each begins and how many buckets it has."""
+        if self.counted:
+            position = self.first_level
+            for place in range(self.counted[-1] + 1):
+                n = int(words[HEADER + place])
+                if place in self.counted:
+                    yield position, n
+                position += n * (1 + self.widths[place])
+
+
 @dataclass(slots=True)
 class _Counted:
-    """A level that counts names. place: among the view's levels. buckets: ascending. sketches, counts: by distinct of
-    the level, one a bucket."""
+    """A level that counts names. buckets: ascending. sketches, counts: by distinct of the level, one a bucket."""
 
-    place: int
     level: Level
+    width: int
     buckets: list[int]
     sketches: list[list[DistinctUnion]]
     counts: list[list[int]]
@@ -48,25 +75,39 @@ class KeySketches:
     """Sketches of one key whose state is folded by `packed_fold`.
 
     state: words of the state as it was, None for a new key. sketches: as `EntityState.sketch_bytes` packs them.
-    changed: whether `to_bytes` may differ from what was read. Raises DataError
-    where state and sketches are not of one another.
+    changed: whether `to_bytes` may differ from what was read. Raises DataError where there are not as many as the state
+    has.
     """
 
-    __slots__ = ("_counts", "_layout", "_levels", "_newest_us", "_sketches", "changed")
+    __slots__ = ("_counts", "_levels", "_newest_us", "_plan", "_sketches", "changed")
 
-    def __init__(self, layout: Layout, state: Ints | None, sketches: bytes) -> None:
-        self._layout = layout
+    def __init__(self, plan: SketchPlan, state: Ints | None, sketches: bytes) -> None:
+        self._plan = plan
         self._newest_us = NOTHING if state is None else int(state[2])
         self.changed = state is None
-        blobs = iter(split_sketches(sketches)) if state is not None else iter(())
-        try:
-            self._sketches = [DistinctUnion(None if state is None else next(blobs)) for _ in layout.distinct_names]
-            self._levels = list(_counted(layout, state, blobs))
-        except StopIteration as exc:
-            raise DataError(
-                f"sketches of view {layout.view.name} are cut off; run `mailwarden materialize --afresh`"
-            ) from exc
         self._counts: dict[int, int] = {}
+        layout = plan.layout
+        levels = [(layout.levels[place], plan.widths[place]) for place in plan.counted]
+        if state is None:
+            self._sketches = [DistinctUnion() for _ in layout.distinct_names]
+            self._levels = [
+                _Counted(level, width, [], [[] for _ in level.distincts], [[] for _ in level.distincts])
+                for level, width in levels
+            ]
+            return
+        blobs = split_sketches(sketches)
+        found = list(plan.levels(state))
+        all_time = len(layout.distinct_names)
+        if len(blobs) != all_time + sum(n * len(of[0].distincts) for of, (_, n) in zip(levels, found, strict=True)):
+            raise DataError(plan.problem)
+        unions = iter([DistinctUnion(blob) for blob in blobs])
+        self._sketches = list(islice(unions, all_time))
+        self._levels = []
+        for (level, width), (position, n) in zip(levels, found, strict=True):
+            rows = state[position + n : position + n * (1 + width)].reshape(n, width)
+            counts = rows[:, width - len(level.distincts) :].T.tolist()
+            of_level = [list(islice(unions, n)) for _ in level.distincts]
+            self._levels.append(_Counted(level, width, state[position : position + n].tolist(), of_level, counts))
 
     def fold(self, time_us: int, names: Sequence[Collection[str]]) -> None:
         """Fold one event. names: those that it adds to each distinct of the view."""
@@ -90,22 +131,16 @@ class KeySketches:
 
         Raises DataError where its levels have other buckets than were kept here: one of the two was damaged.
         """
-        layout = self._layout
-        totals = _first_total(layout)
         for index, count in self._counts.items():
-            words[totals + layout.first_distinct + index] = count
-        position = totals + layout.n_totals + layout.n_times + len(layout.held)
-        levels = {counted.place: counted for counted in self._levels}
-        for place, level in enumerate(layout.levels):
-            n, width = int(words[HEADER + place]), level.n_columns
-            counted = levels.get(place)
-            if counted is not None and n != len(counted.buckets):
-                raise DataError(f"state of view {layout.view.name} is damaged; run `mailwarden materialize --afresh`")
-            if counted is not None and counted.changed:
-                first = position + n + width - len(level.distincts)
+            words[self._plan.first_total + index] = count
+        for counted, (position, n) in zip(self._levels, self._plan.levels(words), strict=True):
+            if n != len(counted.buckets):
+                raise DataError(self._plan.problem)
+            if counted.changed:
+                width = counted.width
+                first = position + n + width - len(counted.counts)
                 for column, counts in enumerate(counted.counts):
                     words[first + column : position + n + n * width : width] = counts
-            position += n * (1 + width)
 
     def to_bytes(self) -> bytes:
         """All sketches, as `EntityState.sketch_bytes` packs them."""
@@ -150,32 +185,3 @@ def split_sketches(packed: bytes) -> list[bytes]:
         offset = start + int.from_bytes(packed[offset:start], "little")
         parts.append(packed[start:offset])
     return parts
-
-
-def _counted(layout: Layout, state: Ints | None, blobs: Iterator[bytes]) -> Iterator[_Counted]:
-    position = _first_total(layout) + layout.n_totals + layout.n_times + len(layout.held)
-    for place, level in enumerate(layout.levels):
-        n = 0 if state is None else int(state[HEADER + place])
-        width, distincts = level.n_columns, len(level.distincts)
-        if distincts:
-            # A generator may not raise StopIteration.
-            sketches = [[DistinctUnion(blob) for blob in _first(blobs, n)] for _ in range(distincts)]
-            buckets: list[int] = []
-            counts: list[list[int]] = [[] for _ in range(distincts)]
-            if state is not None:
-                buckets = state[position : position + n].tolist()
-                rows = state[position + n : position + n * (1 + width)].reshape(n, width)
-                counts = rows[:, width - distincts :].T.tolist()
-            yield _Counted(place, level, buckets, sketches, counts)
-        position += n * (1 + width)
-
-
-def _first_total(layout: Layout) -> int:
-    return HEADER + len(layout.levels) + len(layout.view.recents)
-
-
-def _first(blobs: Iterator[bytes], n: int) -> list[bytes]:
-    found = [blob for _, blob in zip(range(n), blobs, strict=False)]
-    if len(found) < n:
-        raise DataError("sketches are cut off; run `mailwarden materialize --afresh`")
-    return found

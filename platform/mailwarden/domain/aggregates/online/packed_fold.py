@@ -33,6 +33,7 @@ from mailwarden.domain.aggregates.fact_specs import QUANTITIES, quantity_of
 from mailwarden.domain.aggregates.finalise import NO_TIME
 from mailwarden.domain.aggregates.layout import Layout
 from mailwarden.domain.aggregates.online.packed_reads import HEADER, NEVER_SEEN, PRESENT, what_is_there
+from mailwarden.domain.aggregates.online.packed_recents import ENTRY, use
 from mailwarden.domain.aggregates.recent import MEMBERS_KEPT, own_set
 from mailwarden.domain.aggregates.windows import LATENESS_US, NOTHING
 from mailwarden.domain.mail.events import Event, Kind, members_of
@@ -52,9 +53,6 @@ _SEQ, _TIME, _EVENT_KIND = range(3)
 _EVENT, _BITS = range(2)
 _VIEW, _ROW, _ROW_END, _START, _SIZE, _ROOM = range(6)
 _FOUND, _OUT, _OUT_END, _REPEATED = range(4)
-_ENTRY = 3
-"""Words of a recent set before its members: time, seq, how many members."""
-
 _NONE = -1
 
 NOWHERE = -1
@@ -93,7 +91,7 @@ class FoldTables(NamedTuple):
                 rules += part(layout)
             firsts.append(len(rules))
             rules += [(mask, facts.index(of), 0, 0, 0, 0, recents[i].keep) for i, of, mask in layout.recent_rules]
-            growth = sum(1 + level.n_columns for level in layout.levels) + len(recents) * (_ENTRY + MEMBERS_KEPT)
+            growth = sum(1 + level.n_columns for level in layout.levels) + len(recents) * (ENTRY + MEMBERS_KEPT)
             held = len(layout.held)
             empty = HEADER + len(layout.levels) + len(recents) + layout.n_totals + layout.n_times + held
             views.append(
@@ -102,9 +100,7 @@ class FoldTables(NamedTuple):
                     *firsts, len(rules), empty, growth,
                 )
             )  # fmt: skip
-        return cls(
-            _table(views, 14), _table(levels, 6), np.array(columns, dtype=np.int64), _table(rules, 7), facts
-        )  # fmt: skip
+        return cls(_table(views, 14), _table(levels, 6), np.array(columns, dtype=np.int64), _table(rules, 7), facts)
 
 
 def _measures(layout: Layout) -> list[tuple[int, ...]]:
@@ -191,6 +187,14 @@ def fold_packed(
     return Folded(out, states)
 
 
+def compile_fold() -> None:
+    """Fold nothing once, so that no event waits for what is compiled at a first call."""
+    tables = FoldTables.of(())
+    nothing = np.empty((0, 2), dtype=np.int64)
+    # Of bytes that cannot be written to, as states are read: another kind of array is another function.
+    fold_packed(np.frombuffer(b"", dtype=np.int64), (), nothing, FoldEvents.of((), tables), tables)
+
+
 def _table(rows: Sequence[Sequence[int]] | Sequence[int], columns: int) -> Ints:
     return np.array(rows, dtype=np.int64).reshape(-1, columns)
 
@@ -251,7 +255,7 @@ def _fold_packed(
                 e = rows[r, _EVENT]
                 if facts[e, _EVENT_KIND] == _MESSAGE and rows[r, _BITS] & rule[_MASK] == rule[_MASK]:
                     members = own[own_bounds[e, rule[_OF]] : own_bounds[e, rule[_OF] + 1]]
-                    n = _use(kept, n, members, facts[e, _TIME], facts[e, _SEQ], rule[_KEEP])
+                    n = use(kept, n, members, facts[e, _TIME], facts[e, _SEQ], rule[_KEEP])
             out[after : after + n] = kept[:n]
             out[position + HEADER + n_levels + recent] = n
             after += n
@@ -357,35 +361,3 @@ def _fold_level(
     out[:left] = buckets[low:high]
     out[left : left * (1 + width)] = sums[low * width : high * width]
     return left
-
-
-@compiled
-def _use(kept: Ints, n: int, members: Ints, time_us: int, seq: int, keep: int) -> int:
-    """Note a use of a set in n words of packed entries, the latest use first; how many words there are then."""
-    if members.size == 0:
-        return n
-    entry = 0
-    while entry < n:
-        after = entry + _ENTRY + kept[entry + 2]
-        if kept[entry + 2] == members.size and np.array_equal(kept[entry + _ENTRY : after], members):
-            if kept[entry] > time_us or (kept[entry] == time_us and kept[entry + 1] >= seq):
-                return n
-            for j in range(after, n):
-                kept[j - after + entry] = kept[j]
-            n -= after - entry
-            break
-        entry = after
-    at = sets = 0
-    while at < n and (kept[at] > time_us or (kept[at] == time_us and kept[at + 1] > seq)):
-        at += _ENTRY + kept[at + 2]
-    room = _ENTRY + members.size
-    for j in range(n - 1, at - 1, -1):
-        kept[j + room] = kept[j]
-    kept[at], kept[at + 1], kept[at + 2] = time_us, seq, members.size
-    kept[at + _ENTRY : at + room] = members
-    n += room
-    entry = 0
-    while entry < n and sets < keep:
-        entry += _ENTRY + kept[entry + 2]
-        sets += 1
-    return entry
