@@ -44,6 +44,7 @@ from mailwarden_services.scoring_api.service import Service
 from mailwarden_services.scoring_api.tenant_directory import TenantDirectory
 from mailwarden_services.scoring_worker.work import Loaded
 from mailwarden_services.scoring_worker.workers import ScoringWorkers
+from mailwarden_services.sequencer.history import History
 from mailwarden_services.sequencer.sequencer import Sequencer
 from mailwarden_services.sequencer.sequencing import Here
 from mailwarden_services.sequencer.shards import Shards
@@ -137,7 +138,12 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
     )
     workers = ScoringWorkers(settings, platform.activity, platform.content, lanes=lanes)
     serving = ServingVersion(platform.serving_version, workers.load)
-    sequencing = Shards(settings, Here(sequencer))
+    history = History(
+        sequencer,
+        lag_bytes=lambda: read_lag(settings.spool_path, since=0.0).lag_bytes,
+        folded=partial(_folded, platform),
+    )
+    sequencing = Shards(settings, Here(sequencer, history))
     intake = Intake(
         workers=workers,
         sequencing=sequencing.of,
@@ -281,6 +287,11 @@ def _lag(settings: Settings, since: float, trouble: Callable[[], tuple[str, ...]
         words=(*words, *trouble()),
         seconds=max(lag.seconds for lag in lags.values()),
     )
+
+
+def _folded(platform: Platform, tenant: str) -> int | None:
+    mark = platform.online_reader.watermark(tenant)
+    return None if mark is None else mark.seq
 
 
 def _ping(platform: Platform) -> None:

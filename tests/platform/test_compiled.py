@@ -134,8 +134,9 @@ def test_what_was_cut_off_on_disk_is_compiled_and_kept_again(tmp_path: Path, suf
 def test_no_compiled_loop_reads_out_of_bounds(tmp_path: Path) -> None:
     """The tests of every compiled loop once more, with their indices checked."""
     here = Path(__file__).parent
-    names = ("finalise", "packed_reads", "recent", "as_of", "state", "sequential_reads")
+    names = ("finalise", "packed_states", "recent", "as_of", "state", "sequential_reads")
     tests = [str(here / f"test_domain_aggregates_{name}.py") for name in names]
+    tests.append(str(here / "online" / "test_stores_online_folding.py"))
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-m", "not verify", *tests],
         env={**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)},

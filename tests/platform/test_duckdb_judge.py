@@ -50,7 +50,8 @@ NAMES = [feature.name for feature in VIEW.features]
 FOLDED = """
 CREATE TABLE folded AS
 WITH reached AS (
-    SELECT tenant, sender AS who, seq, at_us, kind, size_bytes, TRUE AS forward FROM happened WHERE sender <> ''
+    SELECT tenant, sender AS who, seq, at_us, kind, size_bytes, TRUE AS forward FROM happened
+    WHERE sender <> '' AND copy_of = ''
     UNION ALL
     SELECT tenant, unnest(recipients), seq, at_us, kind, size_bytes, FALSE FROM happened WHERE direction = 'outbound'
 )
@@ -119,7 +120,7 @@ def made_up(n: int) -> list[Event]:
                 plain, tenant=rng.choice("tu"), seq=seq, message_id=f"{seq:032x}", received_at_us=at_us,
                 known_at_us=at_us, sender=sender, sender_domain=domain, recipients=recipients,
                 recipient_domains=domains, size_bytes=rng.randrange(50_000),
-                direction=direction_of(domain, domains, OWN_DOMAINS),
+                direction=direction_of(domain, domains, OWN_DOMAINS), copy_of="c0" if seq % 7 == 3 else "",
             )
         )  # fmt: skip
     return events

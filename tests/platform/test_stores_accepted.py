@@ -17,6 +17,7 @@ from mailwarden.errors import StoreError
 from mailwarden.stores.accepted import (
     NO_CONTENT,
     Accepted,
+    AcceptedHistory,
     AcceptedLabel,
     AcceptedMessage,
     AcceptedSignal,
@@ -87,12 +88,21 @@ messages = st.builds(
     idempotency_key=st.none() | texts,
     content=contents,
 )
-labels = st.builds(AcceptedLabel, event=events("label"), source=st.sampled_from(["analyst", "user"]), given_by=texts)
+sources = st.sampled_from(["analyst", "user", "index"])
+labels = st.builds(AcceptedLabel, event=events("label"), source=sources, given_by=texts)
 signals = st.builds(AcceptedSignal, event=events("signal"))
+histories = st.builds(
+    AcceptedHistory,
+    event=events("message"),
+    raw=st.binary(max_size=200),
+    mail_from=st.none() | texts,
+    rcpt_to=st.lists(texts, max_size=4).map(tuple),
+    reception=st.none() | texts,
+)
 
 
 @settings(max_examples=150, deadline=None)
-@given(messages | labels | signals)
+@given(messages | labels | signals | histories)
 def test_what_goes_in_comes_out(record: Accepted) -> None:
     assert decode_accepted(encode_accepted(record)) == record
 

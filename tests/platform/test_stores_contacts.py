@@ -263,12 +263,12 @@ def test_meeting_is_holding_and_first_in_one_look(
         expected = tuple(dict.fromkeys(name for name in recipients if (sender, name) not in met))
         assert contacts.held("acme", [f"m{n}" for n in range(13)]) == held
         if message_id in held:
-            assert contacts.holds("acme", message_id) and contacts.meet(*ask) is None
+            assert contacts.holds("acme", message_id) and contacts.meet(*ask).known
             if how != "again":
                 continue
-            assert contacts.meet(*ask, again=True) == expected
+            assert contacts.meet(*ask, again=True).new == expected
         else:
-            assert contacts.meet(*ask) == expected
+            assert contacts.meet(*ask).new == expected
             if how == "forget" and seq % 3 == 0:
                 contacts.forget("acme", sender, expected, seq, message_id)
                 continue
@@ -286,7 +286,7 @@ def test_what_cannot_be_looked_up_is_taken_in_only_where_it_is_sure(tmp_path: Pa
         contacts.meet("acme", ANN, (EVE,), 2, "acme2", again=True)
     contacts._asked = sqlite3.connect(tmp_path / "contacts.sqlite")
     assert contacts.held("acme", ["acme1", "acme2"]) == {"acme2"}
-    assert contacts.meet("acme", ANN, (BOB, EVE), 3, "acme3") == (BOB,)
+    assert contacts.meet("acme", ANN, (BOB, EVE), 3, "acme3").new == (BOB,)
     contacts.close()
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from mailwarden.domain.aggregates.layout import layout_of
 from mailwarden.domain.aggregates.online.state import EntityState
 from mailwarden.domain.mail.events import Event, Way, keys_of
 from mailwarden.errors import StoreError, StoreUnavailable
+from mailwarden.stores.online import folding
 from mailwarden.stores.online.client import Client, open_client
 from mailwarden.stores.online.keys import KeyTemplate, marks_key, partition_of, sketch_field, state_field
 from mailwarden.stores.online.server import RedisServer
@@ -112,49 +114,43 @@ def test_two_writers_of_the_same_keys_fold_each_event_once(
     assert sum(report.repeated for report in reports) > 0
 
 
-class Interrupted:
-    """A client that lets another writer in between each read and the write that follows it."""
+def let_in_between(monkeypatch: pytest.MonkeyPatch, between: Callable[[], object]) -> None:
+    """Have another writer come between each read of states and the write that follows it."""
+    whole, others = folding.exchange, [False]
 
-    def __init__(self, client: Client, between: Callable[[], object]) -> None:
-        self._client, self._between = client, between
+    def exchange(client: Client, commands: Sequence[tuple[bytes, bytes]]) -> list[Any]:
+        if b"EVAL" in commands[0][1][:16] and not others[0]:
+            others[0] = True
+            between()
+            others[0] = False
+        return whole(client, commands)
 
-    def pipeline(self, transaction: bool) -> object:
-        pipeline = self._client.pipeline(transaction=transaction)
-        execute = pipeline.execute
-
-        def run() -> object:
-            is_write = pipeline.command_stack[0][0][0] == "EVAL"
-            if is_write:
-                self._between()
-            return execute()
-
-        pipeline.execute = run  # type: ignore[method-assign,assignment]
-        return pipeline
+    monkeypatch.setattr(folding, "exchange", exchange)
 
 
 def test_a_key_written_in_between_is_read_and_folded_again(
-    redis_client: Client, activity_views: Views, mail_events: Events
+    redis_client: Client, activity_views: Views, mail_events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events = mail_events(60)
     other = OnlineWriter(redis_client, PROJECT, activity_views)
     other.generations.register_empty()
     others = iter([events[:40]])
-    interrupted = Interrupted(redis_client, lambda: other.fold(next(others, [])))
-    report = OnlineWriter(interrupted, PROJECT, activity_views).fold(events)  # type: ignore[arg-type]
+    let_in_between(monkeypatch, lambda: other.fold(next(others, [])))
+    report = OnlineWriter(redis_client, PROJECT, activity_views).fold(events)
     assert report.conflicts > 0
     assert contents(redis_client) == expected_contents(activity_views, events)
 
 
 def test_a_key_that_is_always_written_in_between_is_given_up(
-    redis_client: Client, activity_views: Views, mail_events: Events
+    redis_client: Client, activity_views: Views, mail_events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     event = mail_events(1)[0]
     other = OnlineWriter(redis_client, PROJECT, activity_views)
     other.generations.register_empty()
     numbers = iter(range(2, 1000))
-    interrupted = Interrupted(redis_client, lambda: other.fold([replace(event, seq=next(numbers))]))
+    let_in_between(monkeypatch, lambda: other.fold([replace(event, seq=next(numbers))]))
     with pytest.raises(StoreError, match="one writer"):
-        OnlineWriter(interrupted, PROJECT, activity_views).fold([replace(event, seq=1000)])  # type: ignore[arg-type]
+        OnlineWriter(redis_client, PROJECT, activity_views).fold([replace(event, seq=1000)])
 
 
 def test_who_writes_alone_moves_every_mark_and_never_back(

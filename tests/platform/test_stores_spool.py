@@ -325,6 +325,76 @@ def test_what_the_disk_refuses_is_taken_back_last_first_and_every_caller_of_the_
     assert everything(tmp_path) == [b"after"]
 
 
+def test_what_may_wait_is_overtaken_by_what_may_not_and_advances_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Held(monkeypatch)
+    monkeypatch.setattr("mailwarden.stores.spool.LATER_WAITS_SECONDS", 3_600.0)
+    monkeypatch.setattr("mailwarden.stores.spool.LATER_SECONDS", 3_600.0)
+    monkeypatch.setattr("mailwarden.stores.spool.LATER_BYTES", 2)
+    told: dict[str, tuple[int | None, StoreError | None]] = {}
+    done = threading.Event()
+
+    def add(spool: Spool, name: str, *, later: bool, then: threading.Event | None = None) -> None:
+        spool.append_made(lambda: name.encode(), settled(told, name, then), size=1, later=later)
+
+    with Spool(tmp_path, fsync=False) as spool:
+        add(spool, "first", later=False)
+        assert disk.reached.wait(20)
+        for number in range(5):
+            add(spool, f"old{number}", later=True, then=done if number == 4 else None)
+        for number in range(3):
+            add(spool, f"live{number}", later=False)
+        assert 0 <= spool.quiet_seconds < 60
+        disk.let.set()
+        assert done.wait(20)
+        # Two at a time, once nothing else waits; in their own order.
+        assert everything(tmp_path) == [
+            b"first", b"live0", b"live1", b"live2", b"old0", b"old1", b"old2", b"old3", b"old4"
+        ]  # fmt: skip
+        assert len(disk.writes) == 1 + 1 + 3
+    assert list(told)[-5:] == [f"old{number}" for number in range(5)]
+
+
+def test_what_may_wait_goes_with_what_may_not_once_it_has_waited_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Held(monkeypatch)
+    monkeypatch.setattr("mailwarden.stores.spool.LATER_WAITS_SECONDS", 0.0)
+    monkeypatch.setattr("mailwarden.stores.spool.LATER_BYTES", 1)
+    told: dict[str, tuple[int | None, StoreError | None]] = {}
+    with Spool(tmp_path, fsync=False) as spool:
+        spool.append_made(lambda: b"first", settled(told, "first"), size=1)
+        assert disk.reached.wait(20)
+        for name in (b"old0", b"old1"):
+            spool.append_made(lambda name=name: name, settled(told, name.decode()), size=1, later=True)  # type: ignore[misc]
+        for name in (b"live0", b"live1"):
+            spool.append_made(lambda name=name: name, settled(told, name.decode()), size=1)  # type: ignore[misc]
+        disk.let.set()
+    assert everything(tmp_path) == [b"first", b"live0", b"live1", b"old0", b"old1"]
+    assert [len(write) > 30 for write in disk.writes] == [False, True, False]
+
+
+def test_what_may_wait_hears_of_a_spool_that_broke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = Held(monkeypatch)
+    told: dict[str, tuple[int | None, StoreError | None]] = {}
+    done = threading.Event()
+
+    def fails(handle: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with Spool(tmp_path) as spool:
+        monkeypatch.setattr(os, "fdatasync", fails)
+        spool.append_made(lambda: b"first", settled(told, "first"), size=1)
+        assert disk.reached.wait(20)
+        for number in range(3):
+            then = done if number == 2 else None
+            spool.append_made(lambda: b"old", settled(told, f"old{number}", then), size=300_000, later=True)
+        disk.let.set()
+        assert done.wait(20)
+    assert all(isinstance(error, StoreUnavailable) for _, error in told.values()) and len(told) == 4
+
+
 def test_a_group_is_told_on_its_loop_in_one_call_and_a_closed_loop_harms_nobody(tmp_path: Path) -> None:
     gone = asyncio.new_event_loop()
     gone.close()

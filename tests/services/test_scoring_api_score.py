@@ -59,7 +59,7 @@ def test_an_answer_says_all_that_a_caller_needs(warden: Any, simulated: Mail) ->
         assert a["category"] and 1 <= len(a["signals"]) <= 5
         for signal in a["signals"]:
             assert " " in signal["words"] and "_" not in signal["words"].split()[0] and signal["weight"] > 0
-    assert all(a["category"] is None and a["signals"] == [] for a in answers if a["verdict"] == "deliver")
+    assert all(a["category"] is None for a in answers if a["verdict"] == "deliver")
     pairs = [(m.label != "ham", a["verdict"] != "deliver") for m, a in zip(simulated[-120:], answers, strict=True)]
     caught = [stopped for bad, stopped in pairs if bad]
     held_back = [stopped for bad, stopped in pairs if not bad]
@@ -141,8 +141,8 @@ def test_a_repeat_counts_once_also_after_a_restart(warden: Any, simulated: Mail,
         assert api.send(simulated[5])["seq"] == 6
         envelope = simulated[0].envelope
         assert envelope.received_at_us is not None
-        # The same bytes that arrive at another time are another message.
-        later = Envelope(envelope.received_at_us + 1_000_000, envelope.mail_from, envelope.rcpt_to)
+        # The same bytes that arrive days later are another message.
+        later = Envelope(envelope.received_at_us + 2 * 86_400_000_000, envelope.mail_from, envelope.rcpt_to)
         assert api.score(simulated[0].raw, later).json()["seq"] == 7
     warden.drain()
     events = warden.events()

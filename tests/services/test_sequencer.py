@@ -27,8 +27,9 @@ from mailwarden.stores.draft import Draft
 from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.online.watermark import Watermark
 from mailwarden.stores.spool import Spool, SpoolReader
+from mailwarden_services.sequencer.numbering import NO_CONTACTS
 from mailwarden_services.sequencer.order import Begun, Outcome
-from mailwarden_services.sequencer.sequencer import NO_CAMPAIGNS, NO_CONTACTS, Sequencer
+from mailwarden_services.sequencer.sequencer import NO_CAMPAIGNS, Sequencer
 
 ANN, BOB, EVE = "ann@far.example", "bob@acme.example", "eve@acme.example"
 START = 1_772_409_600_000_000

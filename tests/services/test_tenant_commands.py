@@ -77,7 +77,7 @@ def test_a_failed_ingest_leaves_no_tenant_and_changes_none(
     assert run("ingest", str(index.parent), "--labels", str(tmp_path / "none"), "--tenant", "new3")[0] == 65
     before = tenants.get("acme")
     assert run("ingest", str(empty), "--tenant", "acme", "--domain", "more.example")[0] == 65
-    monkeypatch.setattr("mailwarden.ingest.pipeline._plan", interrupted)
+    monkeypatch.setattr("mailwarden.ingest.pipeline.plan_of", interrupted)
     assert run("ingest", str(index.parent), "--tenant", "new4")[0] == 130
     assert {tenant.name for tenant in tenants.list()}.isdisjoint({"new1", "new2", "new3", "new4"})
     assert tenants.get("acme") == before
@@ -89,7 +89,10 @@ def interrupted(*_: object) -> None:
 
 def test_a_tenant_that_was_made_before_its_events_stays(warden: Any) -> None:
     tenants = Platform(warden.settings).tenants
-    with pytest.raises(RuntimeError), ingest_command.known_tenant(Platform(warden.settings), "t9", [], []):
+    with (
+        pytest.raises(RuntimeError),
+        ingest_command.known_tenant(Platform(warden.settings), "t9", [], [], lambda: False),
+    ):
         tenants.issue_key("t9", "gateway", 1)
         raise RuntimeError
     assert tenants.get("t9").name == "t9"

@@ -25,6 +25,7 @@ from mailwarden.ingest.calendars import read_calendar
 from mailwarden.ingest.charset_labels import codec_for
 from mailwarden.ingest.charsets import decode
 from mailwarden.ingest.containers.opening import File
+from mailwarden.ingest.content_keys import ContentKey
 from mailwarden.ingest.encrypted import SMIME_TYPES, has_encrypted_body, is_encrypted_text
 from mailwarden.ingest.html_text import MAX_HIDDEN, read_html
 from mailwarden.ingest.mime import Leaf, Tree
@@ -101,6 +102,14 @@ class _Found:
     texts: list[_Text] = field(default_factory=list)
     calendar: list[str] = field(default_factory=list)
     spare: list[tuple[Leaf, bytes]] = field(default_factory=list)
+    key: ContentKey | None = None
+    hashed: tuple[bytes, str] | None = None
+
+    def sha256(self, data: bytes) -> str:
+        """Hex digest of a file, computed once where it is asked for again."""
+        if self.hashed is None or self.hashed[0] is not data:
+            self.hashed = data, hashlib.sha256(data).hexdigest()
+        return self.hashed[1]
 
 
 def read_bodies(
@@ -109,14 +118,15 @@ def read_bodies(
     urls: UrlList,
     reading: Reading,
     names: Names = "nothing",
+    key: ContentKey | None = None,
 ) -> Bodies:
     """Decode every leaf: what a reader sees as text becomes text, all else an attachment.
 
     parse_nested: reads the bytes of a message inside this one, None where it may go no deeper. names: what the
-    message's headers name of mail before it, by which its quotes are told.
+    message's headers name of mail before it, by which its quotes are told. key: takes in every part.
     """
     bodies = Bodies()
-    found = _Found(bodies, names)
+    found = _Found(bodies, names, key=key)
     for leaf in tree.leaves:
         reading.attempt(
             _aspect_of(leaf), partial(_read_leaf, leaf, tree, found, parse_nested, urls, reading), None, leaf.index
@@ -156,13 +166,16 @@ def _read_leaf(
     bodies = found.bodies
     form = form_of(leaf.content_type)
     data = undo_transfer(leaf.data, leaf.transfer_encoding, "text" if form else _aspect_of(leaf), reading, leaf.index)
+    if found.key is not None:
+        found.key.check(reading)
+        found.key.add(leaf, data, found.sha256)
     if leaf.content_type in SMIME_TYPES and add_signed(leaf, data, tree, reading):
         return
     if leaf.content_type in _MESSAGES:
         inner = parse_nested(data, leaf.index)
         if inner is not None:
             bodies.nested.append(inner)
-        bodies.attachments.append(_attachment(leaf, data, "message/rfc822", nested=True))
+        bodies.attachments.append(_attachment(leaf, data, "message/rfc822", found, nested=True))
         return
     if leaf.content_type.startswith("message/"):
         _read_pointer(leaf, urls, reading)
@@ -187,7 +200,7 @@ def _read_leaf(
 def _add_file(leaf: Leaf, data: bytes, form: Form | None, found: _Found, urls: UrlList, reading: Reading) -> None:
     bodies = found.bodies
     content_type = type_by_name(_type_of(data, leaf.index, reading), leaf.filename, data)
-    bodies.attachments.append(_attachment(leaf, data, content_type))
+    bodies.attachments.append(_attachment(leaf, data, content_type, found))
     if content_type.startswith("image/") and content_type != "image/svg+xml" and not has_zip_behind(data):
         bodies.images.append(data)
         return
@@ -231,13 +244,13 @@ def _is_binary(leaf: Leaf, data: bytes, form: Form, reading: Reading) -> bool:
     return True
 
 
-def _attachment(leaf: Leaf, data: bytes, content_type: str, nested: bool = False) -> Attachment:
+def _attachment(leaf: Leaf, data: bytes, content_type: str, found: _Found, nested: bool = False) -> Attachment:
     return Attachment(
         filename=leaf.filename,
         declared_type=leaf.content_type,
         content_type=content_type,
         size=len(data),
-        sha256=hashlib.sha256(data).hexdigest(),
+        sha256=found.sha256(data),
         nested=nested,
     )
 

@@ -17,6 +17,7 @@ from mailwarden.ingest.authentication import read_authentication
 from mailwarden.ingest.bodies import Bodies, read_bodies
 from mailwarden.ingest.budget import MESSAGES, PARTS, Budget
 from mailwarden.ingest.containers.opening import open_files
+from mailwarden.ingest.content_keys import ContentKey
 from mailwarden.ingest.dates import is_believable
 from mailwarden.ingest.head import Head, read_head
 from mailwarden.ingest.headers import HeaderBlock, read_headers
@@ -107,7 +108,9 @@ def _parse(raw: bytes, envelope: Envelope, trust: Trust, budget: Budget, images:
         for aspect in get_args(Aspect):
             reading.unread(aspect, Status.DAMAGED)
         nothing = read_head(HeaderBlock([], 0), envelope, reading)
-        return _assemble(raw, envelope, None, nothing, Authentication(), Tree(), Bodies(), UrlList(reading), reading)
+        sha256 = hashlib.sha256(raw).hexdigest()
+        urls = UrlList(reading)
+        return _assemble(raw, envelope, None, nothing, Authentication(), Tree(), Bodies(), urls, reading, sha256, "")
 
 
 def _read(raw: bytes, envelope: Envelope, trust: Trust, reading: Reading, images: _Images, depth: int) -> Message:
@@ -145,7 +148,12 @@ def _read(raw: bytes, envelope: Envelope, trust: Trust, reading: Reading, images
     urls = UrlList(reading)
     reading.attempt("attachments", lambda: walk_parts(data, block, reading, tree), None)
     names: Names = "thread" if head.references else "answered" if head.in_reply_to else "nothing"
-    bodies = read_bodies(tree, lambda inner, part: _nested(inner, part, reading, images, depth), urls, reading, names)
+    key = None if depth else ContentKey()
+    if key is not None:
+        key.check(reading)
+    bodies = read_bodies(
+        tree, lambda inner, part: _nested(inner, part, reading, images, depth), urls, reading, names, key
+    )
     urls.add_subject(head.subject)
     reading.merge(of_values)
     inner: list[InnerFile] = []
@@ -155,7 +163,11 @@ def _read(raw: bytes, envelope: Envelope, trust: Trust, reading: Reading, images
         bodies.nested += opened.messages
         images.nested += opened.images
     codes, pending = reading.attempt("inner", lambda: _codes(bodies, reading, images, depth), _NO_CODES)
-    message = _assemble(raw, envelope, mbox, head, authentication, tree, bodies, urls, reading)
+    content_sha256 = hashlib.sha256(raw).hexdigest()
+    content_key = "" if key is None else key.of(block, len(tree.leaves), content_sha256)
+    message = _assemble(
+        raw, envelope, mbox, head, authentication, tree, bodies, urls, reading, content_sha256, content_key
+    )
     if codes or pending or inner:
         message = replace(message, qr_codes=codes, pending=pending, inner=tuple(inner))
     return message
@@ -233,6 +245,8 @@ def _assemble(
     bodies: Bodies,
     urls: UrlList,
     reading: Reading,
+    content_sha256: str,
+    content_key: str,
 ) -> Message:
     # Apart from the others, and last: read again with the time that was found, a message has all others alike.
     untimely = Reading(reading.budget)
@@ -275,7 +289,7 @@ def _assemble(
         authentication=authentication,
         nested=tuple(bodies.nested),
         defects=reading.defects() + untimely.defects(),
-        content_sha256=hashlib.sha256(raw).hexdigest(),
+        content_sha256=content_sha256,
         size=len(raw),
         unread=reading.not_read(),
         other_links=urls.others(),
@@ -286,6 +300,7 @@ def _assemble(
         authors=head.authors,
         author_marks=head.author_marks,
         claimed_at_us=None if received_at_us == borne_us else borne_us,
+        content_key=content_key,
     )
 
 

@@ -84,6 +84,7 @@ def event_for(message: Message, envelope: Envelope, site: Site) -> Event:
         rcpt_to=envelope.rcpt_to,
         trust=site.trusts.fingerprint,
         flow="outbound" if envelope.submitted_by(site.own_domains) else envelope.flow,
+        queue_id=envelope.queue_id or "",
     )
 
 

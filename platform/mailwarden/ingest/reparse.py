@@ -250,6 +250,10 @@ def _as_stored(message: Event, event: Event) -> Event:
         known_at_us=event.known_at_us,
         time_source=event.time_source,
         time_clamped=event.time_clamped,
+        copy_of=event.copy_of,
+        # A further copy counts for those alone who did not have the message.
+        recipients=event.recipients if event.copy_of else message.recipients,
+        recipient_domains=event.recipient_domains if event.copy_of else message.recipient_domains,
     )
 
 

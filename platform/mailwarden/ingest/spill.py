@@ -16,6 +16,7 @@ import pyarrow as pa
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.domain.mail.times import settled_all
+from mailwarden.stores.content_index import Copy
 from mailwarden.stores.lake.event_log import EVENT_SCHEMA, events_to_table, table_to_events
 
 _BATCH = 4096
@@ -24,7 +25,11 @@ _SCHEMA: pa.Schema = pa.schema([*EVENT_SCHEMA, *_ENVELOPE])
 
 
 class Spill:
-    """Events, envelopes and raw bytes in source order, written once and then read by row, in any order."""
+    """Events, envelopes and raw bytes in source order, written once and then read by row, in any order.
+
+    counts_with: of rows that are messages which came before, or further copies of them, the id of that message.
+    further: of the latter, as what they are read.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._raw_path = folder / "raw"
@@ -35,6 +40,8 @@ class Spill:
         self._ends = array("q", [0])
         self._times = array("q")
         self._set_back: frozenset[int] = frozenset()
+        self.counts_with: dict[int, str] = {}
+        self.further: dict[int, Copy] = {}
         self._mapped: pa.MemoryMappedFile | None = None
         self._rows: pa.RecordBatchFileReader | None = None
 
@@ -85,6 +92,11 @@ class Spill:
         for number in range(self._rows.num_record_batches):
             yield from self._rows.get_batch(number).column(column).to_pylist()
 
+    def told_ids(self) -> Iterator[str]:
+        """The id of the message that a label or a signal of each row is told of, in source order."""
+        for row, message_id in enumerate(self.message_ids()):
+            yield self.counts_with.get(row, message_id)
+
     def read(self, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> list[tuple[Event, Envelope]]:
         """The events and envelopes (mail_from and rcpt_to alone) of rows, in the order asked for."""
         assert self._rows is not None
@@ -106,10 +118,11 @@ class Spill:
         return list(zip(map(self._settled, rows.tolist(), table_to_events(table)), envelopes, strict=True))
 
     def _settled(self, row: int, event: Event) -> Event:
-        if row not in self._set_back:
-            return event
-        time_us = self._times[row]
-        return replace(event, received_at_us=time_us, known_at_us=time_us, time_clamped=True)
+        if row in self._set_back:
+            time_us = self._times[row]
+            event = replace(event, received_at_us=time_us, known_at_us=time_us, time_clamped=True)
+        copy = self.further.get(row)
+        return event if copy is None else copy.of(event)
 
     def close(self) -> None:
         """Let go of the files; removing them is the folder's owner's business."""

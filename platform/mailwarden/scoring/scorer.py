@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.detection.decision import Decision, TenantPolicy, apply_policy, at_least, not_read_in_full
-from mailwarden.domain.detection.detector import FeatureTable, MatrixColumns, Places, Signal
+from mailwarden.domain.detection.detector import FeatureTable, MatrixColumns, Places
 from mailwarden.domain.mail.content import ContentSet, ContentValues, full_names
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.times import TIME_CLAMPED
@@ -108,11 +108,11 @@ class Scorer:
             sender_domain=event.sender_domain,
             authenticated=event.authenticated is True,
         )
-        signals: list[Signal] = []
+        # Whoever looks for what was missed asks what spoke against mail that was delivered.
+        signals = champion.reasons(features, scores)
         category = None
         if verdict != "deliver":
             if suspected != "deliver" or override is not None:
-                signals = champion.reasons(features, scores)
                 category = champion.category(features, scores)
             if unread is not None:
                 signals.append(unread)

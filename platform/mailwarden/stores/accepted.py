@@ -94,11 +94,25 @@ class AcceptedMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class AcceptedLabel:
-    """A label event, with who gave it and as what."""
+class AcceptedHistory:
+    """A message of the past that was ingested: its event, raw bytes and envelope; nobody decided on it.
+
+    reception: see `AcceptedMessage`.
+    """
 
     event: Event
-    source: Literal["analyst", "user"]
+    raw: bytes
+    mail_from: str | None
+    rcpt_to: tuple[str, ...]
+    reception: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedLabel:
+    """A label event, with who gave it and as what; an index has no name."""
+
+    event: Event
+    source: Literal["analyst", "user", "index"]
     given_by: str
 
 
@@ -116,7 +130,7 @@ class AcceptedTombstone:
     event: Event
 
 
-Accepted = AcceptedMessage | AcceptedLabel | AcceptedSignal | AcceptedTombstone
+Accepted = AcceptedMessage | AcceptedHistory | AcceptedLabel | AcceptedSignal | AcceptedTombstone
 
 _EVENT = frozenset(field.name for field in fields(Event))
 _ROW = len(fields(LoggedRow))
@@ -132,6 +146,16 @@ def encode_accepted(record: Accepted) -> bytes:
         raw = b""
     elif isinstance(record, AcceptedSignal | AcceptedTombstone):
         header, raw = {"event": asdict(record.event)}, b""
+    elif isinstance(record, AcceptedHistory):
+        # A release that knows no such record lacks its rows, and says that it cannot read it.
+        header = {
+            "event": asdict(record.event),
+            "mail_from": record.mail_from,
+            "rcpt_to": record.rcpt_to,
+            "reception": record.reception,
+            "history": True,
+        }
+        raw = record.raw
     else:
         header = {
             "event": asdict(record.event),
@@ -178,6 +202,9 @@ def decode_accepted(payload: bytes) -> Accepted:
             return AcceptedSignal(event)
         if event.kind == TOMBSTONE:
             return AcceptedTombstone(event)
+        if header.get("history"):
+            raw, rcpt_to = payload[4 + length :], tuple(header["rcpt_to"])
+            return AcceptedHistory(event, raw, header["mail_from"], rcpt_to, header["reception"])
         return AcceptedMessage(
             event,
             payload[4 + length :],

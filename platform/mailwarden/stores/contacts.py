@@ -14,7 +14,7 @@ uses it so:
 
 Invariants:
 
-- A message's id is a pair of nobody: what follows holds of it alike.
+- A message's id is a pair of nobody: what follows holds of it alike, and of what `content_index` keeps in the file.
 - A recipient is new at seq q where no seq below q is known of the pair. So the same message with the same seq gets the
   same answer, after any restart.
 - What is known of a pair is what file, `_flying` and `_fresh` say, less what is forgotten.
@@ -24,10 +24,9 @@ Invariants:
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,7 +35,8 @@ import structlog
 
 from mailwarden.errors import StoreError
 from mailwarden.stores.contact_numbering import Numbering
-from mailwarden.stores.contacts_file import KEEP, MARK, TABLES, VERSION, connect, known_in, logged, translated
+from mailwarden.stores.contacts_file import KEEP, MARK, TABLES, VERSION, Digests, connect, known_in, logged, translated
+from mailwarden.stores.content_index import Content, ContentIndex, Met, Rows, drop_old
 from mailwarden.stores.lake.event_log import EventView
 from mailwarden.stores.lake.fact_sets import FactSets
 
@@ -75,6 +75,7 @@ class Contacts:
                 for end in ("", "-wal", "-shm"):
                     path.with_name(path.name + end).unlink(missing_ok=True)
                 self._open()
+        self._digests, self._contents = Digests(self._salt), ContentIndex(self._salt)
         self._ids: dict[str, int] = {}
         self._marks: dict[int, int] = {}
         self._spooled: dict[str, int] = {}
@@ -85,11 +86,21 @@ class Contacts:
         self._flight: Future[None] | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="contacts")
 
-    def restore(self, tenant: str, sender: str, recipients: Sequence[str], seq: int, message_id: str) -> None:
+    def restore(
+        self,
+        tenant: str,
+        sender: str,
+        recipients: Sequence[str],
+        seq: int,
+        message_id: str,
+        content: Content | None = None,
+    ) -> None:
         """Take in a message that the spool still holds; before `prepare`."""
         with translated(self._path):
             number = self._number(tenant)
-        for pair in (self._message(message_id), *self._pairs(sender, recipients).values()):
+        if content is not None:
+            self._contents.add(number, content, seq, message_id, restored=True)
+        for pair in (self._digests.message(message_id), *self._digests.pairs(sender, recipients).values()):
             self._add(number, pair, seq)
             self._restored[number, pair] = min(seq, self._restored.get((number, pair), seq))
         self._spooled[tenant] = max(self._spooled.get(tenant, 0), seq)
@@ -111,8 +122,10 @@ class Contacts:
             restored = {(name, pair): seq for name, number in self._ids.items()
                         for (of, pair), seq in self._restored.items() if of == number}  # fmt: skip
             known = [name for name, number in self._ids.items() if number in self._marks]
+            before = self._ids
             self._begin_anew()
             with translated(self._path):
+                self._contents.emptied({number: self._number(name) for name, number in before.items()})
                 for (name, pair), seq in restored.items():
                     key = self._number(name), pair
                     self._restored[key] = self._fresh[key] = seq
@@ -149,7 +162,7 @@ class Contacts:
 
     def held(self, tenant: str, message_ids: Sequence[str]) -> set[str]:
         """Those of the ids that `holds`, by one look into the file."""
-        number, own = self._ids[tenant], {name: self._message(name) for name in message_ids}
+        number, own = self._ids[tenant], {name: self._digests.message(name) for name in message_ids}
         with translated(self._path):
             known = known_in(self._asked, number, list(own.values()))
         return {name for name, pair in own.items() if self._before(number, pair, _BEYOND_ALL, known)}
@@ -160,9 +173,7 @@ class Contacts:
         The tenant must be prepared, and seqs ascend. What is new is written behind the caller's back. Raises
         StoreError where the file cannot be read; the message is taken in all the same.
         """
-        new = self.meet(tenant, sender, recipients, seq, message_id, again=True)
-        assert new is not None
-        return new
+        return self.meet(tenant, sender, recipients, seq, message_id, again=True).new
 
     def meet(
         self,
@@ -171,49 +182,76 @@ class Contacts:
         recipients: Sequence[str],
         seq: int,
         message_id: str,
+        content: Content | None = None,
         *,
         again: bool = False,
-    ) -> tuple[str, ...] | None:
-        """`first`, or None where `holds`: both by one look into the file, and then nothing is taken in.
+    ) -> Met:
+        """`first` for a message that counts, see `Met`; of one that does not, nothing is taken in.
 
-        again: take it in all the same. Raises StoreError where the file cannot be read; with `again` the message is
-        taken in all the same.
+        again: take it in all the same, as a new one. Raises StoreError where the file cannot be read; with `again` the
+        message is taken in all the same.
         """
-        number, pairs, own = self._ids[tenant], self._pairs(sender, recipients), self._message(message_id)
-        new, taken = pairs, again
+        number, pairs, own = (
+            self._ids[tenant],
+            self._digests.pairs(sender, recipients),
+            self._digests.message(message_id),
+        )
+        met, new, taken = Met(), pairs, again
         try:
             with translated(self._path):
                 known = known_in(self._asked, number, [own, *pairs.values()])
-            if not again and self._before(number, own, _BEYOND_ALL, known):
-                return None
-            taken = True
+                if not again:
+                    copy = None if content is None else self._contents.find(self._asked, number, content)
+                    met = Met((), self._before(number, own, _BEYOND_ALL, known), copy)
+            taken = again or met.counts
+            if met.copy is not None:
+                pairs = {name: pair for name, pair in pairs.items() if name in met.copy.recipients}
             new = {name: pair for name, pair in pairs.items() if not self._before(number, pair, seq, known)}
         finally:
             for pair in (own, *new.values()) if taken else ():
                 self._add(number, pair, seq)
+            if taken and content is not None:
+                self._contents.add(number, content if met.copy is None else content.of_copy(met.copy), seq, message_id)
             if taken:
                 self._marks[number] = max(self._marks[number], seq)
                 self._spooled[tenant] = max(self._spooled.get(tenant, 0), seq)
-            if len(self._fresh) >= self._flush_pairs:
+            if len(self._fresh) + self._contents.waiting >= self._flush_pairs:
                 self._flush()
-        return tuple(new)
+        return met._replace(new=tuple(new)) if taken else met
 
-    def forget(self, tenant: str, sender: str, recipients: Sequence[str], seq: int, message_id: str) -> None:
-        """Take back a message that was numbered and then reached no disk.
+    def forget(
+        self,
+        tenant: str,
+        sender: str,
+        recipients: Sequence[str],
+        seq: int,
+        message_id: str,
+        content: Content | None = None,
+    ) -> None:
+        """Take back a message that was numbered and then reached no disk. content: as it was numbered.
 
         Messages numbered after it keep the answers that they got. Raises StoreError where the file cannot be written;
         the message is taken back all the same, until the process ends.
         """
         number = self._ids[tenant]
-        pairs = (self._message(message_id), *self._pairs(sender, recipients).values())
+        pairs = (self._digests.message(message_id), *self._digests.pairs(sender, recipients).values())
         gone = [(number, pair, seq) for pair in pairs]
         self._forgotten.update(gone)
         for *key, _ in gone:
             if self._fresh.get((key[0], key[1])) == seq:
                 del self._fresh[key[0], key[1]]
+        of_content = [] if content is None else self._contents.forget(number, content, seq)
         with self._writing():
             self._file.executemany("delete from pairs where tenant = ? and pair = ? and seq = ?", gone)
+            delete = "delete from contents where tenant = ? and week = ? and part = ? and seq = ?"
+            self._file.executemany(delete, of_content)
         self._forgotten.difference_update(gone)
+        self._contents.forgotten(of_content)
+
+    def newest_of(self, tenant: str, content_key: str) -> str | None:
+        """The id of the tenant's newest message of that content, within `KEPT_WEEKS`; None where none is known."""
+        with translated(self._path):
+            return self._contents.newest(self._asked, self._ids[tenant], content_key)
 
     @contextmanager
     def numbering(self, tenant: str) -> Iterator[Numbering]:
@@ -265,14 +303,19 @@ class Contacts:
             # What the spool holds is not in the log yet.
             spooled = [(*key, seq) for key, seq in self._restored.items() if key[0] == number]
             self._file.executemany(KEEP, sorted(spooled))
+            self._contents.begin_anew(self._file, number)
         learnt = 0
         for messages in logged(log, tenant, known) if last > known else ():
             first: dict[int, int] = {}
-            for sender, recipients, seq, message_id in messages:
-                for pair in (self._message(message_id), *self._pairs(sender, recipients).values()):
+            for sender, recipients, seq, message_id, _ in messages:
+                for pair in (self._digests.message(message_id), *self._digests.pairs(sender, recipients).values()):
                     first[pair] = min(seq, first.get(pair, seq))
             self._file.executemany(KEEP, sorted((number, pair, seq) for pair, seq in first.items()))
+            of_content = ((content, seq, message_id) for _, _, seq, message_id, content in messages if content)
+            self._contents.put(self._file, number, of_content)
             learnt += len(messages)
+        if learnt:
+            drop_old(self._file, number)
         self._file.execute(MARK, (last, number))
         return learnt, max(known, last)
 
@@ -282,27 +325,6 @@ class Contacts:
             self._file.execute("insert or ignore into tenants (name, seq) values (?, 0)", (tenant,))
             self._ids[tenant] = self._file.execute("select id from tenants where name = ?", (tenant,)).fetchone()[0]
         return self._ids[tenant]
-
-    def _pairs(self, sender: str, recipients: Iterable[str]) -> dict[str, int]:
-        """The pair of each recipient; none where nobody sent or nobody is named."""
-        if not sender:
-            return {}
-        # Keyed, so that nobody can look for an address whose pair is one that is known already.
-        start = hashlib.blake2b(
-            f"{len(sender)}:{sender}".encode("utf-8", "surrogatepass"), digest_size=8, key=self._salt
-        )
-        found: dict[str, int] = {}
-        for name in recipients:
-            if name and name not in found:
-                digest = start.copy()
-                digest.update(name.encode("utf-8", "surrogatepass"))
-                found[name] = int.from_bytes(digest.digest(), "little", signed=True)
-        return found
-
-    def _message(self, message_id: str) -> int:
-        """A message's id in the place of a pair: no sender's length begins with a letter."""
-        digest = hashlib.blake2b(f"id:{message_id}".encode(), digest_size=8, key=self._salt)
-        return int.from_bytes(digest.digest(), "little", signed=True)
 
     def _before(self, number: int, pair: int, seq: int, known: dict[int, int]) -> bool:
         key = number, pair
@@ -319,31 +341,36 @@ class Contacts:
             return
         self._land()
         self._flying, self._fresh = self._fresh, {}
-        self._flight = self._pool.submit(self._write, self._flying, dict(self._marks))
+        self._flight = self._pool.submit(self._write, self._flying, self._contents.start(), dict(self._marks))
 
     def _land(self) -> None:
         """Take note of how the thread's writing ended, once it did."""
         if self._flight is None:
             return
+        written = True
         try:
             self._flight.result()
         except sqlite3.Error as exc:
+            written = False
             _log.warning("contacts could not be written; trying again", file=self._path.name, why=str(exc))
             for (number, pair), seq in self._flying.items():
                 self._add(number, pair, seq)
+        self._contents.landed(written=written)
         self._flight, self._flying = None, {}
 
     def _settle(self) -> None:
         """Have all that waits in the file; no thread writes after it."""
         self._land()
-        if self._fresh:
-            self._write(self._fresh, self._marks)
+        if self._fresh or self._contents.waiting:
+            self._write(self._fresh, self._contents.start(), self._marks)
             self._fresh = {}
+            self._contents.landed(written=True)
 
-    def _write(self, pairs: dict[tuple[int, int], int], marks: dict[int, int]) -> None:
+    def _write(self, pairs: dict[tuple[int, int], int], contents: Rows, marks: dict[int, int]) -> None:
         self._file.execute("begin immediate")
         try:
             self._file.executemany(KEEP, sorted((*key, seq) for key, seq in pairs.items()))
+            self._contents.write(self._file, contents)
             self._file.executemany(MARK, [(seq, number) for number, seq in marks.items()])
             self._file.execute("commit")
         except BaseException:

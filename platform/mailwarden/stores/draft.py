@@ -11,17 +11,21 @@ the rest between the pieces, and the same bytes are the spool's record and the c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
+from mailwarden.domain.detection.decision import VERDICTS, Verdict
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.message import Envelope
-from mailwarden.stores.accepted import LENGTH, LoggedContent, LoggedRow
+from mailwarden.stores.accepted import LENGTH, LoggedContent, LoggedRow, verdict_of
+from mailwarden.stores.content_index import Content, Copy
+from mailwarden.stores.online.streams import decode_event
 from mailwarden.stores.online.watermark import Watermark
 
 _NEW = b'"new_recipients":[]'
+_ENDING = frozenset(("decision_id", "seq", "features", "degraded", "flags", "repeated"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,7 @@ class Draft:
     raw_from: bytes of an mbox `From ` line before the message. as_of: how far the tenant's features had folded.
     verdict, category, degraded, flags: of the decision. event: its JSON before the seq, from there to the new
     recipients, and after these. answer: its JSON but for its end. rest: the other members of the record's header.
+    content: what tells whether it came before.
     """
 
     tenant: str
@@ -42,13 +47,14 @@ class Draft:
     content_sha256: str
     raw_from: int
     as_of: Watermark | None
-    verdict: str
+    verdict: Verdict
     category: str | None
     degraded: bool
     flags: tuple[str, ...]
     event: tuple[bytes, bytes, bytes]
     answer: bytes
     rest: bytes
+    content: Content | None = None
 
     @classmethod
     def of(
@@ -58,7 +64,7 @@ class Draft:
         *,
         raw_from: int,
         as_of: Watermark | None,
-        verdict: str,
+        verdict: Verdict,
         category: str | None,
         degraded: bool,
         flags: Sequence[str],
@@ -91,12 +97,45 @@ class Draft:
             _cut(event),
             orjson.dumps(answer)[:-1],
             orjson.dumps(rest, option=orjson.OPT_SERIALIZE_NUMPY)[1:],
+            Content.of(event),
         )
 
     def event_json(self, seq: int, new_recipients: Sequence[str]) -> bytes:
         """The whole event, as `streams.encode_event` would write it."""
         before, between, after = self.event
         return b'%b%d%b"new_recipients":%b%b' % (before, seq, between, orjson.dumps(new_recipients), after)
+
+    def as_copy(self, copy: Copy, answer: bytes | None) -> Draft:
+        """The same as a further copy of a message that was numbered before, without vectors: those that it was scored
+        with are of another time and other recipients than it is logged with.
+
+        answer: that message's, which is taken where its verdict is as strict as this one's; None where not known.
+        """
+        event = copy.of(decode_event(self.event_json(0, ())))
+        rest = orjson.loads(b"{" + self.rest) | {"rows": [], "content": []}
+        return replace(
+            self,
+            received_at_us=copy.received_at_us,
+            recipients=copy.recipients,
+            event=_cut(event),
+            rest=orjson.dumps(rest)[1:],
+            content=Content.of(event),
+            **self._stricter(answer),
+        )
+
+    def _stricter(self, answer: bytes | None) -> dict[str, Any]:
+        given = {} if answer is None else orjson.loads(answer)
+        if not given or VERDICTS.index(verdict_of(given)) < VERDICTS.index(self.verdict):
+            return {}
+        flags = tuple(given["flags"])
+        open_ended = {name: value for name, value in given.items() if name not in _ENDING}
+        return {
+            "answer": orjson.dumps(open_ended | {"message_id": self.message_id})[:-1],
+            "verdict": verdict_of(given),
+            "category": given["category"],
+            "degraded": given["degraded"],
+            "flags": flags,
+        }
 
     def answer_json(
         self, seq: int | None, age_seconds: float | None, flags: Sequence[str] = (), *, degraded: bool = False

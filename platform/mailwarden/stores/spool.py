@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -39,6 +41,16 @@ from mailwarden.stores.spool_reader import SpoolReader, retire
 __all__ = ["Spool", "SpoolReader", "retire"]
 
 _GROUP_BYTES = 8 << 20
+
+LATER_SECONDS = 0.002
+"""How long the thread makes records that may wait before it looks for others again."""
+
+LATER_BYTES = 256 << 10
+"""Of records that may wait in one group, unless the first of them is larger."""
+
+LATER_WAITS_SECONDS = 0.05
+"""For how long what may wait does so at most, whatever else comes; then some of it is written."""
+
 _log = structlog.get_logger(__name__)
 
 Settle = Callable[[int | None, StoreError | None], None]
@@ -75,6 +87,8 @@ class Spool:
         self._segment_bytes = segment_bytes
         self._changed = Condition()
         self._queue: list[_Waiting] = []
+        self._later: deque[_Waiting] = deque()
+        self._later_at = self._at_once_at = float("-inf")
         self._closing = False
         self._broken: StoreError | None = None
         self.trouble = ""
@@ -136,14 +150,21 @@ class Spool:
         size: int,
         undo: Callable[[], None] | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
+        later: bool = False,
     ) -> None:
         """Add a record that is made when its turn has come, by the one thread that writes, in the order of the calls.
 
         So what numbers records needs no lock, and whatever waits for the disk is made meanwhile. undo: called by that
         thread where the record was made and could not be written, the last one made first. loop: in which `settle` is
-        called, by that thread itself where there is none. size: see `_Waiting`.
+        called, by that thread itself where there is none. size: see `_Waiting`. later: it may wait; what may not
+        overtakes it, and of what may only little is made at a time, in the order of its own calls.
         """
-        self._enqueue(_Waiting(make, settle, size, undo, loop))
+        self._enqueue(_Waiting(make, settle, size, undo, loop), later=later)
+
+    @property
+    def quiet_seconds(self) -> float:
+        """Since a record came that may not wait."""
+        return time.monotonic() - self._at_once_at
 
     @property
     def position(self) -> int:
@@ -206,21 +227,27 @@ class Spool:
         if self._fsync:
             sync_folder(self._directory)
 
-    def _enqueue(self, waiting: _Waiting) -> None:
+    def _enqueue(self, waiting: _Waiting, *, later: bool = False) -> None:
         with self._changed:
             if self._broken is not None:
                 raise self._broken
             if self._closing:
                 raise StoreError(f"Spool {self._directory} is closed. Open it again to write.")
-            self._queue.append(waiting)
+            if later:
+                if not self._later:
+                    self._later_at = time.monotonic()
+                self._later.append(waiting)
+            else:
+                self._queue.append(waiting)
+                self._at_once_at = time.monotonic()
             self._changed.notify()
 
     def _commit_groups(self) -> None:
         while True:
             with self._changed:
-                while not self._queue and not self._closing:
+                while not self._queue and not self._later and not self._closing:
                     self._changed.wait()
-                if not self._queue:
+                if not self._queue and not self._later:
                     return
                 group = self._take_group()
             made: list[tuple[_Waiting, bytes]] = []
@@ -228,8 +255,11 @@ class Spool:
             positions: dict[int, int] = {}
             try:
                 if self._broken is not None:
+                    with self._changed:
+                        group += self._later
+                        self._later.clear()
                     raise self._broken
-                for waiting in group:
+                for waiting in self._with_later(group):
                     payload = self._made(waiting)
                     if payload is not None:
                         made.append((waiting, payload))
@@ -287,6 +317,21 @@ class Spool:
                 return group
         group, self._queue = self._queue, []
         return group
+
+    def _with_later(self, group: list[_Waiting]) -> Iterator[_Waiting]:
+        """What is to be written now, and behind it some of what may wait; `group` grows by that."""
+        yield from tuple(group)
+        alone, began, size = not group, time.monotonic(), 0
+        if not alone and began - self._later_at < LATER_WAITS_SECONDS:
+            return
+        while size < LATER_BYTES and time.monotonic() - began < LATER_SECONDS:
+            with self._changed:
+                if not self._later or (alone and size and self._queue):
+                    return
+                waiting = self._later.popleft()
+            group.append(waiting)
+            self._later_at, size = began, size + waiting.size
+            yield waiting
 
     def _write(self, made: Sequence[tuple[_Waiting, bytes]]) -> dict[int, int]:
         """Write frames; by the identity of what waits, where its record ends."""

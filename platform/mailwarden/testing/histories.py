@@ -199,6 +199,7 @@ def _message(choose: Pieces, index: int, now: int) -> Event:
         reply=choose.one_of((False, True)),
         new_recipients=tuple(recipient for recipient in recipients if choose.below(3) == 1),
     )
+    event = replace(event, copy_of=choose.one_of(("", "", "", "", f"{index:032x}")))
     return replace(event, **{name: _drawn(choose, kind) for name, kind in _OTHERS.items()})
 
 

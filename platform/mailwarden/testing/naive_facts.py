@@ -21,6 +21,8 @@ def ways_to(view: ActivityView, event: Event, key: tuple[str, ...]) -> list[Way]
     """Each way in which an event reaches a key (the names after the tenant) of a view; none for most."""
     to_anybody_new = len(event.new_recipients) > 0
     if view.emission == "facts":
+        if len(event.copy_of) > 0:
+            return []
         named = [getattr(event, fact) for fact in view.keys]
         return [Way(True, to_anybody_new)] if list(key) == named and "" not in named else []
     if view.emission in ("participants", "participant_domains"):
@@ -29,7 +31,7 @@ def ways_to(view: ActivityView, event: Event, key: tuple[str, ...]) -> list[Way]
             return []
         by_domain = view.emission == "participant_domains"
         ways = []
-        if name == (event.sender_domain if by_domain else event.sender):
+        if not len(event.copy_of) and name == (event.sender_domain if by_domain else event.sender):
             ways.append(Way(True, to_anybody_new))
         if event.direction == "outbound":
             written_to = event.recipient_domains if by_domain else event.recipients

@@ -33,7 +33,7 @@ def training_rows(
     until_us: int | None = None,
     unlabelled: bool = False,
 ) -> DataFrame:
-    """One row a recipient of each labelled message, "" where none is known; nothing runs yet.
+    """One row a recipient of each labelled message, "" where none is known; nothing runs yet. Further copies have none.
 
     Messages that a tombstone takes out of the counts are left out, whatever the cut-off.
 
@@ -57,7 +57,8 @@ def training_rows(
     )
     names = dict.fromkeys(("tenant", "recipients", "message_id", "received_at", "seq", *FACTS, *MEMBERS))
     gone = events.where(is_tombstone()).select("tenant", "message_id")
-    messages = events.where(F.col("kind") == "message").select(*names).join(gone, ["tenant", "message_id"], "left_anti")
+    once = (F.col("kind") == "message") & (F.coalesce("copy_of", F.lit("")) == "")
+    messages = events.where(once).select(*names).join(gone, ["tenant", "message_id"], "left_anti")
     received_us = F.unix_micros("received_at")
     if from_us is not None:
         messages = messages.where(received_us >= from_us)

@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from mailwarden.errors import DataError, NotFound, StoreError
+from mailwarden.errors import DataError, NotFound
 from mailwarden.settings import Settings
 from mailwarden_services.cli.options import DEFAULT_TENANT, DomainsOption, TrustOption, now_us
-from mailwarden_services.cli.progress import console, out, ticker
+from mailwarden_services.cli.progress import console, out, say, ticker
 
 if TYPE_CHECKING:
+    from mailwarden.ingest.gathering import Gathered, IngestReport
     from mailwarden.stores.sql import Tenant
     from mailwarden_services.bootstrap import Platform
+    from mailwarden_services.sequencer.history_caller import HistoryCaller
+
+BESIDE_NICENESS = 10
+"""Added to that of an ingest beside a running API: it reads mail when the API leaves it the time to."""
+
+START_SECONDS = 60.0
+"""How long an ingest that has read its mail waits for an API that is just starting or ending."""
 
 NAMED_FILES = 10
 """So many files of a kind are named; all are counted."""
 
 
 @contextlib.contextmanager
-def known_tenant(platform: Platform, name: str, domains: list[str], trusted: list[str]) -> Iterator[Tenant]:
+def known_tenant(
+    platform: Platform, name: str, domains: list[str], trusted: list[str], holds: Callable[[], bool]
+) -> Iterator[Tenant]:
     """The tenant of that name, made where it is new, with domains and authserv-ids added where given.
 
-    Where what it is wanted for fails, it is as it was before: gone, where it was made.
+    Where what it is wanted for fails, it is as it was before: gone, where it was made. holds: whether it may have
+    events by then, and so must stay.
     """
     tenants = platform.tenants
     try:
@@ -37,8 +49,7 @@ def known_tenant(platform: Platform, name: str, domains: list[str], trusted: lis
         try:
             yield made
         except BaseException:
-            # Events may be in the log, or labels in theirs, where the failure came late.
-            if not platform.events.last_seq(name):
+            if not holds():
                 with contextlib.suppress(DataError):
                     tenants.discard(name)
             raise
@@ -58,6 +69,67 @@ def known_tenant(platform: Platform, name: str, domains: list[str], trusted: lis
         raise
 
 
+class _Handed:
+    """Whether anything was handed over to a process that serves."""
+
+    begun = False
+
+
+def _into_log(platform: Platform, gathered: Gathered, label_delay_us: int) -> IngestReport:
+    """One commit; this process holds the spool, so that nobody else numbers."""
+    from mailwarden.ingest.pipeline import into_log
+    from mailwarden.labelling.feedback import index_sink
+    from mailwarden.stores.campaigns import Campaigns
+    from mailwarden.stores.contacts import Contacts
+
+    settings = platform.settings
+    with (
+        contextlib.closing(Contacts(settings.contacts_path, platform.facts)) as contacts,
+        contextlib.closing(Campaigns(settings.campaigns_path, platform.facts)) as campaigns,
+    ):
+        return into_log(
+            gathered,
+            event_log=platform.events,
+            raw_mail=platform.raw,
+            fact_sets=platform.facts,
+            contacts=contacts,
+            campaigns=campaigns,
+            label_delay_us=label_delay_us,
+            label_sink=index_sink(platform.labels),
+        )
+
+
+def _beside(
+    platform: Platform, gathered: Gathered, label_delay_us: int, caller: HistoryCaller, handed: _Handed
+) -> IngestReport:
+    """Batch by batch to the process that serves."""
+    from mailwarden.ingest.handing_over import hand_over
+
+    reached, total = 0, 0
+    with ticker("handing over to the API", len(gathered.spill)) as tick:
+
+        def progress(done: int, of: int | None) -> None:
+            nonlocal reached, total
+            reached, total = done, of or 0
+            tick(done)
+
+        caller.say = lambda words: say(f"waiting: {words}" if words else "going on")
+        try:
+            return hand_over(
+                gathered,
+                caller,
+                event_log=platform.events,
+                fact_sets=platform.facts,
+                label_delay_us=label_delay_us,
+                progress=progress,
+            )
+        except KeyboardInterrupt:
+            console.print(f"{reached} of {total} events are in, and stay; run it again to go on", highlight=False)
+            raise
+        finally:
+            handed.begun = caller.holds(gathered.site.tenant)
+
+
 def ingest(
     source: Annotated[Path, typer.Argument(help="An .eml, a folder of them, an mbox, a Maildir, or a tar (zst, gz).")],
     labels: Annotated[
@@ -75,11 +147,13 @@ def ingest(
 ) -> None:
     """Read raw mail into the event log.
 
-    The same mail twice adds nothing; a crash in the middle leaves nothing half-seen. Run `materialize` after.
+    The same mail twice adds nothing; a crash in the middle leaves nothing half-seen. Run `materialize` after. Where
+    `serve` runs, the mail is handed over to it, behind what it scores: it gets later seqs and counts from these on.
 
     Lines of the index whose file is missing, and files that are no mail, are named and counted, and the rest is
     ingested; the exit code is 0 then, or with --strict 65 where a line's file is missing. An ingest that fails adds
-    nothing, and leaves no tenant behind that it made. Mail that the index does not name is history without a label.
+    nothing, and leaves no tenant behind that it made; beside `serve` what was handed over by then stays, with its
+    tenant, and running it again adds the rest. Mail that the index does not name is history without a label.
 
     Examples:
 
@@ -93,57 +167,48 @@ def ingest(
         CP   inbox/3.eml
     """
     from mailwarden.domain.aggregates.windows import DAY_US
-    from mailwarden.ingest.pipeline import ingest as ingest_source
+    from mailwarden.ingest.gathering import gather
+    from mailwarden.ingest.receive import Site
     from mailwarden.ingest.sources import open_source
-    from mailwarden.labelling.feedback import index_sink
-    from mailwarden.stores.campaigns import Campaigns
-    from mailwarden.stores.contacts import Contacts
     from mailwarden.stores.shards import shard_of, shards_of
-    from mailwarden.stores.spool import Spool
-    from mailwarden.stores.spool_reader import SpoolReader
     from mailwarden_services.bootstrap import Platform
-    from mailwarden_services.feature_writer.writer import READER_NAME
     from mailwarden_services.replay.experiment import read_index
     from mailwarden_services.replay.spill import files_in
     from mailwarden_services.scoring_service import note_facts
+    from mailwarden_services.sequencer.who_numbers import who_numbers
 
     settings = Settings()
     settings = settings.of_shard(shard_of(tenant, shards_of(settings.root)))
     platform = Platform(settings)
-    # The API numbers events while it runs: two at once would give the same numbers out.
-    with Spool(settings.spool_path, fsync=settings.spool_fsync):
-        reader = SpoolReader(settings.spool_path, READER_NAME)
-        if reader.lag_bytes():
-            raise StoreError(
-                "the spool holds messages that are not logged yet; run `mailwarden serve` until it is empty"
-            )
-        reader.close()
-        mail, index = open_source(source), None if labels is None else read_index(source, labels)
-        with (
-            known_tenant(platform, tenant, domain, trust) as owner,
-            ticker("ingesting", files_in(source)) as tick,
-            contextlib.closing(Contacts(settings.contacts_path, platform.facts)) as contacts,
-            contextlib.closing(Campaigns(settings.campaigns_path, platform.facts)) as campaigns,
-        ):
-            if not owner.domains:
-                console.print("[yellow]no domain of the tenant is known: all mail counts as inbound (--domain)[/]")
-            note_facts(platform)
-            report = ingest_source(
-                mail,
-                tenant=owner.name,
-                own_domains=frozenset(owner.domains),
-                trust=owner.trusts,
-                event_log=platform.events,
-                raw_mail=platform.raw,
-                fact_sets=platform.facts,
-                contacts=contacts,
-                campaigns=campaigns,
-                labels=index,
-                label_delay_us=round(label_delay * DAY_US),
-                clock_us=now_us() if settings.live_clock else None,
-                label_sink=index_sink(platform.labels),
-                progress=lambda done, _: tick(done),
-            )
+    handed = _Handed()
+    with who_numbers(settings) as beside:
+        if beside is not None:
+            os.nice(BESIDE_NICENESS)
+    mail, index = open_source(source), None if labels is None else read_index(source, labels)
+    with known_tenant(
+        platform, tenant, domain, trust, lambda: handed.begun or bool(platform.events.last_seq(tenant))
+    ) as owner:
+        if not owner.domains:
+            console.print("[yellow]no domain of the tenant is known: all mail counts as inbound (--domain)[/]")
+        note_facts(platform)
+        with contextlib.ExitStack() as opened:
+            with ticker("reading", files_in(source)) as tick:
+                gathered = opened.enter_context(
+                    gather(
+                        mail,
+                        Site(owner.name, frozenset(owner.domains), trust=owner.trusts),
+                        labels=index,
+                        clock_us=now_us() if settings.live_clock else None,
+                        progress=lambda done, _: tick(done),
+                    )
+                )
+            delay_us = round(label_delay * DAY_US)
+            with who_numbers(settings, seconds=START_SECONDS) as caller:
+                report = (
+                    _into_log(platform, gathered, delay_us)
+                    if caller is None
+                    else _beside(platform, gathered, delay_us, caller, handed)
+                )
     out.print(
         f"{report.messages} messages read: {report.added} added, {report.duplicates} known already; "
         f"{report.labels} labels, {report.signals} signals; "

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from mailwarden.domain.aggregates.definitions import ActivityView
-from mailwarden.domain.mail.content import ContentFeature, ContentValue, ContentView
+from mailwarden.domain.mail.content import ContentValue, ContentView
 from mailwarden.stores.accepted import AcceptedMessage, LoggedContent
 from mailwarden.stores.lake.texts import TEXT_SCHEMA
 
@@ -30,37 +29,38 @@ def vector_table(
     messages: Sequence[AcceptedMessage], views: Sequence[ActivityView], content: Sequence[ContentView]
 ) -> pa.Table:
     """The logged vectors as the vector log's table: one row a recipient of each message, no texts."""
-    columns: dict[str, list[Any]] = defaultdict(list)
+    columns: dict[str, Sequence[Any]] = {}
     types = dict(_KEYS)
+    rows = [(record, row) for record in messages for row in record.rows]
+    columns["tenant"] = [record.event.tenant for record, _ in rows]
+    columns["seq"] = [record.event.seq for record, _ in rows]
+    columns["message_id"] = [record.event.message_id for record, _ in rows]
+    columns["recipient"] = [row.recipient for _, row in rows]
+    columns["sender"] = [record.event.sender for record, _ in rows]
+    columns["sender_domain"] = [record.event.sender_domain for record, _ in rows]
+    columns["received_at"] = [record.event.received_at_us for record, _ in rows]
+    columns["decision_id"] = [record.answer["decision_id"] for record, _ in rows]
     for view in views:
-        types |= {f"{view.name}__as_of_seq": pa.int64(), f"{view.name}__status": pa.string()}
-        types |= {f"{view.name}__version": pa.int64(), f"{view.name}__facts": pa.int64()}
-        types |= {f"{view.name}__{feature.name}": pa.float64() for feature in view.features}
+        name = view.name
+        types |= {f"{name}__as_of_seq": pa.int64(), f"{name}__status": pa.string()}
+        types |= {f"{name}__version": pa.int64(), f"{name}__facts": pa.int64()}
+        types |= {f"{name}__{feature.name}": pa.float64() for feature in view.features}
+        columns[f"{name}__as_of_seq"] = [row.as_of_seq.get(name) for _, row in rows]
+        columns[f"{name}__status"] = [row.status.get(name) for _, row in rows]
+        columns[f"{name}__version"] = [row.version.get(name) for _, row in rows]
+        columns[f"{name}__facts"] = [row.facts.get(name, 0) for _, row in rows]
+        values = [_placed(view, row.version.get(name), row.values.get(name, ())) for _, row in rows]
+        columns |= {f"{name}__{f.name}": of for f, of in zip(view.features, _turned(view, values), strict=True)}
     for one in content:
-        types |= {f"{one.name}__status": pa.string()}
-        types |= {f"{one.name}__version": pa.int64(), f"{one.name}__fingerprint": pa.int64()}
-        types |= {f"{one.name}__{f.name}": _TYPES[f.dtype] for f in one.features if not f.text}
-    for record in messages:
-        event = record.event
-        alike = _content_columns(record.content, content)
-        for row in record.rows:
-            columns["tenant"].append(event.tenant)
-            columns["seq"].append(event.seq)
-            columns["message_id"].append(event.message_id)
-            columns["recipient"].append(row.recipient)
-            columns["sender"].append(event.sender)
-            columns["sender_domain"].append(event.sender_domain)
-            columns["received_at"].append(event.received_at_us)
-            columns["decision_id"].append(record.answer["decision_id"])
-            for view in views:
-                columns[f"{view.name}__as_of_seq"].append(row.as_of_seq.get(view.name))
-                columns[f"{view.name}__status"].append(row.status.get(view.name))
-                columns[f"{view.name}__version"].append(row.version.get(view.name))
-                columns[f"{view.name}__facts"].append(row.facts.get(view.name, 0))
-                for feature, value in _placed(view, row.version.get(view.name), row.values.get(view.name, ())):
-                    columns[f"{view.name}__{feature.name}"].append(value)
-            for name, said in alike.items():
-                columns[name].append(said)
+        name = one.name
+        types |= {f"{name}__status": pa.string()}
+        types |= {f"{name}__version": pa.int64(), f"{name}__fingerprint": pa.int64()}
+        types |= {f"{name}__{f.name}": _TYPES[f.dtype] for f in one.features if not f.text}
+        columns[f"{name}__status"] = [record.content.status.get(name) for record, _ in rows]
+        columns[f"{name}__version"] = [record.content.version.get(name) for record, _ in rows]
+        columns[f"{name}__fingerprint"] = [record.content.fingerprint.get(name) for record, _ in rows]
+        values = [_content_values(record.content, one) for record, _ in rows]
+        columns |= {f"{name}__{f.name}": of for f, of in zip(one.features, _turned(one, values), strict=True)}
     return pa.table({name: pa.array(columns[name], type=kind) for name, kind in types.items()})
 
 
@@ -69,7 +69,7 @@ def text_table(messages: Sequence[AcceptedMessage], content: Sequence[ContentVie
     rows: list[dict[str, Any]] = []
     for record in messages:
         for view in content:
-            for feature, value in _named(record.content, view):
+            for feature, value in zip(view.features, _content_values(record.content, view), strict=True):
                 if feature.text and value is not None:
                     rows.append(
                         {
@@ -88,25 +88,20 @@ def text_table(messages: Sequence[AcceptedMessage], content: Sequence[ContentVie
     return pa.table({field.name: pa.array([row[field.name] for row in rows], field.type) for field in schema})
 
 
-def _content_columns(logged: LoggedContent, content: Sequence[ContentView]) -> dict[str, Any]:
-    columns: dict[str, Any] = {}
-    for view in content:
-        columns[f"{view.name}__status"] = logged.status.get(view.name)
-        columns[f"{view.name}__version"] = logged.version.get(view.name)
-        columns[f"{view.name}__fingerprint"] = logged.fingerprint.get(view.name)
-        columns |= {f"{view.name}__{f.name}": value for f, value in _named(logged, view) if not f.text}
-    return columns
-
-
-def _named(logged: LoggedContent, view: ContentView) -> Iterator[tuple[ContentFeature, ContentValue]]:
+def _content_values(logged: LoggedContent, view: ContentView) -> Sequence[ContentValue]:
     return _placed(view, logged.version.get(view.name), logged.values.get(view.name, ()))
 
 
-def _placed(view: ActivityView | ContentView, version: int | None, values: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
-    """A view's features with their values: null where another version than this process has computed them.
+def _placed(view: ActivityView | ContentView, version: int | None, values: Sequence[Any]) -> Sequence[Any]:
+    """The values of a view's features: null where another version than this process has computed them.
 
     The spool keeps values by their place, which another version may have given to other features.
     """
     if version != view.version or len(values) != len(view.features):
-        values = (None,) * len(view.features)
-    return zip(view.features, values, strict=True)
+        return (None,) * len(view.features)
+    return values
+
+
+def _turned(view: ActivityView | ContentView, values: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
+    """Rows of values as columns, one a feature of the view."""
+    return list(zip(*values, strict=True)) if values else [()] * len(view.features)

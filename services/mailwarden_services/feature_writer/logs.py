@@ -18,7 +18,7 @@ from mailwarden.domain.mail.content import ContentView
 from mailwarden.domain.mail.events import Event
 from mailwarden.errors import DataError, NotFound, StoreError
 from mailwarden.labelling.feedback import label_record
-from mailwarden.stores.accepted import Accepted, AcceptedLabel, AcceptedMessage, verdict_of
+from mailwarden.stores.accepted import Accepted, AcceptedHistory, AcceptedLabel, AcceptedMessage, verdict_of
 from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.lake.raw_mail import RawMail, RawRow
 from mailwarden.stores.lake.texts import Texts
@@ -79,8 +79,9 @@ class Logs:
         batch = (self._writer, records[-1][0])
         messages = [record for _, record in records if isinstance(record, AcceptedMessage)]
         labels = [record for _, record in records if isinstance(record, AcceptedLabel)]
-        if messages:
-            self._raw.append([raw_row(record) for record in messages])
+        mail = [record for _, record in records if isinstance(record, AcceptedMessage | AcceptedHistory)]
+        if mail:
+            self._raw.append([raw_row(record) for record in mail])
         self._events.append([record.event for _, record in records], batch_id=batch)
         # A batch cut off in the middle may come again with other bounds: rows that are there are left out.
         fresh = _after(self._vectors.last_batch(self._writer), records)
@@ -116,7 +117,7 @@ def writer_of(spool: Path) -> str:
     return name
 
 
-def raw_row(record: AcceptedMessage) -> RawRow:
+def raw_row(record: AcceptedMessage | AcceptedHistory) -> RawRow:
     """The raw mail of an accepted message, with all that it takes to parse it again alike."""
     event = record.event
     return RawRow(
@@ -280,8 +281,6 @@ class LogBatches:
 
 def _size(records: Sequence[tuple[int, Accepted]]) -> int:
     return sum(
-        _RECORD_BYTES * (1 + len(record.rows)) + len(record.raw)
-        if isinstance(record, AcceptedMessage)
-        else _RECORD_BYTES
+        _RECORD_BYTES * (1 + len(getattr(record, "rows", ()))) + len(getattr(record, "raw", b""))
         for _, record in records
     )

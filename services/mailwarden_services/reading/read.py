@@ -17,6 +17,7 @@ from mailwarden.domain.mail.content import ContentSet, ContentValues, ContentVie
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.message import Aspect, Authentication, Envelope, Message, TimeSource
 from mailwarden.domain.status import Status
+from mailwarden.ingest.content_keys import key_of_bytes
 from mailwarden.ingest.receive import Site, event_for, receive, unwrapped
 from mailwarden.ingest.verification import prepare
 from mailwarden.logs import FailureLog
@@ -94,9 +95,11 @@ class Reader:
         unread: list[tuple[Aspect, Status]] = [(aspect, Status.DEADLINE) for aspect in _REST]
         if of_headers is not Status.PRESENT:
             unread.append(("headers", of_headers))
+        content_sha256 = hashlib.sha256(rest).hexdigest()
         message = replace(
             message,
-            content_sha256=hashlib.sha256(rest).hexdigest(),
+            content_sha256=content_sha256,
+            content_key=key_of_bytes(content_sha256) if message.content_key else "",
             size=len(rest),
             unread=tuple(sorted(unread)),
         )

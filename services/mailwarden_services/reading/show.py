@@ -12,6 +12,7 @@ from typing import Any, Literal
 from mailwarden.domain.mail.message import Envelope, Message, Url
 from mailwarden.errors import DataError
 from mailwarden.ingest.parse import parse_message
+from mailwarden.ingest.receive import unwrapped
 from mailwarden_services.reading.child import CLOCK_FOR_CPU, Died, TookTooLong
 from mailwarden_services.reading.harmless import defanged_host, harmless, visible
 from mailwarden_services.reading.lanes import Lane, Lanes
@@ -33,7 +34,7 @@ LANES = (Lane(None, 1, 15),)
 """People look at few messages, and wait for them more patiently than mail does."""
 
 
-What = Literal["show", "report"]
+What = Literal["show", "report", "content key"]
 
 
 class Shower:
@@ -52,6 +53,11 @@ class Shower:
         found: tuple[Reported, ...] = await self._ask("report", raw, Envelope(), tenant)
         return found
 
+    async def content_key(self, raw: bytes, tenant: str) -> str:
+        """Its content key, "" where it has none; raises DataError where reading it takes too long or fails."""
+        found: str = await self._ask("content key", raw, Envelope(), tenant)
+        return found
+
     async def _ask(self, what: What, raw: bytes, envelope: Envelope, tenant: str) -> Any:
         try:
             return await self._lanes.ask((what, raw, envelope), tenant=tenant, size=len(raw))
@@ -68,6 +74,8 @@ class Shower:
 def look(asked: tuple[What, bytes, Envelope]) -> Any:
     """The work of the child process."""
     what, raw, envelope = asked
+    if what == "content key":
+        return parse_message(unwrapped(raw, envelope)[0]).content_key
     message = parse_message(raw, envelope)
     return shown(message) if what == "show" else reported_by(message)
 

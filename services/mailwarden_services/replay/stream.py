@@ -89,10 +89,11 @@ class Stream:
             if message.clamped:
                 answer["flags"] = [*dict.fromkeys([*answer["flags"], TIME_CLAMPED])]
             scored.append(ScoredMessage(message, answer, seconds))
-            if answer["seq"] is not None and not answer["repeated"]:
-                self.last_seq = max(self.last_seq, answer["seq"])
+            # A further copy repeats its message's decision, and has a seq of its own.
+            if answer["seq"] is not None and answer["seq"] > self.last_seq:
+                self.last_seq = answer["seq"]
                 self.service.wait_folded(self.tenant, answer["seq"])
-                if message.label:
+                if message.label and not answer["repeated"]:
                     known_us = message.time_us + self.delay_us
                     self.pending.append(PendingLabel(known_us, answer["message_id"], message.time_us, message.label))
             progress(number)

@@ -85,7 +85,7 @@ class ScoreAnswer(BaseModel):
     verdict: Verdict = Field(description="what the platform would do")
     action: Action = Field(description="what is asked of the mail system: accept in monitor mode, whatever the verdict")
     category: str | None = Field(description="code of the attack, null where none is named")
-    signals: list[SignalAnswer]
+    signals: list[SignalAnswer] = Field(description="what spoke against it, the strongest first, of delivered mail too")
     detectors: dict[str, DetectorAnswer]
     model_version: int
     features: FeaturesRead

@@ -1,9 +1,9 @@
-"""The routes that mail flows call for every message, answered before the framework looks for a route.
+"""The routes that mail flows call for every message, answered before the framework sees them.
 
-Matching, dependencies and the exit stacks around them take the framework as long as all the rest of the event loop's
-part in a message. These routes use none of them: their functions take the request and raise what `problems.handle`
-answers, there as here. They stay declared as routes, which the description of the API is made of, and which take what
-does not match here to the letter.
+Middleware, matching, dependencies and the exit stacks around them take the framework as long as all the rest of the
+event loop's part in a message. These routes use none of them: their functions take the request and raise what
+`problems.handle` answers, there as here. They stay declared as routes, which the description of the API is made of, and
+which take what does not match here to the letter.
 """
 
 from __future__ import annotations
@@ -42,6 +42,10 @@ class Direct:
             response = await handler(request)
         except problems.ANSWERED as exc:
             response = await problems.handle(request, exc)
+        except Exception as exc:
+            # A defect of ours: answered, and handed on to whoever logs it, as the framework does.
+            await (await problems.handle(request, exc))(scope, receive, send)
+            raise
         await response(scope, receive, send)
 
 

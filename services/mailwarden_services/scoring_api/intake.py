@@ -34,6 +34,7 @@ from mailwarden_services.signals.found import FoundSignal
 log = structlog.get_logger(__name__)
 
 INGESTED = "ingested before: not counted again"
+COUNTED = "counted before: not counted again"
 UNCHECKED = "duplicate check unavailable"
 
 
@@ -132,14 +133,14 @@ class Intake:
             try:
                 self._check(found, observe=observe)
                 if stored is not None:
-                    _check_same_message(stored.message_id, found.message_id, key)
+                    _check_same_message(not await self._is_same(stored, found), key)
                     course.stop = _giving(self._again(tenant, envelope, load_answer(stored.response)))
                     return None
                 if course.begin is None:
-                    asked = Asked(found.message_id, found.signature, key, observe)
+                    asked = Asked(found.message_id, found.signature, key, observe, found.content)
                     begin = await sequencing.begin(tenant.name, asked)
                     if begin.known is not None:
-                        _check_same_message(begin.known.message_id, found.message_id, key)
+                        _check_same_message(begin.known.other, key)
                         course.stop = _giving(self._again(tenant, envelope, load_answer(begin.known.answer)))
                         return None
                     course.begin, course.signature = begin, found.signature
@@ -224,14 +225,17 @@ class Intake:
         give = await self._prepare(tenant, message_id, WITHDRAWN, known_at_us, source, given_by, received_at_us)
         return await give()
 
-    async def find_by_content(self, tenant: Tenant, raw: bytes, envelope: Envelope) -> str | None:
-        """Our id of a message that is known by its content, or by content and envelope; None where it is not."""
+    async def find_by_content(self, tenant: Tenant, raw: bytes, envelope: Envelope, content_key: str) -> str | None:
+        """Our id of a message that is known by its content, or by content and envelope; None where it is not.
+
+        content_key: the message's, "" where it has none.
+        """
         raw, envelope = unwrapped(raw, envelope)
         content = hashlib.sha256(raw).hexdigest()
         sequencing = self._sequencing(tenant.name)
-        lately = await sequencing.find_content(tenant.name, content)
-        if lately is not None or envelope.received_at_us is None:
-            return lately
+        known = await sequencing.find_content(tenant.name, content_key or content)
+        if known is not None or envelope.received_at_us is None:
+            return known
         wanted = message_identity(tenant.name, content, envelope.received_at_us, envelope.mail_from, envelope.rcpt_to)
         return wanted if await sequencing.numbered(tenant.name, [wanted]) else None
 
@@ -249,6 +253,10 @@ class Intake:
         lately = await sequencing.lately(tenant.name, message_id)
         # A label counts where its message does, which may be under other facts by now than it was accepted with.
         target = await self._target(tenant.name, message_id, received_at_us, lately)
+        if target.copy_of:
+            # It counts where its message does, whichever copy somebody saw.
+            first, time_us = target.copy_of, target.received_at_us
+            return await self._prepare(tenant, first, label, known_at_us, source, given_by, time_us)
         await asyncio.to_thread(check_counts, self._events, target, lately)
         if known_at_us < target.received_at_us or not is_believable(known_at_us):
             raise DataError("`known_at` is before the message came, or after 2099; say when the label was given")
@@ -294,22 +302,28 @@ class Intake:
         took = await sequencing.accept(draft, raw, key=key, member=member)
         if took.unsure:
             if await asyncio.to_thread(self._earlier, draft):
-                took = Took(before=True)
+                took = Took(before=draft.message_id)
             else:
                 took = await sequencing.accept(draft, raw, key=key, member=member, sure=True)
         if took.known is not None:
-            _check_same_message(took.known.message_id, draft.message_id, key)
+            _check_same_message(bool(took.other), key)
             return self._again(tenant, envelope, load_answer(took.known.answer))
         if took.before:
-            return await self._numbered_before(tenant, envelope, scored, begin)
+            return await self._numbered_before(tenant, envelope, scored, begin, took.before)
+        if took.anew:
+            return _answer(scored, draft.answer_json(None, begin.age_seconds(draft.as_of), [COUNTED]))
         clock.end("accept")
+        if took.copy:
+            return self._again(tenant, envelope, load_answer(took.answer))
         return _answer(scored, took.answer, clock.seconds, degraded=took.degraded)
 
-    async def _numbered_before(self, tenant: Tenant, envelope: Envelope, scored: ScoredDraft, begin: Begin) -> Answer:
+    async def _numbered_before(
+        self, tenant: Tenant, envelope: Envelope, scored: ScoredDraft, begin: Begin, message_id: str
+    ) -> Answer:
         """The answer that a message got long ago; a new one, without a trace, where it was ingested."""
         draft, flags = scored.draft, [INGESTED]
         try:
-            stored = await asyncio.to_thread(self._decisions.by_message, tenant.name, draft.message_id)
+            stored = await asyncio.to_thread(self._decisions.by_message, tenant.name, message_id)
             if stored is not None:
                 return self._again(tenant, envelope, load_answer(stored.response))
         except StoreError as exc:
@@ -334,6 +348,16 @@ class Intake:
             log.warning(UNCHECKED, error=type(exc).__name__)
             flags.append(UNCHECKED)
             return None
+
+    async def _is_same(self, stored: DecisionRecord, found: Found) -> bool:
+        """Whether a message is the one that was decided on, for nobody else: its carriers may have added to it."""
+        if stored.message_id == found.message_id:
+            return True
+        content = found.content
+        if content is None or not set(content.recipients) <= set(stored.recipients):
+            return False
+        event = await asyncio.to_thread(self._events.find, stored.tenant, stored.message_id, stored.received_at_us)
+        return event is not None and event.content_key == content.key
 
     def _again(self, tenant: Tenant, envelope: Envelope, answer: Mapping[str, Any]) -> Answer:
         submitted = envelope.submitted_by(frozenset(tenant.domains))
@@ -400,6 +424,6 @@ def no_message(message_id: str) -> NotFound:
     )
 
 
-def _check_same_message(known: str, asked: str, key: str | None) -> None:
-    if known != asked:
+def _check_same_message(other: bool, key: str | None) -> None:
+    if other:
         raise DataError(f"idempotency key {key!r} was used for another message; use a key of its own for each message")

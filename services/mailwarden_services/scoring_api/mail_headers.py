@@ -78,7 +78,7 @@ def changes_for(
             add.append((PREFIX + "Category", answer["category"]))
         if answer["decision_id"]:
             add.append((PREFIX + "Id", answer["decision_id"]))
-        if answer["signals"]:
+        if answer["signals"] and answer["verdict"] != "deliver":
             words = (f"{signal['name']}={signal['weight']:.2f}" for signal in answer["signals"])
             add.append((PREFIX + "Signals", ";\n\t".join(words).encode("ascii", "replace").decode()))
     verified = next((a["authentication"] for _, _, a in parts if _verified_here(a.get("authentication"))), None)

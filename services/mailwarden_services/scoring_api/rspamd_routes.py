@@ -175,7 +175,8 @@ async def _learn(request: Request, label: str) -> Response:
         raise NotFound("no tenant is known whose message it is; name a recipient with `-r`, or use a tenant's key")
     repeated = []
     for part in routed.parts:
-        message_id = await service.intake.find_by_content(part.tenant, raw, part.envelope)
+        key = await service.shower.content_key(raw, part.tenant.name)
+        message_id = await service.intake.find_by_content(part.tenant, raw, part.envelope, key)
         if message_id is None:
             message_id = await _take_in(service, part.tenant, raw, part.envelope)
         taken = await service.intake.label(

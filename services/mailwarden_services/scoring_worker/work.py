@@ -25,6 +25,7 @@ from mailwarden.ingest.receive import Site
 from mailwarden.scoring.champion import Champion
 from mailwarden.scoring.scorer import Scored, Scorer
 from mailwarden.settings import Settings
+from mailwarden.stores.content_index import Content
 from mailwarden.stores.draft import Draft
 from mailwarden.stores.sql import Tenant
 from mailwarden_services.bootstrap import Platform, resolver_of
@@ -52,7 +53,8 @@ class Ask:
 class Found:
     """What reading tells whoever numbers. has_headers: a header field was found, or nobody could look.
 
-    borne_us: the time that it bears, before it was settled; None where no time is known.
+    borne_us: the time that it bears, before it was settled; None where no time is known. content: what tells whether it
+    came before.
     """
 
     message_id: str
@@ -60,6 +62,7 @@ class Found:
     has_headers: bool
     borne_us: int | None
     time_source: TimeSource
+    content: Content | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +184,12 @@ class ScoringWork:
         event = reading.event
         clock.end("read")
         order = yield Found(
-            event.message_id, event.signature, reading.has_headers, reading.borne_us, reading.time_source
+            event.message_id,
+            event.signature,
+            reading.has_headers,
+            reading.borne_us,
+            reading.time_source,
+            Content.of(event),
         )
         if order is None:
             return None

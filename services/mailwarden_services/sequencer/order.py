@@ -1,12 +1,34 @@
-"""What a tenant's order says of a message, before and after it is numbered."""
+"""How far a tenant's order is, and what it says of a message, before and after that is numbered."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 
 from mailwarden.domain.mail.clusters import Member
 from mailwarden.stores.online.watermark import Watermark
 from mailwarden_services.sequencer.recent import Recent
+
+
+@dataclass(slots=True)
+class TenantOrder:
+    """How far a tenant is. next: seq. newest_us: of its mail. logged, acquainted, clustered: what is learnt.
+
+    again: when learning contacts, which failed, is tried again.
+    """
+
+    next: int = 1
+    newest_us: int = 0
+    logged: bool = False
+    acquainted: bool = False
+    clustered: bool = False
+    again: float = float("-inf")
+    learning: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def take(self) -> int:
+        """The next seq, given."""
+        seq, self.next = self.next, self.next + 1
+        return seq
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +48,11 @@ class Begun:
 class Outcome:
     """What became of a draft. answer: the caller's, as JSON. recent: the message that this one repeats, or is.
 
-    seq: 0 where it was not numbered. degraded: its answer says that something could not be found out. before: it was
-    numbered long ago, and only its decision, or the log, knows it. unsure: nobody could look whether it was.
+    seq: 0 where it was not numbered. degraded: its answer says that something could not be found out. before: id of the
+    message that it repeats, or is, which was numbered long ago: only its decision, or the log, knows it. other: id of
+    the message that its idempotency key belongs to, which it is not. copy: it was numbered as a further copy of another
+    message. anew: it was numbered, under several decisions, so that its own stands and is not counted. unsure: nobody
+    could look whether it was numbered.
     """
 
     answer: bytes = b""
@@ -35,7 +60,10 @@ class Outcome:
     degraded: bool = False
     recent: Recent | None = None
     repeated: bool = False
-    before: bool = False
+    before: str = ""
+    other: str = ""
+    copy: bool = False
+    anew: bool = False
     unsure: bool = False
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from threading import Lock
 
 from mailwarden.domain.mail.events import Event
+from mailwarden.stores.content_index import QUEUED_WITHIN_US, SHARED_WITHIN_US, Content
 from mailwarden.stores.online.streams import decode_event
 
 RECENT_BYTES = 128 << 20
@@ -19,14 +20,14 @@ _OVERHEAD = 600
 
 @dataclass(slots=True)
 class Recent:
-    """An accepted message: its event and its answer as JSON, and whether it is on disk."""
+    """An accepted message: its event and its answer as JSON, and whether it is on disk. content: `content_of` it."""
 
     tenant: str
     message_id: str
     seq: int
     event_json: bytes
     answer: bytes
-    content_sha256: str
+    content: str
     idempotency_key: str | None
     on_disk: bool = False
 
@@ -34,6 +35,18 @@ class Recent:
     def event(self) -> Event:
         """The event."""
         return decode_event(self.event_json)
+
+    def has(self, content: Content) -> bool:
+        """Whether a message of that content is this one, for no other recipients, handed over again soon enough."""
+        if self.content != content.key:
+            return False
+        event = self.event
+        if not set(content.recipients) <= set(event.recipients):
+            return False
+        apart_us = abs(content.received_at_us - event.received_at_us)
+        if content.queue_id and content.queue_id == event.queue_id:
+            return apart_us <= QUEUED_WITHIN_US
+        return bool(content.recipients) and apart_us <= SHARED_WITHIN_US
 
     @property
     def size(self) -> int:
@@ -60,7 +73,7 @@ class RecentMessages:
         with self._lock:
             self._drop(self._by_id.pop((recent.tenant, recent.message_id), None))
             self._by_id[recent.tenant, recent.message_id] = recent
-            self._by_content[recent.tenant, recent.content_sha256] = recent
+            self._by_content[recent.tenant, recent.content] = recent
             self._size += recent.size
             if recent.idempotency_key is not None:
                 self._by_key[recent.tenant, recent.idempotency_key] = recent
@@ -81,9 +94,9 @@ class RecentMessages:
         """The message that was handed over under that idempotency key."""
         return self._by_key.get((tenant, key))
 
-    def find_content(self, tenant: str, content_sha256: str) -> Recent | None:
-        """The newest message of that content."""
-        return self._by_content.get((tenant, content_sha256))
+    def find_content(self, tenant: str, content: str) -> Recent | None:
+        """The newest message of that content, by its content key, else its hash."""
+        return self._by_content.get((tenant, content))
 
     def of(self, tenant: str) -> list[Recent]:
         """A tenant's messages."""
@@ -94,8 +107,8 @@ class RecentMessages:
         if recent is None:
             return
         self._size -= recent.size
-        if self._by_content.get((recent.tenant, recent.content_sha256)) is recent:
-            del self._by_content[recent.tenant, recent.content_sha256]
+        if self._by_content.get((recent.tenant, recent.content)) is recent:
+            del self._by_content[recent.tenant, recent.content]
         key = recent.idempotency_key
         if key is not None and self._by_key.get((recent.tenant, key)) is recent:
             del self._by_key[recent.tenant, key]

@@ -14,8 +14,8 @@ import pickle
 import socket
 import struct
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,13 @@ CALL_SECONDS = 5.0
 AWAY_SECONDS = 1.0
 """For how long nobody is asked after a call that took too long; then one call tries."""
 
+LONGEST_PATH = 107
+"""Bytes of a path that the system takes for a socket."""
+
 _LENGTH = struct.Struct("<I")
 _METHODS = frozenset(
     {"ping", "meet", "begin", "accept", "abandon", "label", "signal", "forget", "lately", "numbered", "find_content"}
+    | {"history", "last_seq"}
 )
 
 
@@ -85,7 +89,8 @@ async def answering(
 
     before = os.umask(0o177)
     try:
-        server = await asyncio.start_unix_server(connected, path)
+        with at_short_path(path) as short:
+            server = await asyncio.start_unix_server(connected, short)
     finally:
         os.umask(before)
     try:
@@ -165,9 +170,9 @@ class There:
         found: set[str] = await self._call("numbered", tenant, list(message_ids))
         return found
 
-    async def find_content(self, tenant: str, content_sha256: str) -> str | None:
+    async def find_content(self, tenant: str, content: str) -> str | None:
         """See `Sequencing`."""
-        found: str | None = await self._call("find_content", tenant, content_sha256)
+        found: str | None = await self._call("find_content", tenant, content)
         return found
 
     async def close(self) -> None:
@@ -212,7 +217,8 @@ class There:
         async with self._connecting:
             if self._writer is None:
                 try:
-                    reader, writer = await asyncio.open_unix_connection(self._path)
+                    with at_short_path(self._path) as short:
+                        reader, writer = await asyncio.open_unix_connection(short)
                 except OSError as exc:
                     raise self._away() from exc
                 self._writer = writer
@@ -257,7 +263,8 @@ async def asked(path: Path, method: str, seconds: float) -> Any:
     writer: asyncio.StreamWriter | None = None
     try:
         async with asyncio.timeout(seconds):
-            reader, writer = await asyncio.open_unix_connection(path)
+            with at_short_path(path) as short:
+                reader, writer = await asyncio.open_unix_connection(short)
             _send(writer, (0, method, (), {}))
             _, worked, value = pickle.loads(await _frame(reader))
     except (OSError, TimeoutError, asyncio.IncompleteReadError) as exc:
@@ -276,12 +283,29 @@ def ping(path: Path, seconds: float) -> None:
     with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as asking:
         asking.settimeout(seconds)
         try:
-            asking.connect(str(path))
+            with at_short_path(path) as short:
+                asking.connect(short)
             asking.sendall(_LENGTH.pack(len(frame)) + frame)
             if not asking.recv(_LENGTH.size):
                 raise OSError("it closed the connection")
         except OSError as exc:
             raise StoreUnavailable(f"the sequencer at {path} does not answer ({exc})") from exc
+
+
+@contextmanager
+def at_short_path(path: Path) -> Iterator[str]:
+    """A name of a socket that is short enough to bind or connect to inside the block, however deep its folder lies.
+
+    Raises OSError where the folder is not there.
+    """
+    if len(os.fsencode(path)) <= LONGEST_PATH:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
 
 
 async def _frame(reader: asyncio.StreamReader) -> bytes:

@@ -18,6 +18,8 @@ Invariants:
 - Campaigns are the loop's alone, contacts and seqs the thread's; `_newest_us` and the newest messages are written by
   the thread and read by both.
 - A message joins its campaign where it begins, so that near copies that come at once are of one campaign.
+- A message that came before, by its content and a recipient or its queue id, gets no seq; where it has recipients that
+  it was not for yet it gets one as a further copy, for these alone (`docs/adr/0027`).
 """
 
 from __future__ import annotations
@@ -26,11 +28,9 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from threading import Lock
 from typing import TypeVar
 
-import orjson
 import structlog
 
 from mailwarden.domain.mail.clusters import Member
@@ -46,17 +46,17 @@ from mailwarden.stores.accepted import (
 )
 from mailwarden.stores.campaigns import Campaigns
 from mailwarden.stores.contacts import Contacts
+from mailwarden.stores.content_index import Content
 from mailwarden.stores.draft import Draft
 from mailwarden.stores.lake.event_log import EventLog
-from mailwarden.stores.online.streams import encode_event
 from mailwarden.stores.online.watermark import Watermark
 from mailwarden.stores.spool import Spool
-from mailwarden_services.sequencer.order import Begun, Outcome, age_seconds
-from mailwarden_services.sequencer.recent import DueSeq, Recent, RecentMessages
+from mailwarden_services.sequencer.numbering import NO_CONTACTS, Numbering, recent_of
+from mailwarden_services.sequencer.order import Begun, Outcome, TenantOrder, age_seconds
+from mailwarden_services.sequencer.recent import DueSeq, RecentMessages
 
 log = structlog.get_logger(__name__)
 
-NO_CONTACTS = "first contacts unavailable"
 NO_CAMPAIGNS = "campaigns unavailable"
 
 RETRY_SECONDS = 2.0
@@ -68,20 +68,6 @@ REMEMBERED = 200_000
 _T = TypeVar("_T")
 _K = TypeVar("_K")
 _V = TypeVar("_V")
-
-
-@dataclass(slots=True)
-class _Tenant:
-    """next: seq. newest_us: of its mail. logged, acquainted, clustered: what is learnt. again: when learning contacts,
-    which failed, is tried again."""
-
-    next: int = 1
-    newest_us: int = 0
-    logged: bool = False
-    acquainted: bool = False
-    clustered: bool = False
-    again: float = float("-inf")
-    learning: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Sequencer:
@@ -102,12 +88,13 @@ class Sequencer:
         self._spool, self._events = spool, events
         self._contacts, self._campaigns = contacts, campaigns
         self._due = DueSeq(stale_after_seconds)
-        self._tenants: dict[str, _Tenant] = {}
+        self._tenants: dict[str, TenantOrder] = {}
         self._given: OrderedDict[tuple[str, str], str] = OrderedDict()
         self._signalled: OrderedDict[tuple[str, str, str], None] = OrderedDict()
         self._forgotten: OrderedDict[tuple[str, str, str], None] = OrderedDict()
         self._lock = Lock()
         self.recent = RecentMessages()
+        self.numbering = Numbering(self.recent, contacts, self._tenant)
 
     def restore(self, record: Accepted) -> None:
         """Take in a record that the spool still held when the process started."""
@@ -122,10 +109,13 @@ class Sequencer:
         elif isinstance(record, AcceptedTombstone):
             _keep(self._forgotten, (event.tenant, event.message_id, event.signal), None)
         else:
-            self._contacts.restore(event.tenant, event.sender, event.recipients, event.seq, event.message_id)
+            self._contacts.restore(
+                event.tenant, event.sender, event.recipients, event.seq, event.message_id, Content.of(event)
+            )
             if event.campaign and event.signature:
                 self._campaigns.restore(event.tenant, Member(event.seq, event.campaign, event.signature))
-            self.recent.add(_recent(record))
+            if isinstance(record, AcceptedMessage):
+                self.recent.add(recent_of(record))
 
     def learn(self, tenants: Iterable[str]) -> None:
         """Read the event log for who wrote to whom and what, so that a tenant's first message need not wait for it."""
@@ -221,10 +211,10 @@ class Sequencer:
                     done.set_exception(error)
 
         self._spool.append_made(
-            lambda: self._number(draft, raw, key, flags, sure, outcome),
+            lambda: self.numbering.make(draft, raw, key, flags, outcome, sure=sure),
             settle,
             size=len(raw) + 16_384,
-            undo=lambda: self._undo(draft, outcome),
+            undo=lambda: self.numbering.undo(draft, outcome),
             loop=loop,
         )
         # Whoever waits may go away; the record is written all the same.
@@ -238,10 +228,13 @@ class Sequencer:
         label: str,
         held: str | None,
         make: Callable[[int, str | None], AcceptedLabel],
+        *,
+        later: bool = False,
     ) -> int:
         """Number a label; its seq, 0 where the message has that label already, or counts no more.
 
-        held: the label that the log holds. make: from seq and the label that is replaced to the record.
+        held: the label that the log holds. make: from seq and the label that is replaced to the record; where it raises
+        StoreError, nothing is numbered. later: what may not wait goes first.
         """
         seq = 0
         replaced = held
@@ -251,8 +244,8 @@ class Sequencer:
             replaced = self._given.get((tenant, message_id), held)
             if replaced == label or self.is_forgotten(tenant, message_id):
                 return None
+            record = encode_accepted(make(self._tenant(tenant).next, replaced))
             seq = self._take(tenant)
-            record = encode_accepted(make(seq, replaced))
             _keep(self._given, (tenant, message_id), label)
             return record
 
@@ -262,16 +255,23 @@ class Sequencer:
             else:
                 _keep(self._given, (tenant, message_id), replaced)
 
-        await self._append(number, undo)
+        await self._append(number, undo, later=later)
         return seq
 
     def label_of(self, tenant: str, message_id: str) -> str | None:
         """The label given lately; None where none is remembered."""
         return self._given.get((tenant, message_id))
 
-    async def signal(self, tenant: str, message_id: str, signal: str, make: Callable[[int], AcceptedSignal]) -> int:
-        """Number a signal; its seq, 0 where the message has it already, or counts no more. make: from its seq to the
-        record."""
+    async def signal(
+        self,
+        tenant: str,
+        message_id: str,
+        signal: str,
+        make: Callable[[int], AcceptedSignal],
+        *,
+        later: bool = False,
+    ) -> int:
+        """Number a signal; its seq, 0 where the message has it already, or counts no more. make, later: see `label`."""
         key = (tenant, message_id, signal)
         seq = 0
 
@@ -279,12 +279,12 @@ class Sequencer:
             nonlocal seq
             if key in self._signalled or self.is_forgotten(tenant, message_id):
                 return None
+            record = encode_accepted(make(self._tenant(tenant).next))
             seq = self._take(tenant)
-            record = encode_accepted(make(seq))
             _keep(self._signalled, key, None)
             return record
 
-        await self._append(number, lambda: self._signalled.pop(key, None))
+        await self._append(number, lambda: self._signalled.pop(key, None), later=later)
         return seq
 
     async def forget(self, tenant: str, message_id: str, signal: str, make: Callable[[int], AcceptedTombstone]) -> int:
@@ -296,8 +296,8 @@ class Sequencer:
             nonlocal seq
             if key in self._forgotten:
                 return None
+            record = encode_accepted(make(self._tenant(tenant).next))
             seq = self._take(tenant)
-            record = encode_accepted(make(seq))
             _keep(self._forgotten, key, None)
             return record
 
@@ -319,6 +319,17 @@ class Sequencer:
             log.warning("index of messages unavailable", error=str(exc))
             return set(message_ids)
 
+    async def newest_of(self, tenant: str, content: str) -> str | None:
+        """The id of the newest message of that content key; None where none is known, or nobody can look."""
+        await self.meet(tenant)
+        if not self._tenant(tenant).acquainted:
+            return None
+        try:
+            return await self._run(lambda: self._contacts.newest_of(tenant, content))
+        except StoreError as exc:
+            log.warning("index of messages unavailable", error=str(exc))
+            return None
+
     def signalled(self, tenant: str, message_id: str, signal: str) -> bool:
         """Whether the signal was numbered lately."""
         return (tenant, message_id, signal) in self._signalled
@@ -327,14 +338,16 @@ class Sequencer:
         """The signals of a message that were numbered lately."""
         return tuple(signal for signal in SIGNALS if (tenant, message_id, signal) in self._signalled)
 
-    def _tenant(self, name: str) -> _Tenant:
+    def _tenant(self, name: str) -> TenantOrder:
         known = self._tenants.get(name)
         if known is None:
             with self._lock:
-                known = self._tenants.setdefault(name, _Tenant())
+                known = self._tenants.setdefault(name, TenantOrder())
         return known
 
-    async def _append(self, number: Callable[[], bytes | None], undo: Callable[[], object]) -> None:
+    async def _append(
+        self, number: Callable[[], bytes | None], undo: Callable[[], object], *, size: int = 4_096, later: bool = False
+    ) -> None:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
 
@@ -345,102 +358,39 @@ class Sequencer:
                 else:
                     done.set_exception(error)
 
-        self._spool.append_made(number, settle, size=4_096, undo=lambda: void(undo()), loop=loop)
+        self._spool.append_made(number, settle, size=size, undo=lambda: void(undo()), loop=loop, later=later)
         await asyncio.shield(done)
 
-    async def _run(self, act: Callable[[], _T]) -> _T:
-        """Have the thread that numbers do something, in its turn."""
+    async def _run(self, act: Callable[[], _T], *, later: bool = False) -> _T:
+        """Have the thread that numbers do something, in its turn; later: in that of what may wait."""
         found: list[_T] = []
 
         def make() -> None:
             found.append(act())
 
-        await self._append(make, lambda: None)
+        await self._append(make, lambda: None, later=later)
         return found[0]
 
-    def _count(self, name: str, tenant: _Tenant) -> None:
+    def _count(self, name: str, tenant: TenantOrder) -> None:
         view = self._events.view()
         tenant.next = max(tenant.next, view.last_seq(name) + 1)
         tenant.newest_us = max(tenant.newest_us, view.newest_us(name))
         tenant.logged = True
 
-    def _acquaint(self, name: str, tenant: _Tenant) -> None:
+    def _acquaint(self, name: str, tenant: TenantOrder) -> None:
         # What was numbered while this failed may be in no log yet.
         for recent in self.recent.of(name):
             event = recent.event
-            self._contacts.restore(name, event.sender, event.recipients, event.seq, event.message_id)
+            self._contacts.restore(name, event.sender, event.recipients, event.seq, event.message_id, Content.of(event))
         self._contacts.prepare(name, self._events.view())
         tenant.acquainted = True
 
     def _take(self, tenant: str) -> int:
-        known = self._tenant(tenant)
-        seq, known.next = known.next, known.next + 1
-        return seq
-
-    def _number(
-        self, draft: Draft, raw: bytes, key: str | None, flags: tuple[str, ...], sure: bool, outcome: Outcome
-    ) -> bytes | None:
-        """One record, in its turn, in the thread that writes."""
-        tenant = self._tenant(draft.tenant)
-        recent = self.recent.find_key(draft.tenant, key) if key is not None else None
-        recent = recent or self.recent.find(draft.tenant, draft.message_id)
-        if recent is not None:
-            outcome.recent, outcome.repeated = recent, True
-            return None
-        new: tuple[str, ...] | None = ()
-        lost = True
-        if tenant.acquainted:
-            try:
-                new = self._contacts.meet(
-                    draft.tenant, draft.sender, draft.recipients, tenant.next, draft.message_id, again=sure
-                )
-                lost = False
-            except StoreError as exc:
-                log.error(NO_CONTACTS, error=str(exc))
-        if new is None:
-            outcome.before = True
-            return None
-        if lost:
-            if not sure:
-                outcome.unsure = True
-                return None
-            flags = (*flags, NO_CONTACTS)
-        # Before it has its seq: it is none of those that its own features lack.
-        age = self.age_seconds(draft.tenant, draft.as_of)
-        outcome.seq = seq = self._take(draft.tenant)
-        event = draft.event_json(seq, new)
-        outcome.degraded = bool(flags)
-        outcome.answer = draft.answer_json(seq, age, flags, degraded=bool(flags))
-        outcome.recent = Recent(draft.tenant, draft.message_id, seq, event, outcome.answer, draft.content_sha256, key)
-        self.recent.add(outcome.recent)
-        tenant.newest_us = max(tenant.newest_us, draft.received_at_us)
-        return draft.payload(event, outcome.answer, key, raw)
-
-    def _undo(self, draft: Draft, outcome: Outcome) -> None:
-        if outcome.seq and outcome.recent is not None:
-            self.recent.forget(outcome.recent)
-            if self._tenant(draft.tenant).acquainted:
-                event = outcome.recent.event
-                self._contacts.forget(draft.tenant, event.sender, event.new_recipients, outcome.seq, draft.message_id)
+        return self._tenant(tenant).take()
 
 
 def void(_: object) -> None:
     """Nothing, whatever the value."""
-
-
-def _recent(record: AcceptedMessage) -> Recent:
-    event = record.event
-    answer = orjson.dumps(record.answer)
-    return Recent(
-        event.tenant,
-        event.message_id,
-        event.seq,
-        encode_event(event),
-        answer,
-        event.content_sha256,
-        record.idempotency_key,
-        True,
-    )
 
 
 def _keep(kept: OrderedDict[_K, _V], key: _K, value: _V) -> None:

@@ -11,9 +11,12 @@ from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.facts import SignalFacts, label_event_of, signal_event_of, tombstone_of
 from mailwarden.errors import StoreError
 from mailwarden.stores.accepted import AcceptedLabel, AcceptedSignal, AcceptedTombstone
+from mailwarden.stores.content_index import Content
 from mailwarden.stores.draft import Draft
+from mailwarden.stores.history import HistoryItem
 from mailwarden.stores.online.streams import decode_event
 from mailwarden.stores.online.watermark import Watermark
+from mailwarden_services.sequencer.history import History, HistoryTook
 from mailwarden_services.sequencer.order import Begun, age_seconds
 from mailwarden_services.sequencer.sequencer import Sequencer
 
@@ -22,20 +25,24 @@ Source = Literal["analyst", "user"]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A message that was read. key: its caller's idempotency key. observe: it will be numbered."""
+    """A message that was read. key: its caller's idempotency key. observe: it will be numbered. content: what tells
+    whether it came before."""
 
     message_id: str
     signature: str
     key: str | None
     observe: bool
+    content: Content | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A message that was accepted: its id, and its answer as JSON."""
+    """A message that was accepted: its id, and its answer as JSON. other: it is not the one that was asked for, though
+    it was handed over under the same idempotency key."""
 
     message_id: str
     answer: bytes
+    other: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +66,16 @@ class Begin:
 class Took:
     """What became of a draft. answer: its own, as JSON, where it was numbered. known: the message that it repeats.
 
-    degraded: numbering lacked something. before, unsure: see `sequencer.Outcome`.
+    degraded: numbering lacked something. before, other, copy, anew, unsure: see `sequencer.Outcome`.
     """
 
     answer: bytes = b""
     degraded: bool = False
     known: Known | None = None
-    before: bool = False
+    before: str = ""
+    other: str = ""
+    copy: bool = False
+    anew: bool = False
     unsure: bool = False
 
 
@@ -119,8 +129,8 @@ class Sequencing(Protocol):
     async def numbered(self, tenant: str, message_ids: Sequence[str]) -> set[str]:
         """Those of the ids that have a seq, by one look into the index; all of them where nobody can look."""
 
-    async def find_content(self, tenant: str, content_sha256: str) -> str | None:
-        """The id of the newest message of that content, where it is remembered."""
+    async def find_content(self, tenant: str, content: str) -> str | None:
+        """The id of the newest message of that content, by its content key, else its hash; None where not known."""
 
 
 ByTenant = Callable[[str], Sequencing]
@@ -128,13 +138,24 @@ ByTenant = Callable[[str], Sequencing]
 
 
 class Here:
-    """A `Sequencing` over a sequencer of this process and event loop."""
+    """A `Sequencing` over a sequencer of this process and event loop. history: what takes mail of the past."""
 
-    def __init__(self, sequencer: Sequencer) -> None:
-        self._sequencer = sequencer
+    def __init__(self, sequencer: Sequencer, history: History | None = None) -> None:
+        self._sequencer, self._history = sequencer, history
 
     async def ping(self) -> None:
         """Answer, as one that works."""
+
+    async def history(self, tenant: str, items: Sequence[HistoryItem]) -> HistoryTook:
+        """See `History.take`."""
+        if self._history is None:
+            raise StoreError("this sequencer takes no history")
+        return await self._history.take(tenant, items)
+
+    async def last_seq(self, tenant: str) -> int:
+        """The tenant's seq that was given last; 0 for none."""
+        await self._sequencer.meet(tenant)
+        return self._sequencer.stands_at(tenant)[0] - 1
 
     async def meet(self, tenant: str) -> None:
         """See `Sequencing`."""
@@ -145,11 +166,10 @@ class Here:
         sequencer = self._sequencer
         await sequencer.meet(tenant)
         if asked.observe:
-            recent = sequencer.recent.find_key(tenant, asked.key) if asked.key is not None else None
-            recent = recent or sequencer.recent.find(tenant, asked.message_id)
+            recent, other = sequencer.numbering.known(tenant, asked.message_id, asked.key, asked.content)
             # What is not on disk yet is answered behind it, by `accept`.
-            if recent is not None and (recent.on_disk or recent.message_id != asked.message_id):
-                return Begin(Begun("", 0), Known(recent.message_id, recent.answer), 0, 0)
+            if recent is not None and (recent.on_disk or other):
+                return Begin(Begun("", 0), Known(recent.message_id, recent.answer, other), 0, 0)
         begun = sequencer.begin(tenant, asked.signature, observe=asked.observe)
         return Begin(begun, None, *sequencer.stands_at(tenant))
 
@@ -164,7 +184,16 @@ class Here:
             raise
         recent = outcome.recent
         known = Known(recent.message_id, recent.answer) if outcome.repeated and recent is not None else None
-        return Took(outcome.answer, outcome.degraded, known, outcome.before, outcome.unsure)
+        return Took(
+            outcome.answer,
+            outcome.degraded,
+            known,
+            outcome.before,
+            outcome.other,
+            outcome.copy,
+            outcome.anew,
+            outcome.unsure,
+        )
 
     async def abandon(self, tenant: str, member: Member | None) -> None:
         """See `Sequencing`."""
@@ -222,7 +251,7 @@ class Here:
         rest = [name for name in asked if name not in found]
         return found | await self._sequencer.numbered(tenant, rest) if rest else found
 
-    async def find_content(self, tenant: str, content_sha256: str) -> str | None:
+    async def find_content(self, tenant: str, content: str) -> str | None:
         """See `Sequencing`."""
-        recent = self._sequencer.recent.find_content(tenant, content_sha256)
-        return None if recent is None else recent.message_id
+        recent = self._sequencer.recent.find_content(tenant, content)
+        return await self._sequencer.newest_of(tenant, content) if recent is None else recent.message_id

@@ -47,10 +47,7 @@ class Shards:
 
     @contextlib.asynccontextmanager
     async def answering(self, also: Mapping[str, Callable[[], Awaitable[Any]]] | None = None) -> AsyncIterator[None]:
-        """Answer the other processes, where there are any, inside the block. also: see `remote.answering`."""
-        if not self._there:
-            yield
-            return
+        """Answer other shards, and whoever hands history over, inside the block. also: see `remote.answering`."""
         try:
             async with answering(self._own, self._settings.sequencer_socket(self._settings.shard), also):
                 yield

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import datasketches as ds
 
 LG_K = 12
@@ -20,6 +22,14 @@ def coupon_of(name: str) -> int:
     sketch.update(name)
     # A compact sketch of one member is a preamble of two words, then the coupon.
     return int.from_bytes(sketch.serialize_compact()[-4:], "little")
+
+
+@lru_cache(maxsize=20_000)
+def _alone(name: str) -> bytes:
+    """The compact sketch of a set of one name: most sets have no more, and need not be opened to take or to hold it."""
+    union = ds.hll_union(LG_K)
+    union.update(name)
+    return bytes(union.get_result(_TYPE).serialize_compact())
 
 
 class DistinctUnion:
@@ -50,6 +60,11 @@ class DistinctUnion:
 
         Returns True where the set certainly held the value before; False where it did not, or cannot tell.
         """
+        if self._lazy is None:
+            alone = _alone(value)
+            if self._bytes is None or self._bytes == alone:
+                new, self._bytes, self._estimate = self._bytes is None, alone, 1
+                return not new
         union = self._union()
         before = union.get_estimate()
         union.update(value)

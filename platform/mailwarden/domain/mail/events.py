@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Literal, NamedTuple, get_args
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 Direction = Literal["inbound", "outbound", "internal"]
 Flow = Literal["inbound", "outbound"]
@@ -80,6 +80,11 @@ class Event:
     trust: fingerprint of what its tenant trusted when they were taken; "" where that was nothing, or was not kept.
     time_clamped: the message bore a time that lay ahead, and received_at_us is what it was set back to
         (`domain.mail.times`); its message_id is that of the time it bore.
+    content_key: the message's own, whichever way it comes; "" where it has none, or it was not kept.
+    queue_id: what the mail system that handed it over calls it; "" where it did not say.
+    copy_of: message_id of the message that this one is a further copy of, "" of all others. A further copy is for
+        recipients that the message was not for yet, and `recipients` and `recipient_domains` are these alone; its event
+        time is the message's.
     """
 
     tenant: str
@@ -122,6 +127,9 @@ class Event:
     facts_version: int = 1
     trust: str = ""
     time_clamped: bool = False
+    content_key: str = ""
+    queue_id: str = ""
+    copy_of: str = ""
     schema_version: int = SCHEMA_VERSION
 
 
@@ -182,21 +190,24 @@ def keys_of(emission: Emission, event: Event, keys: tuple[str, ...] = ()) -> Ite
     participant_domains: the same of registrable domains. recipients: each recipient, forward.
     pairs: (sender, recipient) forward and (recipient, sender) in reverse, for each recipient.
     facts: the facts named by `keys`, once and forward; the tenant as a whole where none is named.
-    Empty names (no readable sender, no link) emit nothing.
+    Empty names (no readable sender, no link) emit nothing. A further copy was counted where it was sent from and as
+    what it is: it reaches the keys of its recipients alone.
     """
     new = event.new_recipients
     if emission == "facts":
+        if event.copy_of:
+            return
         values = tuple(getattr(event, name) for name in keys)
         if all(values):
             yield values, Way(True, bool(new))
     elif emission == "participants":
-        if event.sender:
+        if event.sender and not event.copy_of:
             yield (event.sender,), Way(True, bool(new))
         if event.direction == "outbound":
             for recipient in event.recipients:
                 yield (recipient,), Way(False, bool(new))
     elif emission == "participant_domains":
-        if event.sender_domain:
+        if event.sender_domain and not event.copy_of:
             yield (event.sender_domain,), Way(True, bool(new))
         if event.direction == "outbound":
             for domain in event.recipient_domains:

@@ -41,15 +41,16 @@ def event_of(
     rcpt_to: tuple[str, ...],
     trust: str = "",
     flow: Flow | None = None,
+    queue_id: str = "",
 ) -> Event:
     """The event of a message as its tenant received it: the same at ingest and at scoring.
 
     own_domains: the tenant's, as it names them; their registrable domains count. received_at_us: event time, settled.
     mail_from, rcpt_to: of the envelope, and part of the message's identity. trust: fingerprint of what was trusted.
-    flow: which way the mail system says that it goes. A sender that trusted results deny is not taken for the tenant's
-    own: forged mail must not count as the tenant writing to whom it names. Who is written to for the first time, and
-    which campaign a message is of, are no facts of it alone: `new_recipients` and `campaign` are empty until it is
-    numbered.
+    flow: which way the mail system says that it goes. queue_id: what that calls the message. A sender that trusted
+    results deny is not taken for the tenant's own: forged mail must not count as the tenant writing to whom it names.
+    Who is written to for the first time, and which campaign a message is of, are no facts of it alone: `new_recipients`
+    and `campaign` are empty until it is numbered.
     """
     vouched = authenticated(message)
     domains = (registrable_domain(address_domain(address)) for address in message.recipients)
@@ -90,6 +91,8 @@ def event_of(
         facts_version=FACTS_VERSION,
         trust=trust,
         time_clamped=message.claimed_at_us is not None,
+        content_key=message.content_key,
+        queue_id=queue_id,
     )
 
 

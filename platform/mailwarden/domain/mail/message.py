@@ -275,7 +275,8 @@ class Message:
         are not in new_text. split_words: words of it that such characters, hidden text, empty elements or table
         cells divide; there they are whole.
     hops: Received headers, topmost first. nested: messages inside (message/rfc822), parsed to a bounded depth.
-    content_sha256: hex of the raw bytes. size: bytes.
+    content_sha256: hex of the raw bytes. size: bytes. content_key: the same for every copy of the message, whichever
+        way it came, see `ingest.content_keys`; "" where nothing tells its copies from other mail, and of nested ones.
     unread: what was not read in full, and why; each aspect at most once.
     authors: every mailbox of every From field, in order: a reader may be shown any of them. author_marks: what is odd
         about how they are written, see `AuthorMark`.
@@ -334,6 +335,7 @@ class Message:
     authors: tuple[Mailbox, ...] = ()
     author_marks: tuple[AuthorMark, ...] = ()
     claimed_at_us: int | None = None
+    content_key: str = ""
 
     def status_of(self, aspects: Iterable[Aspect]) -> Status:
         """How well these aspects were read: present, or the worst reason why one of them was not."""

@@ -137,6 +137,14 @@ class EventView:
                     newest[message_id] = seq, label
         return {message_id: label for message_id, (_, label) in newest.items() if label != WITHDRAWN}
 
+    def signalled(self, tenant: str) -> set[str]:
+        """Ids of the tenant's messages that have a signal."""
+        found: set[str] = set()
+        wanted = (ds.field("tenant") == tenant) & (ds.field("kind") == "signal")
+        for batch in self.read(["message_id"], wanted, within([bucket_of(tenant)])):
+            found.update(batch.column(0).to_pylist())
+        return found
+
     def find(self, tenant: str, message_id: str, received_at_us: int | None = None) -> Event | None:
         """A message's event; see `EventLog.find`."""
         wanted = (

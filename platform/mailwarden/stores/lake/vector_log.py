@@ -113,18 +113,17 @@ def _completed(rows: pa.Table) -> pa.Table:
     times = keys["received_at"].combine_chunks().cast(pa.int64())
     if keys["tenant"].null_count or times.null_count:
         raise DataError("Vector log: a row lacks its tenant or received_at. Fill both in every row.")
-    keys = keys.append_column(VECTOR_KEYS.field("day"), day_column(times))
     buckets = [bucket_of(tenant) for tenant in keys["tenant"].to_pylist()]
-    keys = keys.append_column(VECTOR_KEYS.field("bucket"), pa.array(buckets, pa.int32()))
-    for name in rest:
-        keys = keys.append_column(rows.schema.field(name), rows[name])
-    return keys
+    columns = [*keys.columns, day_column(times), pa.array(buckets, pa.int32()), *rows.select(rest).columns]
+    fields = [*keys.schema, *(VECTOR_KEYS.field(name) for name in _DERIVED), *rows.select(rest).schema]
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
 
 
 def _check_types(new: pa.Schema, old: pa.Schema, path: Path) -> None:
+    types = {field.name: field.type for field in old}
     for field in new:
-        if field.name in old.names and old.field(field.name).type != field.type:
+        if types.get(field.name, field.type) != field.type:
             raise DataError(
-                f"Vector log {path}: column {field.name!r} is {field.type}, and {old.field(field.name).type} in the "
-                "log. Keep the type, or log it under a new version's name."
+                f"Vector log {path}: column {field.name!r} is {field.type}, and {types[field.name]} in the log. "
+                "Keep the type, or log it under a new version's name."
             )

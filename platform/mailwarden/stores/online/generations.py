@@ -24,6 +24,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import structlog
@@ -88,8 +89,10 @@ class Entry:
     facts: Mapping[int, int] = field(default_factory=dict)
 
     @classmethod
+    @lru_cache(maxsize=256)
     def read(cls, value: bytes) -> Entry:
         """Of a field's value; raises DataError where it is none."""
+        # Kept, since writers read it at every fold and it seldom changes.
         try:
             body = json.loads(value)
             filling = body.pop("filling")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.errors import DataError
@@ -39,16 +40,8 @@ class KeyTemplate:
 
     def key(self, tenant: str, values: Sequence[str]) -> bytes:
         """The Redis key of an entity; values in the order of `names`."""
-        # Attackers choose addresses: a lone surrogate must make a key of its own, never an exception.
-        encoded = [tenant.encode("utf-8", "surrogatepass")]
-        encoded += [value.encode("utf-8", "surrogatepass") for value in values]
-        parts = [self._prefix]
-        for i in self._order:
-            value = encoded[i]
-            parts.append(_TYPED_LENGTH.pack(_STRING, len(value)))
-            parts.append(value)
-        parts.append(self._suffix)
-        return b"".join(parts)
+        named = (tenant, *values)
+        return b"".join([self._prefix, *[encoded(named[i]) for i in self._order], self._suffix])
 
     def joined(self, parts: Mapping[str, bytes]) -> bytes | None:
         """The same of values that `encoded` made, by join key, the tenant's among them; None where one is missing."""
@@ -77,8 +70,10 @@ class KeyTemplate:
         return b"".join(b"\\" + bytes([c]) if c in special else bytes([c]) for c in self._prefix) + b"*"
 
 
+@lru_cache(maxsize=20_000)
 def encoded(value: str) -> bytes:
     """One value of a key as it stands in `KeyTemplate.joined`: encoded once for all keys of a message."""
+    # Attackers choose addresses: a lone surrogate must make a key of its own, never an exception.
     data = value.encode("utf-8", "surrogatepass")
     return _TYPED_LENGTH.pack(_STRING, len(data)) + data
 
@@ -91,6 +86,14 @@ def state_field(view: ActivityView, generation: int = 1) -> bytes:
 def sketch_field(view: ActivityView, generation: int = 1) -> bytes:
     """Hash field of a view's sketches in one generation, which only writers read."""
     return state_field(view, generation) + b":s"
+
+
+def fields_of(view: ActivityView, generation: int) -> tuple[bytes, ...]:
+    """Hash fields of a view in one generation: the state, and where it counts names the sketches."""
+    # Views without distincts have no sketches, and then the field is neither read nor written.
+    if view.distincts:
+        return state_field(view, generation), sketch_field(view, generation)
+    return (state_field(view, generation),)
 
 
 def catalog_field(view: ActivityView) -> str:

@@ -3,45 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
-import structlog
 from redis.cluster import RedisCluster
 
 from mailwarden.domain.aggregates.definitions import ActivityView
-from mailwarden.domain.aggregates.layout import Layout, layout_of
 from mailwarden.domain.aggregates.online.reads import NEVER
-from mailwarden.domain.aggregates.online.state import EntityState
-from mailwarden.domain.mail.events import TOMBSTONE, Event, Way, keys_of
-from mailwarden.errors import DataError, StoreError
+from mailwarden.domain.mail.events import TOMBSTONE, Event
+from mailwarden.errors import StoreError
 from mailwarden.stores.online.client import Client, round_trip, translated
-from mailwarden.stores.online.generations import Catalog, Generations
+from mailwarden.stores.online.folding import Folding, FoldReport, Live, Through
+from mailwarden.stores.online.generations import Catalog, Entry, Generations
 from mailwarden.stores.online.keys import (
     STREAMS,
     KeyTemplate,
-    partition_of,
+    fields_of,
     sketch_field,
     state_field,
 )
 from mailwarden.stores.online.rebuilding import KeyHistory, Rebuilding
-from mailwarden.stores.online.recall import Recall
 
 _T = TypeVar("_T")
-
-_log = structlog.get_logger(__name__)
-
-SWAP = """
-local state = redis.call('HGET', KEYS[1], ARGV[2])
-if (state and string.sub(state, 9, 16) or '') ~= ARGV[1] then return 0 end
-redis.call('HSET', KEYS[1], unpack(ARGV, 2))
-return 1
-"""
-"""Script: writes fields where the stored state has still folded the seq that was read.
-
-KEYS: the hash. ARGV: the 8 bytes of that seq, empty where there was no state; then field and value pairs, the
-state's first."""
 
 LOAD = """
 local width = tonumber(ARGV[1])
@@ -64,29 +48,11 @@ KEYS: hashes. ARGV: how many follow for each key; then for each key its field an
 KEYS_A_SCRIPT = 50
 """Keys that one call of `LOAD` writes: few enough that readers wait well under a millisecond."""
 
-ATTEMPTS = 10
-"""How often a key is folded again because another writer wrote it in between."""
-
-_LAST_SEQ = slice(8, 16)
 _SCAN = 1_000
 
 
 StateRow = tuple[str, tuple[str, ...], bytes, bytes]
 """Tenant, key in the order of the view's keys, state bytes, sketch bytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class FoldReport:
-    """What a fold did.
-
-    events: handed in. keys: states written, each key's generations apart. repeated: events times states that had
-    folded them already. conflicts: states folded again because another writer came between.
-    """
-
-    events: int
-    keys: int
-    repeated: int
-    conflicts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,25 +77,6 @@ class MemoryUse:
     total: float
 
 
-@dataclass(slots=True)
-class _Target:
-    """One key's state of one view and generation, with the events to fold into it in order of seq."""
-
-    view: int
-    generation: int
-    key: bytes
-    beyond: int
-    """The seq up to which this generation is loaded and never folded; see `generations`."""
-    events: list[tuple[Event, list[Way]]] = field(default_factory=list)
-
-
-_Live = tuple[tuple[tuple[int, ...], ...], ...]
-"""By view and partition, the generations to fold."""
-
-_Through = Mapping[tuple[int, int], Mapping[str, int]]
-"""By view and generation, where these are of another fact set than 0, and tenant: the seq that the set goes through."""
-
-
 class OnlineWriter:
     """Writes packed states of activity views to Redis, in every generation that is live.
 
@@ -137,8 +84,6 @@ class OnlineWriter:
     last seq alone. Two writers handed the same events are safe, as is handing events over again.
 
     partitions: see `Generations`. history: what keys that a tombstone names are rebuilt from; None where none can come.
-    unreadable: by view name, why its states cannot be folded any more; such a view is
-    left out by this and later writers and by readers, and the others go on.
     """
 
     def __init__(
@@ -154,13 +99,19 @@ class OnlineWriter:
         self._partitions = partitions
         self.views = tuple(views)
         """The views that are folded, where their states can be read."""
-        self._layouts: tuple[Layout, ...] = tuple(layout_of(view) for view in views)
         self._templates = tuple(KeyTemplate(project, view.keys) for view in views)
         # A cluster runs a script only over keys of one slot.
         self._keys_a_script = 1 if isinstance(client, RedisCluster) else KEYS_A_SCRIPT
-        self._recall = Recall()
-        self._rebuilding = Rebuilding(client, project, views, partitions, history, self._recall.wrote)
-        self.unreadable: dict[str, str] = {}
+        self._folding = Folding(client, project, views, partitions, self.generations)
+        self._rebuilding = Rebuilding(client, project, views, partitions, history, self._folding.wrote)
+        self._live_of: Mapping[str, Entry] | None = None
+        self._live: Live = ()
+
+    @property
+    def unreadable(self) -> dict[str, str]:
+        """By view name, why its states cannot be folded any more; such a view is left out by this and later writers and
+        by readers, and the others go on."""
+        return self._folding.unreadable
 
     def fold(
         self, events: Sequence[Event], partitions: Collection[int] | None = None, catalog: Catalog | None = None
@@ -176,11 +127,14 @@ class OnlineWriter:
         if partitions is None:
             self.generations.register_empty()
         now = self.generations.catalog() if catalog is None else catalog
-        self.unreadable = {view.name: reason for view in self.views if (reason := now.of(view).unreadable) is not None}
-        events = sorted(events, key=lambda event: event.seq)
-        live = tuple(
-            tuple(now.of(view).live(partition) for partition in range(self._partitions)) for view in self.views
-        )
+        self._folding.unreadable = {
+            view.name: reason for view in self.views if (reason := now.of(view).unreadable) is not None
+        }
+        if now.entries != self._live_of:
+            self._live_of = now.entries
+            self._live = tuple(
+                tuple(now.of(view).live(partition) for partition in range(self._partitions)) for view in self.views
+            )
         through = {
             (index, generation): self.generations.through(facts)
             for index, view in enumerate(self.views)
@@ -191,7 +145,7 @@ class OnlineWriter:
             for index, view in enumerate(self.views)
             for generation, facts in now.of(view).facts.items()
         }
-        report = self._fold_in_order(events, live, through, sets, partitions)
+        report = self._fold(events, self._live, through, sets, partitions)
         if partitions is None:
             self.generations.marks.advance(_newest(events))
         return report
@@ -207,16 +161,33 @@ class OnlineWriter:
         """Fold events into one generation of one view alone, to catch it up; see `fold`. facts: its fact set."""
         chosen = self._index(view)
         live = tuple(((generation,) if index == chosen else (),) * self._partitions for index in range(len(self.views)))
-        events = sorted(events, key=lambda event: event.seq)
         through = {(chosen, generation): self.generations.through(facts)} if facts else {}
-        return self._fold_in_order(events, live, through, {(chosen, generation): facts}, partitions)
+        return self._fold(events, live, through, {(chosen, generation): facts}, partitions)
+
+    def _fold(
+        self,
+        events: Sequence[Event],
+        live: Live,
+        through: Through,
+        facts: Mapping[tuple[int, int], int],
+        partitions: Collection[int] | None,
+    ) -> FoldReport:
+        """Fold events; first the keys that tombstones among them name are rebuilt."""
+        tombstones = [event for event in events if event.kind == TOMBSTONE]
+        if not tombstones:
+            return self._folding.fold(events, live, through, partitions)
+        tombstones.sort(key=lambda event: event.seq)
+        rebuilt, repeated = self._rebuilding.rebuild(tombstones, live, through, facts, partitions)
+        others = [event for event in events if event.kind != TOMBSTONE]
+        report = self._folding.fold(others, live, through, partitions)
+        return FoldReport(len(events), report.keys + rebuilt, report.repeated + repeated, report.conflicts)
 
     def load(self, view: ActivityView, generation: int, rows: Iterable[StateRow], *, chunk: int = 2_000) -> LoadReport:
         """Write whole states into a generation, leaving alone each key that has folded as much already.
 
         chunk: keys a round trip. Marks stay: move them once everything is loaded.
         """
-        template, fields = self._templates[self._index(view)], _fields(view, generation)
+        template, fields = self._templates[self._index(view)], fields_of(view, generation)
         width = 2 * len(fields)
         keys = written = size = 0
         with translated(f"loading view {view.name}"):
@@ -241,7 +212,7 @@ class OnlineWriter:
         """Delete the fields of generations that are no longer folded; returns how many keys had some."""
         if not generations:
             return 0
-        fields = [name for number in generations for name in _fields(view, number)]
+        fields = [name for number in generations for name in fields_of(view, number)]
         found = 0
         with translated(f"dropping old states of view {view.name}"):
             for part in _chunks(self._keys(view), _SCAN):
@@ -292,126 +263,6 @@ class OnlineWriter:
         for key in self._client.scan_iter(match=template.scan_pattern(), count=_SCAN):
             if template.owns(key):
                 yield key
-
-    def _fold_in_order(
-        self,
-        events: Sequence[Event],
-        live: _Live,
-        through: _Through,
-        facts: Mapping[tuple[int, int], int],
-        partitions: Collection[int] | None,
-    ) -> FoldReport:
-        """Fold events in order of seq; first the keys that tombstones among them name are rebuilt."""
-        tombstones = [event for event in events if event.kind == TOMBSTONE]
-        if not tombstones:
-            return self._fold(events, self._targets(events, live, through, partitions))
-        rebuilt, repeated = self._rebuilding.rebuild(tombstones, live, through, facts, partitions)
-        others = [event for event in events if event.kind != TOMBSTONE]
-        report = self._fold(others, self._targets(others, live, through, partitions))
-        return FoldReport(len(events), report.keys + rebuilt, report.repeated + repeated, report.conflicts)
-
-    def _targets(
-        self, events: Sequence[Event], live: _Live, through: _Through, partitions: Collection[int] | None
-    ) -> list[_Target]:
-        targets: dict[tuple[int, str, tuple[str, ...]], list[_Target]] = {}
-        for event in events:
-            for index, view in enumerate(self.views):
-                for values, way in keys_of(view.emission, event, view.keys):
-                    name = (index, event.tenant, values)
-                    of_key = targets.get(name)
-                    if of_key is None:
-                        key = self._templates[index].key(event.tenant, values)
-                        partition = partition_of(key, self._partitions)
-                        ours = partitions is None or partition in partitions
-                        generations = live[index][partition] if ours else ()
-                        of_key = targets[name] = [
-                            _Target(index, generation, key, through.get((index, generation), {}).get(event.tenant, 0))
-                            for generation in generations
-                        ]
-                    for target in of_key:
-                        if event.seq <= target.beyond:
-                            continue
-                        # A message from an address to itself reaches one key in both directions and is folded once.
-                        if target.events and target.events[-1][0] is event:
-                            target.events[-1][1].append(way)
-                        else:
-                            target.events.append((event, [way]))
-        return [target for of_key in targets.values() for target in of_key if target.events]
-
-    def _fold(self, events: Sequence[Event], pending: list[_Target]) -> FoldReport:
-        keys = repeated = conflicts = 0
-        with translated("folding events"):
-            for _ in range(ATTEMPTS):
-                written, again, missed = self._fold_once(pending)
-                keys += written
-                repeated += again
-                if not missed:
-                    return FoldReport(len(events), keys, repeated, conflicts)
-                conflicts += len(missed)
-                pending = missed
-        raise StoreError(
-            f"{len(pending)} keys were written by another writer {ATTEMPTS} times while they were folded; "
-            "give each key one writer"
-        )
-
-    def _fold_once(self, targets: Sequence[_Target]) -> tuple[int, int, list[_Target]]:
-        """Read, fold and write each target: how many were written, repeated events, and targets to do again."""
-        if not targets:
-            return 0, 0, []
-        names = [_fields(self.views[t.view], t.generation) for t in targets]
-        stored = round_trip(self._client, [("HMGET", t.key, *fields) for t, fields in zip(targets, names, strict=True)])
-        folded: list[_Target] = []
-        commands: list[tuple[Any, ...]] = []
-        repeated = 0
-        skipped: set[tuple[int, int]] = set()
-        for target, fields, values in zip(targets, names, stored, strict=True):
-            layout, before = self._layouts[target.view], values[0]
-            if (target.view, target.generation) in skipped:
-                continue
-            try:
-                state = (
-                    EntityState(layout)
-                    if before is None
-                    else EntityState.from_bytes(layout, before, values[1] if len(values) > 1 and values[1] else b"")
-                )
-                self._recall.check((target.key, target.view, target.generation), state.last_seq)
-                fresh = sum(state.fold(event, ways) for event, ways in target.events)
-                # Sketches are read as late as here, and may turn out to be damaged.
-                pairs = [fields[0], state.to_bytes()]
-                if len(fields) > 1 and state.sketches_changed:
-                    pairs += [fields[1], state.sketch_bytes()]
-            except (DataError, ValueError, IndexError, TypeError, RuntimeError, StopIteration) as exc:
-                # In Redis before any mark moves: what misses events must never pass for whole again.
-                self._mark_unreadable(target, str(exc) or type(exc).__name__)
-                skipped.add((target.view, target.generation))
-                continue
-            repeated += len(target.events) - fresh
-            if not fresh:
-                continue
-            folded.append(target)
-            guard = b"" if before is None else before[_LAST_SEQ]
-            commands.append(("EVAL", SWAP, 1, target.key, guard, *pairs))
-        replies = round_trip(self._client, commands) if commands else []
-        missed = [target for target, reply in zip(folded, replies, strict=True) if not reply]
-        for target, reply in zip(folded, replies, strict=True):
-            if reply:
-                self._recall.wrote((target.key, target.view, target.generation), target.events[-1][0].seq)
-        if missed:
-            _log.info("keys were written in between and are folded again", keys=len(missed))
-        return len(folded) - len(missed), repeated, missed
-
-    def _mark_unreadable(self, target: _Target, reason: str) -> None:
-        view = self.views[target.view]
-        self.generations.mark_unreadable(view, target.generation, reason)
-        if self.generations.catalog().of(view).unreadable is not None:
-            self.unreadable[view.name] = reason
-
-
-def _fields(view: ActivityView, generation: int) -> tuple[bytes, ...]:
-    # Views without distincts have no sketches, and then the field is neither read nor written.
-    if view.distincts:
-        return state_field(view, generation), sketch_field(view, generation)
-    return (state_field(view, generation),)
 
 
 def _newest(events: Sequence[Event]) -> dict[str, tuple[int, int]]:

@@ -117,17 +117,19 @@ _Emitted = tuple[DataFrame, tuple[Column, ...], Column, Column]
 def _emitted(events: DataFrame, view: ActivityView) -> list[_Emitted]:
     new = F.coalesce("new_recipients", F.array().cast(T.ArrayType(T.StringType())))
     any_new = F.size(new) > 0
+    # A further copy reaches the keys of its recipients alone.
+    first = F.coalesce("copy_of", F.lit("")) == ""
     yes, no = F.lit(True), F.lit(False)
     if view.emission == "facts":
         named = [(F.coalesce(F.col(name), F.lit("")) != "") for name in view.keys]
-        kept = events.where(reduce(Column.__and__, named, yes))
+        kept = events.where(reduce(Column.__and__, named, first))
         return [(kept, tuple(F.col(name) for name in view.keys), yes, any_new)]
     if view.emission in ("participants", "participant_domains"):
         of = "sender" if view.emission == "participants" else "sender_domain"
         to = "recipients" if view.emission == "participants" else "recipient_domains"
         reverse = events.where(F.col("direction") == "outbound").withColumn("_other", F.explode(to))
         return [
-            (events.where(F.col(of) != ""), (F.col(of),), yes, any_new),
+            (events.where((F.col(of) != "") & first), (F.col(of),), yes, any_new),
             (reverse, (F.col("_other"),), no, any_new),
         ]
     other = F.col("_other")
@@ -140,8 +142,8 @@ def _emitted(events: DataFrame, view: ActivityView) -> list[_Emitted]:
         .withColumn("_forward", F.explode(F.array(yes, no)))
     )
     forward, sender = F.col("_forward"), F.col("sender")
-    first, second = F.when(forward, sender).otherwise(other), F.when(forward, other).otherwise(sender)
-    return [(both, (first, second), forward, is_new)]
+    one, another = F.when(forward, sender).otherwise(other), F.when(forward, other).otherwise(sender)
+    return [(both, (one, another), forward, is_new)]
 
 
 def _bits(view: ActivityView, flags: dict[str, Column]) -> Column:

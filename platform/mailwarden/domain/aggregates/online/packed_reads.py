@@ -178,7 +178,7 @@ def _read_packed(
     for i in range(len(at_us)):
         for v in range(len(views)):
             view, start, size = views[v], places[i, v, 0], places[i, v, 1]
-            kind = NEVER_SEEN if start < 0 else _what_is_there(words, start, size, view, levels)
+            kind = NEVER_SEEN if start < 0 else what_is_there(words, start, size, view, levels)
             if kind == PRESENT and words[start + 2] == NOTHING:
                 # All that it had folded was taken out again.
                 kind = NEVER_SEEN
@@ -227,7 +227,7 @@ def _read_packed(
 
 
 @compiled
-def _what_is_there(words: Ints, start: int, size: int, view: Ints, levels: Ints) -> int:
+def what_is_there(words: Ints, start: int, size: int, view: Ints, levels: Ints) -> int:
     """`PRESENT` where all that a state says of its lengths comes to its size, else why it cannot be read."""
     if size < 0:
         return DAMAGED

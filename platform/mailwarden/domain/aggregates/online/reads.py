@@ -37,6 +37,13 @@ def check_fingerprint(layout: Layout, words: Sequence[int] | NDArray[np.int64] |
         raise DataError(_another_definition(layout))
 
 
+def unreadable(layout: Layout, found: int) -> str:
+    """In words, why a state cannot be read. found: `ANOTHER_DEFINITION` or `DAMAGED`."""
+    if found == DAMAGED:
+        return f"state of view {layout.view.name} is damaged; run `mailwarden materialize --afresh`"
+    return _another_definition(layout)
+
+
 def _another_definition(layout: Layout) -> str:
     return (
         f"state of view {layout.view.name} version {layout.view.version} was written under another definition; "
@@ -162,13 +169,7 @@ class JoinedStates:
     def _problems(self, found: NDArray[np.int64]) -> dict[tuple[int, int], str]:
         problems = {}
         for row, view in np.argwhere(found > PRESENT).tolist():
-            layout = self._layouts[view]
-            if found[row, view] == DAMAGED:
-                problems[row, view] = (
-                    f"state of view {layout.view.name} is damaged; run `mailwarden materialize --afresh`"
-                )
-            else:
-                problems[row, view] = _another_definition(layout)
+            problems[row, view] = unreadable(self._layouts[view], int(found[row, view]))
         return problems
 
 

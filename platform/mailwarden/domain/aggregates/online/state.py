@@ -7,7 +7,7 @@ read by one search and one row, and folding an event adds to the rows at and bef
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Self
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mailwarden.domain.aggregates.fact_specs import event_bits, quantity_of, way_bits
 from mailwarden.domain.aggregates.finalise import NO_TIME
 from mailwarden.domain.aggregates.layout import Layout
+from mailwarden.domain.aggregates.online.key_sketches import split_sketches
 from mailwarden.domain.aggregates.online.packed_reads import HEADER
 from mailwarden.domain.aggregates.online.reads import NEVER, check_fingerprint
 from mailwarden.domain.aggregates.recent import RecentSets, own_set
@@ -72,7 +73,7 @@ class EntityState:
         time_us = event.received_at_us
         deltas = np.zeros(layout.n_measures, dtype=np.int64)
         peaks = np.full(layout.n_peaks, NOTHING, dtype=np.int64)
-        values: list[set[str]] = [set() for _ in layout.distinct_names]
+        values: list[dict[str, None]] = [{} for _ in layout.distinct_names]
         is_message = event.kind == "message"
         shared = event_bits(event)
         for way in ways:
@@ -92,7 +93,7 @@ class EntityState:
                     self._fold_time(index, time_us, event.seq, quantity_of(event, of) if of else 0)
             for index, of, mask in layout.distinct_rules:
                 if flags & mask == mask:
-                    values[index].update(members_of(event, of))
+                    values[index] |= dict.fromkeys(members_of(event, of))
             for index, of, mask in layout.recent_rules:
                 if flags & mask == mask:
                     self.recents[index].add(own_set(members_of(event, of)), time_us, event.seq)
@@ -114,7 +115,7 @@ class EntityState:
                 self.times[len(self.layout.extreme_names) + held] = value
 
     def _fold_row(
-        self, time_us: int, deltas: NDArray[np.int64], peaks: NDArray[np.int64], values: Sequence[set[str]]
+        self, time_us: int, deltas: NDArray[np.int64], peaks: NDArray[np.int64], values: Sequence[Collection[str]]
     ) -> None:
         """Add one row to totals and suffix rows; `newest_us` already counts it.
 
@@ -139,7 +140,7 @@ class EntityState:
                     np.maximum(block, peaks[list(level.peaks)], out=block)
         self._fold_distincts(time_us, values)
 
-    def _fold_distincts(self, time_us: int, values: Sequence[set[str]]) -> None:
+    def _fold_distincts(self, time_us: int, values: Sequence[Collection[str]]) -> None:
         """Add members to the sketches of totals and of the suffix rows that exist for the row's bucket."""
         for index, members in enumerate(values):
             if not members:
@@ -156,7 +157,7 @@ class EntityState:
             for column, distinct in enumerate(level.distincts):
                 self._fold_suffixes(index, column, position, values[distinct])
 
-    def _fold_suffixes(self, index: int, column: int, position: int, members: set[str]) -> None:
+    def _fold_suffixes(self, index: int, column: int, position: int, members: Collection[str]) -> None:
         rows = self.rows[index]
         level = self.layout.levels[index]
         row_column = level.n_columns - len(level.distincts) + column
@@ -304,7 +305,7 @@ class EntityState:
         self.totals = take(layout.n_totals)
         self.times = take(layout.n_times)
         self.held_seqs = take(len(layout.held))
-        blobs = iter(_split(sketches))
+        blobs = iter(split_sketches(sketches))
         self.sketches_changed = False
         self.sketches = [DistinctUnion(next(blobs)) for _ in layout.distinct_names]
         for index, level in enumerate(layout.levels):
@@ -325,13 +326,3 @@ def _inserted(array: NDArray[np.int64], position: int, value: int | np.int64 | N
     out[position] = value
     out[position + 1 :] = array[position:]
     return out
-
-
-def _split(blob: bytes) -> list[bytes]:
-    parts = []
-    offset, size = 0, len(blob)
-    while offset < size:
-        start = offset + 4
-        offset = start + int.from_bytes(blob[offset:start], "little")
-        parts.append(blob[start:offset])
-    return parts
