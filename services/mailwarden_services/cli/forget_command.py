@@ -109,7 +109,8 @@ def _into_log(platform: Platform, tenant: str, message_id: str, received_at_us: 
     known_at_us = max(view.newest_us(tenant), found.message.received_at_us)
     told = [tombstone_of(event, seq=seq, known_at_us=known_at_us) for seq, event in enumerate(found.left(), first)]
     platform.events.append(told)
-    if "" in found.gone:
+    message_id = found.message.message_id
+    if found.is_gone:
         return {"message_id": message_id, "repeated": True}
     note(platform, tenant, "message.forget", message_id, {"seq": first})
     return {"message_id": message_id, "seq": first, "repeated": False}

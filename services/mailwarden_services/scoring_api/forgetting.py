@@ -23,34 +23,48 @@ LOOK_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """What the log holds of a message, with the facts in force. gone: signals whose tombstones it holds, "" for that of
-    the message."""
+    """What the log holds of a message, with the facts in force. copies: further ones of it. gone: message_id and signal
+    of tombstones that it holds, "" for that of a message."""
 
     message: Event
     signals: tuple[Event, ...]
-    gone: frozenset[str]
+    copies: tuple[Event, ...]
+    gone: frozenset[tuple[str, str]]
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the log holds the tombstone of the message."""
+        return (self.message.message_id, "") in self.gone
 
     @classmethod
     def find(
         cls, facts: FactSets, decisions: Decisions, tenant: str, message_id: str, received_at_us: int | None
     ) -> Logged | None:
-        """A message; None where the log does not hold it. received_at_us: finds one that was ingested by its day."""
+        """A message, that of a further copy where one is asked; None where the log does not hold it. received_at_us:
+        finds one that was ingested by its day."""
         stored = decisions.by_message(tenant, message_id)
         view = facts.view(tenant)
         message = view.find(tenant, message_id, received_at_us if stored is None else stored.received_at_us)
         if message is None:
             return None
-        at_us = message.received_at_us
-        return cls(
-            message,
-            tuple(view.about(tenant, message_id, at_us, "signal")),
-            frozenset(event.signal for event in view.about(tenant, message_id, at_us, TOMBSTONE)),
-        )
+        if message.copy_of:
+            message = view.find(tenant, message.copy_of)
+            if message is None:
+                return None
+        copies = tuple(view.copies(tenant, message.message_id))
+        told = [
+            event
+            for one in (message, *copies)
+            for event in view.about(tenant, one.message_id, one.received_at_us, TOMBSTONE)
+        ]
+        signals = view.about(tenant, message.message_id, message.received_at_us, "signal")
+        return cls(message, tuple(signals), copies, frozenset((event.message_id, event.signal) for event in told))
 
     def left(self) -> list[Event]:
-        """What still needs a tombstone: the message first, and signals with keys that it does not have."""
-        wanted = [self.message, *(s for s in self.signals if s.link_domain != self.message.link_domain)]
-        return [event for event in wanted if (event.signal if event.kind == "signal" else "") not in self.gone]
+        """What still needs a tombstone: the message first, its copies, and signals with keys that it does not have."""
+        own = [s for s in self.signals if s.link_domain != self.message.link_domain]
+        wanted = [(self.message, ""), *((copy, "") for copy in self.copies), *((s, s.signal) for s in own)]
+        return [event for event, signal in wanted if (event.message_id, signal) not in self.gone]
 
 
 class Forgetting:
@@ -70,12 +84,13 @@ class Forgetting:
             raise no_message(message_id)
         await asyncio.to_thread(check_no_reparse, self._facts)
         found = await self._logged(tenant, message_id, received_at_us, ())
-        seq = 0 if "" in found.gone else await sequencing.forget(found.message)
+        message_id = found.message.message_id
+        seq = 0 if found.is_gone else await sequencing.forget(found.message)
         # From here on it gets no further signal.
         lately = await sequencing.lately(tenant, message_id)
         found = await self._logged(tenant, message_id, received_at_us, lately.signals)
         for event in found.left():
-            if event.kind == "signal":
+            if event.kind == "signal" or event.message_id != message_id:
                 await sequencing.forget(event)
         return {"message_id": message_id, "repeated": not seq} | ({"seq": seq} if seq else {})
 

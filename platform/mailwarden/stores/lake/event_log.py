@@ -177,6 +177,14 @@ class EventView:
         batches = self.read(EVENT_SCHEMA.names, wanted, files)
         return [event for batch in batches for event in table_to_events(pa.Table.from_batches([batch]))]
 
+    def copies(self, tenant: str, message_id: str) -> list[Event]:
+        """The further copies of a message; searches every day of its bucket."""
+        if self.table is None or "copy_of" not in rows_of(self.table, None).schema.names:
+            return []
+        wanted = (ds.field("tenant") == tenant) & (ds.field("kind") == "message") & (ds.field("copy_of") == message_id)
+        batches = self.read(EVENT_SCHEMA.names, wanted, within([bucket_of(tenant)]))
+        return [event for batch in batches for event in table_to_events(pa.Table.from_batches([batch]))]
+
     def tombstones(self, tenant: str, until: int | None = None) -> list[Event]:
         """A tenant's tombstones, up to a seq where one is given, in no set order."""
         wanted = (ds.field("tenant") == tenant) & (ds.field("kind") == TOMBSTONE)
