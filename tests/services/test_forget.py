@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -225,3 +226,21 @@ def test_what_is_killed_between_tombstone_and_rebuild_is_done_later_and_all_that
     assert warden.states() == warden.folded(events)
     report = skew(warden)
     assert report.agrees and report.mismatches == 0, report.examples
+
+
+def test_further_copies_are_forgotten_with_their_message(warden: Any, of_one: Mail) -> None:
+    first = of_one[0]
+    more = replace(first.envelope, rcpt_to=(*first.envelope.rcpt_to, f"zoe@{first.envelope.rcpt_to[0].split('@')[1]}"))
+    with warden.api() as api:
+        message_id = api.send(first)["message_id"]
+        assert api.score(first.raw, more).status_code == 200
+        warden.drain()
+        copies = [event for event in warden.events() if event.copy_of]
+        assert [event.copy_of for event in copies] == [message_id]
+        told = api.client.post(f"/v1/messages/{copies[0].message_id}/forget").json()
+        assert (told["message_id"], told["repeated"]) == (message_id, False)
+        warden.drain()
+        assert api.client.post(f"/v1/messages/{message_id}/forget").json()["repeated"]
+    events = warden.events()
+    assert [event.message_id for event in events if event.kind == TOMBSTONE] == [message_id, copies[0].message_id]
+    assert warden.states() == warden.folded(events)
