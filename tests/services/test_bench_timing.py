@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -91,16 +92,17 @@ def test_no_request_is_sent_twice(tmp_path: Path) -> None:
     assert b"X-Mailwarden-Received-At: 2026-03-02T00:00:01+00:00\r\n" in sent[0]
     assert b"X-Mailwarden-Rcpt-To: c@d.example,e@d.example\r\n" in sent[0]
     assert sent[0].endswith(b"Subject: 1\r\n\r\nx\r\n") and sent[3].endswith(b"Subject: 1\r\n\r\nx\r\n")
-    ids = [request.split(b"Message-ID: ")[1].splitlines()[0] for request in sent]
-    assert ids[0] == b"<1.load@example.com>" and len(set(ids)) == 7
+    later = list(islice(requests_of(replace(task, begin_us=START_US + 9)), 7))
+    ids = [request.split(b"Message-ID: ")[1].splitlines()[0] for request in (*sent, *later)]
+    assert ids[0] == b"<1.%d.load@example.com>" % (START_US + 1_000_000) and len(set(ids)) == 14
 
 
 def test_a_message_id_that_is_there_is_made_anew(tmp_path: Path) -> None:
     raw = b"From: a@b.example\r\nmessage-id:  <x@b.example>\r\n\r\nMessage-ID: <body>\r\n"
     write_load(tmp_path / "load", [SimulatedMessage(raw, Envelope(), "", "1", None)], START_US)
     first, second = islice(requests_of(LoadTask("s", "k", str(tmp_path / "load"), 1.0, 1, None, start=8)), 2)
-    assert b"message-id:  <8.x@b.example>\r\n\r\nMessage-ID: <body>" in first
-    assert b"message-id:  <9.x@b.example>" in second
+    assert b"message-id:  <8.%d.x@b.example>\r\n\r\nMessage-ID: <body>" % (START_US + 8_000_000) in first
+    assert b"message-id:  <9.%d.x@b.example>" % (START_US + 8_000_000) in second
 
 
 def test_a_closed_loop_asks_again_as_soon_as_it_is_answered(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ class LoadTask:
     """What to send.
 
     socket: unix socket of the server. key: a tenant's. file: of `write_load`, sent in order, then again and again, each
-    with a Message-ID of its own. seconds, messages: how long and how many at most; 0 messages is no limit.
+    with a Message-ID of its own, which another begin has others of. seconds, messages: how long and how many at most; 0 messages is no limit.
     connections: kept alive, each with one request at a time. rate: requests a second in an open loop, at random
     intervals; None is a closed loop, each connection as fast as it is answered. start: number of the first request: one
     of a number that was sent before would be the same message. begin_us: time that the first one bears; 0 is `start`
@@ -68,7 +68,7 @@ class LoadTask:
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """What was measured. messages: answered with 200; failed: the others. last_seq: greatest seq answered.
+    """What was measured. messages: answered with 200 and scored for it; failed: the others. last_seq: greatest seq answered.
 
     Latencies in an open loop count from when a request was due, so that a stalled server is not flattered.
     p99_less_generator_ms: of latencies less all CPU time that the generator used while the request was under way, the
@@ -125,7 +125,7 @@ def requests_of(task: LoadTask) -> Iterator[bytes]:
     begin_us, arrival = task.begin_us or start_us + task.start * 1_000_000, ARRIVALS[task.times]
     for number in count(task.start):
         before, after, mail_from, rcpt_to = bodies[number % len(bodies)]
-        raw = b"%b%d.%b" % (before, number, after)
+        raw = b"%b%d.%d.%b" % (before, number, begin_us, after)
         if task.protocol == "rspamd":
             recipients = "".join(f"Rcpt: {one}\r\n" for one in rcpt_to.split(","))
             name = "Hostname: mail.example.com\r\nHelo: mail.example.com\r\n" if task.named_client else ""
@@ -162,7 +162,8 @@ class _Tally:
         self.moments: list[tuple[int, float]] = []
 
     def take(self, status: int, answer: bytes, seconds: float, cpu: float) -> None:
-        if status != 200:
+        # What was repeated was not scored: the answer of one that came before ends so.
+        if status != 200 or answer.endswith(b'"repeated":true}'):
             self.failed += 1
             return
         self.latencies.append(seconds)
