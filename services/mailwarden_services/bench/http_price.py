@@ -190,7 +190,7 @@ class _Run:
         result = generate_load(task)
         if result.failed or not result.messages:
             raise StoreUnavailable(
-                f"{result.failed} of {result.failed + result.messages} requests were not answered by a score of their own"
+                f"{result.failed} of {result.failed + result.messages} requests got no score of their own"
             )
         return result
 

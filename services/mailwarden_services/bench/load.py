@@ -40,7 +40,8 @@ class LoadTask:
     """What to send.
 
     socket: unix socket of the server. key: a tenant's. file: of `write_load`, sent in order, then again and again, each
-    with a Message-ID of its own, which another begin has others of. seconds, messages: how long and how many at most; 0 messages is no limit.
+    with a Message-ID of its own, which tasks that begin at another time have others of. seconds, messages: how long and
+    how many at most; 0 messages is no limit.
     connections: kept alive, each with one request at a time. rate: requests a second in an open loop, at random
     intervals; None is a closed loop, each connection as fast as it is answered. start: number of the first request: one
     of a number that was sent before would be the same message. begin_us: time that the first one bears; 0 is `start`
@@ -68,7 +69,7 @@ class LoadTask:
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """What was measured. messages: answered with 200 and scored for it; failed: the others. last_seq: greatest seq answered.
+    """What was measured. messages: answered with a score of their own; failed: the others. last_seq: greatest seq.
 
     Latencies in an open loop count from when a request was due, so that a stalled server is not flattered.
     p99_less_generator_ms: of latencies less all CPU time that the generator used while the request was under way, the
