@@ -35,6 +35,7 @@ from mailwarden_services.scoring_api.connections import ConnectionLimits
 from mailwarden_services.scoring_api.forgetting import Forgetting
 from mailwarden_services.scoring_api.in_flight import InFlight
 from mailwarden_services.scoring_api.intake import Intake
+from mailwarden_services.scoring_api.labelling import Labelling
 from mailwarden_services.scoring_api.listeners import listeners_of
 from mailwarden_services.scoring_api.mail_flow import MailFlow
 from mailwarden_services.scoring_api.metrics import Metrics
@@ -149,18 +150,23 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
         sequencing=sequencing.of,
         version=lambda: serving.current,
         decisions=platform.decisions,
+        events=platform.events,
+        clock=(lambda: time.time_ns() // 1_000) if settings.live_clock else None,
+    )
+    labelling = Labelling(
+        sequencing.of,
+        decisions=platform.decisions,
         labels=platform.labels,
         events=platform.events,
         facts=platform.facts,
-        clock=(lambda: time.time_ns() // 1_000) if settings.live_clock else None,
     )
     shower = Shower(cpu_seconds=SHOWING_SECONDS)
-    handovers = [Handover(settings.found_path, intake.signal)]
+    handovers = [Handover(settings.found_path, labelling.signal)]
     if settings.shard == 0:
         # Found by shards that are no more.
         left = (settings.root / "shards.d").glob("*/found")
         known = {settings.of_shard(shard).found_path for shard in range(settings.shards)}
-        handovers += [Handover(found, intake.signal) for found in left if found not in known]
+        handovers += [Handover(found, labelling.signal) for found in left if found not in known]
     metrics = Metrics(by_tenant=settings.metrics_by_tenant)
     began = time.time()
     trouble = partial(_trouble, serving, spool, workers)
@@ -204,6 +210,7 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
 
     return Service(
         intake=intake,
+        labelling=labelling,
         forgetting=Forgetting(sequencing.of, platform.decisions, platform.facts),
         metrics=metrics,
         exposition=exposition,

@@ -77,9 +77,7 @@ async def _taken_in(settings: Settings, tenant: str, mail: Sequence[SimulatedMes
         sequencing=lambda _: there,
         version=lambda: version,
         decisions=platform.decisions,
-        labels=platform.labels,
         events=platform.events,
-        facts=platform.facts,
     )
     owner = platform.tenants.get(tenant)
 

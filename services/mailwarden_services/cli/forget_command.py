@@ -98,7 +98,7 @@ def by_stores(settings: Settings, tenant: str, message_id: str, received_at: dat
 def _into_log(platform: Platform, tenant: str, message_id: str, received_at_us: int | None) -> dict[str, Any]:
     from mailwarden.domain.mail.facts import tombstone_of
     from mailwarden_services.scoring_api.forgetting import Logged, check_no_reparse
-    from mailwarden_services.scoring_api.intake import no_message
+    from mailwarden_services.scoring_api.labelling import no_message
 
     check_no_reparse(platform.facts)
     found = Logged.find(platform.facts, platform.decisions, tenant, message_id, received_at_us)

@@ -12,7 +12,7 @@ from mailwarden.domain.mail.events import TOMBSTONE, Event
 from mailwarden.errors import StoreError
 from mailwarden.stores.lake.fact_sets import FactSets
 from mailwarden.stores.sql import Decisions
-from mailwarden_services.scoring_api.intake import no_message
+from mailwarden_services.scoring_api.labelling import no_message
 from mailwarden_services.sequencer.sequencing import ByTenant
 
 LOG_SECONDS = 20.0

@@ -1,35 +1,28 @@
-"""The way in: messages are scored by workers and numbered by a sequencer; labels and signals are numbered."""
+"""The way in: messages are scored by workers and numbered by a sequencer."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 import structlog
 
-from mailwarden.domain.mail.events import LABELS, WITHDRAWN, Event, message_identity
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import DataError, NotFound, StoreError
-from mailwarden.ingest.dates import is_believable
-from mailwarden.ingest.receive import unwrapped
 from mailwarden.stores.accepted import verdict_of
 from mailwarden.stores.draft import Draft
 from mailwarden.stores.lake.event_log import EventLog
-from mailwarden.stores.lake.fact_sets import FactSets
-from mailwarden.stores.sql import Decisions, Labels, Tenant
+from mailwarden.stores.sql import Decisions, Tenant
 from mailwarden.stores.sql.decisions import DecisionRecord
 from mailwarden_services.observability.stages import NO_STAGES, StageClock, StageSeconds, added
 from mailwarden_services.scoring_api.answers import load_answer, told_again
-from mailwarden_services.scoring_api.counted import check_counts, is_forgotten
 from mailwarden_services.scoring_api.problems import no_model, not_a_message
 from mailwarden_services.scoring_worker.work import Found, Order, ScoredDraft
 from mailwarden_services.scoring_worker.workers import ScoringWorkers
-from mailwarden_services.sequencer.sequencing import Asked, Begin, ByTenant, Lately, Took
-from mailwarden_services.signals.found import FoundSignal
+from mailwarden_services.sequencer.sequencing import Asked, Begin, ByTenant, Took
 
 log = structlog.get_logger(__name__)
 
@@ -81,14 +74,11 @@ class Intake:
         sequencing: ByTenant,
         version: Callable[[], int],
         decisions: Decisions,
-        labels: Labels,
         events: EventLog,
-        facts: FactSets,
         clock: Callable[[], int] | None = None,
     ) -> None:
         self._workers, self._sequencing, self._version = workers, sequencing, version
-        self._decisions, self._labels = decisions, labels
-        self._events, self._facts, self._clock = events, facts, clock
+        self._decisions, self._events, self._clock = decisions, events, clock
 
     async def score(
         self,
@@ -162,137 +152,6 @@ class Intake:
         if not observe:
             return _answer(scored, scored.draft.answer_json(None, course.begin.age_seconds(scored.draft.as_of)))
         return await self._accept(tenant, raw, envelope, key, scored, course.begin)
-
-    async def label(
-        self,
-        tenant: Tenant,
-        *,
-        message_id: str,
-        label: str,
-        known_at_us: int,
-        source: Literal["analyst", "user"],
-        given_by: str,
-        received_at_us: int | None = None,
-    ) -> dict[str, Any]:
-        """Take a label for a message that was scored or ingested; the same label twice counts once.
-
-        known_at_us: when it was given, microseconds UTC. received_at_us: event time of the message, which finds an
-        ingested one by its day. Raises NotFound where the message is not known, DataError where the label is not
-        one of `events.LABELS` or was given before the message came.
-        """
-        give = await self.prepare_label(
-            tenant,
-            message_id=message_id,
-            label=label,
-            known_at_us=known_at_us,
-            source=source,
-            given_by=given_by,
-            received_at_us=received_at_us,
-        )
-        return await give()
-
-    async def prepare_label(
-        self,
-        tenant: Tenant,
-        *,
-        message_id: str,
-        label: str,
-        known_at_us: int,
-        source: Literal["analyst", "user"],
-        given_by: str,
-        received_at_us: int | None = None,
-    ) -> Callable[[], Awaitable[dict[str, Any]]]:
-        """All of `label` but the numbering, which what is returned does: so many are looked up at once and numbered in
-        order."""
-        if label not in LABELS:
-            raise DataError(f"unknown label {label!r}; use one of {', '.join(LABELS)}")
-        return await self._prepare(tenant, message_id, label, known_at_us, source, given_by, received_at_us)
-
-    async def withdraw(
-        self,
-        tenant: Tenant,
-        *,
-        message_id: str,
-        known_at_us: int,
-        source: Literal["analyst", "user"],
-        given_by: str,
-        received_at_us: int | None = None,
-    ) -> dict[str, Any]:
-        """Take back the label that a message bears, whoever gave it, so that it counts for nothing from then on.
-
-        known_at_us, received_at_us: see `label`. Raises NotFound where the message is not known, or bears no label.
-        """
-        give = await self._prepare(tenant, message_id, WITHDRAWN, known_at_us, source, given_by, received_at_us)
-        return await give()
-
-    async def find_by_content(self, tenant: Tenant, raw: bytes, envelope: Envelope, content_key: str) -> str | None:
-        """Our id of a message that is known by its content, or by content and envelope; None where it is not.
-
-        content_key: the message's, "" where it has none.
-        """
-        raw, envelope = unwrapped(raw, envelope)
-        content = hashlib.sha256(raw).hexdigest()
-        sequencing = self._sequencing(tenant.name)
-        known = await sequencing.find_content(tenant.name, content_key or content)
-        if known is not None or envelope.received_at_us is None:
-            return known
-        wanted = message_identity(tenant.name, content, envelope.received_at_us, envelope.mail_from, envelope.rcpt_to)
-        return wanted if await sequencing.numbered(tenant.name, [wanted]) else None
-
-    async def _prepare(
-        self,
-        tenant: Tenant,
-        message_id: str,
-        label: str,
-        known_at_us: int,
-        source: Literal["analyst", "user"],
-        given_by: str,
-        received_at_us: int | None,
-    ) -> Callable[[], Awaitable[dict[str, Any]]]:
-        sequencing = self._sequencing(tenant.name)
-        lately = await sequencing.lately(tenant.name, message_id)
-        # A label counts where its message does, which may be under other facts by now than it was accepted with.
-        target = await self._target(tenant.name, message_id, received_at_us, lately)
-        if target.copy_of:
-            # It counts where its message does, whichever copy somebody saw.
-            first, time_us = target.copy_of, target.received_at_us
-            return await self._prepare(tenant, first, label, known_at_us, source, given_by, time_us)
-        await asyncio.to_thread(check_counts, self._events, target, lately)
-        if known_at_us < target.received_at_us or not is_believable(known_at_us):
-            raise DataError("`known_at` is before the message came, or after 2099; say when the label was given")
-        held = lately.label
-        if held is None:
-            held = await asyncio.to_thread(self._label_given, tenant.name, message_id)
-        if label == WITHDRAWN and held in (None, WITHDRAWN):
-            raise NotFound(f"message {message_id} bears no label that could be withdrawn")
-
-        async def give() -> dict[str, Any]:
-            seq = await sequencing.label(target, label, held, known_at_us=known_at_us, source=source, given_by=given_by)
-            taken: dict[str, Any] = {"message_id": message_id, "label": label}
-            return taken | ({"seq": seq, "repeated": False} if seq else {"repeated": True})
-
-        return give
-
-    async def signal(self, found: FoundSignal) -> None:
-        """Take in what was found out about an accepted message; a message has each signal once.
-
-        It is known at the time of the tenant's newest mail, the clock that all else here goes by. Raises NotFound
-        where the message is not known.
-        """
-        name, message_id, signal = found.tenant, found.message_id, found.facts.signal
-        sequencing = self._sequencing(name)
-        lately = await sequencing.lately(name, message_id)
-        if signal in lately.signals:
-            return
-        if signal in await asyncio.to_thread(self._events.signals, name, message_id, found.received_at_us):
-            return
-        if await asyncio.to_thread(is_forgotten, self._events, name, message_id, found.received_at_us):
-            return
-        await sequencing.signal(await self._target(name, message_id, found.received_at_us, lately), found.facts)
-
-    async def unknown(self, tenant: Tenant, message_ids: list[str]) -> set[str]:
-        """Those of the ids that no message of the tenant has, by one look into the index."""
-        return set(message_ids) - await self._sequencing(tenant.name).numbered(tenant.name, message_ids)
 
     async def _accept(
         self, tenant: Tenant, raw: bytes, envelope: Envelope, key: str | None, scored: ScoredDraft, begin: Begin
@@ -377,27 +236,6 @@ class Intake:
                 "The message bears no time but its sender's own Date; send `received_at` (RFC 3339) with the envelope."
             )
 
-    def _label_given(self, tenant: str, message_id: str) -> str | None:
-        """The label that the counts hold: the one of the greatest seq, whatever time it was given for."""
-        history = self._labels.history(tenant, message_id)
-        return max(history, key=lambda record: record.seq).label if history else None
-
-    async def _target(self, tenant: str, message_id: str, received_at_us: int | None, lately: Lately) -> Event:
-        """The event of a message that is to be labelled, under the facts in force."""
-        if lately.event is None and not await self._sequencing(tenant).numbered(tenant, [message_id]):
-            raise no_message(message_id)
-        return await asyncio.to_thread(self._event, tenant, message_id, received_at_us, lately.event)
-
-    def _event(self, tenant: str, message_id: str, received_at_us: int | None, lately: Event | None) -> Event:
-        if lately is not None:
-            return self._facts.current(lately)
-        stored = self._decisions.by_message(tenant, message_id)
-        # The decision finds the day; the log has all facts of a message.
-        logged = self._events.find(tenant, message_id, received_at_us if stored is None else stored.received_at_us)
-        if logged is None:
-            raise no_message(message_id)
-        return self._facts.current(logged)
-
 
 def _answer(scored: ScoredDraft, body: bytes, accept: StageSeconds = NO_STAGES, *, degraded: bool = False) -> Answer:
     draft = scored.draft
@@ -414,14 +252,6 @@ def _raising(exc: Exception) -> Callable[[], Answer]:
 
 def _giving(answer: Answer) -> Callable[[], Answer]:
     return lambda: answer
-
-
-def no_message(message_id: str) -> NotFound:
-    """The error for an id that no message of the tenant has."""
-    return NotFound(
-        f"no message {message_id} is known; give the id that scoring answered, and `received_at` "
-        "where the message was ingested"
-    )
 
 
 def _check_same_message(other: bool, key: str | None) -> None:

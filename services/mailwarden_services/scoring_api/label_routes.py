@@ -17,7 +17,7 @@ from mailwarden_services.scoring_api.access import Caller, MayLabel, MayRead
 from mailwarden_services.scoring_api.answer_models import LabelsPage, LabelsTaken, LabelTaken
 from mailwarden_services.scoring_api.bodies import json_answer, read_json
 from mailwarden_services.scoring_api.in_flight import handed_over
-from mailwarden_services.scoring_api.intake import no_message
+from mailwarden_services.scoring_api.labelling import no_message
 from mailwarden_services.scoring_api.openapi import declared, json_body
 from mailwarden_services.scoring_api.pages import After, Limit, place_text, read_place
 from mailwarden_services.scoring_api.problems import Problem
@@ -74,7 +74,7 @@ async def label_batch(request: Request, service: Served, caller: MayLabel) -> Re
     handed_over(request, len(batch.labels))
 
     targets = [body.message_id or message_id_of(body.decision_id or "") for body in batch.labels]
-    unknown = await service.intake.unknown(caller.tenant, [name for name in targets if name])
+    unknown = await service.labelling.unknown(caller.tenant, [name for name in targets if name])
 
     async def looked_up(body: LabelBody) -> Give | Exception:
         try:
@@ -151,7 +151,7 @@ async def withdraw(
     given_by: Annotated[str, Query(max_length=200, pattern=PRINTABLE)] = "",
 ) -> Response:
     """The label that counts now is taken back, whoever gave it; the history keeps both."""
-    taken = await service.intake.withdraw(
+    taken = await service.labelling.withdraw(
         caller.tenant,
         message_id=message_id_of(message_id),
         known_at_us=time.time_ns() // 1_000 if known_at is None else microseconds(known_at),
@@ -171,7 +171,7 @@ async def _take(service: Service, caller: Caller, body: LabelBody) -> dict[str, 
 
 
 async def _prepared(service: Service, caller: Caller, body: LabelBody) -> Give:
-    return await service.intake.prepare_label(
+    return await service.labelling.prepare_label(
         caller.tenant,
         message_id=body.target(),
         label=body.label,

@@ -120,7 +120,7 @@ async def release(held_id: HeldId, request: Request, service: Served, caller: Ma
     )
     labelled = asked.label is not None and bool(held.message_id)
     if labelled:
-        await service.intake.label(
+        await service.labelling.label(
             caller.tenant,
             message_id=held.message_id,
             label="ham",

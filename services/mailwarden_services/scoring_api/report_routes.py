@@ -68,7 +68,7 @@ async def report(
     known_at_us = time.time_ns() // 1_000 if known_at is None else microseconds(known_at)
     taken = []
     for record in found:
-        answer = await service.intake.label(
+        answer = await service.labelling.label(
             caller.tenant,
             message_id=record.message_id,
             label=label,

@@ -176,10 +176,10 @@ async def _learn(request: Request, label: str) -> Response:
     repeated = []
     for part in routed.parts:
         key = await service.shower.content_key(raw, part.tenant.name)
-        message_id = await service.intake.find_by_content(part.tenant, raw, part.envelope, key)
+        message_id = await service.labelling.find_by_content(part.tenant, raw, part.envelope, key)
         if message_id is None:
             message_id = await _take_in(service, part.tenant, raw, part.envelope)
-        taken = await service.intake.label(
+        taken = await service.labelling.label(
             part.tenant,
             message_id=message_id,
             label=label,

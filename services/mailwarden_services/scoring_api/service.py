@@ -25,6 +25,7 @@ from mailwarden_services.scoring_api.forgetting import Forgetting
 from mailwarden_services.scoring_api.found_messages import FoundMessages
 from mailwarden_services.scoring_api.in_flight import InFlight
 from mailwarden_services.scoring_api.intake import Intake
+from mailwarden_services.scoring_api.labelling import Labelling
 from mailwarden_services.scoring_api.mail_flow import MailFlow
 from mailwarden_services.scoring_api.metrics import Metrics
 from mailwarden_services.scoring_api.rspamd import Rspamd
@@ -38,14 +39,15 @@ class Service:
     detectors_away: those of that bundle that did not load, with why; they make the API degraded.
 
     checks: by store name, raising MailwardenError where it is down; `essential` of them make the API not ready.
-    lifespan: runs beside the API from its start to its stop. flow: mail of all tenants. rspamd: how rspamd's protocol
-    is spoken. exposition: what Prometheus is told. observer: told of every message that is scored. forgetting: takes
-    messages out of the counts. releases: of held mail. found: messages looked up again. shower: reads messages for
-    people, in processes of its own. writer_lag: how far the feature writer is behind; its words make the API degraded.
-    in_flight: what requests hold, over all listeners. connections: limits of a listener's.
+    lifespan: runs beside the API from its start to its stop. labelling: of known messages. flow: mail of all tenants.
+    rspamd: how rspamd's protocol is spoken. exposition: what Prometheus is told. observer: told of every message that
+    is scored. releases: of held mail. found: messages looked up again. shower: reads messages for people, in processes
+    of its own. writer_lag: how far the feature writer is behind; its words make the API degraded. in_flight: what
+    requests hold, over all listeners. connections: limits of a listener's.
     """
 
     intake: Intake
+    labelling: Labelling
     forgetting: Forgetting
     tenants: Tenants
     decisions: Decisions
