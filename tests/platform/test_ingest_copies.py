@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from mailwarden.domain.mail.events import Event
@@ -17,7 +19,9 @@ from mailwarden.ingest.receive import Site, receive
 from mailwarden.ingest.sources import open_source
 from mailwarden.stores.contacts import Contacts
 from mailwarden.stores.content_index import Content
-from mailwarden.stores.lake.event_log import EventLog, table_to_events
+from mailwarden.stores.lake import fact_sets
+from mailwarden.stores.lake.event_log import EventLog, events_to_table, table_to_events
+from mailwarden.stores.lake.fact_sets import FACT_SCHEMA, FactSets, TenantFacts
 from mailwarden.stores.lake.raw_mail import RawMail
 
 SITE = Site("acme", frozenset({"acme.example"}))
@@ -132,3 +136,62 @@ def test_a_copy_for_others_is_added_for_them_alone(lake: Lake) -> None:
     again = lake.ingest("spam data/1.eml\n", contacts=contacts)
     assert (again.added, again.labels) == (0, 0)
     contacts.close()
+
+
+def weekly(lake: Lake, weeks: int = 8) -> None:
+    """Later mail, for as long that the index holds nothing of the first week any more."""
+    for week in range(1, weeks + 1):
+        at = datetime(2007, 4, 8, 13, tzinfo=UTC) + timedelta(weeks=week)
+        time = at.strftime("%a, %d %b %Y %H:%M:%S +0000").encode()
+        raw = mail(f"w{week}").replace(b"Sun, 8 Apr 2007 13:00:00 +0000", time)
+        lake.write(f"w{week}", raw.replace(b"Sun, 8 Apr 2007 12:59:00 +0000", time))
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_an_archive_of_many_weeks_adds_nothing_the_second_time(lake: Lake, kept: bool) -> None:
+    contacts = Contacts(lake.folder / "contacts.sqlite")
+    lake.write("1", mail("1"))
+    lake.write("2", mail("1", hour=14, trace=TRACE))
+    weekly(lake)
+    labels = "spam data/2.eml\n"
+    first = lake.ingest(labels, contacts=contacts if kept else None)
+    assert (first.added, first.labels) == (9, 1)
+    again = lake.ingest(labels, contacts=contacts if kept else None)
+    assert (again.added, again.labels) == (0, 0)
+    contacts.close()
+
+
+def test_a_copy_of_long_ago_is_labelled_as_its_message(lake: Lake) -> None:
+    """The index knows its content no more, and the log says whose copy it is."""
+    contacts = Contacts(lake.folder / "contacts.sqlite")
+    assert lake.score(mail("1", to=(BOB, EVE)), BOB, contacts=contacts) == 1
+    lake.write("1", mail("1", to=(BOB, EVE), trace=TRACE, hour=16))
+    weekly(lake)
+    assert lake.ingest(contacts=contacts).added == 9
+    assert lake.ingest("spam data/1.eml\n", contacts=contacts).labels == 1
+    assert lake.ingest("spam data/1.eml\n", contacts=contacts).labels == 0
+    first, further, *_, label = lake.events()
+    assert (further.copy_of, label.kind, label.message_id) == (first.message_id, "label", first.message_id)
+    contacts.close()
+
+
+def test_the_copies_of_a_message_are_found_under_facts_from_before_there_were_copies(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contacts = Contacts(lake.folder / "contacts.sqlite")
+    lake.score(mail("1"), BOB, contacts=contacts)
+    first = lake.events()[0]
+    facts = FactSets(lake.folder / "facts", lake.log)
+    former = pa.schema([field for field in FACT_SCHEMA if field.name not in ("content_key", "queue_id", "copy_of")])
+    rows = events_to_table([first]).append_column(FACT_SCHEMA.field("kept"), pa.array([False])).select(former.names)
+    with monkeypatch.context() as patched, facts.writing():
+        patched.setattr(fact_sets, "FACT_SCHEMA", former)
+        begun = facts.begin({"acme": TenantFacts(0, 1, 1, "former")})
+        facts.add(begun, "acme", rows.to_batches)
+        facts.publish(begun, 1)
+    lake.score(mail("1", trace=TRACE), BOB, EVE, contacts=contacts)
+    contacts.close()
+    view = FactSets(lake.folder / "facts", lake.log).view("acme")
+    further = lake.events()[1]
+    assert view.copies("acme", first.message_id) == [further]
+    assert view.copied("acme") == {further.message_id: first.message_id}

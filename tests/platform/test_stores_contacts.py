@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mailwarden.domain.mail.events import Event
 from mailwarden.errors import StoreError
 from mailwarden.stores.contacts import Contacts
+from mailwarden.stores.content_index import Content, Met
 from mailwarden.stores.lake.event_log import EventLog, EventView
 
 EMPTY = EventView(None)
@@ -225,6 +226,30 @@ def test_what_cannot_be_written_now_is_kept_and_written_later(tmp_path: Path) ->
     with sqlite3.connect(tmp_path / "contacts.sqlite") as file:
         assert file.execute("select count(*) from pairs").fetchone() == (15,)  # five pairs, ten messages
     file.close()
+
+
+def test_contents_that_cannot_be_written_now_are_kept_and_written_later(tmp_path: Path) -> None:
+    """As where the disk is full, and messages that it refused are taken back."""
+    contacts = opened(tmp_path)
+
+    def meet(seq: int, key: str) -> Met:
+        return contacts.meet("acme", ANN, (BOB,), seq, f"acme{seq}", Content(key, 0, (BOB,)))
+
+    assert meet(1, "one").counts and meet(2, "two").counts
+    with sqlite3.connect(tmp_path / "contacts.sqlite", isolation_level=None) as other:
+        contacts._file.execute("pragma busy_timeout = 10")
+        other.execute("begin immediate")
+        with pytest.raises(StoreError, match="contacts"):
+            contacts.forget("acme", ANN, (BOB,), 2, "acme2", Content("two", 0, (BOB,)))
+        other.execute("rollback")
+    other.close()
+    assert meet(3, "two").counts
+    for _ in ("in memory", "in the file"):
+        copy = meet(4, "one").copy
+        assert copy is not None and copy.first == "acme1"
+        with contacts._writing():
+            pass
+    contacts.close()
 
 
 def test_a_message_is_known_by_its_id_to_its_tenant_until_it_is_taken_back(tmp_path: Path) -> None:

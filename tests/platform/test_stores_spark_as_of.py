@@ -11,7 +11,10 @@ from pyspark.sql import SparkSession
 
 from mailwarden.domain.aggregates.online.reads import NEVER
 from mailwarden.domain.aggregates.windows import HOUR_US
+from mailwarden.domain.mail.facts import tombstone_of
 from mailwarden.stores.spark.as_of import as_of
+from mailwarden.stores.spark.fold_rows import fold_rows
+from mailwarden.stores.spark.tombstones import cuts_of, events_by_epoch, is_tombstone, requests_by_epoch
 
 BATCH = "spark.sql.execution.arrow.maxRecordsPerBatch"
 
@@ -93,3 +96,22 @@ def test_keys_are_never_glued_together(spark: SparkSession, histories: Any) -> N
     at = event.received_at_us + 1
     found = ask(spark, histories, view, [event], [("t1", "1", "23", 9, at), ("t1", "12", "3", 9, at)])
     assert (found[0]["seen"], found[1]["seen"]) == (1, 0)
+
+
+def test_of_a_key_with_many_tombstones_events_are_read_once_for_each_that_requests_lie_between(
+    spark: SparkSession, histories: Any
+) -> None:
+    view = histories.view()
+    messages = [event for event in histories.events(80) if event.kind == "message"]
+    messages = [replace(event, sender="ann@far.example", direction="inbound") for event in messages][:40]
+    told = [tombstone_of(event, seq=1_000 + n, known_at_us=event.known_at_us) for n, event in enumerate(messages[:30])]
+    events = spark.createDataFrame(histories.table([*messages, *told]))
+    names = ("tenant", *view.keys, "seq", "time_us", "row_id")
+    tenants = sorted({event.tenant for event in messages})
+    asked = [(tenant, "ann@far.example", seq, 1, seq) for tenant in tenants for seq in (1_000, 1_001, 2_000)]
+    cuts = cuts_of(events, view)
+    assert cuts is not None
+    requests = requests_by_epoch(spark.createDataFrame(asked, names), cuts, view)
+    rows = events_by_epoch(fold_rows(events.where(~is_tombstone()), view, with_ids=True), cuts, view, requests)
+    # Before the first tombstone, behind that one, and behind all.
+    assert rows.count() <= 3 * len(messages)

@@ -295,6 +295,19 @@ def test_a_key_names_its_message_and_no_other_one(home: Home) -> None:
     assert home.give(draft("m4", BOB, EVE, at_us=1), key="k").other == "m1"
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_further_copy_is_handed_over_again_under_its_key(home: Home, restarted: bool) -> None:
+    """With other trace fields, and for all whom it was for, though it counts for those alone who are new."""
+    home.give(draft("m1", BOB), key="k1")
+    assert home.give(draft("m2", BOB, EVE), key="k2").copy
+    if restarted:
+        home.again()
+    again = home.give(draft("m3", BOB, EVE, at_us=1), key="k2")
+    assert (again.repeated, again.other, told(again)) == (True, "", "m2")
+    assert home.give(draft("m4", BOB, EVE, JOE, at_us=1), key="k2").other == "m2"
+    assert told(home.give(draft("m5", BOB, at_us=1))) == "m1"
+
+
 def test_a_copy_is_known_before_it_is_scored(home: Home) -> None:
     home.give(draft("m1", BOB, EVE))
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from mailwarden.domain.mail.events import Event, Kind
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.domain.mail.reception import Reception
 from mailwarden.errors import StoreError, StoreUnavailable
+from mailwarden.ingest.copies import find_repeats
 from mailwarden.ingest.gathering import Gathered, IngestReport
 from mailwarden.ingest.planning import Plan, plan_of
 from mailwarden.ingest.stood import Stood
@@ -66,6 +67,7 @@ def hand_over(
     tenant, taken = gathered.site.tenant, Counter[Kind]()
     waits: set[str] = set()
     plan: Plan | None = None
+    repeats = find_repeats(gathered.spill, tenant, gathered.folder)
     try:
         while plan is None or waits:
             if waits:
@@ -76,7 +78,7 @@ def hand_over(
             with closing(Stood(folder)) as stood:
                 in_force = view if fact_sets is None else fact_sets.over(view, tenant)[0]
                 stood.read(in_force, tenant, plan.of_earlier(gathered.spill))
-                waits = _HandingOver(gathered, plan, stood, to, taken, progress).run()
+                waits = _HandingOver(gathered, plan, stood, to, taken, repeats, progress).run()
     except StoreError as exc:
         raise StoreUnavailable(
             f"{exc}. {taken['message']} new messages and {taken['label']} labels of {tenant} are in, and stay. Run the "
@@ -88,7 +90,7 @@ def hand_over(
 
 
 class _HandingOver:
-    """One plan on its way. taken: grows by what was numbered, by kind."""
+    """One plan on its way. taken: grows by what was numbered, by kind. repeats: see `find_repeats`."""
 
     def __init__(
         self,
@@ -97,10 +99,11 @@ class _HandingOver:
         stood: Stood,
         to: TakesHistory,
         taken: Counter[Kind],
+        repeats: Mapping[str, Sequence[int]],
         progress: Callable[[int, int | None], None] | None,
     ) -> None:
         self._gathered, self._plan, self._stood, self._to = gathered, plan, stood, to
-        self._taken, self._progress = taken, progress
+        self._taken, self._repeats, self._progress = taken, repeats, progress
         self._reception = Reception(trust=gathered.site.trusts).to_text()
         self._told_of = {int(row) for row, kind in zip(plan.rows, plan.kind, strict=True) if kind != "message"}
         # A label or a signal bears the facts of its message, which stands before it: bit i is recipient i.
@@ -198,7 +201,8 @@ class _HandingOver:
 
     def _note(self, row: int, event: Event, outcome: Numbered) -> None:
         if outcome.counts_with not in ("", event.message_id):
-            self._gathered.spill.counts_with[row] = outcome.counts_with
+            for one in (row, *self._repeats.get(event.message_id, ())):
+                self._gathered.spill.counts_with[one] = outcome.counts_with
             self._known.add(row)
         elif not outcome.seq:
             self._known.add(row)

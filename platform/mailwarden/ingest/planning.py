@@ -64,6 +64,11 @@ def plan_of(
     there = view.message_ids(tenant, None if elsewhere else days) | view.clamped_ids(tenant)
     there.update(only or ())
     bears = view.labels(tenant) if gathered.labels else {}
+    if gathered.labels or gathered.signals:
+        # Also of a copy whose content the index holds no more.
+        copied = view.copied(tenant)
+        told_ids = enumerate(spill.told_ids()) if copied else ()
+        spill.counts_with.update([(row, copied[told]) for row, told in told_ids if told in copied])
     gone = {event.message_id for event in view.tombstones(tenant)} if gathered.labels or gathered.signals else set()
     signalled = view.signalled(tenant) if gathered.signals else set()
     label_of = dict(gathered.labels)

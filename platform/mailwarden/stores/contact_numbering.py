@@ -44,7 +44,11 @@ class Numbering:
             if digest in known and copy is not None:
                 copy = copy._replace(recipients=(), domains=())
             found.append(copy)
-            if content is None or digest in known or (copy is not None and not copy.recipients):
+            if content is None or (copy is not None and not copy.recipients):
+                continue
+            if digest in known:
+                # The index held it once, and holds no such old weeks any more: its copies in this source find it here.
+                contacts._contents.put(file, number, [(content, known[digest], event.message_id)])
                 continue
             # Below the seqs that they will get, and above all others: in their order.
             self._placed += 1

@@ -362,9 +362,12 @@ class Contacts:
         """Have all that waits in the file; no thread writes after it."""
         self._land()
         if self._fresh or self._contents.waiting:
-            self._write(self._fresh, self._contents.start(), self._marks)
-            self._fresh = {}
-            self._contents.landed(written=True)
+            written = False
+            try:
+                self._write(self._fresh, self._contents.start(), self._marks)
+                self._fresh, written = {}, True
+            finally:
+                self._contents.landed(written=written)
 
     def _write(self, pairs: dict[tuple[int, int], int], contents: Rows, marks: dict[int, int]) -> None:
         self._file.execute("begin immediate")

@@ -45,6 +45,9 @@ class Logged:
         stored = decisions.by_message(tenant, message_id)
         view = facts.view(tenant)
         message = view.find(tenant, message_id, received_at_us if stored is None else stored.received_at_us)
+        if message is None and stored is None and received_at_us is not None:
+            # A further copy has the time of its message, and may have come on another day.
+            message = view.find(tenant, message_id)
         if message is None:
             return None
         if message.copy_of:

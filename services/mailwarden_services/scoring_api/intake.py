@@ -11,7 +11,7 @@ import orjson
 import structlog
 
 from mailwarden.domain.mail.message import Envelope
-from mailwarden.errors import DataError, NotFound, StoreError
+from mailwarden.errors import NotFound, StoreError
 from mailwarden.stores.accepted import verdict_of
 from mailwarden.stores.draft import Draft
 from mailwarden.stores.lake.event_log import EventLog
@@ -19,6 +19,7 @@ from mailwarden.stores.sql import Decisions, Tenant
 from mailwarden.stores.sql.decisions import DecisionRecord
 from mailwarden_services.observability.stages import NO_STAGES, StageClock, StageSeconds, added
 from mailwarden_services.scoring_api.answers import load_answer, told_again
+from mailwarden_services.scoring_api.idempotency import check_same_message, is_handed_again
 from mailwarden_services.scoring_api.problems import no_model, not_a_message
 from mailwarden_services.scoring_worker.work import Found, Order, ScoredDraft
 from mailwarden_services.scoring_worker.workers import ScoringWorkers
@@ -123,14 +124,15 @@ class Intake:
             try:
                 self._check(found, observe=observe)
                 if stored is not None:
-                    _check_same_message(not await self._is_same(stored, found), key)
+                    same = await asyncio.to_thread(is_handed_again, self._events, stored, found)
+                    check_same_message(not same, key)
                     course.stop = _giving(self._again(tenant, envelope, load_answer(stored.response)))
                     return None
                 if course.begin is None:
                     asked = Asked(found.message_id, found.signature, key, observe, found.content)
                     begin = await sequencing.begin(tenant.name, asked)
                     if begin.known is not None:
-                        _check_same_message(begin.known.other, key)
+                        check_same_message(begin.known.other, key)
                         course.stop = _giving(self._again(tenant, envelope, load_answer(begin.known.answer)))
                         return None
                     course.begin, course.signature = begin, found.signature
@@ -165,7 +167,7 @@ class Intake:
             else:
                 took = await sequencing.accept(draft, raw, key=key, member=member, sure=True)
         if took.known is not None:
-            _check_same_message(bool(took.other), key)
+            check_same_message(bool(took.other), key)
             return self._again(tenant, envelope, load_answer(took.known.answer))
         if took.before:
             return await self._numbered_before(tenant, envelope, scored, begin, took.before)
@@ -208,16 +210,6 @@ class Intake:
             flags.append(UNCHECKED)
             return None
 
-    async def _is_same(self, stored: DecisionRecord, found: Found) -> bool:
-        """Whether a message is the one that was decided on, for nobody else: its carriers may have added to it."""
-        if stored.message_id == found.message_id:
-            return True
-        content = found.content
-        if content is None or not set(content.recipients) <= set(stored.recipients):
-            return False
-        event = await asyncio.to_thread(self._events.find, stored.tenant, stored.message_id, stored.received_at_us)
-        return event is not None and event.content_key == content.key
-
     def _again(self, tenant: Tenant, envelope: Envelope, answer: Mapping[str, Any]) -> Answer:
         submitted = envelope.submitted_by(frozenset(tenant.domains))
         told = told_again(answer, tenant.actions, submitted=submitted)
@@ -252,8 +244,3 @@ def _raising(exc: Exception) -> Callable[[], Answer]:
 
 def _giving(answer: Answer) -> Callable[[], Answer]:
     return lambda: answer
-
-
-def _check_same_message(other: bool, key: str | None) -> None:
-    if other:
-        raise DataError(f"idempotency key {key!r} was used for another message; use a key of its own for each message")

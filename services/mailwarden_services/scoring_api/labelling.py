@@ -177,6 +177,9 @@ class Labelling:
         stored = self._decisions.by_message(tenant, message_id)
         # The decision finds the day; the log has all facts of a message.
         logged = self._events.find(tenant, message_id, received_at_us if stored is None else stored.received_at_us)
+        if logged is None and stored is None and received_at_us is not None:
+            # A further copy has the time of its message, and may have come on another day.
+            logged = self._events.find(tenant, message_id)
         if logged is None:
             raise no_message(message_id)
         return self._facts.current(logged)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import orjson
 import structlog
 
+from mailwarden.domain.mail.addresses import normalise_address
 from mailwarden.errors import StoreError
 from mailwarden.stores.accepted import AcceptedMessage
 from mailwarden.stores.contacts import Contacts
@@ -33,7 +34,7 @@ class Numbering:
         """The message that one repeats, of the newest, and whether it is another one under the same idempotency key."""
         recent = self._recent.find_key(tenant, key) if key is not None else None
         if recent is not None:
-            return recent, recent.message_id != message_id and (content is None or not recent.has(content))
+            return recent, recent.message_id != message_id and (content is None or not recent.is_handed_again(content))
         recent = self._recent.find(tenant, message_id)
         if recent is None and content is not None:
             alike = self._recent.find_content(tenant, content.key)
@@ -79,6 +80,7 @@ class Numbering:
         # Before it has its seq: it is none of those that its own features lack.
         age = age_seconds(draft.as_of, tenant.next, tenant.newest_us)
         outcome.seq = seq = tenant.take()
+        handed_for = () if met.copy is None else draft.recipients
         if met.copy is not None:
             decided = self._recent.find(draft.tenant, met.copy.decided)
             draft = draft.as_copy(met.copy, None if decided is None else decided.answer)
@@ -94,6 +96,7 @@ class Numbering:
             outcome.answer,
             draft.content.key if draft.content else draft.content_sha256,
             key,
+            handed_for=handed_for,
         )
         self._recent.add(outcome.recent)
         tenant.newest_us = max(tenant.newest_us, draft.received_at_us)
@@ -139,4 +142,5 @@ def recent_of(record: AcceptedMessage) -> Recent:
         event.content_key or event.content_sha256,
         record.idempotency_key,
         True,
+        tuple(map(normalise_address, record.rcpt_to)) if event.copy_of else (),
     )

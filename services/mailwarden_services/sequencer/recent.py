@@ -20,7 +20,8 @@ _OVERHEAD = 600
 
 @dataclass(slots=True)
 class Recent:
-    """An accepted message: its event and its answer as JSON, and whether it is on disk. content: `content_of` it."""
+    """An accepted message: its event and its answer as JSON, and whether it is on disk. content: its content key, else
+    its hash. handed_for: whom a further copy was handed over for, who may have had the message."""
 
     tenant: str
     message_id: str
@@ -30,6 +31,7 @@ class Recent:
     content: str
     idempotency_key: str | None
     on_disk: bool = False
+    handed_for: tuple[str, ...] = ()
 
     @property
     def event(self) -> Event:
@@ -38,10 +40,17 @@ class Recent:
 
     def has(self, content: Content) -> bool:
         """Whether a message of that content is this one, for no other recipients, handed over again soon enough."""
+        return self._has(content, ())
+
+    def is_handed_again(self, content: Content) -> bool:
+        """`has` for what comes under the same idempotency key: for no others than it was handed over for."""
+        return self._has(content, self.handed_for)
+
+    def _has(self, content: Content, also_for: tuple[str, ...]) -> bool:
         if self.content != content.key:
             return False
         event = self.event
-        if not set(content.recipients) <= set(event.recipients):
+        if not set(content.recipients) <= {*event.recipients, *also_for}:
             return False
         apart_us = abs(content.received_at_us - event.received_at_us)
         if content.queue_id and content.queue_id == event.queue_id:
@@ -51,7 +60,7 @@ class Recent:
     @property
     def size(self) -> int:
         """Bytes that it takes, roughly."""
-        return len(self.event_json) + len(self.answer) + _OVERHEAD
+        return len(self.event_json) + len(self.answer) + sum(map(len, self.handed_for)) + _OVERHEAD
 
 
 class RecentMessages:

@@ -262,6 +262,34 @@ def rows_of(table: DeltaTable, files: Filters | None = None) -> ds.Dataset:
     return table.to_pyarrow_dataset(filesystem=folder, file_pruning_predicate=files)
 
 
+def columns_of(
+    table: DeltaTable,
+    schema: pa.Schema,
+    columns: Sequence[str],
+    wanted: ds.Expression | None,
+    files: Filters | None,
+    having: str,
+) -> Iterator[pa.RecordBatch]:
+    """Batches of some columns of a schema, null where the table is from before them. wanted: which rows; files: see
+    `within`. having: a column that `wanted` names, without which a table has no such row."""
+    rows = rows_of(table, files)
+    if having not in rows.schema.names:
+        return
+    held = [name for name in columns if name in rows.schema.names]
+    with reading(table):
+        for batch in rows.scanner(columns=held, filter=wanted).to_batches():
+            yield batch if len(held) == len(columns) else _with_nulls(batch, schema, columns)
+
+
+def _with_nulls(batch: pa.RecordBatch, schema: pa.Schema, columns: Sequence[str]) -> pa.RecordBatch:
+    chosen = pa.schema([schema.field(name) for name in columns])
+    held = set(batch.schema.names)
+    return pa.record_batch(
+        [batch[name] if name in held else pa.nulls(batch.num_rows, chosen.field(name).type) for name in columns],
+        schema=chosen,
+    )
+
+
 def files_of(table: DeltaTable, files: Filters | None = None) -> list[str]:
     """Absolute paths of a table's files, or of those that the filters leave; see `within`."""
     return [unquote(name.removeprefix("file://")) for name in table.file_uris(file_pruning_predicate=files)]

@@ -21,10 +21,10 @@ from mailwarden.stores.lake.delta import (
     Filters,
     Snapshot,
     bucket_of,
+    columns_of,
     day_column,
     folder_of,
     reading,
-    rows_of,
     within,
 )
 
@@ -120,10 +120,8 @@ class EventView:
     def clamped_ids(self, tenant: str) -> set[str]:
         """Ids of the tenant's messages whose time was set back, which lie on other days than the time they bore."""
         found: set[str] = set()
-        if self.table is None or "time_clamped" not in self.table.schema().to_arrow().names:
-            return found
         wanted = (ds.field("tenant") == tenant) & (ds.field("kind") == "message") & ds.field("time_clamped")
-        for batch in self.read(["message_id"], wanted, within([bucket_of(tenant)])):
+        for batch in self.read(["message_id"], wanted, within([bucket_of(tenant)]), having="time_clamped"):
             found.update(batch.column(0).to_pylist())
         return found
 
@@ -179,11 +177,17 @@ class EventView:
 
     def copies(self, tenant: str, message_id: str) -> list[Event]:
         """The further copies of a message; searches every day of its bucket."""
-        if self.table is None or "copy_of" not in rows_of(self.table, None).schema.names:
-            return []
         wanted = (ds.field("tenant") == tenant) & (ds.field("kind") == "message") & (ds.field("copy_of") == message_id)
-        batches = self.read(EVENT_SCHEMA.names, wanted, within([bucket_of(tenant)]))
+        batches = self.read(EVENT_SCHEMA.names, wanted, within([bucket_of(tenant)]), having="copy_of")
         return [event for batch in batches for event in table_to_events(pa.Table.from_batches([batch]))]
+
+    def copied(self, tenant: str) -> dict[str, str]:
+        """By message_id of each further copy that a tenant has, the message that it is a copy of."""
+        found: dict[str, str] = {}
+        wanted = (ds.field("tenant") == tenant) & (ds.field("kind") == "message") & (ds.field("copy_of") != "")
+        for batch in self.read(["message_id", "copy_of"], wanted, within([bucket_of(tenant)]), having="copy_of"):
+            found.update(zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True))
+        return found
 
     def tombstones(self, tenant: str, until: int | None = None) -> list[Event]:
         """A tenant's tombstones, up to a seq where one is given, in no set order."""
@@ -209,15 +213,17 @@ class EventView:
             yield sorted(table_to_events(rows), key=lambda event: event.seq)
 
     def read(
-        self, columns: Sequence[str], wanted: ds.Expression | None = None, files: Filters | None = None
+        self,
+        columns: Sequence[str],
+        wanted: ds.Expression | None = None,
+        files: Filters | None = None,
+        *,
+        having: str = "seq",
     ) -> Iterator[pa.RecordBatch]:
-        """Batches of some columns; files: which of them to open, by partition."""
+        """Batches of some columns; files: which of them to open, by partition. having: a column that is asked for in
+        `wanted`, without which a table, being from before it, has no such row."""
         if self.table is not None:
-            rows = rows_of(self.table, files)
-            held = [name for name in columns if name in rows.schema.names]
-            with reading(self.table):
-                for batch in rows.scanner(columns=held, filter=wanted).to_batches():
-                    yield batch if len(held) == len(columns) else with_nulls(batch, columns)
+            yield from columns_of(self.table, EVENT_SCHEMA, columns, wanted, files, having)
 
 
 class EventLog:
@@ -353,16 +359,6 @@ def table_to_events(rows: pa.Table) -> list[Event]:
             values = [default if value is None else value for value in values]
         columns.append([tuple(value) for value in values] if name in TUPLES else values)
     return [Event(*row) for row in zip(*columns, strict=True)]
-
-
-def with_nulls(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
-    """A batch with all of some columns of `EVENT_SCHEMA`, null where it had them not."""
-    schema = pa.schema([EVENT_SCHEMA.field(name) for name in columns])
-    held = set(batch.schema.names)
-    return pa.record_batch(
-        [batch[name] if name in held else pa.nulls(batch.num_rows, schema.field(name).type) for name in columns],
-        schema=schema,
-    )
 
 
 def _guards(tenants: Iterable[str]) -> set[str]:

@@ -30,8 +30,8 @@ from deltalake import DeltaTable
 
 from mailwarden.domain.mail.events import Event
 from mailwarden.errors import DataError, NotFound, StoreError
-from mailwarden.stores.lake.delta import DeltaLog, Filters, Snapshot, reading, rows_of
-from mailwarden.stores.lake.event_log import EVENT_SCHEMA, EventLog, EventView, with_nulls
+from mailwarden.stores.lake.delta import DeltaLog, Filters, Snapshot, columns_of, rows_of
+from mailwarden.stores.lake.event_log import EVENT_SCHEMA, EventLog, EventView
 
 FACT_SCHEMA: pa.Schema = EVENT_SCHEMA.append(pa.field("kept", pa.bool_()))
 """The log's columns; `kept`: the event has its old facts, since its raw mail is gone."""
@@ -112,18 +112,19 @@ class FactView(EventView):
         self._tenant, self._facts, self._through = tenant, table, through
 
     def read(
-        self, columns: Sequence[str], wanted: ds.Expression | None = None, files: Filters | None = None
+        self,
+        columns: Sequence[str],
+        wanted: ds.Expression | None = None,
+        files: Filters | None = None,
+        *,
+        having: str = "seq",
     ) -> Iterator[pa.RecordBatch]:
         """As `EventView.read`, of the tenant alone."""
         own = ds.field("tenant") == self._tenant
         own = own if wanted is None else own & wanted
         if self._facts is not None:
-            rows = rows_of(self._facts, files)
-            held = [name for name in columns if name in rows.schema.names]
-            with reading(self._facts):
-                for batch in rows.scanner(columns=held, filter=own).to_batches():
-                    yield batch if len(held) == len(columns) else with_nulls(batch, columns)
-        yield from super().read(columns, own & (ds.field("seq") > self._through), files)
+            yield from columns_of(self._facts, EVENT_SCHEMA, columns, own, files, having)
+        yield from super().read(columns, own & (ds.field("seq") > self._through), files, having=having)
 
 
 class FactSets:

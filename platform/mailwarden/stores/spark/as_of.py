@@ -81,9 +81,10 @@ def as_of(events: DataFrame, requests: DataFrame, view: ActivityView) -> DataFra
         rows = counted.select(*columns).unionAll(wanted)
     else:
         by = (EPOCH,)
-        happened = events_by_epoch(counted, cuts, view)
+        asked_for = requests_by_epoch(wanted, cuts, view)
+        happened = events_by_epoch(counted, cuts, view, asked_for)
         happened = happened.select(*columns, EPOCH, F.lit(NEVER).cast("long").alias(LAST_CUT))
-        rows = happened.unionByName(requests_by_epoch(wanted, cuts, view))
+        rows = happened.unionByName(asked_for)
     alone = F.when(F.col(keys[0]).isNull(), F.col(ROW_ID))
     # At one seq requests come first: events have no row id, which is a negative one.
     ordered = side_by_side(rows, (*keys, *by), [SEQ, F.col(ROW_ID).desc()], alone)

@@ -1,7 +1,8 @@
 """Messages that count no more, in the point-in-time read and in states: keys that no tombstone names pay nothing.
 
 A key that some tombstones name has *epochs*: a request is of the epoch that counts how many of them have a smaller seq,
-and an event stands in each epoch in which it counts and that it can be seen in. So what is read of a key in one epoch
+and an event stands in each epoch in which it counts, that it can be seen in, and that some request is of: a thousand
+tombstones that stand together are one or two. So what is read of a key in one epoch
 is a history without tombstones, and what cannot be taken out of an aggregate (peaks, extremes, sketches) need not be.
 """
 
@@ -20,7 +21,7 @@ EPOCH = "_epoch"
 LAST_CUT = "_last_cut"
 """Of a request, the seq of the last tombstone of its key below it; `NEVER` for none."""
 
-_CUTS = "_cuts"
+_CUTS, _ASKED, _FIRST, _LAST = "_cuts", "_asked", "_first", "_last"
 
 
 def is_tombstone() -> Column:
@@ -47,16 +48,25 @@ def without_gone(rows: DataFrame, cuts: DataFrame, view: ActivityView) -> DataFr
     return rows.join(F.broadcast(gone), [*keys, MESSAGE_ID], "left_anti")
 
 
-def events_by_epoch(rows: DataFrame, cuts: DataFrame, view: ActivityView) -> DataFrame:
-    """Fold rows, with ids, once for each epoch of their key that they count in."""
+def events_by_epoch(rows: DataFrame, cuts: DataFrame, view: ActivityView, requests: DataFrame) -> DataFrame:
+    """Fold rows, with ids, once for each epoch of their key that they count in and that some request is of.
+
+    requests: as `requests_by_epoch` gives them.
+    """
+    keys = list(key_columns(view))
+    of_cut_keys = requests.join(F.broadcast(cuts.select(*keys)), keys, "left_semi")
+    asked = of_cut_keys.groupBy(*keys).agg(F.collect_set(EPOCH).alias(_ASKED))
+    none = F.array().cast(T.ArrayType(T.IntegerType()))
     mine = F.filter(_CUTS, lambda cut: cut[MESSAGE_ID] == F.col(MESSAGE_ID))
     first = _below(F.col(SEQ))
     gone_at = F.array_min(F.transform(mine, lambda cut: cut[SEQ]))
     last = F.when(gone_at.isNull(), F.size(_CUTS)).otherwise(_below(gone_at))
-    epochs = F.when(first <= last, F.sequence(first, last)).otherwise(F.array().cast(T.ArrayType(T.IntegerType())))
     only = F.array(F.lit(0))
-    marked = _marked(rows, cuts, view)
-    return marked.withColumn(EPOCH, F.explode(F.when(F.col(_CUTS).isNull(), only).otherwise(epochs))).drop(_CUTS)
+    marked = _marked(rows, cuts.join(asked, keys, "left").withColumn(_ASKED, F.coalesce(_ASKED, none)), view)
+    bounded = marked.withColumn(_FIRST, first).withColumn(_LAST, last)
+    epochs = F.filter(_ASKED, lambda epoch: (epoch >= F.col(_FIRST)) & (epoch <= F.col(_LAST)))
+    exploded = bounded.withColumn(EPOCH, F.explode(F.when(F.col(_CUTS).isNull(), only).otherwise(epochs)))
+    return exploded.drop(_CUTS, _ASKED, _FIRST, _LAST)
 
 
 def requests_by_epoch(rows: DataFrame, cuts: DataFrame, view: ActivityView) -> DataFrame:
