@@ -27,11 +27,13 @@ LARGE = 8 << 20
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers when the body is there; `/large` with megabytes, `/early` without waiting for it."""
+    """Answers when the body is there; `/large` with megabytes, `/early` at once, `/fields` with names."""
     if scope["path"] != "/early":
         while (await receive()).get("more_body"):
             pass
     body = b"x" * LARGE if scope["path"] == "/large" else b"done"
+    if scope["path"] == "/fields":
+        body = b",".join(name for name, _ in scope["headers"])
     fields = [(b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": fields})
     await send({"type": "http.response.body", "body": body})
@@ -176,6 +178,41 @@ def test_a_head_without_end_is_refused() -> None:
         assert listener.refused == [(431, "head-too-large")]
         many = b"".join(b"X-%d: y\r\n" % number for number in range(10_000))
         assert answer(listener.connect(b"GET / HTTP/1.1\r\nConnection: close\r\n" + many + b"\r\n")).endswith(b"done")
+
+
+def test_a_trailer_is_dropped_and_one_without_end_is_refused() -> None:
+    chunked = b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n"
+    with listening() as listener:
+        made = listener.connect(chunked % b"/fields" + b"X-Mailwarden-Rcpt-To: eve@acme.example\r\n\r\n")
+        assert made.recv(10_000).endswith(b"\r\n\r\nhost,transfer-encoding")
+        made.close()
+        for trailer in (b"X-T: " + b"y" * MOST_HEAD_BYTES, b"X-T: y\r\n" * (MOST_HEAD_BYTES // 8)):
+            for path, told in ((b"/", b"HTTP/1.1 431 "), (b"/early", b"HTTP/1.1 200 ")):
+                made = listener.connect(chunked % path)
+                with contextlib.suppress(OSError):
+                    made.sendall(trailer)
+                    made.sendall(b"y" * 2 * MOST_HEAD_BYTES)
+                assert answer(made).startswith(told)
+        assert listener.refused == [(431, "head-too-large")] * 4
+        whole = listener.connect(chunked % b"/" + b"\r\n")
+        assert whole.recv(100).startswith(b"HTTP/1.1 200")
+        # Chunks of a byte each have more beside them than in them.
+        whole.sendall(chunked[:-3] % b"/" + b"1\r\nx\r\n" * 100_000 + b"0\r\n\r\n")
+        assert whole.recv(100).startswith(b"HTTP/1.1 200")
+        whole.close()
+
+
+def test_who_asks_for_another_protocol_is_answered_and_counted_as_everybody() -> None:
+    wanted = (
+        b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eHh4\r\n\r\n"
+    )
+    with listening(most=2) as listener:
+        for _ in range(5):
+            made = listener.connect(WHOLE[:-2] + wanted)
+            assert made.recv(1_000).startswith(b"HTTP/1.1 200 ")
+            made.close()
+            until(lambda: listener.open_ones() == 0)
+        assert listener.refused == []
 
 
 class _Transport:

@@ -5,7 +5,9 @@
 2. A connection that owes something for longer than `request_seconds` is let go: its first byte, the rest of a head, the
    rest of a body that nobody waits for any more, or to take its answer. What is idle between two requests is kept as
    long as the server keeps it, and a body that is waited for has a deadline of its own (`requests`).
-3. A head of more than `MOST_HEAD_BYTES` is answered 431.
+3. A head of more than `MOST_HEAD_BYTES` is answered 431, and so is as much of anything else that is no body: trailers,
+   which are dropped, or what chunks are marked with.
+4. No connection becomes another protocol's, which would bear none of these limits.
 
 Nothing of this is done for a request: all connections are looked at once a second.
 """
@@ -96,7 +98,9 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(**given)
         self._held_by = connections
         self._refused = False
-        self._head_bytes = 0
+        self._head_bytes = self._beside_bytes = 0
+        self._body_came = False
+        self.ws_protocol_class = None
         self._owed: object = None
         self._owed_since = 0.0
         self.peer = ""
@@ -119,14 +123,30 @@ class BoundedProtocol(HttpToolsProtocol):
         """Bytes of requests."""
         if self._refused:
             return
+        self._body_came = False
         super().data_received(data)
         if self._head_is_whole:
             self._head_bytes = 0
-            return
-        self._head_bytes += len(data)
-        if self._head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
-            words = f"The head of the request is over {MOST_HEAD_BYTES} bytes; send fewer or shorter fields."
-            self._refuse(Problem(431, "head-too-large", "Head too large", words))
+            self._beside_bytes = 0 if self._body_came else self._beside_bytes + len(data)
+        else:
+            self._head_bytes += len(data)
+            self._beside_bytes = 0
+        if max(self._head_bytes, self._beside_bytes) > MOST_HEAD_BYTES and not self.transport.is_closing():
+            words = f"The head or trailer of the request is over {MOST_HEAD_BYTES} bytes; send fewer or shorter fields."
+            self._end(Problem(431, "head-too-large", "Head too large", words))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head; those of a trailer come when the request is under way, and are nobody's."""
+        if not self._head_is_whole:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body."""
+        self._body_came = True
+        super().on_body(body)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: what is asked for an upgrade is answered as if it were not, which a client may do at will."""
 
     def look(self, now: float, seconds: float) -> None:
         """End the connection where the same has been owed for so long."""
@@ -157,6 +177,18 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.timeout_keep_alive_task is not None:
             return None
         return self if self.scope is None else self.scope
+
+    def _end(self, problem: Problem) -> None:
+        """End the connection with the problem, which is said where no answer is under way that it would pass for."""
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            if cycle.response_started or self.pipeline or not self._head_is_whole:
+                self._held_by.refused(problem)
+                self.transport.abort()
+                return
+            cycle.disconnected = True
+            cycle.message_event.set()
+        self._refuse(problem)
 
     def _refuse(self, problem: Problem) -> None:
         connections = self._held_by
