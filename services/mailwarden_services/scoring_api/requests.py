@@ -9,12 +9,13 @@ from typing import Annotated, Literal
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, TypeAdapter, ValidationError
+from pydantic import FailFast, Field, IPvAnyAddress, TypeAdapter, ValidationError
 
 from mailwarden.domain.mail.events import LABELS
 from mailwarden.domain.mail.identity_text import message_id_of
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.domain.mail.reception import Reception
+from mailwarden_services.scoring_api.bodies import Body
 from mailwarden_services.scoring_api.in_flight import account_of
 from mailwarden_services.scoring_api.problems import Problem, bad_request, not_a_message, too_large
 from mailwarden_services.scoring_api.times import Time, microseconds, read_time
@@ -55,15 +56,13 @@ MAX_LABELS = 1_000
 """Labels in one batch request."""
 
 
-class MessageBody(BaseModel):
+class MessageBody(Body):
     """One message as JSON. message: base64 of the raw RFC 5322 bytes."""
-
-    model_config = ConfigDict(extra="forbid")
 
     message: str = Field(description="base64 of the raw RFC 5322 bytes")
     received_at: Time | None = Field(None, description="when the mail system received it (RFC 3339)")
     mail_from: str | None = Field(None, max_length=MAX_PATH, description="SMTP reverse path; empty for the null path")
-    rcpt_to: list[Annotated[str, Field(max_length=MAX_PATH)]] = Field(
+    rcpt_to: Annotated[list[Annotated[str, Field(max_length=MAX_PATH)]], FailFast()] = Field(
         default_factory=list, max_length=MAX_RECIPIENTS, description="SMTP recipients"
     )
     client_ip: IPvAnyAddress | None = Field(None, description="address of the host that handed the message over")
@@ -95,19 +94,15 @@ class MessageBody(BaseModel):
         )
 
 
-class BatchBody(BaseModel):
+class BatchBody(Body):
     """Several messages, decided in order."""
-
-    model_config = ConfigDict(extra="forbid")
 
     messages: Annotated[list[MessageBody], Field(min_length=1, max_length=MAX_BATCH)]
     observe: bool = True
 
 
-class LabelBody(BaseModel):
+class LabelBody(Body):
     """Feedback on a message, by its decision id or message id."""
-
-    model_config = ConfigDict(extra="forbid")
 
     decision_id: str | None = Field(None, max_length=200, pattern=PRINTABLE)
     message_id: str | None = Field(None, max_length=200, pattern=PRINTABLE)
@@ -126,18 +121,14 @@ class LabelBody(BaseModel):
         raise bad_request("Give `decision_id` or `message_id` of the message.")
 
 
-class LabelsBody(BaseModel):
+class LabelsBody(Body):
     """Several labels at once."""
-
-    model_config = ConfigDict(extra="forbid")
 
     labels: Annotated[list[LabelBody], Field(min_length=1, max_length=MAX_LABELS)]
 
 
-class ReleaseBody(BaseModel):
+class ReleaseBody(Body):
     """How to release a held message."""
-
-    model_config = ConfigDict(extra="forbid")
 
     again: bool = Field(default=False, description="also where an earlier release may have delivered it")
     label: Literal["ham"] | None = Field(default=None, description="`ham`: it was good mail, which is taken as a label")
