@@ -1,4 +1,5 @@
-"""Threads of their own for what every message waits for: whose key it bears, and whose domains there are.
+"""Threads of their own for what every message waits for: whose key it bears, whose domains there are, and what was
+decided before.
 
 The event loop's own threads are shared by all that reads files and tables for callers; a caller who keeps these busy
 must not hold up the mail of others.
