@@ -61,6 +61,9 @@ class Listener:
     def open_ones(self) -> int:
         return len(self.server.server_state.connections)
 
+    def idle(self) -> int:
+        return sum(one.is_idle for one in tuple(self.server.server_state.connections))  # type: ignore[union-attr]
+
     def stop(self) -> None:
         self.server.should_exit = True
         self._running.join()
@@ -105,6 +108,23 @@ def test_one_connection_more_than_is_held_is_told_so_and_room_is_made_by_those_t
         held.append(listener.connect(WHOLE))
         assert held[-1].recv(100).startswith(b"HTTP/1.1 200")
         for one in held:
+            one.close()
+
+
+def test_who_idles_makes_room_where_all_are_held_and_who_waits_for_an_answer_does_not() -> None:
+    with listening(most=3) as listener:
+        idle, begun, busy = (listener.connect(WHOLE), listener.connect(), listener.connect(WHOLE))
+        for one in (idle, busy):
+            assert one.recv(1_000).endswith(b"done")
+        busy.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nx")
+        until(lambda: listener.idle() == 1)
+        more = listener.connect(WHOLE)
+        assert more.recv(1_000).endswith(b"done") and idle.recv(1) == b""
+        busy.sendall(b"x")
+        assert busy.recv(1_000).endswith(b"done")
+        begun.sendall(WHOLE)
+        assert begun.recv(1_000).endswith(b"done") and listener.refused == []
+        for one in (idle, begun, busy, more):
             one.close()
 
 

@@ -1,7 +1,8 @@
 """Open connections of a listener: how many there are, in all and from one address, and what each may keep waiting.
 
 1. One more than is held, or than one address may hold, is answered 503 with Retry-After and let go. A unix socket and
-   this machine's own loopback, by which gateways and proxies come, may hold all.
+   this machine's own loopback, by which gateways and proxies come, may hold all. Where all are held, one that is idle
+   between two requests makes room, of the address that holds the most.
 2. A connection that owes something for longer than `request_seconds` is let go: its first byte, the rest of a head, the
    rest of a body that nobody waits for any more, or to take its answer. What is idle between two requests is kept as
    long as the server keeps it, and a body that is waited for has a deadline of its own (`requests`).
@@ -61,7 +62,9 @@ class Connections:
     def take(self, one: BoundedProtocol) -> bool:
         """Hold a connection; False where there is no room for it."""
         peer = one.peer
-        if len(self._open) >= self.limits.most or (peer and self._of_peer[peer] >= self.limits.per_peer):
+        if peer and self._of_peer[peer] >= self.limits.per_peer:
+            return False
+        if len(self._open) >= self.limits.most and not self._make_room():
             return False
         self._open.add(one)
         if peer:
@@ -79,6 +82,17 @@ class Connections:
             self._of_peer[one.peer] -= 1
             if not self._of_peer[one.peer]:
                 del self._of_peer[one.peer]
+
+    def _make_room(self) -> bool:
+        """Let an idle connection go; False where none is."""
+        idle = [one for one in self._open if one.is_idle]
+        if not idle:
+            return False
+        # What may hold all counts for no address, and goes last.
+        most = max(idle, key=lambda one: self._of_peer[one.peer] if one.peer else 0)
+        self.left(most)
+        most.transport.close()
+        return True
 
     @property
     def _step(self) -> float:
@@ -161,6 +175,11 @@ class BoundedProtocol(HttpToolsProtocol):
                 # There is nothing to answer, or nobody reads it.
                 self._held_by.refused(problem)
                 self.transport.abort()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits for a further request, of which nothing came yet."""
+        return self.timeout_keep_alive_task is not None and not self.transport.is_closing()
 
     @property
     def _head_is_whole(self) -> bool:
