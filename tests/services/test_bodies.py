@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+
 import orjson
 import pytest
 from fastapi.exceptions import RequestValidationError
@@ -10,6 +13,7 @@ from pydantic import BaseModel
 from mailwarden_services.scoring_api.bodies import MOST_UNKNOWN, MOST_VALUES, read_json
 from mailwarden_services.scoring_api.problems import Problem
 from mailwarden_services.scoring_api.requests import (
+    DECODED_AT_ONCE,
     MAX_BATCH,
     MAX_RECIPIENTS,
     BatchBody,
@@ -54,3 +58,30 @@ def test_more_values_than_any_batch_has_are_not_looked_at() -> None:
     assert len(read_json(BatchBody, orjson.dumps(full)).messages) == MAX_BATCH
     with pytest.raises(Problem, match=f"over {MOST_VALUES} values"):
         read_json(BatchBody, b'{"messages": [' + b"1," * (MOST_VALUES + 1) + b"1]}")
+
+
+def test_a_large_message_is_decoded_while_others_go_on_and_is_what_it_would_be_at_once() -> None:
+    async def test() -> None:
+        turns = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        beside = asyncio.create_task(others())
+        raw = bytes(range(256)) * (DECODED_AT_ONCE // 128)
+        text = base64.b64encode(raw).decode()
+        assert await MessageBody.model_validate({"message": text}).raw(len(raw)) == raw
+        assert turns >= len(text) // DECODED_AT_ONCE
+        beside.cancel()
+        full = text[: DECODED_AT_ONCE - 4] + "QQ=="
+        assert (await MessageBody.model_validate({"message": full}).raw(len(raw))).endswith(b"A")
+        for bad in (full + "QQ==", text + "!", text[:-4] + "=" + text[-3:], "Q", "QQ=="[:3]):
+            with pytest.raises(Problem, match="not base64"):
+                await MessageBody.model_validate({"message": bad}).raw(len(raw) + 99)
+        with pytest.raises(Problem, match="over 3 bytes"):
+            await MessageBody.model_validate({"message": "QUFBQUFBQUFB"}).raw(3)
+
+    asyncio.run(test())
