@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import threading
 import time
@@ -32,6 +33,8 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         while (await receive()).get("more_body"):
             pass
     body = b"x" * LARGE if scope["path"] == "/large" else b"done"
+    if scope["path"] == "/broken":
+        raise RuntimeError("broken")
     if scope["path"] == "/fields":
         body = b",".join(name for name, _ in scope["headers"])
     fields = [(b"content-length", str(len(body)).encode())]
@@ -220,6 +223,20 @@ def test_a_trailer_is_dropped_and_one_without_end_is_refused() -> None:
         whole.sendall(chunked[:-3] % b"/" + b"1\r\nx\r\n" * 100_000 + b"0\r\n\r\n")
         assert whole.recv(100).startswith(b"HTTP/1.1 200")
         whole.close()
+
+
+def test_what_is_no_http_is_counted_and_not_logged_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with listening() as listener:
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        capsys.readouterr()
+        for sent in (b"\x16\x03\x01\x02\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"):
+            assert answer(listener.connect(sent)).startswith(b"HTTP/1.1 400 ")
+        assert listener.refused == [(400, "bad-request")] * 2 and not capsys.readouterr().err
+        for _ in range(2):
+            assert answer(listener.connect(b"GET /broken HTTP/1.1\r\nConnection: close\r\n\r\n")).startswith(
+                b"HTTP/1.1 500 "
+            )
+        assert capsys.readouterr().err.count("RuntimeError: broken") == 2
 
 
 def test_who_asks_for_another_protocol_is_answered_and_counted_as_everybody() -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,6 +39,11 @@ _LINGERING = 100
 _CLOSING = object()
 
 Refused = Callable[[Problem], None]
+
+_log = logging.getLogger(__name__)
+"""The server's, for what is our fault alone: what strangers send is counted, and fills no disk."""
+_log.setLevel(logging.ERROR)
+_log.parent = logging.getLogger("uvicorn.error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +121,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = self._beside_bytes = 0
         self._body_came = False
         self.ws_protocol_class = None
+        self.logger = _log
         self._owed: object = None
         self._owed_since = 0.0
         self.peer = ""
@@ -158,6 +165,11 @@ class BoundedProtocol(HttpToolsProtocol):
         """A piece of a body."""
         self._body_came = True
         super().on_body(body)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP."""
+        self._held_by.refused(Problem(400, "bad-request", "Bad request", msg))
+        super().send_400_response(msg)
 
     def _unsupported_upgrade_warning(self) -> None:
         """Say nothing: what is asked for an upgrade is answered as if it were not, which a client may do at will."""
