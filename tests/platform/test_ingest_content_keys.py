@@ -134,3 +134,69 @@ def test_it_is_the_events_and_does_not_hang_on_the_envelope_or_the_tenant() -> N
     assert (event.content_key, event.queue_id, event.copy_of) == (key(PLAIN), "4F1C2", "")
     other = receive(b"From ann@far.example Sun Apr  8 13:07:32 2007\n" + PLAIN, Envelope(), replace(site, tenant="b"))
     assert other.event.content_key == event.content_key and other.event.message_id != event.message_id
+
+
+GOOD, BAD = b"<p>Minutes of our meeting</p>", b'<p>Suspended: <a href="https://login.example/">confirm</a></p>'
+HEAD = b"".join(b"%b: %b\n" % (name.encode(), value.encode()) for name, value in FIELDS.items())
+
+
+def related(start: str, *bodies: tuple[str, bytes]) -> bytes:
+    named = f'; start="<{start}>"' if start else ""
+    parts = (b"--r\nContent-Type: text/html\nContent-ID: <%b>\n\n%b\n" % (i.encode(), body) for i, body in bodies)
+    return b"Content-Type: multipart/related; boundary=r%b\n\n%b--r--\n" % (named.encode(), b"".join(parts))
+
+
+def both(first: bytes, second: bytes) -> bytes:
+    return b"Content-Type: multipart/mixed; boundary=m\n\n--m\n%b\n--m\n%b\n--m--\n" % (first, second)
+
+
+def wide(data: bytes) -> bytes:
+    return part("text/plain; charset=UTF-16BE", data, "base64")
+
+
+def elsewhere(url: str) -> bytes:
+    pointer = f'Content-Type: message/external-body; access-type=URL; url="{url}"\n\nContent-Type: text/html\n\n'
+    return both(b"\nhello", pointer.encode())
+
+
+def raw_file(data: bytes) -> bytes:
+    return both(b"\nhello", b"Content-Type: application/zip; name=a.zip\nContent-Transfer-Encoding: binary\n\n" + data)
+
+
+LURE = "Suspended: confirm at https://login.example/".encode("utf-16-be")
+
+ALIKE = {
+    "which part is the root": (related("a", ("a", GOOD), ("b", BAD)), related("b", ("a", GOOD), ("b", BAD))),
+    "what the root refers to": (
+        related("a", ("a", GOOD), ("b", BAD)),
+        both(related("", ("a", GOOD)), related("", ("b", BAD))),
+    ),
+    "halves of characters": (wide(b"\x4e\x0d\x0a" + LURE + b"\x4e"), wide(b"\x4e\x0a" + LURE + b"\x4e")),
+    "where the content is": (elsewhere("https://a.example/"), elsewhere("https://login.example/")),
+    "line ends of a file sent as it is": (raw_file(b"PK\0\r\n\r\nx"), raw_file(b"PK\0\n\nx")),
+    "encrypted": (both(b"\na", b"\nb"), both(b"\na", b"\nb").replace(b"/mixed", b"/encrypted")),
+}
+"""Pairs of bodies that differ in little, and of which a reader shows one as another than the other."""
+
+
+@pytest.mark.parametrize("how", ALIKE)
+def test_what_decides_which_part_is_shown_and_as_what_is_in_the_key(how: str) -> None:
+    keys = [key(HEAD + body) for body in ALIKE[how]]
+    assert keys[0] != keys[1] and all(len(one) == 40 for one in keys)
+
+
+def test_no_field_passes_for_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what the digest is made of, a part begins with a digit and what stands behind the last one does not."""
+    taken: list[bytes] = []
+
+    class Digest:
+        def update(self, data: bytes) -> None:
+            taken.append(bytes(data))
+
+        def hexdigest(self) -> str:
+            return "0" * 40
+
+    monkeypatch.setattr("hashlib.blake2b", lambda **_: Digest())
+    assert key(HEAD + both(b"\na", b"\nb")) == "0" * 40
+    *parts, fields = taken
+    assert [head[:1].isdigit() for head in parts[::2]] == [True, True] and not fields[:1].isdigit()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import threading
 import time
@@ -27,11 +28,15 @@ LARGE = 8 << 20
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers when the body is there; `/large` with megabytes, `/early` without waiting for it."""
+    """Answers when the body is there; `/large` with megabytes, `/early` at once, `/fields` with names."""
     if scope["path"] != "/early":
         while (await receive()).get("more_body"):
             pass
     body = b"x" * LARGE if scope["path"] == "/large" else b"done"
+    if scope["path"] == "/broken":
+        raise RuntimeError("broken")
+    if scope["path"] == "/fields":
+        body = b",".join(name for name, _ in scope["headers"])
     fields = [(b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": fields})
     await send({"type": "http.response.body", "body": body})
@@ -58,6 +63,9 @@ class Listener:
 
     def open_ones(self) -> int:
         return len(self.server.server_state.connections)
+
+    def idle(self) -> int:
+        return sum(one.is_idle for one in tuple(self.server.server_state.connections))  # type: ignore[union-attr]
 
     def stop(self) -> None:
         self.server.should_exit = True
@@ -103,6 +111,23 @@ def test_one_connection_more_than_is_held_is_told_so_and_room_is_made_by_those_t
         held.append(listener.connect(WHOLE))
         assert held[-1].recv(100).startswith(b"HTTP/1.1 200")
         for one in held:
+            one.close()
+
+
+def test_who_idles_makes_room_where_all_are_held_and_who_waits_for_an_answer_does_not() -> None:
+    with listening(most=3) as listener:
+        idle, begun, busy = (listener.connect(WHOLE), listener.connect(), listener.connect(WHOLE))
+        for one in (idle, busy):
+            assert one.recv(1_000).endswith(b"done")
+        busy.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nx")
+        until(lambda: listener.idle() == 1)
+        more = listener.connect(WHOLE)
+        assert more.recv(1_000).endswith(b"done") and idle.recv(1) == b""
+        busy.sendall(b"x")
+        assert busy.recv(1_000).endswith(b"done")
+        begun.sendall(WHOLE)
+        assert begun.recv(1_000).endswith(b"done") and listener.refused == []
+        for one in (idle, begun, busy, more):
             one.close()
 
 
@@ -176,6 +201,55 @@ def test_a_head_without_end_is_refused() -> None:
         assert listener.refused == [(431, "head-too-large")]
         many = b"".join(b"X-%d: y\r\n" % number for number in range(10_000))
         assert answer(listener.connect(b"GET / HTTP/1.1\r\nConnection: close\r\n" + many + b"\r\n")).endswith(b"done")
+
+
+def test_a_trailer_is_dropped_and_one_without_end_is_refused() -> None:
+    chunked = b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n"
+    with listening() as listener:
+        made = listener.connect(chunked % b"/fields" + b"X-Mailwarden-Rcpt-To: eve@acme.example\r\n\r\n")
+        assert made.recv(10_000).endswith(b"\r\n\r\nhost,transfer-encoding")
+        made.close()
+        for trailer in (b"X-T: " + b"y" * MOST_HEAD_BYTES, b"X-T: y\r\n" * (MOST_HEAD_BYTES // 8)):
+            for path, told in ((b"/", b"HTTP/1.1 431 "), (b"/early", b"HTTP/1.1 200 ")):
+                made = listener.connect(chunked % path)
+                with contextlib.suppress(OSError):
+                    made.sendall(trailer)
+                    made.sendall(b"y" * 2 * MOST_HEAD_BYTES)
+                assert answer(made).startswith(told)
+        assert listener.refused == [(431, "head-too-large")] * 4
+        whole = listener.connect(chunked % b"/" + b"\r\n")
+        assert whole.recv(100).startswith(b"HTTP/1.1 200")
+        # Chunks of a byte each have more beside them than in them.
+        whole.sendall(chunked[:-3] % b"/" + b"1\r\nx\r\n" * 100_000 + b"0\r\n\r\n")
+        assert whole.recv(100).startswith(b"HTTP/1.1 200")
+        whole.close()
+
+
+def test_what_is_no_http_is_counted_and_not_logged_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with listening() as listener:
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        capsys.readouterr()
+        for sent in (b"\x16\x03\x01\x02\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"):
+            assert answer(listener.connect(sent)).startswith(b"HTTP/1.1 400 ")
+        assert listener.refused == [(400, "bad-request")] * 2 and not capsys.readouterr().err
+        for _ in range(2):
+            assert answer(listener.connect(b"GET /broken HTTP/1.1\r\nConnection: close\r\n\r\n")).startswith(
+                b"HTTP/1.1 500 "
+            )
+        assert capsys.readouterr().err.count("RuntimeError: broken") == 2
+
+
+def test_who_asks_for_another_protocol_is_answered_and_counted_as_everybody() -> None:
+    wanted = (
+        b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eHh4\r\n\r\n"
+    )
+    with listening(most=2) as listener:
+        for _ in range(5):
+            made = listener.connect(WHOLE[:-2] + wanted)
+            assert made.recv(1_000).startswith(b"HTTP/1.1 200 ")
+            made.close()
+            until(lambda: listener.open_ones() == 0)
+        assert listener.refused == []
 
 
 class _Transport:

@@ -119,6 +119,9 @@ def test_compressed_bodies_are_opened_and_bombs_are_not(warden: Any, bad: Simula
         assert ask(bad.raw, File="/etc/passwd").status_code == 400
         assert ask(b"{}" + bad.raw, Message_Length=str(len(bad.raw))).status_code == 200
         assert ask(bad.raw, Message_Length=str(len(bad.raw) + 1)).status_code == 400
+        assert ask(bad.raw, Message_Length="9" * 5_000).status_code == 400
+        length = {"Rcpt": bad.envelope.rcpt_to[0].encode(), "Message-Length": "²".encode("latin-1")}
+        assert api.client.post("/checkv2", content=bad.raw, headers=length).status_code == 200
     warden.drain()
     assert {e.content_sha256 for e in warden.events()} == {next(iter(warden.events())).content_sha256}
 

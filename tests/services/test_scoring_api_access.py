@@ -82,7 +82,7 @@ def test_a_key_is_looked_up_off_the_event_loop(warden: Any, monkeypatch: pytest.
         monkeypatch.setattr(served, "authenticate", authenticate)
         for _ in range(3):
             assert api.client.get("/v1/decisions", headers=bearing(key)).status_code == 200
-    assert len(threads) == 1 and threads[0].startswith("asyncio_")
+    assert len(threads) == 1 and threads[0].startswith("look-ups")
 
 
 def test_whom_the_api_knows_goes_on_while_the_database_is_away(

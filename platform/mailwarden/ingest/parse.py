@@ -164,7 +164,7 @@ def _read(raw: bytes, envelope: Envelope, trust: Trust, reading: Reading, images
         images.nested += opened.images
     codes, pending = reading.attempt("inner", lambda: _codes(bodies, reading, images, depth), _NO_CODES)
     content_sha256 = hashlib.sha256(raw).hexdigest()
-    content_key = "" if key is None else key.of(block, len(tree.leaves), content_sha256)
+    content_key = "" if key is None else key.of(block, tree.types, len(tree.leaves), content_sha256)
     message = _assemble(
         raw, envelope, mbox, head, authentication, tree, bodies, urls, reading, content_sha256, content_key
     )

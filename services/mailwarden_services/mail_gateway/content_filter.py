@@ -143,7 +143,7 @@ class ContentFilter(SMTP):
             await self.push(str(error))
             return
         size = path.parameters.get("SIZE", "")
-        if size.isdigit() and int(size) > self._settings.hard_bytes:
+        if size.isascii() and size.isdigit() and int(size[:20]) > self._settings.hard_bytes:
             await self.push(f"552 5.3.4 The message is over {self._settings.hard_bytes} bytes")
             return
         try:

@@ -6,10 +6,10 @@ A tenant's key speaks for its tenant alone. An operator's stands above tenants a
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, TypeVar
 
 import structlog
@@ -20,6 +20,7 @@ from mailwarden.stores.sql import Principal, Tenant, Tenants
 from mailwarden.stores.sql.keys import Role
 from mailwarden_services.scoring_api import problems
 from mailwarden_services.scoring_api.in_flight import account_of
+from mailwarden_services.scoring_api.look_ups import look_up
 from mailwarden_services.scoring_api.problems import Problem
 
 KEY_CACHE_SECONDS = 10.0
@@ -87,7 +88,7 @@ async def _remembered(
     if held is not None and now - held[0] < KEY_CACHE_SECONDS:
         return held[1]
     try:
-        found = await asyncio.to_thread(ask, name)
+        found = await look_up(partial(ask, name))
     except StoreError as exc:
         if held is None or now - held[0] > KEY_GRACE_SECONDS:
             raise

@@ -1,11 +1,14 @@
 """Open connections of a listener: how many there are, in all and from one address, and what each may keep waiting.
 
 1. One more than is held, or than one address may hold, is answered 503 with Retry-After and let go. A unix socket and
-   this machine's own loopback, by which gateways and proxies come, may hold all.
+   this machine's own loopback, by which gateways and proxies come, may hold all. Where all are held, one that is idle
+   between two requests makes room, of the address that holds the most.
 2. A connection that owes something for longer than `request_seconds` is let go: its first byte, the rest of a head, the
    rest of a body that nobody waits for any more, or to take its answer. What is idle between two requests is kept as
    long as the server keeps it, and a body that is waited for has a deadline of its own (`requests`).
-3. A head of more than `MOST_HEAD_BYTES` is answered 431.
+3. A head of more than `MOST_HEAD_BYTES` is answered 431, and so is as much of anything else that is no body: trailers,
+   which are dropped, or what chunks are marked with.
+4. No connection becomes another protocol's, which would bear none of these limits.
 
 Nothing of this is done for a request: all connections are looked at once a second.
 """
@@ -14,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,6 +39,11 @@ _LINGERING = 100
 _CLOSING = object()
 
 Refused = Callable[[Problem], None]
+
+_log = logging.getLogger(__name__)
+"""The server's, for what is our fault alone: what strangers send is counted, and fills no disk."""
+_log.setLevel(logging.ERROR)
+_log.parent = logging.getLogger("uvicorn.error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +68,9 @@ class Connections:
     def take(self, one: BoundedProtocol) -> bool:
         """Hold a connection; False where there is no room for it."""
         peer = one.peer
-        if len(self._open) >= self.limits.most or (peer and self._of_peer[peer] >= self.limits.per_peer):
+        if peer and self._of_peer[peer] >= self.limits.per_peer:
+            return False
+        if len(self._open) >= self.limits.most and not self._make_room():
             return False
         self._open.add(one)
         if peer:
@@ -77,6 +88,17 @@ class Connections:
             self._of_peer[one.peer] -= 1
             if not self._of_peer[one.peer]:
                 del self._of_peer[one.peer]
+
+    def _make_room(self) -> bool:
+        """Let an idle connection go; False where none is."""
+        idle = [one for one in self._open if one.is_idle]
+        if not idle:
+            return False
+        # What may hold all counts for no address, and goes last.
+        most = max(idle, key=lambda one: self._of_peer[one.peer] if one.peer else 0)
+        self.left(most)
+        most.transport.close()
+        return True
 
     @property
     def _step(self) -> float:
@@ -96,7 +118,10 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(**given)
         self._held_by = connections
         self._refused = False
-        self._head_bytes = 0
+        self._head_bytes = self._beside_bytes = 0
+        self._body_came = False
+        self.ws_protocol_class = None
+        self.logger = _log
         self._owed: object = None
         self._owed_since = 0.0
         self.peer = ""
@@ -119,14 +144,35 @@ class BoundedProtocol(HttpToolsProtocol):
         """Bytes of requests."""
         if self._refused:
             return
+        self._body_came = False
         super().data_received(data)
         if self._head_is_whole:
             self._head_bytes = 0
-            return
-        self._head_bytes += len(data)
-        if self._head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
-            words = f"The head of the request is over {MOST_HEAD_BYTES} bytes; send fewer or shorter fields."
-            self._refuse(Problem(431, "head-too-large", "Head too large", words))
+            self._beside_bytes = 0 if self._body_came else self._beside_bytes + len(data)
+        else:
+            self._head_bytes += len(data)
+            self._beside_bytes = 0
+        if max(self._head_bytes, self._beside_bytes) > MOST_HEAD_BYTES and not self.transport.is_closing():
+            words = f"The head or trailer of the request is over {MOST_HEAD_BYTES} bytes; send fewer or shorter fields."
+            self._end(Problem(431, "head-too-large", "Head too large", words))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head; those of a trailer come when the request is under way, and are nobody's."""
+        if not self._head_is_whole:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body."""
+        self._body_came = True
+        super().on_body(body)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP."""
+        self._held_by.refused(Problem(400, "bad-request", "Bad request", msg))
+        super().send_400_response(msg)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: what is asked for an upgrade is answered as if it were not, which a client may do at will."""
 
     def look(self, now: float, seconds: float) -> None:
         """End the connection where the same has been owed for so long."""
@@ -143,6 +189,11 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.transport.abort()
 
     @property
+    def is_idle(self) -> bool:
+        """Whether it waits for a further request, of which nothing came yet."""
+        return self.timeout_keep_alive_task is not None and not self.transport.is_closing()
+
+    @property
     def _head_is_whole(self) -> bool:
         return self.scope is not None and "path" in self.scope
 
@@ -157,6 +208,18 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.timeout_keep_alive_task is not None:
             return None
         return self if self.scope is None else self.scope
+
+    def _end(self, problem: Problem) -> None:
+        """End the connection with the problem, which is said where no answer is under way that it would pass for."""
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            if cycle.response_started or self.pipeline or not self._head_is_whole:
+                self._held_by.refused(problem)
+                self.transport.abort()
+                return
+            cycle.disconnected = True
+            cycle.message_event.set()
+        self._refuse(problem)
 
     def _refuse(self, problem: Problem) -> None:
         connections = self._held_by

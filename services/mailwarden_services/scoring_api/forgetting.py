@@ -20,6 +20,9 @@ LOG_SECONDS = 20.0
 
 LOOK_SECONDS = 0.2
 
+LOOKING = 2
+"""So many look into the log at once, however many messages are being forgotten: others' questions take turns."""
+
 
 @dataclass(frozen=True, slots=True)
 class Logged:
@@ -75,6 +78,7 @@ class Forgetting:
 
     def __init__(self, sequencing: ByTenant, decisions: Decisions, facts: FactSets) -> None:
         self._sequencing, self._decisions, self._facts = sequencing, decisions, facts
+        self._looking = asyncio.Semaphore(LOOKING)
 
     async def forget(self, tenant: str, message_id: str, received_at_us: int | None = None) -> dict[str, Any]:
         """Number a message's tombstone; a second time nothing is done but what a first one left undone.
@@ -103,9 +107,10 @@ class Forgetting:
         """The message, once the log holds it and these signals of it."""
         ends = time.monotonic() + LOG_SECONDS
         while True:
-            found = await asyncio.to_thread(
-                Logged.find, self._facts, self._decisions, tenant, message_id, received_at_us
-            )
+            async with self._looking:
+                found = await asyncio.to_thread(
+                    Logged.find, self._facts, self._decisions, tenant, message_id, received_at_us
+                )
             if found is not None and {*signals} <= {event.signal for event in found.signals}:
                 return found
             if time.monotonic() > ends:

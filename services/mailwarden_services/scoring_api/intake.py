@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import orjson
@@ -20,6 +21,7 @@ from mailwarden.stores.sql.decisions import DecisionRecord
 from mailwarden_services.observability.stages import NO_STAGES, StageClock, StageSeconds, added
 from mailwarden_services.scoring_api.answers import load_answer, told_again
 from mailwarden_services.scoring_api.idempotency import check_same_message, is_handed_again
+from mailwarden_services.scoring_api.look_ups import look_up
 from mailwarden_services.scoring_api.problems import no_model, not_a_message
 from mailwarden_services.scoring_worker.work import Found, Order, ScoredDraft
 from mailwarden_services.scoring_worker.workers import ScoringWorkers
@@ -184,7 +186,7 @@ class Intake:
         """The answer that a message got long ago; a new one, without a trace, where it was ingested."""
         draft, flags = scored.draft, [INGESTED]
         try:
-            stored = await asyncio.to_thread(self._decisions.by_message, tenant.name, message_id)
+            stored = await look_up(partial(self._decisions.by_message, tenant.name, message_id))
             if stored is not None:
                 return self._again(tenant, envelope, load_answer(stored.response))
         except StoreError as exc:
@@ -204,7 +206,7 @@ class Intake:
 
     async def _stored_under(self, tenant: str, key: str, flags: list[str]) -> DecisionRecord | None:
         try:
-            return await asyncio.to_thread(self._decisions.by_idempotency_key, tenant, key)
+            return await look_up(partial(self._decisions.by_idempotency_key, tenant, key))
         except StoreError as exc:
             log.warning(UNCHECKED, error=type(exc).__name__)
             flags.append(UNCHECKED)

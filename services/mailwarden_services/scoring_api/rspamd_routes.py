@@ -37,6 +37,9 @@ router = APIRouter(include_in_schema=False)
 GIVEN_BY = "rspamd"
 """Who gives a label that is learnt by this protocol, which names nobody."""
 
+_DIGITS = 19
+"""Of a length that may be meant: what has more is over any limit."""
+
 log = structlog.get_logger(__name__)
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -101,8 +104,8 @@ async def _message(request: Request) -> bytes:
     elif coding not in ("", "identity", "none"):
         raise Problem(415, "unsupported-type", "Unsupported type", f"{coding!r} is not opened; send zstd or plain.")
     length = headers.get("message-length", "")
-    if length.isdigit():
-        if int(length) > len(body):
+    if length.isascii() and length.isdigit():
+        if len(length) > _DIGITS or int(length) > len(body):
             raise Problem(400, "bad-request", "Bad request", "`Message-Length` is more than the body has.")
         body = body[len(body) - int(length) :]
     if not body:

@@ -91,7 +91,7 @@ async def score(request: Request) -> Response:
     key, envelope, observe = idempotency_key_of(request), envelope_of(request), observe_of(request)
     if kind == "application/json":
         body = read_json(MessageBody, await body_within(request, limit * 4 // 3 + 65_536))
-        raw, envelope, key = body.raw(limit), body.envelope(), body.idempotency_key or key
+        raw, envelope, key = await body.raw(limit), body.envelope(), body.idempotency_key or key
     elif kind in MAIL_TYPES:
         raw = await body_within(request, limit)
     else:
@@ -128,7 +128,7 @@ async def score_batch(request: Request, service: Served, caller: MayScore) -> Re
             with service.observer.message(caller.tenant.name, request.headers) as seen:
                 answer = await service.intake.decide(
                     caller.tenant,
-                    body.raw(limit),
+                    await body.raw(limit),
                     body.envelope(),
                     idempotency_key=body.idempotency_key,
                     observe=batch.observe,

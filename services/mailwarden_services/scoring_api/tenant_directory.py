@@ -13,6 +13,7 @@ from mailwarden.domain.mail.addresses import address_domain, normalise_address
 from mailwarden.domain.mail.own_domains import names_of, own_domain
 from mailwarden.errors import DataError, MailwardenError
 from mailwarden.stores.sql import Tenant
+from mailwarden_services.scoring_api.look_ups import look_up
 
 REFRESH_SECONDS = 3.0
 """How old the copy may be before it is read anew beside the mail that goes on."""
@@ -85,7 +86,7 @@ class TenantDirectory:
 
     async def _refresh(self) -> None:
         try:
-            found = Directory.of(await asyncio.to_thread(self._read))
+            found = Directory.of(await look_up(self._read))
         except MailwardenError as exc:
             if self._found is None:
                 raise
