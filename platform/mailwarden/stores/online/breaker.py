@@ -52,7 +52,7 @@ class Breaker:
             yield
         except StoreTimeout:
             self._failures += 1
-            if self._failures >= FAILURES:
+            if self._failures >= FAILURES and not self._open:
                 self._trip()
             raise
         self._failures = 0
