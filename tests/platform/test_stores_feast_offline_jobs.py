@@ -149,10 +149,13 @@ def test_nothing_runs_before_it_is_asked_for(store: FeatureStore, spark: SparkSe
     before = jobs_run(spark)
     refs = ["senders:got_all", "by_frame:sum"]
     jobs = [store.get_historical_features(frame, refs, full_feature_names=True) for frame in (rows, path, shuffled)]
-    plan = jobs[0].to_spark_df()
     assert jobs_run(spark) == before
+    plan = jobs[0].to_spark_df()
+    # Whether a view's events hold a tombstone is looked for in what Parquet says of its row groups, and decides the plan.
+    looked = jobs_run(spark)
+    assert looked <= before + len(refs)
     assert plan.count() == len(rows)
-    assert jobs_run(spark) > before
+    assert jobs_run(spark) > looked
     assert jobs[2].to_parquet(tmp_path / "out") == len(rows)
 
 

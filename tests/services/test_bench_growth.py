@@ -108,7 +108,8 @@ def test_usage_counts_what_was_started_and_has_ended() -> None:
     # In a process of its own: what other tests started, and left to the system, may leave this one's tree meanwhile.
     told = subprocess.run([sys.executable, "-c", USAGE], capture_output=True, text=True, check=True).stdout
     used, driver_bytes, whole = map(float, told.split())
-    assert 0.5 <= used < 5
+    # Ticks of the system are 10 ms.
+    assert 0.48 <= used < 5
     assert driver_bytes >= 10_000_000
     assert whole > used - 0.02
 
