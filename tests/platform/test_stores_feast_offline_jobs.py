@@ -151,7 +151,7 @@ def test_nothing_runs_before_it_is_asked_for(store: FeatureStore, spark: SparkSe
     jobs = [store.get_historical_features(frame, refs, full_feature_names=True) for frame in (rows, path, shuffled)]
     assert jobs_run(spark) == before
     plan = jobs[0].to_spark_df()
-    # Whether a view's events hold a tombstone is looked for in what Parquet says of its row groups, and decides the plan.
+    # Whether a view's events hold a tombstone is looked for in what Parquet says of row groups, and decides the plan.
     looked = jobs_run(spark)
     assert looked <= before + len(refs)
     assert plan.count() == len(rows)
