@@ -282,7 +282,10 @@ def test_a_report_labels_the_original_that_it_forwards(warden: Any, simulated: M
         answers = [api.send(message) for message in simulated[:4]]
         warden.drain()
         sent = {"content": forwarded(simulated[1].raw, how), "headers": {"Content-Type": "message/rfc822"}}
-        where = {"label": "CP", "known_at": KNOWN, "reporter": "bob@acme.example"}
+        bob = f"bob@{warden.platform.tenants.get('acme').domains[0]}"
+        where = {"label": "CP", "known_at": KNOWN, "reporter": bob}
+        outside = api.client.post("/v1/reports", params=where | {"reporter": "eve@evil.example"}, **sent)
+        assert outside.status_code == 404, "somebody else's mail was labelled"
         response = api.client.post("/v1/reports", params=where, **sent)
         assert response.status_code == 200, response.text
         (taken,) = response.json()["reported"]
@@ -296,7 +299,7 @@ def test_a_report_labels_the_original_that_it_forwards(warden: Any, simulated: M
         assert [act["target"] for act in acts] == [answers[1]["message_id"]]
     warden.drain()
     (record,) = warden.platform.labels.history("acme", answers[1]["message_id"])
-    assert (record.label, record.source, record.given_by) == ("CP", "user", "bob@acme.example")
+    assert (record.label, record.source, record.given_by) == ("CP", "user", bob)
 
 
 def test_a_report_of_a_message_that_bears_anothers_name_labels_the_one_of_its_sender(

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from mailwarden.domain.mail.addresses import normalise_address
 from mailwarden.errors import NotFound
-from mailwarden.stores.sql import DecisionFilter, DecisionRecord
+from mailwarden.stores.sql import DecisionFilter, DecisionRecord, Tenant
 from mailwarden_services.reading.reported import Reported
 from mailwarden_services.scoring_api.access import MayLabel
 from mailwarden_services.scoring_api.answer_models import ReportTaken
@@ -53,7 +53,8 @@ async def report(
     """The forwarded mail as it is: with the original attached, or quoted with its Message-ID, or as an answer to it.
 
     The original is found by its Message-ID, and by its sender where that is attached; where several are alike, by the
-    reporter among its recipients. It gets the label as a user's.
+    reporter among its recipients. It gets the label as a user's. A reporter of another domain than the tenant's reports
+    only what they received: whoever knows a Message-ID could else have others' mail labelled.
     """
     kind = request.headers.get("content-type", "message/rfc822").partition(";")[0].strip().lower()
     if kind != "message/rfc822":
@@ -62,7 +63,7 @@ async def report(
     named = await service.shower.reported(raw, caller.tenant.name)
     if not named:
         raise NotFound("the report names no message: attach the original, or quote its Message-ID")
-    found = await asyncio.to_thread(_originals, service, caller.tenant.name, named, reporter)
+    found = await asyncio.to_thread(_originals, service, caller.tenant, named, reporter)
     if not found:
         raise NotFound("no message that the report names was scored here; one that came just now is found in seconds")
     known_at_us = time.time_ns() // 1_000 if known_at is None else microseconds(known_at)
@@ -84,14 +85,17 @@ async def report(
     return json_answer({"reported": taken})
 
 
-def _originals(service: Service, tenant: str, named: tuple[Reported, ...], reporter: str) -> tuple[DecisionRecord, ...]:
+def _originals(
+    service: Service, tenant: Tenant, named: tuple[Reported, ...], reporter: str
+) -> tuple[DecisionRecord, ...]:
     found: dict[str, DecisionRecord] = {}
     address = normalise_address(reporter) if reporter else ""
+    one_of_us = not address or address.rpartition("@")[2] in tenant.domains
     for one in named:
         wanted = DecisionFilter(message_id_header=one.message_id_header)
-        alike = service.decisions.page(tenant, wanted, limit=ALIKE_MOST).records
+        alike = service.decisions.page(tenant.name, wanted, limit=ALIKE_MOST).records
         # Whoever writes a message chooses its Message-ID, which may be another's.
         alike = tuple(record for record in alike if not one.sender or record.sender == one.sender)
         mine = tuple(record for record in alike if address and address in record.recipients)
-        found |= {record.message_id: record for record in mine or alike}
+        found |= {record.message_id: record for record in mine or (alike if one_of_us else ())}
     return tuple(found.values())[:ALIKE_MOST]
