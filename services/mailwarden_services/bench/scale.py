@@ -17,9 +17,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from pydantic import SecretStr
 
@@ -38,9 +40,9 @@ from mailwarden_services.bench.sequencer_alone import WARM_MESSAGES as SEQUENCER
 from mailwarden_services.bench.sequencer_alone import sequencing_cost
 from mailwarden_services.bench.served import served, wait_done
 from mailwarden_services.bootstrap import Platform
-from mailwarden_services.embedded import own_server, with_redis
+from mailwarden_services.embedded import own_server, wait_until, with_redis
 from mailwarden_services.processes import parts_cpu
-from mailwarden_services.replay.live import LiveService
+from mailwarden_services.replay.live import LiveService, rfc3339
 
 LAYOUTS = ((1, 1), (2, 2))
 """Shards and workers of each."""
@@ -52,6 +54,7 @@ WARM_MESSAGES = 40
 """Of each tenant."""
 
 LOAD_SECONDS = 900.0
+START_SECONDS = 120.0
 SEQUENCED = 1_000
 RECOUNTED = 20
 """Of so many keys one is recounted."""
@@ -129,6 +132,9 @@ class _Run:
         settings = self._copy(f"{shards}x{workers}").model_copy(update={"shards": shards, "workers": workers})
         words = ["--shards", str(shards), "--workers", str(workers)]
         with served(settings, next(iter(self.keys.values())), words) as service:
+            for name, key in self.keys.items():
+                ready = partial(_numbers, service, key, self.home.begin_us)
+                wait_until(ready, service.process, seconds=START_SECONDS, what=f"the shard of {name}")
             self._load(settings, service, 1, WARM_MESSAGES)
             each = self.options.messages // TENANTS
             began = time.monotonic()
@@ -209,6 +215,13 @@ class _Run:
         with ExitStack() as stack:
             named = stack.enter_context(with_redis(self._copy("alone"), keep=False))
             return sequencing_cost(named, tenant, sent)
+
+
+def _numbers(service: LiveService, key: str, at_us: int) -> bool:
+    """Whether the shard of a key's tenant answers; leaves no trace."""
+    path = f"/v1/score?{urlencode({'observe': 'false', 'received_at': rfc3339(at_us)})}"
+    named = {"Authorization": f"Bearer {key}", "Content-Type": "message/rfc822"}
+    return service.call("POST", path, b"Subject: ready?\r\n\r\n", named)[0] == 200
 
 
 def _mail(chosen: str, messages: int, domain: str) -> list[SimulatedMessage]:
