@@ -65,7 +65,13 @@ class Served:
 
     def kill(self, part: str, chance: random.Random) -> None:
         """SIGKILL to one process of a part, as soon as one runs."""
-        wait_for(lambda: self.pids(part), f"a process of {part} to run", seconds=90.0)
+
+        def runs() -> list[int]:
+            # What was killed before may have ended `serve` just now.
+            self.keep_up()
+            return self.pids(part)
+
+        wait_for(runs, f"a process of {part} to run", seconds=ANSWER_SECONDS)
         with contextlib.suppress(ProcessLookupError):
             os.kill(chance.choice(self.pids(part)), signal.SIGKILL)
         if part == "serve":
