@@ -73,7 +73,7 @@ class OwnRedis:
         self._server = server
 
     async def keep_up(self) -> None:
-        """Look once a second until cancelled."""
+        """Look once a second until cancelled; called in the main thread, with which the server shall end."""
         while True:
             await asyncio.sleep(1.0)
             if await asyncio.to_thread(_answers, self._server.url):
@@ -81,7 +81,8 @@ class OwnRedis:
             before = self._server.pid
             try:
                 # One that runs and still reads its file is left alone by this.
-                await asyncio.to_thread(self._server.start)
+                if self._server.begin():
+                    await asyncio.to_thread(self._server.await_answer)
                 if self._server.pid != before:
                     log.warning("Redis was gone; started again over the same data", pid=self._server.pid)
             except MailwardenError as exc:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Thread
 
 from mailwarden.errors import ConfigError, ContractError, DataError, MailwardenError, NotFound, StoreError
 
@@ -19,6 +21,13 @@ UNFORESEEN = 1
 def exit_code(error: MailwardenError) -> int:
     """The code for an error of ours."""
     return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), UNFORESEEN)
+
+
+def when_told_to_stop(stop: Callable[[], None]) -> None:
+    """Call `stop` on SIGTERM and SIGINT, in a thread of its own: a handler that takes a lock, as an event's is, which
+    the code that it interrupts holds, would wait for itself."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: Thread(target=stop, daemon=True).start())
 
 
 @contextmanager

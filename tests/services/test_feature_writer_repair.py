@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -362,3 +364,23 @@ def children(pid: int) -> list[int]:
             if int(parent) == pid and state != "Z" and is_writer:
                 found.append(int(folder.name))
     return found
+
+
+STOPPED = """
+import os, signal, threading
+from mailwarden_services.ending import when_told_to_stop
+lock, stopped = threading.Lock(), threading.Event()
+def stop():
+    with lock:
+        stopped.set()
+when_told_to_stop(stop)
+with lock:
+    os.kill(os.getpid(), signal.SIGTERM)
+    for _ in range(1000):
+        pass
+assert stopped.wait(30)
+"""
+
+
+def test_a_process_that_is_told_to_stop_waits_for_no_lock_of_its_own() -> None:
+    subprocess.run([sys.executable, "-c", STOPPED], check=True, timeout=60)

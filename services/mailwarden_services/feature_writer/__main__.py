@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 from collections.abc import Sequence
 from threading import Event as Flag
 
@@ -12,7 +11,7 @@ from mailwarden.errors import ConfigError
 from mailwarden.settings import Settings
 from mailwarden_services.allocator import give_back_freed_memory
 from mailwarden_services.bootstrap import Platform
-from mailwarden_services.ending import in_words, to_standard_error
+from mailwarden_services.ending import in_words, to_standard_error, when_told_to_stop
 from mailwarden_services.feature_writer.writer import serve_partitions
 
 
@@ -30,11 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     platform = Platform(Settings())
     if not chosen:
         writer = platform.feature_writer()
-        _on_signal(writer.stop)
+        when_told_to_stop(writer.stop)
         writer.run()
         return
     stop = Flag()
-    _on_signal(stop.set)
+    when_told_to_stop(stop.set)
     serve_partitions(platform.partition_writers(_numbers(chosen, platform.settings.streams)), stop)
 
 
@@ -46,12 +45,6 @@ def _numbers(text: str, streams: int) -> list[int]:
     if not numbers or not 0 <= numbers[0] <= numbers[-1] < streams:
         raise ConfigError(f"--partitions {text} names no partitions; write numbers from 0 to {streams - 1}, as in 0,1")
     return numbers
-
-
-def _on_signal(stop: object) -> None:
-    assert callable(stop)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop())
 
 
 if __name__ == "__main__":

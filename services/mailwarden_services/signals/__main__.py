@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
 from threading import Event as Flag
 
 from mailwarden import logs
 from mailwarden.settings import Settings
 from mailwarden.stores.spool import Spool
 from mailwarden_services.allocator import give_back_freed_memory
-from mailwarden_services.ending import in_words, to_standard_error
+from mailwarden_services.ending import in_words, to_standard_error, when_told_to_stop
 from mailwarden_services.signals.worker import SignalWorker
 
 NICENESS = 10
@@ -23,8 +22,7 @@ def main() -> None:
     settings = Settings()
     os.nice(NICENESS)
     stop = Flag()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    when_told_to_stop(stop.set)
     with Spool(settings.found_path, fsync=settings.spool_fsync) as found:
         SignalWorker(settings.spool_path, found).run(stop)
 

@@ -54,8 +54,14 @@ class RedisServer:
 
     def start(self) -> Self:
         """Start the server and wait until it answers; a no-op where it runs already."""
+        if self.begin():
+            self.await_answer()
+        return self
+
+    def begin(self) -> bool:
+        """Start the server, in the main thread, with which it shall end; False where it runs already."""
         if self._process is not None and self._process.poll() is None:
-            return self
+            return False
         binary = shutil.which("redis-server")
         if binary is None:
             raise ConfigError(
@@ -74,9 +80,7 @@ class RedisServer:
         command += ["--appendonly", "yes" if self.append_only else "no", "--appendfsync", "everysec"]
         with (self.folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        self._await_answer()
-        _log.info("redis started", pid=self._process.pid, append_only=self.append_only)
-        return self
+        return True
 
     def stop(self) -> None:
         """Stop the server that this object started; a no-op where there is none."""
@@ -109,11 +113,13 @@ class RedisServer:
                 f"unix://{self.socket_path}"
             )
 
-    def _await_answer(self) -> None:
+    def await_answer(self) -> None:
+        """Wait until what was begun answers; raises StoreUnavailable with its words where it does not in time."""
         assert self._process is not None
         deadline = time.monotonic() + self.start_seconds
         while time.monotonic() < deadline and self._process.poll() is None:
             if self.socket_path.exists() and self._answers():
+                _log.info("redis started", pid=self._process.pid, append_only=self.append_only)
                 return
             time.sleep(0.01)
         self.stop()
