@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     streams: int = Field(default=4, ge=1, le=64)
     redis_timeout_seconds: float = Field(default=0.25, gt=0.0)
     max_message_bytes: int = Field(default=26_214_400, gt=0)
-    fold_seconds: float = Field(default=0.1, ge=0.0, le=0.5)
+    fold_seconds: float = Field(default=0.2, ge=0.0, le=0.5)
     stale_after_seconds: float = Field(default=60.0, gt=0.0)
     workers: int = Field(default=2, ge=1, le=256)
     shards: int = Field(default=1, ge=1, le=64)
