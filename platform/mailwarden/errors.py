@@ -38,6 +38,10 @@ class StoreUnavailable(StoreError):
     """A store cannot be reached."""
 
 
+class NotLogged(StoreError):
+    """What was accepted is not in the event log yet, which has it within seconds where its writer runs."""
+
+
 def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.5) -> str:
     """ " Did you mean ...?" with the nearest known name, "" where none is near.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -18,9 +19,11 @@ from mailwarden.errors import StoreUnavailable
 from mailwarden.settings import Settings
 from mailwarden.simulation.corpus import write_corpus
 from mailwarden.simulation.draft import SimulatedMessage
+from mailwarden.stores.accepted import decode_accepted
 from mailwarden.stores.contacts import Contacts
 from mailwarden.stores.lake.event_log import table_to_events
 from mailwarden.stores.spool import Spool
+from mailwarden.stores.spool_reader import SpoolReader
 from mailwarden_services.bootstrap import Platform
 from mailwarden_services.cli import ingest_command
 from mailwarden_services.embedded import environment_of
@@ -135,6 +138,48 @@ def test_labels_of_what_the_log_lacks_still_wait_for_it(warden: Any, run: Run, s
     given = [event for event in warden.events() if event.kind == "label"]
     assert {event.message_id for event in given} >= {answer["message_id"] for answer in scored}
     assert [event.seq for event in warden.events()] == list(range(1, 13))
+
+
+def test_what_is_said_of_history_that_no_log_has_yet_is_to_be_said_again(
+    warden: Any, run: Run, simulated: Mail, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is neither among the newest scored messages nor in a log; what was never accepted is not found."""
+    write_corpus(tmp_path / "corpus", simulated[:4])
+    raw = simulated[0].raw
+    rcpt = simulated[0].envelope.rcpt_to[0]
+
+    def learnt(api: Any) -> Any:
+        return api.client.post("/learnspam", content=raw, headers={"Rcpt": rcpt})
+
+    with warden.api() as api:
+        code, _, errors = run("ingest", str(tmp_path / "corpus"), "--tenant", "acme")
+        assert code == 0, errors
+        ids = accepted(warden.settings)
+        label = {"message_id": ids[1], "label": "CP", "known_at": "2026-03-30T10:00:00Z"}
+        unknown = label | {"message_id": "0" * 32}
+        waits = [api.label(**label), learnt(api), api.client.delete(f"/v1/messages/{ids[1]}/label")]
+        assert [answer.status_code for answer in waits] == [503] * 3
+        assert all(answer.headers["retry-after"] == "2" for answer in waits)
+        assert waits[0].json()["type"].endswith(":not-logged") and "try again" in waits[0].json()["detail"]
+        batch = api.client.post("/v1/labels/batch", json={"labels": [label, unknown]}).json()["results"]
+        assert [one["problem"]["status"] for one in batch] == [503, 404]
+        with monkeypatch.context() as patch:
+            patch.setattr(Contacts, "held", refuses)
+            assert api.label(**unknown).status_code == 503
+        warden.drain()
+        assert api.label(**label).status_code == 201
+        assert (learnt(api).status_code, learnt(api).status_code) == (200, 208)
+        # Numbered, and no log has it, though it has what came behind it: it was lost, or set aside.
+        warden.service.labelling._sequencing("acme")._sequencer._contacts.restore("acme", "", (), 2, "1" * 32)
+        assert api.label(**label | {"message_id": "1" * 32}).status_code == 404
+        assert api.label(**unknown).status_code == 404
+
+
+def accepted(settings: Settings) -> list[str]:
+    """Ids of the messages that the spool holds."""
+    with contextlib.closing(SpoolReader(settings.spool_path, "tests")) as reader:
+        records = [decode_accepted(payload) for _, payload in reader.poll(limit=100)]
+    return [record.event.message_id for record in records if record.event.kind == "message"]
 
 
 _NUMBERS = """
@@ -271,7 +316,7 @@ def test_an_ingest_that_nobody_takes_leaves_no_tenant(
     assert len(Platform(warden.settings).tenants.list()) == 2
 
 
-def refuses(*_: object) -> set[str]:
+def refuses(*_: object) -> dict[str, int]:
     raise StoreUnavailable("the index is away")
 
 

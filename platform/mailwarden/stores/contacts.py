@@ -160,12 +160,13 @@ class Contacts:
         """
         return bool(self.held(tenant, [message_id]))
 
-    def held(self, tenant: str, message_ids: Sequence[str]) -> set[str]:
-        """Those of the ids that `holds`, by one look into the file."""
+    def held(self, tenant: str, message_ids: Sequence[str]) -> dict[str, int]:
+        """Those of the ids that `holds` with their seqs, by one look into the file."""
         number, own = self._ids[tenant], {name: self._digests.message(name) for name in message_ids}
         with translated(self._path):
             known = known_in(self._asked, number, list(own.values()))
-        return {name for name, pair in own.items() if self._before(number, pair, _BEYOND_ALL, known)}
+        seqs = {name: self._seq(number, pair, known) for name, pair in own.items()}
+        return {name: seq for name, seq in seqs.items() if seq is not None}
 
     def first(self, tenant: str, sender: str, recipients: Sequence[str], seq: int, message_id: str) -> tuple[str, ...]:
         """Those of the recipients that the sender writes to for the first time with the message of that seq.
@@ -326,10 +327,15 @@ class Contacts:
             self._ids[tenant] = self._file.execute("select id from tenants where name = ?", (tenant,)).fetchone()[0]
         return self._ids[tenant]
 
-    def _before(self, number: int, pair: int, seq: int, known: dict[int, int]) -> bool:
+    def _seq(self, number: int, pair: int, known: dict[int, int]) -> int | None:
         key = number, pair
-        held = known.get(pair, seq), self._fresh.get(key, seq), self._flying.get(key, seq)
-        return any(first < seq and (number, pair, first) not in self._forgotten for first in held)
+        held = known.get(pair), self._fresh.get(key), self._flying.get(key)
+        left = (seq for seq in held if seq is not None and (number, pair, seq) not in self._forgotten)
+        return min(left, default=None)
+
+    def _before(self, number: int, pair: int, seq: int, known: dict[int, int]) -> bool:
+        first = self._seq(number, pair, known)
+        return first is not None and first < seq
 
     def _add(self, number: int, pair: int, seq: int) -> None:
         key = number, pair

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
@@ -17,7 +17,7 @@ from mailwarden_services.scoring_api.access import Caller, MayLabel, MayRead
 from mailwarden_services.scoring_api.answer_models import LabelsPage, LabelsTaken, LabelTaken
 from mailwarden_services.scoring_api.bodies import json_answer, read_json
 from mailwarden_services.scoring_api.in_flight import handed_over
-from mailwarden_services.scoring_api.labelling import no_message
+from mailwarden_services.scoring_api.labelling import Give, Said, no_message
 from mailwarden_services.scoring_api.openapi import declared, json_body
 from mailwarden_services.scoring_api.pages import After, Limit, place_text, read_place
 from mailwarden_services.scoring_api.problems import Problem
@@ -26,9 +26,6 @@ from mailwarden_services.scoring_api.service import Served, Service
 from mailwarden_services.scoring_api.times import EXAMPLE, Time, microseconds, rfc3339
 
 router = APIRouter(tags=["labels"])
-
-Give = Callable[[], Awaitable[dict[str, Any]]]
-"""Numbers a label that was looked up."""
 
 ID = r"^d?[0-9a-f]{32}$"
 """A message id or a decision id."""
@@ -44,6 +41,7 @@ _EXAMPLE = {"message_id": "fbd181f038c3364114496ff3b5474c59", "label": "VF", "kn
     **declared(
         {200: (LabelTaken, "the message bore that label already"), 201: (LabelTaken, "taken")},
         "not-found",
+        "not-logged",
         "too-large",
         "bad-data",
         role="label",
@@ -139,7 +137,7 @@ async def labels(
 @router.delete(
     "/v1/messages/{message_id}/label",
     summary="Withdraw the label of a message",
-    **declared({200: (LabelTaken, "withdrawn")}, "not-found", "bad-data", role="label"),
+    **declared({200: (LabelTaken, "withdrawn")}, "not-found", "not-logged", "bad-data", role="label"),
 )
 async def withdraw(
     service: Served,
@@ -153,11 +151,13 @@ async def withdraw(
     """The label that counts now is taken back, whoever gave it; the history keeps both."""
     taken = await service.labelling.withdraw(
         caller.tenant,
-        message_id=message_id_of(message_id),
-        known_at_us=time.time_ns() // 1_000 if known_at is None else microseconds(known_at),
-        source=source,
-        given_by=given_by,
-        received_at_us=None if received_at is None else microseconds(received_at),
+        Said(
+            message_id_of(message_id),
+            time.time_ns() // 1_000 if known_at is None else microseconds(known_at),
+            source,
+            given_by,
+            None if received_at is None else microseconds(received_at),
+        ),
     )
     service.metrics.labels.labels("withdrawn").inc()
     await service.note(caller, "label.withdraw", taken["message_id"], {"given_by": given_by} if given_by else {})
@@ -171,15 +171,14 @@ async def _take(service: Service, caller: Caller, body: LabelBody) -> dict[str, 
 
 
 async def _prepared(service: Service, caller: Caller, body: LabelBody) -> Give:
-    return await service.labelling.prepare_label(
-        caller.tenant,
-        message_id=body.target(),
-        label=body.label,
-        known_at_us=microseconds(body.known_at),
-        source=body.source,
-        given_by=body.given_by,
-        received_at_us=None if body.received_at is None else microseconds(body.received_at),
+    said = Said(
+        body.target(),
+        microseconds(body.known_at),
+        body.source,
+        body.given_by,
+        None if body.received_at is None else microseconds(body.received_at),
     )
+    return await service.labelling.prepare_label(caller.tenant, body.label, said)
 
 
 async def _note(service: Service, caller: Caller, taken: Iterable[tuple[LabelBody, Mapping[str, Any]]]) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from mailwarden.domain.mail.events import LABELS, WITHDRAWN, Event, message_identity
 from mailwarden.domain.mail.message import Envelope
-from mailwarden.errors import DataError, NotFound
+from mailwarden.errors import DataError, NotFound, NotLogged
 from mailwarden.ingest.dates import is_believable
 from mailwarden.ingest.receive import unwrapped
 from mailwarden.stores.lake.event_log import EventLog
@@ -18,6 +19,24 @@ from mailwarden.stores.sql import Decisions, Labels, Tenant
 from mailwarden_services.scoring_api.counted import check_counts, is_forgotten
 from mailwarden_services.sequencer.sequencing import ByTenant, Lately
 from mailwarden_services.signals.found import FoundSignal
+
+Give = Callable[[], Awaitable[dict[str, Any]]]
+"""Numbers a label that was looked up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What somebody says of a message, when and who.
+
+    known_at_us: when it was said, microseconds UTC. received_at_us: event time of the message, which finds an ingested
+    one by its day.
+    """
+
+    message_id: str
+    known_at_us: int
+    source: Literal["analyst", "user"]
+    given_by: str
+    received_at_us: int | None = None
 
 
 class Labelling:
@@ -29,71 +48,31 @@ class Labelling:
         self._sequencing = sequencing
         self._decisions, self._labels, self._events, self._facts = decisions, labels, events, facts
 
-    async def label(
-        self,
-        tenant: Tenant,
-        *,
-        message_id: str,
-        label: str,
-        known_at_us: int,
-        source: Literal["analyst", "user"],
-        given_by: str,
-        received_at_us: int | None = None,
-    ) -> dict[str, Any]:
+    async def label(self, tenant: Tenant, label: str, said: Said) -> dict[str, Any]:
         """Take a label for a message that was scored or ingested; the same label twice counts once.
 
-        known_at_us: when it was given, microseconds UTC. received_at_us: event time of the message, which finds an
-        ingested one by its day. Raises NotFound where the message is not known, DataError where the label is not
-        one of `events.LABELS` or was given before the message came.
+        Raises NotFound where the message is not known, NotLogged where it was accepted and cannot be looked up yet,
+        DataError where the label is not one of `events.LABELS` or was given before the message came.
         """
-        give = await self.prepare_label(
-            tenant,
-            message_id=message_id,
-            label=label,
-            known_at_us=known_at_us,
-            source=source,
-            given_by=given_by,
-            received_at_us=received_at_us,
-        )
-        return await give()
+        return await (await self.prepare_label(tenant, label, said))()
 
-    async def prepare_label(
-        self,
-        tenant: Tenant,
-        *,
-        message_id: str,
-        label: str,
-        known_at_us: int,
-        source: Literal["analyst", "user"],
-        given_by: str,
-        received_at_us: int | None = None,
-    ) -> Callable[[], Awaitable[dict[str, Any]]]:
+    async def prepare_label(self, tenant: Tenant, label: str, said: Said) -> Give:
         """All of `label` but the numbering, which what is returned does: so many are looked up at once and numbered in
         order."""
         if label not in LABELS:
             raise DataError(f"unknown label {label!r}; use one of {', '.join(LABELS)}")
-        return await self._prepare(tenant, message_id, label, known_at_us, source, given_by, received_at_us)
+        return await self._prepare(tenant, label, said)
 
-    async def withdraw(
-        self,
-        tenant: Tenant,
-        *,
-        message_id: str,
-        known_at_us: int,
-        source: Literal["analyst", "user"],
-        given_by: str,
-        received_at_us: int | None = None,
-    ) -> dict[str, Any]:
+    async def withdraw(self, tenant: Tenant, said: Said) -> dict[str, Any]:
         """Take back the label that a message bears, whoever gave it, so that it counts for nothing from then on.
 
-        known_at_us, received_at_us: see `label`. Raises NotFound where the message is not known, or bears no label.
+        Raises as `label`, and NotFound where the message bears no label.
         """
-        give = await self._prepare(tenant, message_id, WITHDRAWN, known_at_us, source, given_by, received_at_us)
-        return await give()
+        return await (await self._prepare(tenant, WITHDRAWN, said))()
 
     async def unknown(self, tenant: Tenant, message_ids: list[str]) -> set[str]:
         """Those of the ids that no message of the tenant has, by one look into the index."""
-        return set(message_ids) - await self._sequencing(tenant.name).numbered(tenant.name, message_ids)
+        return set(message_ids) - (await self._sequencing(tenant.name).numbered(tenant.name, message_ids)).keys()
 
     async def find_by_content(self, tenant: Tenant, raw: bytes, envelope: Envelope, content_key: str) -> str | None:
         """Our id of a message that is known by its content, or by content and envelope; None where it is not.
@@ -109,24 +88,16 @@ class Labelling:
         wanted = message_identity(tenant.name, content, envelope.received_at_us, envelope.mail_from, envelope.rcpt_to)
         return wanted if await sequencing.numbered(tenant.name, [wanted]) else None
 
-    async def _prepare(
-        self,
-        tenant: Tenant,
-        message_id: str,
-        label: str,
-        known_at_us: int,
-        source: Literal["analyst", "user"],
-        given_by: str,
-        received_at_us: int | None,
-    ) -> Callable[[], Awaitable[dict[str, Any]]]:
+    async def _prepare(self, tenant: Tenant, label: str, said: Said) -> Give:
+        message_id, known_at_us = said.message_id, said.known_at_us
         sequencing = self._sequencing(tenant.name)
         lately = await sequencing.lately(tenant.name, message_id)
         # A label counts where its message does, which may be under other facts by now than it was accepted with.
-        target = await self._target(tenant.name, message_id, received_at_us, lately)
+        target = await self._target(tenant.name, message_id, said.received_at_us, lately)
         if target.copy_of:
             # It counts where its message does, whichever copy somebody saw.
-            first, time_us = target.copy_of, target.received_at_us
-            return await self._prepare(tenant, first, label, known_at_us, source, given_by, time_us)
+            of_first = replace(said, message_id=target.copy_of, received_at_us=target.received_at_us)
+            return await self._prepare(tenant, label, of_first)
         await asyncio.to_thread(check_counts, self._events, target, lately)
         if known_at_us < target.received_at_us or not is_believable(known_at_us):
             raise DataError("`known_at` is before the message came, or after 2099; say when the label was given")
@@ -137,7 +108,9 @@ class Labelling:
             raise NotFound(f"message {message_id} bears no label that could be withdrawn")
 
         async def give() -> dict[str, Any]:
-            seq = await sequencing.label(target, label, held, known_at_us=known_at_us, source=source, given_by=given_by)
+            seq = await sequencing.label(
+                target, label, held, known_at_us=known_at_us, source=said.source, given_by=said.given_by
+            )
             taken: dict[str, Any] = {"message_id": message_id, "label": label}
             return taken | ({"seq": seq, "repeated": False} if seq else {"repeated": True})
 
@@ -167,22 +140,39 @@ class Labelling:
 
     async def _target(self, tenant: str, message_id: str, received_at_us: int | None, lately: Lately) -> Event:
         """The event of a message that is to be labelled, under the facts in force."""
-        if lately.event is None and not await self._sequencing(tenant).numbered(tenant, [message_id]):
+        if lately.event is not None:
+            return await asyncio.to_thread(self._facts.current, lately.event)
+        numbered = await self._sequencing(tenant).numbered(tenant, [message_id])
+        if message_id not in numbered:
             raise no_message(message_id)
-        return await asyncio.to_thread(self._event, tenant, message_id, received_at_us, lately.event)
+        return await asyncio.to_thread(self._logged, tenant, message_id, received_at_us, numbered[message_id])
 
-    def _event(self, tenant: str, message_id: str, received_at_us: int | None, lately: Event | None) -> Event:
-        if lately is not None:
-            return self._facts.current(lately)
+    def _logged(self, tenant: str, message_id: str, received_at_us: int | None, seq: int) -> Event:
+        """The event of a message that is not among the newest. seq: its own, 0 where nobody could look."""
+        logged = self._find(tenant, message_id, received_at_us)
+        if logged is None:
+            through = self._events.view().last_seq(tenant)
+            # It may have been logged in between.
+            logged = self._find(tenant, message_id, received_at_us)
+            if logged is None and seq > through:
+                raise NotLogged(f"message {message_id} was accepted and is in no log yet; try again in some seconds")
+            if logged is None and not seq:
+                raise NotLogged(
+                    f"no log holds message {message_id}, and the index of those that were accepted cannot be read; "
+                    "try again, and see the API's log"
+                )
+        if logged is None:
+            raise no_message(message_id)
+        return self._facts.current(logged)
+
+    def _find(self, tenant: str, message_id: str, received_at_us: int | None) -> Event | None:
         stored = self._decisions.by_message(tenant, message_id)
         # The decision finds the day; the log has all facts of a message.
         logged = self._events.find(tenant, message_id, received_at_us if stored is None else stored.received_at_us)
         if logged is None and stored is None and received_at_us is not None:
             # A further copy has the time of its message, and may have come on another day.
             logged = self._events.find(tenant, message_id)
-        if logged is None:
-            raise no_message(message_id)
-        return self._facts.current(logged)
+        return logged
 
 
 def no_message(message_id: str) -> NotFound:

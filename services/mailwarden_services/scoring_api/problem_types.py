@@ -36,6 +36,7 @@ TYPES: dict[str, ProblemType] = {
     "internal": ProblemType(500, "Internal error", "an accident inside; it was logged"),
     "busy": ProblemType(503, "Busy", "as much is under way as is held at once; try again"),
     "no-model": ProblemType(503, "No model serves", "nothing can be decided yet; try again"),
+    "not-logged": ProblemType(503, "Not logged yet", "what it takes was accepted and is in no log yet; try again"),
     "store-down": ProblemType(503, "A store is down", "what it takes cannot be reached; try again"),
 }
 """Every type that an answer of the API may bear, by the last part of its URI."""

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from mailwarden.errors import ContractError, DataError, MailwardenError, NotFound, StoreError
+from mailwarden.errors import ContractError, DataError, MailwardenError, NotFound, NotLogged, StoreError
 from mailwarden_services.scoring_api.problem_types import MEDIA_TYPE, URN
 
 if TYPE_CHECKING:
@@ -141,6 +141,8 @@ def problem_of(exc: Exception) -> Problem:
     """The problem that an exception is answered with: what the caller can mend is 4xx, what a store did is 503."""
     if isinstance(exc, Problem):
         return exc
+    if isinstance(exc, NotLogged):
+        return Problem(503, "not-logged", "Not logged yet", str(exc), {"Retry-After": "2"})
     if isinstance(exc, StoreError):
         return Problem(503, "store-down", "A store is down", str(exc), {"Retry-After": "1"})
     if isinstance(exc, NotFound):

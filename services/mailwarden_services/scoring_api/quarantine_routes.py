@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from mailwarden.stores.quarantine import Held, State
 from mailwarden_services.scoring_api.access import MayAdmin, MayRead
 from mailwarden_services.scoring_api.bodies import json_answer, read_json
+from mailwarden_services.scoring_api.labelling import Said
 from mailwarden_services.scoring_api.openapi import declared, json_body
 from mailwarden_services.scoring_api.pages import After, Limit, place_text, read_place
 from mailwarden_services.scoring_api.requests import ReleaseBody, body_within
@@ -102,6 +103,7 @@ async def show(held_id: HeldId, service: Served, caller: MayRead) -> Response:
     **declared(
         {200: (Released, "delivered")},
         "not-found",
+        "not-logged",
         "bad-data",
         "too-large",
         role="admin",
@@ -121,13 +123,7 @@ async def release(held_id: HeldId, request: Request, service: Served, caller: Ma
     labelled = asked.label is not None and bool(held.message_id)
     if labelled:
         await service.labelling.label(
-            caller.tenant,
-            message_id=held.message_id,
-            label="ham",
-            known_at_us=time.time_ns() // 1_000,
-            source="analyst",
-            given_by=caller.who,
-            received_at_us=None,
+            caller.tenant, "ham", Said(held.message_id, time.time_ns() // 1_000, "analyst", caller.who)
         )
         await service.note(caller, "label.give", held.message_id, {"label": "ham", "released": held.held_id})
     return json_answer({"held": _shown(held), "label_taken": labelled})

@@ -15,6 +15,7 @@ from mailwarden_services.reading.reported import Reported
 from mailwarden_services.scoring_api.access import MayLabel
 from mailwarden_services.scoring_api.answer_models import ReportTaken
 from mailwarden_services.scoring_api.bodies import json_answer
+from mailwarden_services.scoring_api.labelling import Said
 from mailwarden_services.scoring_api.openapi import declared, mail_body
 from mailwarden_services.scoring_api.problems import Problem
 from mailwarden_services.scoring_api.requests import PRINTABLE, body_within
@@ -35,6 +36,7 @@ Reportable = Literal["ham", "spam", "CP", "MW", "BE", "VF", "LA", "EA", "CB", "E
     **declared(
         {200: (ReportTaken, "the originals, labelled")},
         "not-found",
+        "not-logged",
         "too-large",
         "unsupported-type",
         "bad-data",
@@ -69,15 +71,9 @@ async def report(
     known_at_us = time.time_ns() // 1_000 if known_at is None else microseconds(known_at)
     taken = []
     for record in found:
-        answer = await service.labelling.label(
-            caller.tenant,
-            message_id=record.message_id,
-            label=label,
-            known_at_us=max(known_at_us, record.received_at_us) if known_at is None else known_at_us,
-            source="user",
-            given_by=reporter,
-            received_at_us=record.received_at_us,
-        )
+        said_us = max(known_at_us, record.received_at_us) if known_at is None else known_at_us
+        said = Said(record.message_id, said_us, "user", reporter, record.received_at_us)
+        answer = await service.labelling.label(caller.tenant, label, said)
         service.metrics.labels.labels(label).inc()
         taken.append(answer)
     acts = [(one["message_id"], {"label": label, "given_by": reporter}) for one in taken if not one["repeated"]]

@@ -20,6 +20,7 @@ from mailwarden_services.scoring_api.access import Keys
 from mailwarden_services.scoring_api.bodies import json_answer
 from mailwarden_services.scoring_api.gateway_access import Scope, bearer_of, same, scope_of_key
 from mailwarden_services.scoring_api.in_flight import Accounts, account_of
+from mailwarden_services.scoring_api.labelling import Said
 from mailwarden_services.scoring_api.mail_headers import first_field
 from mailwarden_services.scoring_api.problems import Problem, Refusals
 from mailwarden_services.scoring_api.requests import body_within
@@ -182,14 +183,8 @@ async def _learn(request: Request, label: str) -> Response:
         message_id = await service.labelling.find_by_content(part.tenant, raw, part.envelope, key)
         if message_id is None:
             message_id = await _take_in(service, part.tenant, raw, part.envelope)
-        taken = await service.labelling.label(
-            part.tenant,
-            message_id=message_id,
-            label=label,
-            known_at_us=service.flow.clock(),
-            source="user",
-            given_by=GIVEN_BY,
-        )
+        said = Said(message_id, service.flow.clock(), "user", GIVEN_BY)
+        taken = await service.labelling.label(part.tenant, label, said)
         repeated.append(taken["repeated"])
         if not taken["repeated"]:
             service.metrics.labels.labels(label).inc()

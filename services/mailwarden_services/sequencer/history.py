@@ -217,7 +217,7 @@ class History:
             tenant = events[0].tenant
             known = {one.message_id for one in events if sequencer.recent.find(tenant, one.message_id) is not None}
             asked = [one.message_id for one in events if one.message_id not in known]
-            known |= await sequencer._run(lambda: sequencer._contacts.held(tenant, asked), later=True)
+            known.update(await sequencer._run(lambda: sequencer._contacts.held(tenant, asked), later=True))
         return known
 
     def _meet(self, event: Event) -> Met:

@@ -165,9 +165,9 @@ class There:
         found: Lately = await self._call("lately", tenant, message_id)
         return found
 
-    async def numbered(self, tenant: str, message_ids: Sequence[str]) -> set[str]:
+    async def numbered(self, tenant: str, message_ids: Sequence[str]) -> dict[str, int]:
         """See `Sequencing`."""
-        found: set[str] = await self._call("numbered", tenant, list(message_ids))
+        found: dict[str, int] = await self._call("numbered", tenant, list(message_ids))
         return found
 
     async def find_content(self, tenant: str, content: str) -> str | None:

@@ -308,16 +308,17 @@ class Sequencer:
         """Whether a message was taken out of the counts lately."""
         return (tenant, message_id, "") in self._forgotten
 
-    async def numbered(self, tenant: str, message_ids: list[str]) -> set[str]:
-        """Those of the ids that have a seq, by one look into the index; all of them where nobody can look."""
+    async def numbered(self, tenant: str, message_ids: list[str]) -> dict[str, int]:
+        """Those of the ids that have a seq, with it, by one look into the index; all of them, with 0, where nobody can
+        look."""
         await self.meet(tenant)
         if not self._tenant(tenant).acquainted:
-            return set(message_ids)
+            return dict.fromkeys(message_ids, 0)
         try:
             return await self._run(lambda: self._contacts.held(tenant, message_ids))
         except StoreError as exc:
             log.warning("index of messages unavailable", error=str(exc))
-            return set(message_ids)
+            return dict.fromkeys(message_ids, 0)
 
     async def newest_of(self, tenant: str, content: str) -> str | None:
         """The id of the newest message of that content key; None where none is known, or nobody can look."""

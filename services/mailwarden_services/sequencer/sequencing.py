@@ -126,8 +126,9 @@ class Sequencing(Protocol):
     async def lately(self, tenant: str, message_id: str) -> Lately:
         """What is remembered of a message."""
 
-    async def numbered(self, tenant: str, message_ids: Sequence[str]) -> set[str]:
-        """Those of the ids that have a seq, by one look into the index; all of them where nobody can look."""
+    async def numbered(self, tenant: str, message_ids: Sequence[str]) -> dict[str, int]:
+        """Those of the ids that have a seq, with it, by one look into the index; all of them, with 0, where nobody can
+        look."""
 
     async def find_content(self, tenant: str, content: str) -> str | None:
         """The id of the newest message of that content, by its content key, else its hash; None where not known."""
@@ -243,12 +244,12 @@ class Here:
             self._sequencer.is_forgotten(tenant, message_id),
         )
 
-    async def numbered(self, tenant: str, message_ids: Sequence[str]) -> set[str]:
+    async def numbered(self, tenant: str, message_ids: Sequence[str]) -> dict[str, int]:
         """See `Sequencing`."""
         await self._sequencer.meet(tenant)
-        asked = dict.fromkeys(message_ids)
-        found = {name for name in asked if self._sequencer.recent.find(tenant, name) is not None}
-        rest = [name for name in asked if name not in found]
+        recent = {name: self._sequencer.recent.find(tenant, name) for name in message_ids}
+        found = {name: known.seq for name, known in recent.items() if known is not None}
+        rest = [name for name in recent if name not in found]
         return found | await self._sequencer.numbered(tenant, rest) if rest else found
 
     async def find_content(self, tenant: str, content: str) -> str | None:
