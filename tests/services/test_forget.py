@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from mailwarden_services.client import ApiNotAllowed, ApiNotFound, Client
 from mailwarden_services.embedded import ChildProcess, environment_of, wait_until
 from mailwarden_services.loop import Loop
 from mailwarden_services.replay.live import LiveService
+from mailwarden_services.scoring_api import forgetting
 
 Mail = list[SimulatedMessage]
 Run = Callable[..., tuple[int, str, str]]
@@ -244,3 +246,48 @@ def test_further_copies_are_forgotten_with_their_message(warden: Any, of_one: Ma
     events = warden.events()
     assert [event.message_id for event in events if event.kind == TOMBSTONE] == [message_id, copies[0].message_id]
     assert warden.states() == warden.folded(events)
+
+
+def test_a_copy_that_no_log_has_yet_is_forgotten_with_its_message(warden: Any, of_one: Mail) -> None:
+    """One came just now; another was in the spool already when the process started."""
+    first = of_one[0]
+    domain = first.envelope.rcpt_to[0].split("@")[1]
+
+    def copy_for(api: Any, name: str) -> str:
+        more = replace(first.envelope, rcpt_to=(*first.envelope.rcpt_to, f"{name}@{domain}"))
+        answer = api.score(first.raw, more).json()
+        return str(answer["message_id"])
+
+    with warden.api() as api:
+        message_id = api.send(first)["message_id"]
+        warden.drain()
+        before = copy_for(api, "zoe")
+    with warden.api() as api:
+        after = copy_for(api, "yves")
+        logs = threading.Timer(0.5, warden.drain)
+        logs.start()
+        told = api.client.post(f"/v1/messages/{message_id}/forget").json()
+        logs.join()
+        assert (told["seq"], told["repeated"]) == (4, False)
+        warden.drain()
+    events = warden.events()
+    assert {event.message_id for event in events if event.kind == TOMBSTONE} == {message_id, before, after}
+    assert warden.states() == warden.folded(events)
+
+
+def test_a_copy_that_was_set_aside_is_waited_for_no_longer_than_a_log_may_take(
+    warden: Any, of_one: Mail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forgetting, "LOG_SECONDS", 0.1)
+    with warden.api() as api:
+        ids = [api.send(message)["message_id"] for message in of_one[:2]]
+        warden.drain()
+        told = warden.service.forgetting._sequencing("acme")._sequencer.told
+        told.copies.keep("acme", ids[0], "1" * 32, 2)
+        assert api.client.post(f"/v1/messages/{ids[0]}/forget").json()["repeated"] is False
+        # In no log yet, for all that is known: the tombstone is there, and the rest is to be asked for again.
+        told.copies.keep("acme", ids[1], "2" * 32, 4)
+        answer = api.client.post(f"/v1/messages/{ids[1]}/forget")
+        assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (503, "not-logged")
+        acts = [entry.target for entry in Platform(warden.settings).audit.page("acme")]
+        assert sorted(acts) == sorted(ids)

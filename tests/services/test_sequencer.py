@@ -312,11 +312,11 @@ def test_a_label_that_is_given_twice_at_once_counts_once(tmp_path: Path) -> None
 
             seqs = await asyncio.gather(give("SP"), give("SP"), give("CP"), give("CP"), give("SP"))
             assert seqs == [2, 0, 3, 0, 4] and made == [(2, None), (3, "SP"), (4, "CP")]
-            assert shard.sequencer.label_of("acme", "acme1") == "SP"
+            assert shard.sequencer.told.labels.get(("acme", "acme1")) == "SP"
             # What the log holds counts where nothing was given since.
             assert await shard.sequencer.label("acme", "acme9", "SP", "SP", make("SP")) == 0
         with Shard(tmp_path) as shard:
-            assert shard.sequencer.label_of("acme", "acme1") == "SP"
+            assert shard.sequencer.told.labels.get(("acme", "acme1")) == "SP"
             assert await shard.sequencer.label("acme", "acme1", "SP", None, make("SP")) == 0
             assert [record.event.label for record in shard.records()] == ["", "SP", "CP", "SP"]
 
@@ -363,9 +363,9 @@ def test_what_is_forgotten_gets_one_tombstone_and_nothing_after_it(
                 full(patched)
                 with pytest.raises(StoreUnavailable):
                     await forget()
-            assert not shard.sequencer.is_forgotten("acme", "acme1")
+            assert not shard.sequencer.told.is_forgotten("acme", "acme1")
             seqs = await asyncio.gather(forget(), forget(), forget("qr"))
-            assert sorted(seqs)[0] == 0 and len({*seqs}) == 3 and shard.sequencer.is_forgotten("acme", "acme1")
+            assert sorted(seqs)[0] == 0 and len({*seqs}) == 3 and shard.sequencer.told.is_forgotten("acme", "acme1")
         with Shard(tmp_path) as shard:
             assert await forget() == 0 and await forget("qr") == 0
             assert await shard.sequencer.signal("acme", "acme1", "qr", _raising(AssertionError())) == 0

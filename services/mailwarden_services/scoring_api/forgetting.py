@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from mailwarden.domain.mail.events import TOMBSTONE, Event
-from mailwarden.errors import StoreError
+from mailwarden.errors import NotLogged, StoreError
 from mailwarden.stores.lake.fact_sets import FactSets
 from mailwarden.stores.sql import Decisions
 from mailwarden_services.scoring_api.labelling import no_message
-from mailwarden_services.sequencer.sequencing import ByTenant
+from mailwarden_services.sequencer.sequencing import ByTenant, Lately
 
 LOG_SECONDS = 20.0
 """How long a message that was accepted just now is waited for in the event log, which has it within seconds."""
@@ -22,6 +22,8 @@ LOOK_SECONDS = 0.2
 
 LOOKING = 2
 """So many look into the log at once, however many messages are being forgotten: others' questions take turns."""
+
+NOTHING = Lately(None, None, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,13 @@ class Logged:
         signals = view.about(tenant, message.message_id, message.received_at_us, "signal")
         return cls(message, tuple(signals), copies, frozenset((event.message_id, event.signal) for event in told))
 
+    def has(self, lately: Lately, through: int) -> bool:
+        """Whether signals and copies that were numbered lately are among these. through: up to which seq the log is
+        whole, where that is known: a copy up to there that it lacks was set aside, and counts for nothing."""
+        copies = {name for name, seq in lately.copies.items() if seq > through}
+        signals = {event.signal for event in self.signals}
+        return {*lately.signals} <= signals and copies <= {event.message_id for event in self.copies}
+
     def left(self) -> list[Event]:
         """What still needs a tombstone: the message first, its copies, and signals with keys that it does not have."""
         own = [s for s in self.signals if s.link_domain != self.message.link_domain]
@@ -80,42 +89,53 @@ class Forgetting:
         self._sequencing, self._decisions, self._facts = sequencing, decisions, facts
         self._looking = asyncio.Semaphore(LOOKING)
 
-    async def forget(self, tenant: str, message_id: str, received_at_us: int | None = None) -> dict[str, Any]:
+    async def forget(
+        self,
+        tenant: str,
+        message_id: str,
+        received_at_us: int | None = None,
+        *,
+        note: Callable[[int], Awaitable[None]],
+    ) -> dict[str, Any]:
         """Number a message's tombstone; a second time nothing is done but what a first one left undone.
 
-        received_at_us: event time of the message, which finds an ingested one by its day. Raises NotFound where the
-        message is not known, StoreError where it is not logged in time, or facts are being derived anew.
+        received_at_us: event time of the message, which finds an ingested one by its day. note: is told the tombstone's
+        seq once it counts, whatever follows. Raises NotFound where the message is not known, NotLogged where it or what
+        was said of it is not logged in time, StoreError where facts are being derived anew.
         """
         sequencing = self._sequencing(tenant)
         if not await sequencing.numbered(tenant, [message_id]):
             raise no_message(message_id)
         await asyncio.to_thread(check_no_reparse, self._facts)
-        found = await self._logged(tenant, message_id, received_at_us, ())
+        found = await self._logged(tenant, message_id, received_at_us, NOTHING)
         message_id = found.message.message_id
         seq = 0 if found.is_gone else await sequencing.forget(found.message)
-        # From here on it gets no further signal.
+        if seq:
+            await note(seq)
+        # From here on it gets no further signal, and a copy that comes counts for its recipient.
         lately = await sequencing.lately(tenant, message_id)
-        found = await self._logged(tenant, message_id, received_at_us, lately.signals)
+        found = await self._logged(tenant, message_id, received_at_us, lately)
         for event in found.left():
             if event.kind == "signal" or event.message_id != message_id:
                 await sequencing.forget(event)
         return {"message_id": message_id, "repeated": not seq} | ({"seq": seq} if seq else {})
 
-    async def _logged(
-        self, tenant: str, message_id: str, received_at_us: int | None, signals: Collection[str]
-    ) -> Logged:
-        """The message, once the log holds it and these signals of it."""
+    async def _logged(self, tenant: str, message_id: str, received_at_us: int | None, lately: Lately) -> Logged:
+        """The message, once the log holds it with the signals and copies of it that were numbered lately."""
         ends = time.monotonic() + LOG_SECONDS
         while True:
+            over = time.monotonic() > ends
             async with self._looking:
+                through = await asyncio.to_thread(self._facts.view(tenant).last_seq, tenant) if over else 0
                 found = await asyncio.to_thread(
                     Logged.find, self._facts, self._decisions, tenant, message_id, received_at_us
                 )
-            if found is not None and {*signals} <= {event.signal for event in found.signals}:
+            if found is not None and found.has(lately, through):
                 return found
-            if time.monotonic() > ends:
-                raise StoreError(
-                    f"message {message_id} is not in the event log yet; try again, and look at the feature writer"
+            if over:
+                what = "" if found is None else ", or a signal or a further copy of it is not"
+                raise NotLogged(
+                    f"message {message_id} is not in the event log yet{what}; try again, and look at the feature writer"
                 )
             await asyncio.sleep(LOOK_SECONDS)
 

@@ -75,7 +75,7 @@ async def content(
 @router.post(
     "/v1/messages/{message_id}/forget",
     summary="Take a message out of the counts",
-    **declared({200: (Forgotten, "it counts no more")}, "not-found", role="admin"),
+    **declared({200: (Forgotten, "it counts no more")}, "not-found", "not-logged", role="admin"),
 )
 async def forget(
     service: Served,
@@ -90,10 +90,11 @@ async def forget(
     """
     asked = message_id_of(message_id)
     time_us = None if received_at is None else microseconds(received_at)
-    found = await service.forgetting.forget(caller.tenant.name, asked, time_us)
-    if not found["repeated"]:
-        await service.note(caller, "message.forget", asked, {"seq": found["seq"]})
-    return json_answer(found)
+
+    async def note(seq: int) -> None:
+        await service.note(caller, "message.forget", asked, {"seq": seq})
+
+    return json_answer(await service.forgetting.forget(caller.tenant.name, asked, time_us, note=note))
 
 
 @router.get(

@@ -173,12 +173,14 @@ class History:
             event = replace(event, seq=sequencer._take(read.tenant), new_recipients=met.new, campaign=campaign)
             known = sequencer._tenant(read.tenant)
             known.newest_us = max(known.newest_us, read.received_at_us)
+            sequencer.told.add_message(event)
             message.event, item = event, message.item
             return encode_accepted(AcceptedHistory(event, item.raw, item.mail_from, item.rcpt_to, item.reception))
 
         def undo() -> None:
             event, message.event = message.event, None
             if event is not None:
+                sequencer.told.forget_message(event)
                 sequencer._contacts.forget(
                     event.tenant, event.sender, event.new_recipients, event.seq, event.message_id, Content.of(event)
                 )

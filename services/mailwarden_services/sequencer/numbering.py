@@ -16,6 +16,7 @@ from mailwarden.stores.draft import Draft
 from mailwarden.stores.online.streams import encode_event
 from mailwarden_services.sequencer.order import Outcome, TenantOrder, age_seconds
 from mailwarden_services.sequencer.recent import Recent, RecentMessages
+from mailwarden_services.sequencer.told import Told
 
 log = structlog.get_logger(__name__)
 
@@ -25,8 +26,10 @@ NO_CONTACTS = "first contacts unavailable"
 class Numbering:
     """Numbers drafts, over the newest messages and the index of all. order_of: how far a tenant is."""
 
-    def __init__(self, recent: RecentMessages, contacts: Contacts, order_of: Callable[[str], TenantOrder]) -> None:
-        self._recent, self._contacts, self._order_of = recent, contacts, order_of
+    def __init__(
+        self, recent: RecentMessages, told: Told, contacts: Contacts, order_of: Callable[[str], TenantOrder]
+    ) -> None:
+        self._recent, self._told, self._contacts, self._order_of = recent, told, contacts, order_of
 
     def known(
         self, tenant: str, message_id: str, key: str | None, content: Content | None
@@ -99,6 +102,8 @@ class Numbering:
             handed_for=handed_for,
         )
         self._recent.add(outcome.recent)
+        if outcome.copy:
+            self._told.add_message(outcome.recent.event)
         tenant.newest_us = max(tenant.newest_us, draft.received_at_us)
         return draft.payload(event, outcome.answer, key, raw)
 
@@ -117,8 +122,9 @@ class Numbering:
         """Take back what `make` did of a draft that the disk refused."""
         if outcome.seq and outcome.recent is not None:
             self._recent.forget(outcome.recent)
+            event = outcome.recent.event
+            self._told.forget_message(event)
             if self._order_of(draft.tenant).acquainted:
-                event = outcome.recent.event
                 self._contacts.forget(
                     draft.tenant,
                     event.sender,

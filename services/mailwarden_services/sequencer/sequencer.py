@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from threading import Lock
 from typing import TypeVar
@@ -34,7 +33,6 @@ from typing import TypeVar
 import structlog
 
 from mailwarden.domain.mail.clusters import Member
-from mailwarden.domain.mail.events import SIGNALS
 from mailwarden.errors import StoreError
 from mailwarden.stores.accepted import (
     Accepted,
@@ -54,6 +52,7 @@ from mailwarden.stores.spool import Spool
 from mailwarden_services.sequencer.numbering import NO_CONTACTS, Numbering, recent_of
 from mailwarden_services.sequencer.order import Begun, Outcome, TenantOrder, age_seconds
 from mailwarden_services.sequencer.recent import DueSeq, RecentMessages
+from mailwarden_services.sequencer.told import Told
 
 log = structlog.get_logger(__name__)
 
@@ -62,12 +61,7 @@ NO_CAMPAIGNS = "campaigns unavailable"
 RETRY_SECONDS = 2.0
 """How long the index is left alone after it could not be read: what it lacks is many messages' to gather."""
 
-REMEMBERED = 200_000
-"""So many labels, signals and tombstones are kept in memory, so that the same one is known before the log has it."""
-
 _T = TypeVar("_T")
-_K = TypeVar("_K")
-_V = TypeVar("_V")
 
 
 class Sequencer:
@@ -89,12 +83,10 @@ class Sequencer:
         self._contacts, self._campaigns = contacts, campaigns
         self._due = DueSeq(stale_after_seconds)
         self._tenants: dict[str, TenantOrder] = {}
-        self._given: OrderedDict[tuple[str, str], str] = OrderedDict()
-        self._signalled: OrderedDict[tuple[str, str, str], None] = OrderedDict()
-        self._forgotten: OrderedDict[tuple[str, str, str], None] = OrderedDict()
         self._lock = Lock()
         self.recent = RecentMessages()
-        self.numbering = Numbering(self.recent, contacts, self._tenant)
+        self.told = Told()
+        self.numbering = Numbering(self.recent, self.told, contacts, self._tenant)
 
     def restore(self, record: Accepted) -> None:
         """Take in a record that the spool still held when the process started."""
@@ -102,13 +94,8 @@ class Sequencer:
         tenant = self._tenant(event.tenant)
         tenant.next = max(tenant.next, event.seq + 1)
         tenant.newest_us = max(tenant.newest_us, event.received_at_us)
-        if isinstance(record, AcceptedLabel):
-            _keep(self._given, (event.tenant, event.message_id), event.label)
-        elif isinstance(record, AcceptedSignal):
-            _keep(self._signalled, (event.tenant, event.message_id, event.signal), None)
-        elif isinstance(record, AcceptedTombstone):
-            _keep(self._forgotten, (event.tenant, event.message_id, event.signal), None)
-        else:
+        self.told.restore(record)
+        if event.kind == "message":
             self._contacts.restore(
                 event.tenant, event.sender, event.recipients, event.seq, event.message_id, Content.of(event)
             )
@@ -241,26 +228,23 @@ class Sequencer:
 
         def number() -> bytes | None:
             nonlocal seq, replaced
-            replaced = self._given.get((tenant, message_id), held)
-            if replaced == label or self.is_forgotten(tenant, message_id):
+            given = self.told.labels.get((tenant, message_id))
+            replaced = held if given is None else given
+            if replaced == label or self.told.is_forgotten(tenant, message_id):
                 return None
             record = encode_accepted(make(self._tenant(tenant).next, replaced))
             seq = self._take(tenant)
-            _keep(self._given, (tenant, message_id), label)
+            self.told.labels.keep((tenant, message_id), label)
             return record
 
         def undo() -> None:
             if replaced is None:
-                self._given.pop((tenant, message_id), None)
+                self.told.labels.drop((tenant, message_id))
             else:
-                _keep(self._given, (tenant, message_id), replaced)
+                self.told.labels.keep((tenant, message_id), replaced)
 
         await self._append(number, undo, later=later)
         return seq
-
-    def label_of(self, tenant: str, message_id: str) -> str | None:
-        """The label given lately; None where none is remembered."""
-        return self._given.get((tenant, message_id))
 
     async def signal(
         self,
@@ -277,14 +261,14 @@ class Sequencer:
 
         def number() -> bytes | None:
             nonlocal seq
-            if key in self._signalled or self.is_forgotten(tenant, message_id):
+            if key in self.told.signals or self.told.is_forgotten(tenant, message_id):
                 return None
             record = encode_accepted(make(self._tenant(tenant).next))
             seq = self._take(tenant)
-            _keep(self._signalled, key, None)
+            self.told.signals.keep(key, None)
             return record
 
-        await self._append(number, lambda: self._signalled.pop(key, None), later=later)
+        await self._append(number, lambda: self.told.signals.drop(key), later=later)
         return seq
 
     async def forget(self, tenant: str, message_id: str, signal: str, make: Callable[[int], AcceptedTombstone]) -> int:
@@ -294,19 +278,15 @@ class Sequencer:
 
         def number() -> bytes | None:
             nonlocal seq
-            if key in self._forgotten:
+            if key in self.told.tombstones:
                 return None
             record = encode_accepted(make(self._tenant(tenant).next))
             seq = self._take(tenant)
-            _keep(self._forgotten, key, None)
+            self.told.tombstones.keep(key, None)
             return record
 
-        await self._append(number, lambda: self._forgotten.pop(key, None))
+        await self._append(number, lambda: self.told.tombstones.drop(key))
         return seq
-
-    def is_forgotten(self, tenant: str, message_id: str) -> bool:
-        """Whether a message was taken out of the counts lately."""
-        return (tenant, message_id, "") in self._forgotten
 
     async def numbered(self, tenant: str, message_ids: list[str]) -> dict[str, int]:
         """Those of the ids that have a seq, with it, by one look into the index; all of them, with 0, where nobody can
@@ -330,14 +310,6 @@ class Sequencer:
         except StoreError as exc:
             log.warning("index of messages unavailable", error=str(exc))
             return None
-
-    def signalled(self, tenant: str, message_id: str, signal: str) -> bool:
-        """Whether the signal was numbered lately."""
-        return (tenant, message_id, signal) in self._signalled
-
-    def signals_of(self, tenant: str, message_id: str) -> tuple[str, ...]:
-        """The signals of a message that were numbered lately."""
-        return tuple(signal for signal in SIGNALS if (tenant, message_id, signal) in self._signalled)
 
     def _tenant(self, name: str) -> TenantOrder:
         known = self._tenants.get(name)
@@ -392,9 +364,3 @@ class Sequencer:
 
 def void(_: object) -> None:
     """Nothing, whatever the value."""
-
-
-def _keep(kept: OrderedDict[_K, _V], key: _K, value: _V) -> None:
-    kept[key] = value
-    while len(kept) > REMEMBERED:
-        kept.popitem(last=False)

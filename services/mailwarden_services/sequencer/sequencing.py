@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from mailwarden.domain.mail.clusters import Member
@@ -82,12 +82,14 @@ class Took:
 @dataclass(frozen=True, slots=True)
 class Lately:
     """What is remembered of a message. event: as JSON, None where it is not among the newest. label: given lately.
-    forgotten: it was taken out of the counts lately."""
+    forgotten: it was taken out of the counts lately. copies: further copies that were numbered lately, with their
+    seqs."""
 
     event_json: bytes | None
     label: str | None
     signals: tuple[str, ...]
     forgotten: bool = False
+    copies: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def event(self) -> Event | None:
@@ -236,12 +238,13 @@ class Here:
 
     async def lately(self, tenant: str, message_id: str) -> Lately:
         """See `Sequencing`."""
-        recent = self._sequencer.recent.find(tenant, message_id)
+        recent, told = self._sequencer.recent.find(tenant, message_id), self._sequencer.told
         return Lately(
             None if recent is None else recent.event_json,
-            self._sequencer.label_of(tenant, message_id),
-            self._sequencer.signals_of(tenant, message_id),
-            self._sequencer.is_forgotten(tenant, message_id),
+            told.labels.get((tenant, message_id)),
+            told.signals_of(tenant, message_id),
+            told.is_forgotten(tenant, message_id),
+            told.copies.of(tenant, message_id),
         )
 
     async def numbered(self, tenant: str, message_ids: Sequence[str]) -> dict[str, int]:
