@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mailwarden.domain.mail.events import Event
-from mailwarden.domain.mail.facts import tombstone_of
+from mailwarden.domain.mail.facts import SignalFacts, signal_event_of, tombstone_of
 from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.lake.fact_sets import FactSets
 from mailwarden_services.scoring_api.forgetting import Logged
@@ -47,3 +47,17 @@ def test_a_further_copy_is_found_by_the_day_on_which_it_came(tmp_path: Path) -> 
     log.append([tombstone_of(first, seq=4, known_at_us=MORNING)])
     found = find("m2", MORNING)
     assert found is not None and found.is_gone and found.left() == [further]
+
+
+def test_a_signal_with_a_link_gets_a_tombstone_of_its_own_whatever_its_message_links_to(tmp_path: Path) -> None:
+    """Under facts that are derived anew the message may link elsewhere, and the signal does not."""
+    log = EventLog(tmp_path / "events")
+    first = Event(
+        "acme", 1, "message", "m1", EVENING, EVENING, "received", "inbound", "ann@far.example", "far.example",
+        ("bob@acme.example",), ("acme.example",), link_domain="pay.example",
+    )  # fmt: skip
+    found = SignalFacts("qr", 1, 1, "pay.example")
+    log.append([first, signal_event_of(first, found, seq=2, known_at_us=EVENING)])
+    known: Any = NoDecisions()
+    logged = Logged.find(FactSets(tmp_path / "facts", log), known, "acme", "m1", EVENING)
+    assert logged is not None and [event.kind for event in logged.left()] == ["message", "signal"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ from pyspark.sql import DataFrame
 from mailwarden.domain.mail import facts as domain_facts
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.message import Message
+from mailwarden.errors import StoreError
 from mailwarden.ingest import receive
 from mailwarden.ingest import reparse as stage
 from mailwarden.ingest.reparse import reparse
@@ -157,3 +159,56 @@ def test_the_command_tells_what_it_did_and_refuses_what_changed_nothing(
     acme = found["tenants"]["acme"]
     assert (acme["through"], acme["events"], acme["kept"], acme["events_beyond"]) == (3, 3, 0, 0)
     assert run("reparse", "--tenant", "nobody")[0] == 66
+
+
+def test_what_is_forgotten_stays_so_under_facts_that_are_derived_meanwhile(
+    warden: Any, simulated: list[SimulatedMessage], run: Run, new_code: Callable[[], None]
+) -> None:
+    """A tombstone bears its message's facts: none is numbered while these are replaced, and none waits in a spool."""
+    served(warden, simulated[:4])
+    ids = [event.message_id for event in warden.events()]
+    seen: list[tuple[int, str]] = []
+
+    def asks(tenant: str, messages: int) -> None:
+        if not seen:
+            with warden.api() as api:
+                answer = api.client.post(f"/v1/messages/{ids[0]}/forget")
+                seen.append((answer.status_code, answer.json()["detail"]))
+            code, _, words = run("forget", ids[0], "--tenant", "acme")
+            seen.append((code, " ".join(words.split())))
+
+    new_code()
+    derive(warden, progress=asks)
+    assert [code for code, _ in seen] == [503, 69] and all("mailwarden reparse" in words for _, words in seen)
+    with warden.api() as api:
+        assert api.client.post(f"/v1/messages/{ids[0]}/forget").status_code == 200
+    # In the spool and in no log: facts that are derived now would not be the tombstone's.
+    code, _, words = run("reparse", "--again")
+    assert code == 69 and "mailwarden serve" in words
+    assert Platform(warden.settings).facts.newest().number == 1
+    warden.drain().close()
+    platform = Platform(warden.settings)
+    (told,) = platform.facts.view("acme").tombstones("acme")
+    message = platform.facts.view("acme").find("acme", ids[0])
+    assert message is not None and told.sender_domain == message.sender_domain == "one.example"
+    code, _, words = run("reparse", "--again")
+    assert code == 0, words
+
+
+def test_whoever_forgets_holds_off_those_who_would_derive_facts(warden: Any) -> None:
+    facts = Platform(warden.settings).facts
+    begun = threading.Event()
+
+    def begin() -> None:
+        with Platform(warden.settings).facts.beginning():
+            begun.set()
+
+    with facts.in_force() as held, facts.in_force():
+        assert held.number == 0
+        other = threading.Thread(target=begin)
+        other.start()
+        assert not begun.wait(0.2)
+    other.join()
+    assert begun.is_set()
+    with facts.beginning(), pytest.raises(StoreError, match="mailwarden reparse"), facts.in_force():
+        pass

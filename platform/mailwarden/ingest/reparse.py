@@ -61,17 +61,21 @@ def reparse(
     workers: int = 2,
     scratch: Path | None = None,
     progress: Progress = lambda tenant, done: None,
+    settle: Callable[[], None] = lambda: None,
 ) -> FactSet:
     """Derive the facts of these tenants anew, and publish the set that holds them.
 
     sites: the tenants', as they are set now. made_at_us: the time now, microseconds UTC. again: also where code of
-    this version and fingerprint derived all there is. scratch: folder for temporary files. Safe to cut off anywhere
-    and to run again, and while mail flows. Facts were taken by other code too where they were under another trust.
-    Raises NotFound where a tenant has no event, DataError where nothing changed, StoreError where another process
-    derives facts.
+    this version and fingerprint derived all there is. scratch: folder for temporary files. settle: comes back once the
+    log holds what bears facts that are about to be replaced, as tombstones do; nobody forgets a message meanwhile.
+    Safe to cut off anywhere and to run again, and while mail flows. Facts were taken by other code too where they were
+    under another trust. Raises NotFound where a tenant has no event, DataError where nothing changed, StoreError where
+    another process derives facts.
     """
     with fact_sets.writing():
-        begun = _plan(fact_sets, event_log, sites, again)
+        with fact_sets.beginning():
+            settle()
+            begun = _plan(fact_sets, event_log, sites, again)
         for tenant in begun.tenants:
             site = replace(sites[tenant], stored=True)
             with tempfile.TemporaryDirectory(prefix="mailwarden-reparse-", dir=scratch) as folder:

@@ -97,18 +97,18 @@ def by_stores(settings: Settings, tenant: str, message_id: str, received_at: dat
 
 def _into_log(platform: Platform, tenant: str, message_id: str, received_at_us: int | None) -> dict[str, Any]:
     from mailwarden.domain.mail.facts import tombstone_of
-    from mailwarden_services.scoring_api.forgetting import Logged, check_no_reparse
+    from mailwarden_services.scoring_api.forgetting import Logged
     from mailwarden_services.scoring_api.labelling import no_message
 
-    check_no_reparse(platform.facts)
-    found = Logged.find(platform.facts, platform.decisions, tenant, message_id, received_at_us)
-    if found is None:
-        raise no_message(message_id)
-    view = platform.events.view()
-    first = view.last_seq(tenant) + 1
-    known_at_us = max(view.newest_us(tenant), found.message.received_at_us)
-    told = [tombstone_of(event, seq=seq, known_at_us=known_at_us) for seq, event in enumerate(found.left(), first)]
-    platform.events.append(told)
+    with platform.facts.in_force():
+        found = Logged.find(platform.facts, platform.decisions, tenant, message_id, received_at_us)
+        if found is None:
+            raise no_message(message_id)
+        view = platform.events.view()
+        first = view.last_seq(tenant) + 1
+        known_at_us = max(view.newest_us(tenant), found.message.received_at_us)
+        told = [tombstone_of(event, seq=seq, known_at_us=known_at_us) for seq, event in enumerate(found.left(), first)]
+        platform.events.append(told)
     message_id = found.message.message_id
     if found.is_gone:
         return {"message_id": message_id, "repeated": True}

@@ -41,6 +41,7 @@ def reparse(
     """
     from mailwarden.ingest.reparse import reparse as derive
     from mailwarden_services.bootstrap import Platform
+    from mailwarden_services.cli.unlogged import wait_for_tombstones
     from mailwarden_services.scoring_api.answers import site_of
 
     settings = Settings()
@@ -63,6 +64,7 @@ def reparse(
             again=again,
             scratch=settings.run_path,
             progress=say,
+            settle=lambda: wait_for_tombstones(settings),
         )
     out.print(fact_table(fact_status(platform)))
     out.print("run `mailwarden materialize` to have the new facts serve, then `mailwarden train`")

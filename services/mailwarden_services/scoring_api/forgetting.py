@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from mailwarden.domain.mail.events import TOMBSTONE, Event
-from mailwarden.errors import NotLogged, StoreError
+from mailwarden.errors import NotLogged
 from mailwarden.stores.lake.fact_sets import FactSets
 from mailwarden.stores.sql import Decisions
 from mailwarden_services.scoring_api.labelling import no_message
@@ -76,8 +77,11 @@ class Logged:
         return {*lately.signals} <= signals and copies <= {event.message_id for event in self.copies}
 
     def left(self) -> list[Event]:
-        """What still needs a tombstone: the message first, its copies, and signals with keys that it does not have."""
-        own = [s for s in self.signals if s.link_domain != self.message.link_domain]
+        """What still needs a tombstone: the message first, its copies, and signals with a link domain.
+
+        That may be the message's own now, and another one once facts are derived anew.
+        """
+        own = [s for s in self.signals if s.link_domain]
         wanted = [(self.message, ""), *((copy, "") for copy in self.copies), *((s, s.signal) for s in own)]
         return [event for event, signal in wanted if (event.message_id, signal) not in self.gone]
 
@@ -103,10 +107,20 @@ class Forgetting:
         seq once it counts, whatever follows. Raises NotFound where the message is not known, NotLogged where it or what
         was said of it is not logged in time, StoreError where facts are being derived anew.
         """
-        sequencing = self._sequencing(tenant)
-        if not await sequencing.numbered(tenant, [message_id]):
+        if not await self._sequencing(tenant).numbered(tenant, [message_id]):
             raise no_message(message_id)
-        await asyncio.to_thread(check_no_reparse, self._facts)
+        # A tombstone bears the facts, and so the keys, of its message: they must not be replaced before it is logged.
+        held = contextlib.ExitStack()
+        await asyncio.to_thread(held.enter_context, self._facts.in_force())
+        try:
+            return await self._forget(tenant, message_id, received_at_us, note)
+        finally:
+            await asyncio.to_thread(held.close)
+
+    async def _forget(
+        self, tenant: str, message_id: str, received_at_us: int | None, note: Callable[[int], Awaitable[None]]
+    ) -> dict[str, Any]:
+        sequencing = self._sequencing(tenant)
         found = await self._logged(tenant, message_id, received_at_us, NOTHING)
         message_id = found.message.message_id
         seq = 0 if found.is_gone else await sequencing.forget(found.message)
@@ -138,9 +152,3 @@ class Forgetting:
                     f"message {message_id} is not in the event log yet{what}; try again, and look at the feature writer"
                 )
             await asyncio.sleep(LOOK_SECONDS)
-
-
-def check_no_reparse(facts: FactSets) -> None:
-    """Raise StoreError while facts are derived anew: a tombstone would bear those that are about to be replaced."""
-    if facts.begun() is not None:
-        raise StoreError("facts are being derived anew; forget the message when `mailwarden reparse` is done")

@@ -200,6 +200,26 @@ class FactSets:
         with self._held("write", wait=False):
             yield
 
+    @contextmanager
+    def in_force(self) -> Iterator[FactSet]:
+        """The set in force, and inside the block it stays so: none is on its way, and none is begun.
+
+        Raises StoreError while facts are derived anew, or a run that derives them was cut off.
+        """
+        with self._locked("begin", fcntl.LOCK_SH | fcntl.LOCK_NB) as got:
+            if not got or self.begun() is not None:
+                raise StoreError(
+                    "facts are being derived anew: let `mailwarden reparse` come to its end, run it again where it was "
+                    "cut off, and then try again"
+                )
+            yield self.newest()
+
+    @contextmanager
+    def beginning(self) -> Iterator[None]:
+        """Hold off whoever needs the set in force to stay so, and wait for those who hold it; inside `writing`."""
+        with self._locked("begin", fcntl.LOCK_EX):
+            yield
+
     def begun(self) -> Begun | None:
         """The set that a run before began and did not publish; inside `writing`."""
         body = self._read(_BEGUN)
@@ -299,13 +319,22 @@ class FactSets:
 
     @contextmanager
     def _held(self, what: str, *, wait: bool = True) -> Iterator[None]:
+        with self._locked(what, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)) as got:
+            if not got:
+                raise StoreError(f"{self.path} is being written by another `mailwarden reparse`; wait for it")
+            yield
+
+    @contextmanager
+    def _locked(self, what: str, how: int) -> Iterator[bool]:
+        """Hold a lock; False where another process holds it and it is not to be waited for."""
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / f".{what}.lock").open("w") as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError as exc:
-                raise StoreError(f"{self.path} is being written by another `mailwarden reparse`; wait for it") from exc
-            yield
+                fcntl.flock(lock, how)
+                got = True
+            except BlockingIOError:
+                got = False
+            yield got
 
 
 def _batch(tenant: str) -> tuple[str, int]:
