@@ -13,7 +13,7 @@ from mailwarden.stores.lake.fact_sets import FactSets
 from mailwarden.stores.sql import Decisions, Principal, Tenants
 from mailwarden_services.scoring_api import forgetting
 from mailwarden_services.scoring_api.access import Keys
-from mailwarden_services.scoring_api.forgetting import LOOKING, Forgetting, Logged
+from mailwarden_services.scoring_api.forgetting import LOOKING, NOTHING, Forgetting, Logged
 from mailwarden_services.scoring_api.tenant_directory import TenantDirectory
 
 
@@ -57,7 +57,7 @@ def test_however_many_are_forgotten_few_look_into_the_log(monkeypatch: pytest.Mo
     async def test() -> None:
         nothing = cast(Any, None)
         one = Forgetting(nothing, cast(Decisions, nothing), cast(FactSets, nothing))
-        asked = [one._logged("acme", f"{number:032x}", None, ()) for number in range(100)]
+        asked = [one._logged("acme", f"{number:032x}", None, NOTHING) for number in range(100)]
         told = await asyncio.gather(*asked, return_exceptions=True)
         assert all("not in the event log yet" in str(error) for error in told)
 

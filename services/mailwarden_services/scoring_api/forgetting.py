@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ class Logged:
         signals = view.about(tenant, message.message_id, message.received_at_us, "signal")
         return cls(message, tuple(signals), copies, frozenset((event.message_id, event.signal) for event in told))
 
-    def has(self, lately: Lately, through: int) -> bool:
+    def has(self, lately: Lately, through: int = 0) -> bool:
         """Whether signals and copies that were numbered lately are among these. through: up to which seq the log is
         whole, where that is known: a copy up to there that it lacks was set aside, and counts for nothing."""
         copies = {name for name, seq in lately.copies.items() if seq > through}
@@ -137,13 +138,14 @@ class Forgetting:
     async def _logged(self, tenant: str, message_id: str, received_at_us: int | None, lately: Lately) -> Logged:
         """The message, once the log holds it with the signals and copies of it that were numbered lately."""
         ends = time.monotonic() + LOG_SECONDS
+        look = functools.partial(Logged.find, self._facts, self._decisions, tenant, message_id, received_at_us)
         while True:
-            over = time.monotonic() > ends
+            over, through = time.monotonic() > ends, 0
             async with self._looking:
-                through = await asyncio.to_thread(self._facts.view(tenant).last_seq, tenant) if over else 0
-                found = await asyncio.to_thread(
-                    Logged.find, self._facts, self._decisions, tenant, message_id, received_at_us
-                )
+                found = await asyncio.to_thread(look)
+                if over and found is not None and not found.has(lately):
+                    through = await asyncio.to_thread(self._facts.view(tenant).last_seq, tenant)
+                    found = await asyncio.to_thread(look)
             if found is not None and found.has(lately, through):
                 return found
             if over:
