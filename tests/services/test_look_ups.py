@@ -11,13 +11,19 @@ import pytest
 
 from mailwarden.stores.lake.fact_sets import FactSets
 from mailwarden.stores.sql import Decisions, Principal, Tenants
+from mailwarden.stores.sql.keys import digest
 from mailwarden_services.scoring_api import forgetting
 from mailwarden_services.scoring_api.access import Keys
 from mailwarden_services.scoring_api.forgetting import LOOKING, NOTHING, Forgetting, Logged
 from mailwarden_services.scoring_api.tenant_directory import TenantDirectory
 
+KEY = "mw_" + "a" * 43
+
 
 class Database:
+    def working_keys(self) -> frozenset[str]:
+        return frozenset({digest(KEY)})
+
     def authenticate(self, key: str) -> Principal | None:
         return Principal("acme", "key", frozenset({"score"})) if key else None
 
@@ -28,7 +34,7 @@ def test_keys_and_domains_are_looked_up_while_all_other_threads_are_busy() -> No
         busy = [asyncio.create_task(asyncio.to_thread(free.wait)) for _ in range(100)]
         try:
             async with asyncio.timeout(10):
-                found = await Keys(cast(Tenants, Database())).principal("mw_a")
+                found = await Keys(cast(Tenants, Database())).principal(KEY)
                 assert found is not None and found.tenant == "acme"
                 assert (await TenantDirectory(list).current()).only_tenant is None
         finally:

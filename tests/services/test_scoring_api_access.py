@@ -7,11 +7,13 @@ import threading
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from mailwarden.errors import StoreUnavailable
 from mailwarden.simulation.draft import SimulatedMessage
-from mailwarden.stores.sql.keys import DEFAULT_ROLES, TENANT_ROLES
-from mailwarden_services.scoring_api import access
+from mailwarden.stores.sql import keys
+from mailwarden.stores.sql.keys import DEFAULT_ROLES, TENANT_ROLES, new_key
+from mailwarden_services.scoring_api import access, known_keys
 
 Mail = list[SimulatedMessage]
 ID = "f" * 32
@@ -83,6 +85,42 @@ def test_a_key_is_looked_up_off_the_event_loop(warden: Any, monkeypatch: pytest.
         for _ in range(3):
             assert api.client.get("/v1/decisions", headers=bearing(key)).status_code == 200
     assert len(threads) == 1 and threads[0].startswith("look-ups")
+
+
+def test_keys_that_nobody_was_given_cost_no_look_into_the_database(
+    warden: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asks(key: str) -> int:
+        status: int = api.client.get("/v1/decisions", headers=bearing(key)).status_code
+        return status
+
+    monkeypatch.setattr(known_keys, "NEW_KEY_SECONDS", 3_600.0)
+    with warden.api() as api:
+        looks: list[str] = []
+
+        def looked(*told: Any) -> None:
+            looks.extend([told[2]] * told[2].startswith("SELECT"))
+
+        sa.event.listen(warden.platform._engine, "before_cursor_execute", looked)
+        assert {asks(new_key()) for _ in range(50)} == {401} and {asks("no"), asks("mw_no")} == {401}
+        assert len(looks) == 1
+        # One that this process makes works at once.
+        key = warden.platform.tenants.issue_key("acme", "more", 1)
+        assert asks(key) == 200
+        # One that another process makes works once the look is too old.
+        times = keys.Issued.times
+        other = warden.platform.tenants.issue_key("acme", "other", 1)
+        monkeypatch.setattr(keys.Issued, "times", times)
+        assert asks(other) == 401
+        monkeypatch.setattr(known_keys, "NEW_KEY_SECONDS", 0.0)
+        assert asks(other) == 200
+        # A revoked one is asked for no more once it is out of memory.
+        warden.platform.tenants.revoke_key("acme", "other", 2)
+        monkeypatch.setattr(access, "KEY_CACHE_SECONDS", 0.0)
+        assert [asks(other), asks(other)] == [401, 401]
+        monkeypatch.setattr(known_keys, "NEW_KEY_SECONDS", 3_600.0)
+        del looks[:]
+        assert {asks(other) for _ in range(5)} == {401} and looks == []
 
 
 def test_whom_the_api_knows_goes_on_while_the_database_is_away(

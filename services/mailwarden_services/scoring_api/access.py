@@ -20,6 +20,7 @@ from mailwarden.stores.sql import Principal, Tenant, Tenants
 from mailwarden.stores.sql.keys import Role
 from mailwarden_services.scoring_api import problems
 from mailwarden_services.scoring_api.in_flight import account_of
+from mailwarden_services.scoring_api.known_keys import KnownKeys
 from mailwarden_services.scoring_api.look_ups import look_up
 from mailwarden_services.scoring_api.problems import Problem
 
@@ -63,9 +64,12 @@ class Keys:
         self._tenants = tenants
         self._principals: dict[str, tuple[float, Principal]] = {}
         self._named: dict[str, tuple[float, Tenant]] = {}
+        self._known = KnownKeys(tenants)
 
     async def principal(self, key: str) -> Principal | None:
         """Who bears a key; None for a key that does not work."""
+        if key not in self._principals and not await self._known.may_work(key):
+            return None
         return await _remembered(self._principals, key, self._tenants.authenticate)
 
     async def tenant(self, name: str) -> Tenant | None:

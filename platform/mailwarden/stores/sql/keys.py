@@ -71,6 +71,7 @@ class PlatformKeys:
                 raise DataError(f"A working key above tenants is labelled {label!r}. Revoke it or use another label.")
             row = {"key_sha256": digest(key), "label": label, "created_us": created_us, "roles": held}
             connection.execute(sa.insert(platform_keys), row)
+        Issued.times += 1
         return key
 
     def revoke(self, label: str, revoked_us: int) -> None:
@@ -93,13 +94,31 @@ class PlatformKeys:
         return tuple(ApiKey(None, *row) for row in rows)
 
 
+class Issued:
+    """How many keys this process made: whoever remembers which keys work looks again where that has changed."""
+
+    times = 0
+
+
+def is_key(key: str) -> bool:
+    """Whether that is of the form of a key."""
+    return _KEY.fullmatch(key) is not None
+
+
+def working_keys(engine: Engine) -> frozenset[str]:
+    """The digests of all keys that work, of tenants and above them, in one look."""
+    looks = (sa.select(keys.c.key_sha256).where(keys.c.revoked_us.is_(None)) for keys in (api_keys, platform_keys))
+    with reading(engine) as connection:
+        return frozenset(connection.execute(sa.union_all(*looks)).scalars())
+
+
 def principal_of(engine: Engine, key: str) -> Principal | None:
     """Return who bears `key`, or None for a key that is unknown or revoked.
 
     The look-up goes by the key's hash, whose bytes a caller cannot steer, and the comparison takes the same time
     wherever the two differ.
     """
-    if not _KEY.fullmatch(key):
+    if not is_key(key):
         return None
     wanted = digest(key)
     mine, above = api_keys.c, platform_keys.c

@@ -22,11 +22,13 @@ from mailwarden.stores.sql.keys import (
     DEFAULT_ROLES,
     TENANT_ROLES,
     ApiKey,
+    Issued,
     Principal,
     checked_roles,
     digest,
     new_key,
     principal_of,
+    working_keys,
 )
 from mailwarden.stores.sql.tables import api_keys, tenants
 
@@ -201,6 +203,7 @@ class Tenants:
                 )
             row = {"key_sha256": digest(key), "tenant": tenant, "label": label, "created_us": created_us}
             connection.execute(sa.insert(api_keys), row | {"roles": held})
+        Issued.times += 1
         return key
 
     def revoke_key(self, tenant: str, label: str, revoked_us: int) -> None:
@@ -226,6 +229,10 @@ class Tenants:
     def authenticate(self, key: str) -> Principal | None:
         """Return who bears `key`, of a tenant or above tenants, or None for a key that is unknown or revoked."""
         return principal_of(self._engine, key)
+
+    def working_keys(self) -> frozenset[str]:
+        """Return the digests of all keys that `authenticate` knows, by one look."""
+        return working_keys(self._engine)
 
 
 def checked_policy(policy: TenantPolicy) -> TenantPolicy:
