@@ -149,6 +149,21 @@ def test_who_may_ask(warden: Any, bad: SimulatedMessage) -> None:
     assert warden.events() == []
 
 
+def test_what_a_web_page_asks_is_refused(warden: Any, bad: SimulatedMessage) -> None:
+    """Any page may post to a listener that is open on loopback, from the machine of who opened the page."""
+    with warden.api() as api:
+        for path in ("/checkv2", "/check", "/symbols", "/learnspam", "/learnham"):
+            for page in ({"Origin": "https://far.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"},
+                         {"Sec-Fetch-Site": "same-site"}):  # fmt: skip
+                answer = api.client.post(path, content=bad.raw, headers={"Rcpt": bad.envelope.rcpt_to[0], **page})
+                assert answer.status_code == 403 and "mail systems" in answer.json()["error"], (path, page)
+        assert api.client.get("/stat", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+        typed = {"Rcpt": bad.envelope.rcpt_to[0], "Sec-Fetch-Site": "none"}
+        assert api.client.post("/checkv2", content=bad.raw, headers=typed).status_code == 200
+    warden.drain()
+    assert [event.kind for event in warden.events()] == ["message"]
+
+
 def test_learning_finds_the_message_and_says_when_it_knows(warden: Any, bad: SimulatedMessage) -> None:
     with warden.api() as api:
         scored = api.send(bad)

@@ -73,12 +73,29 @@ async def _scope(request: Request) -> Scope:
     raise problems.not_authorised()
 
 
+def _check_no_browser(request: Request) -> None:
+    """Raise Problem (403) where a page in a browser asks: any page may post here from the machine of who opened it.
+
+    Mail systems send neither field. A page of another port counts as of the same site.
+    """
+    headers = request.headers
+    if "origin" in headers or headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        raise Problem(
+            403,
+            "cross-site",
+            "Asked by a web page",
+            "A web page asked this (`Origin`, `Sec-Fetch-Site`), and rspamd's protocol is for mail systems; have them "
+            "ask, or use the API with a key.",
+        )
+
+
 def _spoken(handler: Handler) -> Handler:
-    """A handler whose errors are told as rspamd tells them: `{"error": words}`."""
+    """A handler for mail systems alone, whose errors are told as rspamd tells them: `{"error": words}`."""
 
     @functools.wraps(handler)
     async def told(request: Request) -> Response:
         try:
+            _check_no_browser(request)
             return await handler(request)
         except (Problem, MailwardenError) as exc:
             problem = problems.refuse(request, exc)
