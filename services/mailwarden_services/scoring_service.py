@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import gc
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from socket import gethostname
@@ -17,7 +17,7 @@ from mailwarden.domain.detection.decision import Thresholds
 from mailwarden.domain.mail.facts import FACTS_VERSION
 from mailwarden.errors import MailwardenError, NotFound
 from mailwarden.settings import Settings
-from mailwarden.stores.accepted import decode_accepted
+from mailwarden.stores.accepted import Accepted, decode_accepted
 from mailwarden.stores.campaigns import Campaigns
 from mailwarden.stores.contacts import Contacts
 from mailwarden.stores.content_code import facts_fingerprint
@@ -136,6 +136,7 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
         contacts=contacts,
         campaigns=campaigns,
         stale_after_seconds=settings.stale_after_seconds,
+        unlogged=partial(unlogged, settings),
     )
     workers = ScoringWorkers(settings, platform.activity, platform.content, lanes=lanes)
     serving = ServingVersion(platform.serving_version, workers.load)
@@ -263,14 +264,17 @@ def note_facts(platform: Platform) -> None:
 
 
 def restore(sequencer: Sequencer, settings: Settings) -> None:
-    """Show a sequencer the records that the logs do not hold yet: those behind the feature writer's checkpoint."""
-    reader = SpoolReader(settings.spool_path, READER_NAME)
-    try:
+    """Show a sequencer the records that the logs do not hold yet."""
+    for record in unlogged(settings):
+        sequencer.restore(record)
+
+
+def unlogged(settings: Settings) -> Iterator[Accepted]:
+    """The records that the logs do not hold yet: those behind the feature writer's checkpoint, in order."""
+    with contextlib.closing(SpoolReader(settings.spool_path, READER_NAME)) as reader:
         while records := reader.poll():
             for _, payload in records:
-                sequencer.restore(decode_accepted(payload))
-    finally:
-        reader.close()
+                yield decode_accepted(payload)
 
 
 def _trouble(serving: ServingVersion, spool: Spool, workers: ScoringWorkers) -> tuple[str, ...]:

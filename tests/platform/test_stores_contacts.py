@@ -304,12 +304,12 @@ def test_meeting_is_holding_and_first_in_one_look(
 
 def test_what_cannot_be_looked_up_is_taken_in_only_where_it_is_sure(tmp_path: Path) -> None:
     contacts = opened(tmp_path)
-    contacts._asked.close()
+    contacts._connections.asked.close()
     with pytest.raises(StoreError, match=r"contacts\.sqlite"):
         contacts.meet("acme", ANN, (BOB,), 1, "acme1")
     with pytest.raises(StoreError, match=r"contacts\.sqlite"):
         contacts.meet("acme", ANN, (EVE,), 2, "acme2", again=True)
-    contacts._asked = sqlite3.connect(tmp_path / "contacts.sqlite")
+    contacts._connections.asked = sqlite3.connect(tmp_path / "contacts.sqlite")
     assert contacts.held("acme", ["acme1", "acme2"]) == {"acme2": 2}
     assert contacts.meet("acme", ANN, (BOB, EVE), 3, "acme3").new == (BOB,)
     contacts.close()
@@ -321,7 +321,7 @@ def test_a_thousand_ids_are_one_look_into_the_file(tmp_path: Path) -> None:
         contacts.meet("acme", ANN, (), seq, f"m{seq}")
     contacts._land()
     asked: list[str] = []
-    contacts._asked.set_trace_callback(asked.append)
+    contacts._connections.asked.set_trace_callback(asked.append)
     names = [f"m{number}" for number in range(1, 1_001)]
     assert contacts.held("acme", names) == {f"m{seq}": seq for seq in range(1, 501)}
     assert len(asked) <= 2

@@ -24,10 +24,9 @@ Invariants:
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,7 +34,8 @@ import structlog
 
 from mailwarden.errors import StoreError
 from mailwarden.stores.contact_numbering import Numbering
-from mailwarden.stores.contacts_file import KEEP, MARK, TABLES, VERSION, Digests, connect, known_in, logged, translated
+from mailwarden.stores.contacts_connections import Connections
+from mailwarden.stores.contacts_file import KEEP, MARK, Digests, known_in, logged, translated
 from mailwarden.stores.content_index import Content, ContentIndex, Met, Rows, drop_old
 from mailwarden.stores.lake.event_log import EventView
 from mailwarden.stores.lake.fact_sets import FactSets
@@ -58,24 +58,10 @@ class Contacts:
     the log is read).
     """
 
-    _file: sqlite3.Connection
-    _asked: sqlite3.Connection
-    _salt: bytes
-
     def __init__(self, path: Path, fact_sets: FactSets | None = None, *, flush_pairs: int = FLUSH_PAIRS) -> None:
         self._path, self._fact_sets, self._flush_pairs = path, fact_sets, flush_pairs
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with translated(path):
-            try:
-                self._open()
-            except sqlite3.OperationalError:
-                raise
-            except sqlite3.DatabaseError as exc:
-                _log.warning("contacts are damaged and made again from the event log", file=path.name, why=str(exc))
-                for end in ("", "-wal", "-shm"):
-                    path.with_name(path.name + end).unlink(missing_ok=True)
-                self._open()
-        self._digests, self._contents = Digests(self._salt), ContentIndex(self._salt)
+        self._connections = Connections(path)
+        self._digests, self._contents = Digests(self._connections.salt), ContentIndex(self._connections.salt)
         self._ids: dict[str, int] = {}
         self._marks: dict[int, int] = {}
         self._spooled: dict[str, int] = {}
@@ -118,17 +104,9 @@ class Contacts:
                 exc.__cause__, sqlite3.OperationalError
             ):
                 raise
-            _log.warning("contacts are damaged and made again from the event log", file=self._path.name, why=str(exc))
-            restored = {(name, pair): seq for name, number in self._ids.items()
-                        for (of, pair), seq in self._restored.items() if of == number}  # fmt: skip
             known = [name for name, number in self._ids.items() if number in self._marks]
-            before = self._ids
-            self._begin_anew()
-            with translated(self._path):
-                self._contents.emptied({number: self._number(name) for name, number in before.items()})
-                for (name, pair), seq in restored.items():
-                    key = self._number(name), pair
-                    self._restored[key] = self._fresh[key] = seq
+            self._connections.replace(str(exc))
+            self._begun_anew()
             for name in known:
                 self._prepare(name, log)
             return self._prepare(tenant, log)
@@ -139,19 +117,40 @@ class Contacts:
         self._marks[self._ids[tenant]] = last
         return learnt
 
-    def _begin_anew(self) -> None:
-        """An empty file in place of a damaged one; its salt is kept, so that pairs in memory stay what they are."""
-        self._file.close()
-        self._asked.close()
-        for end in ("", "-wal", "-shm"):
-            self._path.with_name(self._path.name + end).unlink(missing_ok=True)
-        salt = self._salt
-        with translated(self._path):
-            self._open()
-            self._file.execute("update secret set salt = ?", (salt,))
-        self._salt = salt
+    @property
+    def failed(self) -> bool:
+        """Whether the file could not be read, or was found damaged, since `mend`."""
+        return self._connections.failure is not None
+
+    def mend(self) -> bool:
+        """Open the file again after it failed; True where an empty one is in its place, since it was damaged or gone.
+
+        Then every tenant is to be restored and prepared again. Raises StoreError where it cannot be opened.
+        """
+        if self._flight is not None:
+            wait([self._flight])
+            self._land()
+        if not self._connections.mend():
+            return False
+        self._begun_anew()
+        return True
+
+    def _begun_anew(self) -> None:
+        """What the spool held waits to be written into an empty file, where tenants have other numbers."""
+        restored = {(name, pair): seq for name, number in self._ids.items()
+                    for (of, pair), seq in self._restored.items() if of == number}  # fmt: skip
+        before = self._ids
         self._ids, self._marks = {}, {}
         self._restored, self._fresh, self._flying, self._flight = {}, {}, {}, None
+        with translated(self._path):
+            self._contents.emptied({number: self._number(name) for name, number in before.items()})
+            for (name, pair), seq in restored.items():
+                key = self._number(name), pair
+                self._restored[key] = self._fresh[key] = seq
+
+    @property
+    def _file(self) -> sqlite3.Connection:
+        return self._connections.file
 
     def holds(self, tenant: str, message_id: str) -> bool:
         """Whether a message of that id has a seq, scored or ingested; the tenant must be prepared.
@@ -163,8 +162,8 @@ class Contacts:
     def held(self, tenant: str, message_ids: Sequence[str]) -> dict[str, int]:
         """Those of the ids that `holds` with their seqs, by one look into the file."""
         number, own = self._ids[tenant], {name: self._digests.message(name) for name in message_ids}
-        with translated(self._path):
-            known = known_in(self._asked, number, list(own.values()))
+        with self._connections.asking() as file:
+            known = known_in(file, number, list(own.values()))
         seqs = {name: self._seq(number, pair, known) for name, pair in own.items()}
         return {name: seq for name, seq in seqs.items() if seq is not None}
 
@@ -199,10 +198,10 @@ class Contacts:
         )
         met, new, taken = Met(), pairs, again
         try:
-            with translated(self._path):
-                known = known_in(self._asked, number, [own, *pairs.values()])
+            with self._connections.asking() as file:
+                known = known_in(file, number, [own, *pairs.values()])
                 if not again:
-                    copy = None if content is None else self._contents.find(self._asked, number, content)
+                    copy = None if content is None else self._contents.find(file, number, content)
                     met = Met((), self._before(number, own, _BEYOND_ALL, known), copy)
             taken = again or met.counts
             if met.copy is not None:
@@ -251,8 +250,8 @@ class Contacts:
 
     def newest_of(self, tenant: str, content_key: str) -> str | None:
         """The id of the tenant's newest message of that content, within `KEPT_WEEKS`; None where none is known."""
-        with translated(self._path):
-            return self._contents.newest(self._asked, self._ids[tenant], content_key)
+        with self._connections.asking() as file:
+            return self._contents.newest(file, self._ids[tenant], content_key)
 
     @contextmanager
     def numbering(self, tenant: str) -> Iterator[Numbering]:
@@ -269,24 +268,7 @@ class Contacts:
                 pass
         finally:
             self._pool.shutdown()
-            self._file.close()
-            self._asked.close()
-
-    def _open(self) -> None:
-        # One connection writes, mostly in a thread of its own; the other reads what was committed, and never waits.
-        self._file = connect(self._path)
-        try:
-            version = self._file.execute("pragma user_version").fetchone()[0]
-            if version not in (0, VERSION):
-                raise sqlite3.DatabaseError(f"it is of version {version}, not {VERSION}")
-            if version == 0:
-                self._file.executescript(f"begin; {TABLES} pragma user_version = {VERSION}; commit;")
-            self._file.execute("insert into secret select ? where not exists (select 1 from secret)", (os.urandom(16),))
-            self._salt = self._file.execute("select salt from secret").fetchone()[0]
-            self._asked = connect(self._path)
-        except BaseException:
-            self._file.close()
-            raise
+            self._connections.close()
 
     def _learn(self, tenant: str, log: EventView) -> tuple[int, int]:
         """Take in what a log holds beyond what is known; how many messages that was, and the seq known now."""
@@ -358,6 +340,7 @@ class Contacts:
             self._flight.result()
         except sqlite3.Error as exc:
             written = False
+            self._connections.not_written(exc)
             _log.warning("contacts could not be written; trying again", file=self._path.name, why=str(exc))
             for (number, pair), seq in self._flying.items():
                 self._add(number, pair, seq)

@@ -12,7 +12,8 @@ from mailwarden_services.sequencer.recent import Recent
 
 @dataclass(slots=True)
 class TenantOrder:
-    """How far a tenant is. next: seq. newest_us: of its mail. logged, acquainted, clustered: what is learnt.
+    """How far a tenant is. next: seq. newest_us: of its mail. logged, acquainted, clustered: what is learnt. lost: its
+    contacts were, since they were learnt.
 
     again: when learning contacts, which failed, is tried again.
     """
@@ -22,6 +23,7 @@ class TenantOrder:
     logged: bool = False
     acquainted: bool = False
     clustered: bool = False
+    lost: bool = False
     again: float = float("-inf")
     learning: asyncio.Lock = field(default_factory=asyncio.Lock)
 

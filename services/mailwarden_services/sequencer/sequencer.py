@@ -33,6 +33,7 @@ from typing import TypeVar
 import structlog
 
 from mailwarden.domain.mail.clusters import Member
+from mailwarden.domain.mail.events import Event
 from mailwarden.errors import StoreError
 from mailwarden.stores.accepted import (
     Accepted,
@@ -67,7 +68,8 @@ _T = TypeVar("_T")
 class Sequencer:
     """See the module. Lives with one event loop; `learn` and `restore` come before it.
 
-    spool: the shard's own. stale_after_seconds: the lag from which features count as stale.
+    spool: the shard's own. stale_after_seconds: the lag from which features count as stale. unlogged: what the spool
+    holds and the event log may not, in order.
     """
 
     def __init__(
@@ -78,8 +80,9 @@ class Sequencer:
         contacts: Contacts,
         campaigns: Campaigns,
         stale_after_seconds: float,
+        unlogged: Callable[[], Iterable[Accepted]] = lambda: (),
     ) -> None:
-        self._spool, self._events = spool, events
+        self._spool, self._events, self._unlogged = spool, events, unlogged
         self._contacts, self._campaigns = contacts, campaigns
         self._due = DueSeq(stale_after_seconds)
         self._tenants: dict[str, TenantOrder] = {}
@@ -96,9 +99,7 @@ class Sequencer:
         tenant.newest_us = max(tenant.newest_us, event.received_at_us)
         self.told.restore(record)
         if event.kind == "message":
-            self._contacts.restore(
-                event.tenant, event.sender, event.recipients, event.seq, event.message_id, Content.of(event)
-            )
+            self._restore_contacts(event)
             if event.campaign and event.signature:
                 self._campaigns.restore(event.tenant, Member(event.seq, event.campaign, event.signature))
             if isinstance(record, AcceptedMessage):
@@ -131,9 +132,11 @@ class Sequencer:
     async def meet(self, tenant: str) -> None:
         """Learn once what the log holds of a tenant; nobody else adds to it while this process has the spool."""
         known = self._tenant(tenant)
-        if known.logged and known.acquainted and known.clustered:
+        if known.logged and known.acquainted and known.clustered and not self._contacts.failed:
             return
         async with known.learning:
+            if self._contacts.failed:
+                known.acquainted, known.lost = False, True
             if not known.logged:
                 await self._run(lambda: self._count(tenant, known))
             if not known.acquainted and time.monotonic() >= known.again:
@@ -351,12 +354,22 @@ class Sequencer:
         tenant.logged = True
 
     def _acquaint(self, name: str, tenant: TenantOrder) -> None:
-        # What was numbered while this failed may be in no log yet.
+        if self._contacts.failed and self._contacts.mend():
+            for known in self._tenants.copy().values():
+                known.acquainted, known.lost = False, True
+        # What was numbered while this failed may be in no log yet, and is on disk but for what is numbered just now.
+        for record in self._unlogged() if tenant.lost else ():
+            if record.event.tenant == name and record.event.kind == "message":
+                self._restore_contacts(record.event)
         for recent in self.recent.of(name):
-            event = recent.event
-            self._contacts.restore(name, event.sender, event.recipients, event.seq, event.message_id, Content.of(event))
+            self._restore_contacts(recent.event)
         self._contacts.prepare(name, self._events.view())
-        tenant.acquainted = True
+        tenant.acquainted, tenant.lost = True, False
+
+    def _restore_contacts(self, event: Event) -> None:
+        self._contacts.restore(
+            event.tenant, event.sender, event.recipients, event.seq, event.message_id, Content.of(event)
+        )
 
     def _take(self, tenant: str) -> int:
         return self._tenant(tenant).take()

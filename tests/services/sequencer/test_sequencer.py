@@ -7,87 +7,26 @@ import base64
 import os
 import random
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
 
 from mailwarden.domain.mail.campaigns import SIGNATURE_BYTES, name_of
-from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.facts import label_event_of, tombstone_of
-from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import StoreError, StoreUnavailable
-from mailwarden.stores.accepted import NO_CONTENT as NOTHING
-from mailwarden.stores.accepted import Accepted, AcceptedLabel, AcceptedMessage, AcceptedTombstone, decode_accepted
+from mailwarden.stores.accepted import AcceptedLabel, AcceptedMessage, AcceptedTombstone
 from mailwarden.stores.campaigns import Campaigns
 from mailwarden.stores.contacts import Contacts
-from mailwarden.stores.draft import Draft
-from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.online.watermark import Watermark
-from mailwarden.stores.spool import Spool, SpoolReader
 from mailwarden_services.sequencer.numbering import NO_CONTACTS
-from mailwarden_services.sequencer.order import Begun, Outcome
-from mailwarden_services.sequencer.sequencer import NO_CAMPAIGNS, Sequencer
+from mailwarden_services.sequencer.order import Begun
+from mailwarden_services.sequencer.sequencer import NO_CAMPAIGNS
 
 ANN, BOB, EVE = "ann@far.example", "bob@acme.example", "eve@acme.example"
 START = 1_772_409_600_000_000
 WORDS = base64.b64encode(bytes(range(7, 7 + SIGNATURE_BYTES))).decode()
-
-
-def draft(
-    number: int, *to: str, tenant: str = "acme", campaign: str = "", signature: str = "", as_of: int = 0, text: str = ""
-) -> Draft:
-    event = Event(
-        tenant, 0, "message", f"{tenant}{number}", START + number, START + number, "envelope", "inbound", ANN,
-        "far.example", to or (BOB,), ("acme.example",), campaign=campaign, signature=signature,
-    )  # fmt: skip
-    return Draft.of(
-        event, Envelope(START + number, ANN, to), raw_from=0, as_of=Watermark(as_of, START) if as_of else None,
-        verdict="deliver", category=None, degraded=False, flags=(), answer={"verdict": "deliver", "text": text},
-        rows=(), content=NOTHING,
-    )  # fmt: skip
-
-
-@dataclass
-class Shard:
-    """A sequencer over files of its own."""
-
-    folder: Path
-    stale_after_seconds: float = 60.0
-    sequencer: Sequencer = field(init=False)
-    spool: Spool = field(init=False)
-    contacts: Contacts = field(init=False)
-    campaigns: Campaigns = field(init=False)
-
-    def __enter__(self) -> Shard:
-        self.spool = Spool(self.folder / "spool", fsync=False)
-        self.contacts = Contacts(self.folder / "contacts.sqlite")
-        self.campaigns = Campaigns(self.folder / "campaigns")
-        self.sequencer = Sequencer(
-            spool=self.spool, events=EventLog(self.folder / "events"), contacts=self.contacts,
-            campaigns=self.campaigns, stale_after_seconds=self.stale_after_seconds,
-        )  # fmt: skip
-        for record in self.records():
-            self.sequencer.restore(record)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.spool.close()
-        self.contacts.close()
-        self.campaigns.close()
-
-    def records(self) -> list[Accepted]:
-        """What a reader of the spool finds, in its order."""
-        reader = SpoolReader(self.folder / "spool", "tests")
-        found = [decode_accepted(payload) for batch in iter(reader.poll, []) for _, payload in batch]
-        reader.close()
-        return found
-
-    async def accept(self, one: Draft, *, key: str | None = None, sure: bool = False) -> Outcome:
-        await self.sequencer.meet(one.tenant)
-        return await self.sequencer.accept(one, b"raw " + one.message_id.encode(), key=key, sure=sure)
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:
@@ -103,10 +42,10 @@ def full(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "pwrite", write)
 
 
-def test_a_message_is_numbered_and_on_disk_before_it_is_told_of(tmp_path: Path) -> None:
+def test_a_message_is_numbered_and_on_disk_before_it_is_told_of(opened: Any) -> None:
     async def test() -> None:
-        with Shard(tmp_path) as shard:
-            outcome = await shard.accept(draft(1, BOB, EVE), key="k")
+        with opened() as shard:
+            outcome = await shard.accept(shard.draft(1, BOB, EVE), key="k")
             (record,) = shard.records()
             assert isinstance(record, AcceptedMessage)
             assert record.event.seq == outcome.seq == 1 and record.event.new_recipients == (BOB, EVE)
@@ -119,12 +58,12 @@ def test_a_message_is_numbered_and_on_disk_before_it_is_told_of(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("key", [None, "k"])
-def test_a_message_that_is_handed_over_many_times_at_once_is_numbered_once(tmp_path: Path, key: str | None) -> None:
+def test_a_message_that_is_handed_over_many_times_at_once_is_numbered_once(opened: Any, key: str | None) -> None:
     """Whichever copy was scored first: here each comes to another answer."""
 
     async def test() -> None:
-        with Shard(tmp_path) as shard:
-            copies = [draft(1, text=str(number)) for number in range(20)]
+        with opened() as shard:
+            copies = [shard.draft(1, text=str(number)) for number in range(20)]
             outcomes = await asyncio.gather(*(shard.accept(copy, key=key) for copy in copies))
             records = shard.records()
             assert [record.event.seq for record in records] == [1]
@@ -134,55 +73,55 @@ def test_a_message_that_is_handed_over_many_times_at_once_is_numbered_once(tmp_p
             assert sum(outcome.seq for outcome in outcomes) == 1
             # Another message under the same key is told which one has it.
             if key:
-                other = await shard.accept(draft(2), key=key)
+                other = await shard.accept(shard.draft(2), key=key)
                 assert other.repeated and other.recent is first.recent and len(shard.records()) == 1
 
     run(test())
 
 
-def test_what_was_numbered_long_ago_is_found_in_the_index(tmp_path: Path) -> None:
+def test_what_was_numbered_long_ago_is_found_in_the_index(opened: Any) -> None:
     async def test() -> None:
-        with Shard(tmp_path) as shard:
-            first = await shard.accept(draft(1))
+        with opened() as shard:
+            first = await shard.accept(shard.draft(1))
             assert first.recent is not None
             shard.sequencer.recent.forget(first.recent)
-            again = await shard.accept(draft(1))
+            again = await shard.accept(shard.draft(1))
             assert again.before and not again.seq and not again.answer and not again.repeated
             assert await shard.sequencer.numbered("acme", ["acme1", "acme2"]) == {"acme1": 1}
             assert await shard.sequencer.numbered("other", ["acme1"]) == {}
-            assert (await shard.accept(draft(2))).seq == 2
+            assert (await shard.accept(shard.draft(2))).seq == 2
 
     run(test())
 
 
 def test_where_the_index_cannot_be_read_nobody_says_that_a_message_is_new(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    opened: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def test() -> None:
-        with Shard(tmp_path) as shard:
-            await shard.accept(draft(1))
+        with opened() as shard:
+            await shard.accept(shard.draft(1))
             with monkeypatch.context() as patched:
                 broken = _raising(StoreError("contacts failed"))
                 patched.setattr(Contacts, "meet", broken)
                 patched.setattr(Contacts, "held", broken)
-                assert (await shard.accept(draft(1))).repeated
-                unsure = await shard.accept(draft(2))
+                assert (await shard.accept(shard.draft(1))).repeated
+                unsure = await shard.accept(shard.draft(2))
                 assert unsure.unsure and not unsure.seq and len(shard.records()) == 1
-                sure = await shard.accept(draft(2), sure=True)
+                sure = await shard.accept(shard.draft(2), sure=True)
                 told = orjson.loads(sure.answer)
                 assert (sure.seq, told["flags"], told["degraded"]) == (2, [NO_CONTACTS], True)
                 # Of all ids it may be that they are known: looking for their messages tells.
                 assert await shard.sequencer.numbered("acme", ["a", "b"]) == {"a": 0, "b": 0}
-            assert (await shard.accept(draft(2))).repeated
+            assert (await shard.accept(shard.draft(2))).repeated
 
     run(test())
 
 
-def test_seqs_stand_in_the_spool_in_order_for_each_tenant_whatever_comes_at_once(tmp_path: Path) -> None:
+def test_seqs_stand_in_the_spool_in_order_for_each_tenant_whatever_comes_at_once(opened: Any) -> None:
     async def test() -> None:
         tenants = ("acme", "other", "third")
-        with Shard(tmp_path) as shard:
-            asked = [draft(number, tenant=tenants[number % 3]) for number in range(200)]
+        with opened() as shard:
+            asked = [shard.draft(number, tenant=tenants[number % 3]) for number in range(200)]
             random.Random(1).shuffle(asked)
             outcomes = await asyncio.gather(*(shard.accept(one) for one in asked))
             given: dict[str, list[int]] = {tenant: [] for tenant in tenants}
@@ -197,12 +136,17 @@ def test_seqs_stand_in_the_spool_in_order_for_each_tenant_whatever_comes_at_once
 
 
 def test_a_group_that_the_disk_refuses_is_taken_back_and_may_come_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    opened: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def test() -> None:
-        with Shard(tmp_path, stale_after_seconds=0.0) as shard:
-            await shard.accept(draft(1))
-            drafts = [draft(2, EVE), draft(3, EVE), draft(3, EVE), draft(4, BOB, "joe@acme.example")]
+        with opened(stale_after_seconds=0.0) as shard:
+            await shard.accept(shard.draft(1))
+            drafts = [
+                shard.draft(2, EVE),
+                shard.draft(3, EVE),
+                shard.draft(3, EVE),
+                shard.draft(4, BOB, "joe@acme.example"),
+            ]
             with monkeypatch.context() as patched:
                 full(patched)
                 refused = await asyncio.gather(*(shard.accept(one) for one in drafts), return_exceptions=True)
@@ -222,50 +166,50 @@ def test_a_group_that_the_disk_refuses_is_taken_back_and_may_come_again(
     run(test())
 
 
-def test_a_caller_that_goes_away_leaves_a_message_that_is_numbered(tmp_path: Path) -> None:
+def test_a_caller_that_goes_away_leaves_a_message_that_is_numbered(opened: Any) -> None:
     async def test() -> None:
-        with Shard(tmp_path) as shard:
+        with opened() as shard:
             await shard.sequencer.meet("acme")
-            asking = asyncio.create_task(shard.accept(draft(1)))
+            asking = asyncio.create_task(shard.accept(shard.draft(1)))
             await asyncio.sleep(0)
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
-            assert (await shard.accept(draft(1))).repeated
+            assert (await shard.accept(shard.draft(1))).repeated
             assert [record.event.seq for record in shard.records()] == [1]
 
     run(test())
 
 
-def test_near_copies_that_come_at_once_are_of_one_campaign(tmp_path: Path) -> None:
+def test_near_copies_that_come_at_once_are_of_one_campaign(opened: Any) -> None:
     near = _near(WORDS)
 
     async def test() -> None:
-        with Shard(tmp_path) as shard:
+        with opened() as shard:
             await shard.sequencer.meet("acme")
             # Read one after another, scored for as long as it takes, and numbered in another order.
             begun = [shard.sequencer.begin("acme", words, observe=True) for words in (WORDS, near, WORDS)]
             assert {one.campaign for one in begun} == {name_of(WORDS)}
             pairs = list(zip((1, 2, 3), begun, (WORDS, near, WORDS), strict=True))
             outcomes = [
-                await shard.accept(draft(number, campaign=one.campaign, signature=words))
+                await shard.accept(shard.draft(number, campaign=one.campaign, signature=words))
                 for number, one, words in reversed(pairs)
             ]
             assert [outcome.seq for outcome in outcomes] == [1, 2, 3]
             assert {record.event.campaign for record in shard.records()} == {name_of(WORDS)}
         # So it is after a restart, from what the spool holds.
-        with Shard(tmp_path) as shard:
+        with opened() as shard:
             await shard.sequencer.meet("acme")
             assert shard.sequencer.begin("acme", near, observe=False).campaign == name_of(WORDS)
 
     run(test())
 
 
-def test_what_is_given_up_takes_nobody_else_out_of_its_campaign(tmp_path: Path) -> None:
+def test_what_is_given_up_takes_nobody_else_out_of_its_campaign(opened: Any) -> None:
     """Both were begun before either was numbered, and so bear the same seq among the campaigns."""
     near = _near(WORDS)
 
     async def test() -> None:
-        with Shard(tmp_path) as shard:
+        with opened() as shard:
             await shard.sequencer.meet("acme")
             kept = shard.sequencer.begin("acme", WORDS, observe=True)
             gone = shard.sequencer.begin("acme", _near(WORDS, 40), observe=True)
@@ -278,10 +222,10 @@ def test_what_is_given_up_takes_nobody_else_out_of_its_campaign(tmp_path: Path) 
 
 
 def test_where_campaigns_cannot_be_read_a_message_has_none_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    opened: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def test() -> None:
-        with Shard(tmp_path) as shard:
+        with opened() as shard:
             with monkeypatch.context() as patched:
                 patched.setattr(Campaigns, "prepare", _raising(StoreError("campaigns failed")))
                 await shard.sequencer.meet("acme")
@@ -292,10 +236,10 @@ def test_where_campaigns_cannot_be_read_a_message_has_none_and_says_so(
     run(test())
 
 
-def test_a_label_that_is_given_twice_at_once_counts_once(tmp_path: Path) -> None:
+def test_a_label_that_is_given_twice_at_once_counts_once(opened: Any) -> None:
     async def test() -> None:
-        with Shard(tmp_path) as shard:
-            target = (await shard.accept(draft(1))).recent
+        with opened() as shard:
+            target = (await shard.accept(shard.draft(1))).recent
             assert target is not None
             made: list[tuple[int, str | None]] = []
 
@@ -315,7 +259,7 @@ def test_a_label_that_is_given_twice_at_once_counts_once(tmp_path: Path) -> None
             assert shard.sequencer.told.labels.get(("acme", "acme1")) == "SP"
             # What the log holds counts where nothing was given since.
             assert await shard.sequencer.label("acme", "acme9", "SP", "SP", make("SP")) == 0
-        with Shard(tmp_path) as shard:
+        with opened() as shard:
             assert shard.sequencer.told.labels.get(("acme", "acme1")) == "SP"
             assert await shard.sequencer.label("acme", "acme1", "SP", None, make("SP")) == 0
             assert [record.event.label for record in shard.records()] == ["", "SP", "CP", "SP"]
@@ -323,10 +267,10 @@ def test_a_label_that_is_given_twice_at_once_counts_once(tmp_path: Path) -> None
     run(test())
 
 
-def test_a_label_that_the_disk_refuses_may_be_given_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_label_that_the_disk_refuses_may_be_given_again(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
-        with Shard(tmp_path) as shard:
-            target = (await shard.accept(draft(1))).recent
+        with opened() as shard:
+            target = (await shard.accept(shard.draft(1))).recent
             assert target is not None
 
             def make(seq: int, replaced: str | None) -> AcceptedLabel:
@@ -345,11 +289,11 @@ def test_a_label_that_the_disk_refuses_may_be_given_again(tmp_path: Path, monkey
 
 
 def test_what_is_forgotten_gets_one_tombstone_and_nothing_after_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    opened: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def test() -> None:
-        with Shard(tmp_path) as shard:
-            target = (await shard.accept(draft(1))).recent
+        with opened() as shard:
+            target = (await shard.accept(shard.draft(1))).recent
             assert target is not None
 
             def forget(signal: str = "") -> Coroutine[Any, Any, int]:
@@ -366,7 +310,7 @@ def test_what_is_forgotten_gets_one_tombstone_and_nothing_after_it(
             assert not shard.sequencer.told.is_forgotten("acme", "acme1")
             seqs = await asyncio.gather(forget(), forget(), forget("qr"))
             assert sorted(seqs)[0] == 0 and len({*seqs}) == 3 and shard.sequencer.told.is_forgotten("acme", "acme1")
-        with Shard(tmp_path) as shard:
+        with opened() as shard:
             assert await forget() == 0 and await forget("qr") == 0
             assert await shard.sequencer.signal("acme", "acme1", "qr", _raising(AssertionError())) == 0
             assert await shard.sequencer.label("acme", "acme1", "CP", None, _raising(AssertionError())) == 0
@@ -375,17 +319,17 @@ def test_what_is_forgotten_gets_one_tombstone_and_nothing_after_it(
     run(test())
 
 
-def test_how_far_features_lag_is_told_in_the_mails_own_time(tmp_path: Path) -> None:
+def test_how_far_features_lag_is_told_in_the_mails_own_time(opened: Any) -> None:
     async def test() -> None:
-        with Shard(tmp_path) as shard:
+        with opened() as shard:
             assert shard.sequencer.age_seconds("acme", None) is None
             for number in (1, 2_000_001):
-                await shard.accept(draft(number))
+                await shard.accept(shard.draft(number))
             assert shard.sequencer.age_seconds("acme", Watermark(2, START + 2_000_001)) == 0.0
             assert shard.sequencer.age_seconds("acme", Watermark(1, START + 1)) == 2.0
             # All that was there is folded, whatever times it bore; then one message is not.
             for number, age in ((3_000_001, 0.0), (4_000_001, 3.000001)):
-                told = orjson.loads((await shard.accept(draft(number, as_of=2))).answer)
+                told = orjson.loads((await shard.accept(shard.draft(number, as_of=2))).answer)
                 assert told["features"] == {"as_of_seq": 2, "age_seconds": age}
 
     run(test())

@@ -1,0 +1,116 @@
+"""The index of messages fails while mail flows: it is opened again, or made again, and nobody restarts anything."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from mailwarden.errors import StoreError
+from mailwarden.stores import contacts_connections
+from mailwarden_services.sequencer import sequencer as sequencer_module
+
+BOB, EVE, JOE = "bob@acme.example", "eve@acme.example", "joe@acme.example"
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sequencer_module, "RETRY_SECONDS", 0.0)
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(test, 60))
+
+
+async def some_mail(shard: Any) -> None:
+    """Seqs 1 to 4 of one tenant, scored and of the past, of which the log holds the first two; and another's."""
+    await shard.accept(shard.draft(1))
+    await shard.take(shard.message(2, EVE))
+    shard.events.append([record.event for record in shard.records()])
+    await shard.take(shard.message(3, JOE))
+    await shard.accept(shard.draft(4))
+    await shard.accept(shard.draft(1, tenant="other"))
+    # All of it is in the file: what is in memory alone would be known whatever became of that.
+    shard.contacts._land()
+    with shard.contacts._writing():
+        pass
+
+
+def overwritten(shard: Any) -> None:
+    """Its pages are no pages any more."""
+    path = shard.folder / "contacts.sqlite"
+    shard.contacts._file.execute("pragma wal_checkpoint(truncate)")
+    with path.open("r+b") as file:
+        file.write(b"x" * path.stat().st_size)
+    # A connection that has pages in memory, and sees that nobody wrote to it, reads none.
+    for connection in (shard.contacts._file, shard.contacts._connections.asked):
+        connection.execute("pragma shrink_memory")
+
+
+def closed(shard: Any) -> None:
+    shard.contacts._connections.asked.close()
+
+
+def replaced(shard: Any) -> None:
+    """Removed, and a connection found out."""
+    (shard.folder / "contacts.sqlite").unlink()
+    closed(shard)
+
+
+@pytest.mark.parametrize("broken", [overwritten, closed, replaced])
+def test_a_file_that_fails_is_mended_while_mail_flows(opened: Any, broken: Callable[[Any], None]) -> None:
+    async def test() -> None:
+        with opened() as shard:
+            await some_mail(shard)
+            broken(shard)
+            unsure = await shard.accept(shard.draft(5, EVE))
+            assert unsure.unsure and shard.contacts.failed
+            # The next one finds it mended, with what the log holds, what the spool alone does, and other tenants'.
+            assert (await shard.accept(shard.draft(5, EVE))).seq == 5 and not shard.contacts.failed
+            assert shard.records()[-1].event.new_recipients == ()
+            ids = ["acme1", "m2", "m3", "acme4", "acme5", "acme6"]
+            assert await shard.sequencer.numbered("acme", ids) == {name: seq for seq, name in enumerate(ids[:5], 1)}
+            assert await shard.sequencer.numbered("other", ["other1"]) == {"other1": 1}
+            assert [one.seq for one in await shard.take(shard.message(3, JOE), shard.message(6, JOE))] == [0, 6]
+            assert shard.records()[-1].event.new_recipients == ()
+        with opened() as shard:
+            # And so does another process, from the file that was left.
+            assert (await shard.accept(shard.draft(7, JOE))).seq == 7
+            assert shard.records()[-1].event.new_recipients == ()
+            assert await shard.sequencer.numbered("acme", ["m3"]) == {"m3": 3}
+
+    run(test())
+
+
+def test_a_file_that_cannot_be_read_again_and_again_is_taken_for_damaged(
+    opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cannot_be_read(*_: object) -> None:
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHORT_READ
+        raise error
+
+    async def test() -> None:
+        with opened() as shard:
+            await some_mail(shard)
+            made: list[str] = []
+            replace = contacts_connections.Connections.replace
+
+            def noted(self: Any, why: str) -> None:
+                made.append(why)
+                replace(self, why)
+
+            monkeypatch.setattr(contacts_connections.Connections, "replace", noted)
+            for times in (0, 0, 1):
+                assert len(made) == times
+                with monkeypatch.context() as patched:
+                    patched.setattr("mailwarden.stores.contacts.known_in", cannot_be_read)
+                    with pytest.raises(StoreError):
+                        shard.contacts.held("acme", ["m3"])
+                assert await shard.sequencer.numbered("acme", ["m3"]) == {"m3": 3}
+            assert made == ["disk I/O error"] * 2
+
+    run(test())
