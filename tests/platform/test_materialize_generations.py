@@ -24,8 +24,9 @@ from mailwarden.materialize import states as states_module
 from mailwarden.settings import Settings
 from mailwarden.stores.lake.event_log import EventLog, events_to_table
 from mailwarden.stores.lake.fact_sets import FACT_SCHEMA, FactSets, TenantFacts
+from mailwarden.stores.online.catalog import Entry
 from mailwarden.stores.online.client import Client
-from mailwarden.stores.online.generations import Entry, Generations
+from mailwarden.stores.online.generations import Generations
 from mailwarden.stores.online.keys import KeyTemplate, sketch_field, state_field
 from mailwarden.stores.online.takeover import Takeover
 from mailwarden.stores.online.writer import LoadReport, OnlineWriter

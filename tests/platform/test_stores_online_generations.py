@@ -11,8 +11,9 @@ import pytest
 from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.mail.events import Event
 from mailwarden.errors import ConfigError, DataError, StoreError
+from mailwarden.stores.online.catalog import Catalog, Entry, Filling
 from mailwarden.stores.online.client import Client, open_client
-from mailwarden.stores.online.generations import Catalog, Entry, Filling, Generations
+from mailwarden.stores.online.generations import Generations
 from mailwarden.stores.online.keys import catalog_key, lease_key
 from mailwarden.stores.online.watermark import Watermark
 from mailwarden.stores.online.writer import OnlineWriter

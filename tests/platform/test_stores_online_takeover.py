@@ -17,8 +17,8 @@ from mailwarden.domain.aggregates.online.reads import read_slots
 from mailwarden.domain.aggregates.online.state import EntityState
 from mailwarden.domain.mail.events import Event, keys_of
 from mailwarden.stores.lake.event_log import EventLog
+from mailwarden.stores.online.catalog import Entry
 from mailwarden.stores.online.client import Client, open_client
-from mailwarden.stores.online.generations import Entry
 from mailwarden.stores.online.keys import KeyTemplate, lease_key, state_field
 from mailwarden.stores.online.partition_writer import PartitionWriters
 from mailwarden.stores.online.streams import Portion, Streams, encode_event

@@ -18,8 +18,8 @@ from mailwarden.domain.aggregates.online.reads import read_slots
 from mailwarden.domain.aggregates.recent import own_set
 from mailwarden.domain.mail.events import Event
 from mailwarden.settings import Settings
+from mailwarden.stores.online.catalog import Catalog
 from mailwarden.stores.online.client import open_client
-from mailwarden.stores.online.generations import Catalog
 from mailwarden.stores.online.keys import KeyTemplate, encoded, state_field
 from mailwarden.testing.folded import folded
 from mailwarden.testing.histories import own_of

@@ -9,6 +9,8 @@ import typer
 
 DEFAULT_TENANT = "default"
 
+TenantName = Annotated[str, typer.Argument(help="The tenant.")]
+
 DomainsOption = Annotated[
     list[str], typer.Option("--domain", help="A domain of the tenant's own; repeat for each. Tells inbound mail.")
 ]

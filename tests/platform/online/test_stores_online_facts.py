@@ -10,7 +10,8 @@ import pytest
 
 from mailwarden.domain.mail.events import Event
 from mailwarden.errors import StoreError
-from mailwarden.stores.online.generations import Entry, Generations
+from mailwarden.stores.online.catalog import Entry
+from mailwarden.stores.online.generations import Generations
 from mailwarden.stores.online.keys import facts_key
 from mailwarden.stores.online.partition_writer import PartitionWriters
 from mailwarden.stores.online.reader import OnlineReader, ReadRequest

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.stores.online.catalog import CHANGE, Catalog, Entry
 from mailwarden.stores.online.client import Client, round_trip
-from mailwarden.stores.online.generations import CHANGE, Catalog, Entry
 from mailwarden.stores.online.keys import KeyTemplate, catalog_field, catalog_key, sketch_field, state_field
 
 _SCAN = 1000

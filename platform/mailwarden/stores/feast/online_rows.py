@@ -21,8 +21,8 @@ from mailwarden.domain.aggregates.layout import layout_of
 from mailwarden.domain.aggregates.online.reads import Asked, joined_alone
 from mailwarden.domain.aggregates.recent import Members
 from mailwarden.stores.feast.source import view_of
+from mailwarden.stores.online.catalog import VERSION
 from mailwarden.stores.online.client import Client, round_trip
-from mailwarden.stores.online.generations import VERSION
 from mailwarden.stores.online.keys import catalog_key, marks_key, partition_of, state_field
 from mailwarden.stores.online.serving import Serving, version_of
 from mailwarden.stores.online.watermark import FOLDED, Watermark

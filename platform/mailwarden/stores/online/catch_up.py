@@ -30,7 +30,7 @@ import structlog
 
 from mailwarden.domain.mail.events import Event
 from mailwarden.stores.lake.event_log import EventLog
-from mailwarden.stores.online.generations import Pending
+from mailwarden.stores.online.catalog import Pending
 from mailwarden.stores.online.keys import catalog_field
 from mailwarden.stores.online.streams import Streams
 from mailwarden.stores.online.watermark import Watermark

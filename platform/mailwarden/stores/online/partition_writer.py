@@ -12,9 +12,9 @@ from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.mail.events import Event
 from mailwarden.errors import StoreError
 from mailwarden.stores.lake.event_log import EventLog
+from mailwarden.stores.online.catalog import Catalog
 from mailwarden.stores.online.catch_up import REPAIR_LIMIT, CatchUp, Joining
 from mailwarden.stores.online.client import Client
-from mailwarden.stores.online.generations import Catalog
 from mailwarden.stores.online.keys import catalog_field
 from mailwarden.stores.online.leases import LEASE_MS, Leases
 from mailwarden.stores.online.streams import START, Entry, Streams, decode_event

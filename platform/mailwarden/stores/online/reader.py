@@ -20,8 +20,8 @@ from mailwarden.domain.mail.events import Event, members_of
 from mailwarden.domain.status import Status
 from mailwarden.errors import ContractError
 from mailwarden.stores.online.breaker import Breaker
+from mailwarden.stores.online.catalog import VERSION
 from mailwarden.stores.online.client import Client, exchange, pack, round_trip, translated
-from mailwarden.stores.online.generations import VERSION
 from mailwarden.stores.online.keys import (
     KeyTemplate,
     catalog_field,

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.errors import StoreError
+from mailwarden.stores.online.catalog import Catalog, Entry
 from mailwarden.stores.online.client import Client, round_trip, translated
-from mailwarden.stores.online.generations import Catalog, Entry
 from mailwarden.stores.online.keys import catalog_field, catalog_key
 
 FORGET = """

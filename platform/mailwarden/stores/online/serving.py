@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.stores.online.catalog import VERSION, Catalog, Entry
 from mailwarden.stores.online.client import Client, round_trip
-from mailwarden.stores.online.generations import VERSION, Catalog, Entry
 from mailwarden.stores.online.keys import STREAMS, catalog_field, catalog_key, streams_key
 
 

@@ -13,9 +13,10 @@ from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.aggregates.online.reads import NEVER
 from mailwarden.domain.mail.events import TOMBSTONE, Event
 from mailwarden.errors import StoreError
+from mailwarden.stores.online.catalog import Catalog, Entry
 from mailwarden.stores.online.client import Client, round_trip, translated
 from mailwarden.stores.online.folding import Folding, FoldReport, Live, Through
-from mailwarden.stores.online.generations import Catalog, Entry, Generations
+from mailwarden.stores.online.generations import Generations
 from mailwarden.stores.online.keys import (
     STREAMS,
     KeyTemplate,

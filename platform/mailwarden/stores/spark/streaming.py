@@ -24,9 +24,9 @@ from mailwarden.domain.mail.events import Event
 from mailwarden.errors import StoreError
 from mailwarden.stores.lake.event_log import EventLog, table_to_events
 from mailwarden.stores.lake.fact_sets import FactSets
+from mailwarden.stores.online.catalog import Catalog
 from mailwarden.stores.online.catch_up import REPAIR_LIMIT, CatchUp, Joining
 from mailwarden.stores.online.client import open_client
-from mailwarden.stores.online.generations import Catalog
 from mailwarden.stores.online.leases import LEASE_MS, Leases
 from mailwarden.stores.online.rebuilding import KeyHistory
 from mailwarden.stores.online.streams import Routes, Streams
