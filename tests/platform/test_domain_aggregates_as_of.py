@@ -23,8 +23,9 @@ from mailwarden.domain.aggregates.online.state import EntityState
 from mailwarden.domain.aggregates.recent import own_set
 from mailwarden.domain.aggregates.windows import DAY_US, HOUR_US, NOTHING, SECOND_US, W_1D, W_7D, W_ALL
 from mailwarden.domain.mail.events import Event, keys_of
-from mailwarden.testing.histories import PIECE_BITS, START_US, Request, history_of, requests_of, view_of
+from mailwarden.testing.histories import PIECE_BITS, START_US, Request, history_of, requests_of
 from mailwarden.testing.made_up_rows import fold_rows_of, keys_in
+from mailwarden.testing.made_up_views import view_of
 from mailwarden.testing.naive_recount import recount
 
 pieces = st.binary(min_size=PIECE_BITS // 8, max_size=PIECE_BITS // 8).map(lambda b: int.from_bytes(b, "little"))

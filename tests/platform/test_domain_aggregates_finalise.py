@@ -30,7 +30,8 @@ from mailwarden.domain.aggregates.finalise import NO_TIME, finalise, finalise_jo
 from mailwarden.domain.aggregates.layout import Layout, layout_of
 from mailwarden.domain.aggregates.recipes import Recipes
 from mailwarden.domain.aggregates.windows import DAY_US, HOUR_US, W_1D, W_7D, W_30D, W_ALL
-from mailwarden.testing.histories import PIECE_BITS, view_of
+from mailwarden.testing.histories import PIECE_BITS
+from mailwarden.testing.made_up_views import view_of
 
 VIEW = ActivityView(
     name="plain", version=1, owner="tests", description="", keys=("sender",), emission="participants",

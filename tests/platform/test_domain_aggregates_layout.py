@@ -20,7 +20,7 @@ from mailwarden.domain.aggregates.layout import layout_of
 from mailwarden.domain.aggregates.recipes import KINDS, ONE, Recipes
 from mailwarden.domain.aggregates.windows import W_7D, W_30D, W_90D, W_90D_MATURED, W_ALL, W_MATURED
 from mailwarden.errors import ContractError
-from mailwarden.testing.histories import view_of
+from mailwarden.testing.made_up_views import view_of
 
 
 def feature(expression: Total | Ratio | Age | History, name: str = "f") -> Feature:

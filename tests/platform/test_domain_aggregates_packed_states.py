@@ -22,7 +22,8 @@ from mailwarden.domain.aggregates.online.state import EntityState
 from mailwarden.domain.aggregates.recent import own_set
 from mailwarden.domain.aggregates.windows import DAY_US, W_1D, W_30D, W_90D_MATURED
 from mailwarden.domain.mail.events import Event, Way, keys_of
-from mailwarden.testing.histories import PIECE_BITS, history_of, own_of, view_of
+from mailwarden.testing.histories import PIECE_BITS, history_of, own_of
+from mailwarden.testing.made_up_views import view_of
 
 FULL = ActivityView(
     name="full", version=1, owner="tests", description="", keys=("sender",), emission="participants",

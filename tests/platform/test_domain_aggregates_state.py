@@ -42,15 +42,8 @@ from mailwarden.domain.aggregates.windows import (
 )
 from mailwarden.domain.mail.events import Event, Way, keys_of
 from mailwarden.errors import DataError
-from mailwarden.testing.histories import (
-    PIECE_BITS,
-    READ_AT_US,
-    START_US,
-    Pieces,
-    history_of,
-    own_of,
-    view_of,
-)
+from mailwarden.testing.histories import PIECE_BITS, READ_AT_US, START_US, Pieces, history_of, own_of
+from mailwarden.testing.made_up_views import view_of
 from mailwarden.testing.naive_facts import all_true
 from mailwarden.testing.naive_recount import recount
 

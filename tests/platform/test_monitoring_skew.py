@@ -34,7 +34,8 @@ from mailwarden.stores.lake.event_log import EventLog, events_to_table
 from mailwarden.stores.lake.vector_log import VectorLog
 from mailwarden.stores.spark.as_of import as_of
 from mailwarden.stores.spark.fold_rows import read_events
-from mailwarden.testing.histories import PIECE_BITS, history_of, view_of
+from mailwarden.testing.histories import PIECE_BITS, history_of
+from mailwarden.testing.made_up_views import view_of
 from mailwarden.testing.naive_recount import none_in_window
 
 Row = dict[str, Any]

@@ -28,8 +28,9 @@ from mailwarden.domain.aggregates.definitions import (
 )
 from mailwarden.domain.aggregates.windows import DAY_US, HOUR_US, W_1D, W_7D, W_30D, W_90D, W_ALL
 from mailwarden.domain.mail.events import Event
-from mailwarden.testing.histories import PIECE_BITS, START_US, history_of, view_of
+from mailwarden.testing.histories import PIECE_BITS, START_US, history_of
 from mailwarden.testing.made_up_rows import keys_in
+from mailwarden.testing.made_up_views import view_of
 from mailwarden.testing.naive_recount import recount
 
 DAWN_US = START_US // DAY_US * DAY_US

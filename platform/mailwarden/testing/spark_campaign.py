@@ -22,8 +22,9 @@ from mailwarden.stores.lake.event_log import events_to_table
 from mailwarden.stores.spark.as_of import ROW_ID, as_of, as_of_seq_column
 from mailwarden.stores.spark.fold_rows import key_columns, read_events
 from mailwarden.stores.spark.states import states
-from mailwarden.testing.histories import PIECE_BITS, Request, forgetting, history_of, requests_of, view_of
+from mailwarden.testing.histories import PIECE_BITS, Request, forgetting, history_of, requests_of
 from mailwarden.testing.made_up_rows import keys_in
+from mailwarden.testing.made_up_views import view_of
 from mailwarden.testing.naive_facts import ways_to
 from mailwarden.testing.naive_recount import recount
 

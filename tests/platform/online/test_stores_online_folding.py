@@ -18,7 +18,8 @@ from mailwarden.domain.mail.events import Event, Way, keys_of
 from mailwarden.stores.online.client import Client
 from mailwarden.stores.online.keys import KeyTemplate, sketch_field, state_field
 from mailwarden.stores.online.writer import OnlineWriter
-from mailwarden.testing.histories import PIECE_BITS, history_of, view_of
+from mailwarden.testing.histories import PIECE_BITS, history_of
+from mailwarden.testing.made_up_views import view_of
 
 PROJECT = "mail"
 
