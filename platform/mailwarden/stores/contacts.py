@@ -122,18 +122,21 @@ class Contacts:
         """Whether the file could not be read, or was found damaged, since `mend`."""
         return self._connections.failure is not None
 
-    def mend(self) -> bool:
-        """Open the file again after it failed; True where an empty one is in its place, since it was damaged or gone.
+    @property
+    def begun(self) -> int:
+        """How often an empty file was begun in the place of one that was damaged or gone, by `prepare` or `mend`.
 
-        Then every tenant is to be restored and prepared again. Raises StoreError where it cannot be opened.
+        Every tenant is then to be restored and prepared again.
         """
+        return self._connections.begun
+
+    def mend(self) -> None:
+        """Open the file again after it failed; raises StoreError where it cannot be opened."""
         if self._flight is not None:
             wait([self._flight])
             self._land()
-        if not self._connections.mend():
-            return False
-        self._begun_anew()
-        return True
+        if self._connections.mend():
+            self._begun_anew()
 
     def _begun_anew(self) -> None:
         """What the spool held waits to be written into an empty file, where tenants have other numbers."""

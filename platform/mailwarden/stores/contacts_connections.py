@@ -23,7 +23,8 @@ class Connections:
     """One connection writes, mostly in a thread of its own; the other reads what was committed, and never waits.
 
     salt: the file's, and its successors' in this process, so that digests in memory stay what they are. failure: why
-    it could not be read, or that it is damaged, since it was opened; None where all is well.
+    it could not be read, or that it is damaged, since it was opened; None where all is well. begun: how often `replace`
+    was needed.
     """
 
     file: sqlite3.Connection
@@ -33,6 +34,7 @@ class Connections:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.failure: sqlite3.Error | None = None
+        self.begun = 0
         self._mended_at = float("-inf")
         path.parent.mkdir(parents=True, exist_ok=True)
         with translated(path):
@@ -85,6 +87,7 @@ class Connections:
             self._replace(why)
             self.file.execute("update secret set salt = ?", (salt,))
         self.salt, self.failure = salt, None
+        self.begun += 1
 
     def close(self) -> None:
         """Let go of the file."""

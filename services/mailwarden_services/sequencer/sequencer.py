@@ -84,6 +84,7 @@ class Sequencer:
     ) -> None:
         self._spool, self._events, self._unlogged = spool, events, unlogged
         self._contacts, self._campaigns = contacts, campaigns
+        self._begun = contacts.begun
         self._due = DueSeq(stale_after_seconds)
         self._tenants: dict[str, TenantOrder] = {}
         self._lock = Lock()
@@ -115,6 +116,8 @@ class Sequencer:
             tenant.acquainted = True
             self._campaigns.prepare(name, view)
             tenant.clustered = True
+        # What was restored before is all that the spool holds.
+        self._begun = self._contacts.begun
 
     def newest_us(self, tenant: str) -> int:
         """The time of a tenant's newest message, microseconds UTC; 0 for none, or where it is not known yet."""
@@ -354,9 +357,23 @@ class Sequencer:
         tenant.logged = True
 
     def _acquaint(self, name: str, tenant: TenantOrder) -> None:
-        if self._contacts.failed and self._contacts.mend():
-            for known in self._tenants.copy().values():
-                known.acquainted, known.lost = False, True
+        if self._contacts.failed:
+            self._contacts.mend()
+        self._lose_where_begun_anew()
+        self._learn_contacts(name, tenant)
+        if self._lose_where_begun_anew():
+            self._learn_contacts(name, tenant)
+
+    def _lose_where_begun_anew(self) -> bool:
+        """Have every tenant's contacts learnt again, when it is met, where their file was begun anew since."""
+        if self._begun == self._contacts.begun:
+            return False
+        self._begun = self._contacts.begun
+        for known in self._tenants.copy().values():
+            known.acquainted, known.lost = False, True
+        return True
+
+    def _learn_contacts(self, name: str, tenant: TenantOrder) -> None:
         # What was numbered while this failed may be in no log yet, and is on disk but for what is numbered just now.
         for record in self._unlogged() if tenant.lost else ():
             if record.event.tenant == name and record.event.kind == "message":

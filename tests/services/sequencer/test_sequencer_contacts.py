@@ -85,6 +85,19 @@ def test_a_file_that_fails_is_mended_while_mail_flows(opened: Any, broken: Calla
     run(test())
 
 
+def test_what_learning_another_tenant_finds_damaged_is_made_again_for_all(opened: Any) -> None:
+    async def test() -> None:
+        with opened() as shard:
+            await some_mail(shard)
+            overwritten(shard)
+            assert (await shard.accept(shard.draft(1, tenant="third"))).seq == 1
+            for tenant, name, seq in (("acme", "m3", 3), ("acme", "acme1", 1), ("other", "other1", 1)):
+                assert await shard.sequencer.numbered(tenant, [name]) == {name: seq}
+            assert [one.seq for one in await shard.take(shard.message(3, JOE))] == [0]
+
+    run(test())
+
+
 def test_a_file_that_cannot_be_read_again_and_again_is_taken_for_damaged(
     opened: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
