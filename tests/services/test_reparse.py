@@ -191,8 +191,16 @@ def test_what_is_forgotten_stays_so_under_facts_that_are_derived_meanwhile(
     (told,) = platform.facts.view("acme").tombstones("acme")
     message = platform.facts.view("acme").find("acme", ids[0])
     assert message is not None and told.sender_domain == message.sender_domain == "one.example"
-    code, _, words = run("reparse", "--again")
+    # Where somebody serves, it is waited for.
+    with warden.api() as api:
+        assert api.client.post(f"/v1/messages/{ids[1]}/forget").status_code == 200
+        logs = threading.Timer(0.5, lambda: warden.drain().close())
+        logs.start()
+        code, _, words = run("reparse", "--again")
+        logs.join()
     assert code == 0, words
+    assert {event.sender_domain for event in platform.facts.view("acme").tombstones("acme")} == {"one.example"}
+    assert Platform(warden.settings).facts.newest().tenants["acme"].through == 6
 
 
 def test_whoever_forgets_holds_off_those_who_would_derive_facts(warden: Any) -> None:
