@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
+import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -87,40 +90,65 @@ def test_a_key_is_looked_up_off_the_event_loop(warden: Any, monkeypatch: pytest.
     assert len(threads) == 1 and threads[0].startswith("look-ups")
 
 
-def test_keys_that_nobody_was_given_cost_no_look_into_the_database(
-    warden: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_who_guess_keys_cost_the_database_one_look(warden: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = _looks(warden)
+    known = known_keys.KnownKeys(warden.platform.tenants)
+
+    async def guess(n: int) -> list[bool]:
+        return await asyncio.gather(*(known.may_work(new_key()) for _ in range(n)))
+
+    assert not any(asyncio.run(guess(50))) and len(looks) == 1
+    assert not asyncio.run(known.may_work("no")) and not asyncio.run(known.may_work("mw_no")) and len(looks) == 1
+    # Those that come while the look holds wait for the next one, which answers all of them.
+    known = known_keys.KnownKeys(warden.platform.tenants)
+    monkeypatch.setattr(known_keys, "LOOK_SECONDS", 0.2)
+    began = time.monotonic()
+    assert not any(asyncio.run(_twice(guess)))
+    assert len(looks) == 3 and time.monotonic() - began >= 0.2
+
+
+async def _twice(guess: Callable[[int], Awaitable[list[bool]]]) -> list[bool]:
+    return [*await guess(20), *await guess(20)]
+
+
+def test_a_new_key_works_at_once_whoever_made_it(warden: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def asks(key: str) -> int:
         status: int = api.client.get("/v1/decisions", headers=bearing(key)).status_code
         return status
 
-    monkeypatch.setattr(known_keys, "NEW_KEY_SECONDS", 3_600.0)
     with warden.api() as api:
-        looks: list[str] = []
-
-        def looked(*told: Any) -> None:
-            looks.extend([told[2]] * told[2].startswith("SELECT"))
-
-        sa.event.listen(warden.platform._engine, "before_cursor_execute", looked)
-        assert {asks(new_key()) for _ in range(50)} == {401} and {asks("no"), asks("mw_no")} == {401}
-        assert len(looks) == 1
-        # One that this process makes works at once.
+        looks = _looks(warden)
+        monkeypatch.setattr(known_keys, "LOOK_SECONDS", 0.2)
+        assert asks(new_key()) == 401
+        monkeypatch.setattr(known_keys, "LOOK_SECONDS", 3_600.0)
+        # This process knows that it made one.
         key = warden.platform.tenants.issue_key("acme", "more", 1)
         assert asks(key) == 200
-        # One that another process makes works once the look is too old.
+        # Of another process's it hears by a look, which is waited for.
+        monkeypatch.setattr(known_keys, "LOOK_SECONDS", 0.2)
         times = keys.Issued.times
         other = warden.platform.tenants.issue_key("acme", "other", 1)
         monkeypatch.setattr(keys.Issued, "times", times)
-        assert asks(other) == 401
-        monkeypatch.setattr(known_keys, "NEW_KEY_SECONDS", 0.0)
         assert asks(other) == 200
-        # A revoked one is asked for no more once it is out of memory.
+        # A revoked one is looked for among all, and no more by itself.
         warden.platform.tenants.revoke_key("acme", "other", 2)
         monkeypatch.setattr(access, "KEY_CACHE_SECONDS", 0.0)
+        monkeypatch.setattr(known_keys, "LOOK_SECONDS", 0.0)
         assert [asks(other), asks(other)] == [401, 401]
-        monkeypatch.setattr(known_keys, "NEW_KEY_SECONDS", 3_600.0)
         del looks[:]
-        assert {asks(other) for _ in range(5)} == {401} and looks == []
+        assert [asks(other) for _ in range(3)] == [401] * 3 and len(looks) == 3
+        assert not any("WHERE api_keys.key_sha256" in look for look in looks)
+
+
+def _looks(warden: Any) -> list[str]:
+    """Grows by each question that is put to the database."""
+    looks: list[str] = []
+
+    def looked(*told: Any) -> None:
+        looks.extend([told[2]] * told[2].startswith("SELECT"))
+
+    sa.event.listen(warden.platform._engine, "before_cursor_execute", looked)
+    return looks
 
 
 def test_whom_the_api_knows_goes_on_while_the_database_is_away(
