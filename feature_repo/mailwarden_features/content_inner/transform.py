@@ -70,7 +70,7 @@ _PASSWORD = re.compile(
     re.IGNORECASE,
 )
 _LOOKS_LIKE_URL = re.compile(
-    r"\s{0,9}+(?:https?://)?+((?:[a-z0-9-]{1,63}+\.){1,6}+[a-z]{2,24}+)(?:[:/?#]\S*+)?+\s{0,9}+", re.IGNORECASE
+    r"\s{0,9}+(?>(?:https?://)?)((?>(?:[a-z0-9-]{1,63}+\.){1,6})[a-z]{2,24}+)(?>(?:[:/?#]\S*+)?)\s{0,9}+", re.IGNORECASE
 )
 
 

@@ -14,7 +14,7 @@ from mailwarden.ingest.open_elements import BLOCK
 from mailwarden.ingest.reading import Reading
 from mailwarden.ingest.selectors import Compound
 
-ATTRIBUTE = re.compile(r"""(?<![^\s"'>/=])([^\s"'>/=]++)(?:\s*+=\s*(?:"([^"]*+)"?|'([^']*+)'?|([^\s>"']+)))?+""")
+ATTRIBUTE = re.compile(r"""(?<![^\s"'>/=])([^\s"'>/=]++)(?>(?:\s*+=\s*(?:"([^"]*+)"?|'([^']*+)'?|([^\s>"']+)))?)""")
 """An attribute of a start tag, with its value where it has one."""
 _HINTS = ("hidden", "bgcolor", "background", "color", "size", "text", "link", "open")
 STYLED_TAGS = NEVER_SHOWN | {"a", "h1", "h2", "h3", "small", "big", "sub", "sup", "dialog", "details", "summary"}

@@ -33,7 +33,7 @@ _IN_ANGLE_PLAIN = re.compile(r"(?:(\()|([<>])|[^()<>]++|\))", re.DOTALL)
 _IN_ANGLE = re.compile(r'"(?:[^"\\]++|\\.)*+"|(\()|([<>])|[^"()<>]++|[")]', re.DOTALL)
 _COMMENT_EDGE = re.compile(r"\\.|[()]", re.DOTALL)
 _QUOTED = re.compile(r'"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
-_PIECES = re.compile(r'(?:(?:"(?:[^"\\]++|\\.)*+"|[^".\\\s]++)(?:\.|\Z))++', re.DOTALL)
+_PIECES = re.compile(r'(?>(?:(?:"(?:[^"\\]++|\\.)*+"|[^".\\\s]++)(?:\.|\Z)){1,999})', re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _BLANKS_AT_MARKS = re.compile(r"(?<![\s])\s*+([@.])\s*+")
 

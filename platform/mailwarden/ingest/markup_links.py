@@ -16,7 +16,7 @@ LINKING = frozenset((
 ))  # fmt: skip
 """Elements beside `a` that hold links, and those of vector markup (`v:rect`), whose names have a colon."""
 
-_REFRESH = re.compile(r"\s*+[\d.]*+\s*+[;,]?+\s*+(?:url\s*+=)?+\s*+['\"]?+(.*)", re.IGNORECASE | re.DOTALL)
+_REFRESH = re.compile(r"\s*+[\d.]*+\s*+[;,]?+\s*+(?>(?:url\s*+=)?)\s*+['\"]?+(.*)", re.IGNORECASE | re.DOTALL)
 _CONDITIONAL = re.compile(r"<(?:a|v:[a-z]{1,20})\s([^<>]{0,8000})", re.IGNORECASE)
 _HREF = re.compile(r"""(?<![^\s"'])href\s{0,20}+=\s{0,20}+(?:"([^"]*+)"|'([^']*+)'|([^\s>"']++))""", re.IGNORECASE)
 _SHARE = re.compile(r"\s*+(?:file:|\\\\|/{4})", re.IGNORECASE)

@@ -13,7 +13,8 @@ from mailwarden.ingest.reading import Reading
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]++|\\.)*+)"?|([^;]*))', re.DOTALL)
 # A token, and at most one parameter of usual characters: "text/plain; charset=utf-8".
 _SIMPLE = re.compile(
-    r"\s*+([\w.+/-]++)\s*+(?:;\s*+([\w-]++)=(?:\"([ !#-\x27*-\[\]-~]++)\"|([\w.+=/-]++))\s*+(?:;\s*+)?+)?+", re.ASCII
+    r"\s*+([\w.+/-]++)\s*+(?>(?:;\s*+([\w-]++)=(?:\"([ !#-\x27*-\[\]-~]++)\"|([\w.+=/-]++))\s*+(?>(?:;\s*+)?))?)",
+    re.ASCII,
 )
 _FIRST_WORD = re.compile(r"\s*+([^\s;=]++)")
 # A field that begins with a parameter, its leading token left out.

@@ -15,10 +15,12 @@ class Compound(NamedTuple):
     attributes: tuple[tuple[str, str, str], ...]
 
 
-_PART_PATTERN = r"[.#](?!-?[0-9])(?:\\.|[\w-])++|\[[^\]]*+\]|::?[\w-]++(?:\([^()]*+\))?+"
-_COMPOUND = re.compile(rf"(\*|[a-z_](?:\\.|[\w-])*+)?+((?:{_PART_PATTERN})*+)")
+_PART_PATTERN = r"[.#](?!-?[0-9])(?:\\.|[\w-])++|\[[^\]]*+\]|::?[\w-]++(?>(?:\([^()]*+\))?)"
+_COMPOUND = re.compile(rf"(\*|[a-z_](?:\\.|[\w-])*+)?+((?>(?:{_PART_PATTERN}){{0,999}}))")
 _PART = re.compile(_PART_PATTERN)
-_ATTRIBUTE = re.compile(r"\[\s*+([\w-]++)\s*+(?:([~|^$*]?+=)\s*+(\"[^\"]*+\"|'[^']*+'|[^\s\]\"']++)\s*+[is]?+\s*+)?+\]")
+_ATTRIBUTE = re.compile(
+    r"\[\s*+([\w-]++)\s*+(?>(?:([~|^$*]?+=)\s*+(\"[^\"]*+\"|'[^']*+'|[^\s\]\"']++)\s*+[is]?+\s*+)?)\]"
+)
 _COMBINATOR = re.compile(r"\s*+([>+~])\s*+|\s++")
 _HELD = frozenset((":link", ":any-link", ":enabled"))
 _PSEUDO = frozenset((

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 import hiredis
 import redis
@@ -46,7 +47,7 @@ def open_client(url: str, *, timeout_seconds: float = 0.25) -> Client:
         "retry": Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
     }
     try:
-        scheme, _, topology = urlsplit(url).scheme.partition("+")
+        scheme, _, topology = url.partition(":")[0].lower().partition("+")
         if not topology:
             return redis.Redis.from_url(url, **options)
         if scheme not in ("redis", "rediss") or topology not in ("sentinel", "cluster"):
@@ -59,7 +60,7 @@ def open_client(url: str, *, timeout_seconds: float = 0.25) -> Client:
 
 
 def _sentinel(url: str, options: dict[str, Any]) -> Client:
-    parts = urlsplit(url)
+    parts = _split(url)
     service, _, database = parts.path.strip("/").partition("/")
     if not service:
         raise ValueError("no service is named behind the Sentinels")
@@ -74,7 +75,7 @@ def _sentinel(url: str, options: dict[str, Any]) -> Client:
 
 
 def _cluster(url: str, options: dict[str, Any]) -> Client:
-    parts = urlsplit(url)
+    parts = _split(url)
     if parts.path.strip("/") not in ("", "0"):
         raise ValueError("a cluster has database 0 alone")
     nodes = [ClusterNode(host, port) for host, port in _nodes(parts.netloc, 6379)]  # type: ignore[no-untyped-call]
@@ -87,6 +88,13 @@ def _cluster(url: str, options: dict[str, Any]) -> Client:
             f"no node of the Redis cluster answers ({exc}); start it, or correct MAILWARDEN_REDIS_URL"
         ) from exc
     return client  # type: ignore[no-any-return]
+
+
+def _split(url: str) -> SplitResult:
+    """As `urlsplit` does, which in some releases of Python refuses several hosts where one is an IPv6 address."""
+    scheme, _, rest = url.partition("://")
+    netloc = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    return urlsplit(f"{scheme}://host{rest[len(netloc) :]}")._replace(netloc=netloc)
 
 
 def _nodes(netloc: str, port: int) -> list[tuple[str, int]]:
