@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from deltalake import DeltaTable, WriterProperties
+from deltalake import ColumnProperties, DeltaTable, WriterProperties
 
 from mailwarden.domain.mail.message import Envelope, TimeSource
 from mailwarden.domain.mail.reception import reception_of
@@ -53,7 +53,13 @@ ingest. Files from before a column was added lack it: it is null in their rows."
 _SCAN_ROWS = 32
 _STORED = [field.name for field in RAW_SCHEMA if field.name not in PARTITIONS]
 # Small row groups: fetching one message must not read megabytes of its neighbours.
-_WRITER = WriterProperties(compression="ZSTD", compression_level=3, max_row_group_size=256)
+# No message comes twice, and nobody asks for the least one: neither needs copies of what may be megabytes.
+_WRITER = WriterProperties(
+    compression="ZSTD",
+    compression_level=3,
+    max_row_group_size=256,
+    column_properties={"raw": ColumnProperties(dictionary_enabled=False, statistics_enabled="NONE")},
+)
 
 
 @dataclass(frozen=True, slots=True)
