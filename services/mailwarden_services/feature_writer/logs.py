@@ -307,11 +307,6 @@ def _give_way() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
-def _size(records: Sequence[tuple[int, Accepted]]) -> int:
-    return sum(
-        _RECORD_BYTES * (1 + len(getattr(record, "rows", ()))) + len(getattr(record, "raw", b""))
-        for _, record in records
-    )
 def _size(record: tuple[int, Accepted]) -> int:
     _, accepted = record
     return _RECORD_BYTES * (1 + len(getattr(accepted, "rows", ()))) + len(getattr(accepted, "raw", b""))

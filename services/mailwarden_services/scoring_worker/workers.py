@@ -47,7 +47,7 @@ from mailwarden_services.scoring_worker.work import (
 )
 
 VECTOR_BYTES = 1_024
-"""A recipient's vector takes as long to read, score and write out as so many bytes do to be read (`lanes`)."""
+"""What a recipient counts as of a message's size (`lanes`): its vector is read, scored and written out."""
 
 NOT_SCORED = "no detector came to an end with this message"
 
