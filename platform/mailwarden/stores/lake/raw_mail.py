@@ -235,6 +235,14 @@ def _new_rows(rows: Sequence[RawRow], table: DeltaTable) -> list[RawRow]:
     return fresh
 
 
+def _binary(values: Sequence[bytes]) -> pa.Array:
+    """Bytes as a column; a lone message, as large ones are written, is not copied into it."""
+    if len(values) != 1:
+        return pa.array(values, pa.binary())
+    ends = pa.array([0, len(values[0])], pa.int32()).buffers()[1]
+    return pa.Array.from_buffers(pa.binary(), 1, [None, ends, pa.py_buffer(values[0])])
+
+
 def _to_table(rows: Sequence[RawRow]) -> pa.Table:
     times = pa.array([row.received_at_us for row in rows], pa.int64())
     columns = {
@@ -247,9 +255,9 @@ def _to_table(rows: Sequence[RawRow]) -> pa.Table:
             "rcpt_to",
             "time_source",
             "reception",
-            "raw",
         )
     }
+    columns["raw"] = _binary([row.raw for row in rows])
     columns["received_at"] = times.cast(pa.timestamp("us", tz="UTC"))
     columns["day"] = day_column(times)
     columns["bucket"] = pa.array([bucket_of(row.tenant) for row in rows], pa.int32())
