@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
@@ -10,7 +12,7 @@ from sqlalchemy import Engine
 
 from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.detection.detector import Detector
-from mailwarden.domain.mail.content import ContentSet
+from mailwarden.domain.mail.content import ContentSet, ContentView
 from mailwarden.domain.mail.message import Envelope, Message
 from mailwarden.domain.mail.trust import Trust
 from mailwarden.errors import ConfigError, NotFound
@@ -65,8 +67,8 @@ class Platform:
     """Every part of one Mailwarden, each made when it is first asked for and once.
 
     settings.redis_url must name a Redis for the parts that read or write online features; commands start one of
-    their own where it is empty (`mailwarden_services.embedded`). activity, content: what another process has
-    discovered, so that this one need not.
+    their own where it is empty (`mailwarden_services.embedded`). activity, content, content_views: what
+    another process has discovered, so that this one need not; the views alone do where none is computed.
     """
 
     def __init__(
@@ -75,9 +77,11 @@ class Platform:
         *,
         activity: tuple[ActivityView, ...] | None = None,
         content: ContentSet | None = None,
+        content_views: tuple[ContentView, ...] | None = None,
     ) -> None:
         self.settings = settings
         self._activity, self._content = activity, content
+        self._content_views = content_views if content is None else content.views
 
     @cached_property
     def features(self) -> FeatureRepository:
@@ -94,7 +98,12 @@ class Platform:
         """The content views with their lists, ready to be computed."""
         if self._content is not None:
             return self._content
-        return content_set(self.features.content, load_lists(self.settings.lists_path))
+        return content_set(self.content_views, load_lists(self.settings.lists_path))
+
+    @property
+    def content_views(self) -> tuple[ContentView, ...]:
+        """The content views."""
+        return self.features.content if self._content_views is None else self._content_views
 
     @cached_property
     def detectors(self) -> dict[str, type[Detector]]:
@@ -219,7 +228,7 @@ class Platform:
             decisions=self.decisions,
             labels=self.labels,
             views=self.activity,
-            content=self.features.content,
+            content=self.content_views,
             writer=writer_of(settings.spool_path),
         )
 
@@ -254,7 +263,7 @@ class Platform:
             self.raw,
             self.vectors,
             self._find_unlogged,
-            lambda record: vector_table([record], self.activity, self.features.content).to_pylist(),
+            lambda record: vector_table([record], self.activity, self.content_views).to_pylist(),
         )
 
     def _find_unlogged(self, tenant: str, message_id: str) -> AcceptedMessage | None:
@@ -293,6 +302,22 @@ class Platform:
             return ()
         bundle = Bundle.from_bytes(self.artefacts.get(record.artefact_uri, record.artefact_sha256))
         return changed_since_training(bundle, self.content)
+
+
+def handed_views(platform: Platform) -> int:
+    """A file in memory, by its descriptor, that holds the views for `with_views` of a process that it is handed to."""
+    file = os.memfd_create("mailwarden-views")
+    with os.fdopen(os.dup(file), "wb") as out:
+        pickle.dump((platform.activity, platform.content_views), out, protocol=5)
+    return file
+
+
+def with_views(settings: Settings, file: int) -> Platform:
+    """A platform with the views that another process has found, which takes importing Feast. file: `handed_views`."""
+    # Whoever started this process hands the same to the next one.
+    activity, content_views = pickle.loads(os.pread(file, os.fstat(file).st_size, 0))
+    os.close(file)
+    return Platform(settings, activity=activity, content_views=content_views)
 
 
 def parse(raw: bytes, envelope: Envelope, trust: Trust) -> Message:

@@ -23,6 +23,7 @@ from mailwarden.stores.contacts import Contacts
 from mailwarden.stores.content_code import facts_fingerprint
 from mailwarden.stores.spool import Spool
 from mailwarden.stores.spool_reader import SpoolReader
+from mailwarden_services.allocator import give_back_now
 from mailwarden_services.bootstrap import Platform
 from mailwarden_services.feature_writer.logs import writer_of
 from mailwarden_services.feature_writer.status import READER_NAME, WriterLag, read_lag
@@ -191,6 +192,8 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
         # What is loaded by now stays: the collector need not walk through it while mail waits.
         gc.collect()
         gc.freeze()
+        # Logs were read whole, which takes much more than what is kept of them.
+        give_back_now()
         beside = [
             asyncio.create_task(serving.follow()),
             *(asyncio.create_task(handover.run()) for handover in handovers),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import resource
 import signal
 import sys
@@ -18,7 +19,7 @@ from fastapi import FastAPI
 
 from mailwarden.settings import Settings
 from mailwarden_services.allocator import give_back_freed_memory
-from mailwarden_services.bootstrap import Platform
+from mailwarden_services.bootstrap import Platform, handed_views
 from mailwarden_services.embedded import ChildProcess, OwnRedis, WatchedProcess, environment_of, own_redis
 from mailwarden_services.feature_writer.status import WriterLag
 from mailwarden_services.listening import bound_socket, place_of
@@ -72,7 +73,7 @@ def serve(
         service = scoring_service(platform)
         for line in announced(platform, place_of(listening), rspamd):
             say(line)
-        children = start_beside(named, started)
+        children = start_beside(platform, started)
         # Their own writers, workers and sequencers; all accept on one socket.
         fd = listening.fileno()
         for shard in range(1, named.shards):
@@ -88,16 +89,21 @@ def serve_shard(settings: Settings, listening: Socket) -> None:
     start_server(WORK)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with contextlib.ExitStack() as started:
-        service = scoring_service(Platform(settings))
-        children = start_beside(settings, started)
+        platform = Platform(settings)
+        service = scoring_service(platform)
+        children = start_beside(platform, started)
         run_app(create_app(watched(service, children, None)), listening)
 
 
-def start_beside(settings: Settings, started: contextlib.ExitStack) -> list[WatchedProcess]:
+def start_beside(platform: Platform, started: contextlib.ExitStack) -> list[WatchedProcess]:
     """The feature writer and the signal worker of a shard; stopped with `started`."""
+    views = handed_views(platform)
+    started.callback(os.close, views)
+    writer = partial(_child, platform.settings, "feature_writer", views)
+    signals = partial(_child, platform.settings, "signals")
     children = []
-    for module, what in (("feature_writer", "the feature writer"), ("signals", "the signal worker")):
-        child = WatchedProcess(partial(_child, settings, module), what=what)
+    for start, what in ((writer, "the feature writer"), (signals, "the signal worker")):
+        child = WatchedProcess(start, what=what)
         started.callback(child.stop)
         children.append(child)
     return children
@@ -127,9 +133,10 @@ def _allow_files(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-def _child(settings: Settings, module: str) -> ChildProcess:
+def _child(settings: Settings, module: str, views: int | None = None) -> ChildProcess:
     log_file = settings.run_path / f"{module}{f'-{settings.shard}' if settings.shard else ''}.log"
-    return ChildProcess(f"mailwarden_services.{module}", [], environment_of(settings), log_file)
+    words, fds = ([], []) if views is None else (["--views", str(views)], [views])
+    return ChildProcess(f"mailwarden_services.{module}", words, environment_of(settings), log_file, pass_fds=fds)
 
 
 def _shard(settings: Settings, fd: int) -> ChildProcess:

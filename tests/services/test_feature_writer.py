@@ -14,6 +14,7 @@ from mailwarden.stores.online.server import RedisServer
 from mailwarden.stores.spool import Spool
 from mailwarden.stores.spool_reader import SpoolReader
 from mailwarden_services.bootstrap import Platform
+from mailwarden_services.feature_writer import logs as logs_module
 from mailwarden_services.feature_writer import writer as writer_module
 from mailwarden_services.feature_writer.writer import READER_NAME, FeatureWriter
 
@@ -90,6 +91,30 @@ def test_a_batch_is_logged_when_it_is_large_or_old(warden: Any, simulated: Mail,
         writer.step()
         time.sleep(0.005)
     assert [e.seq for e in warden.events()] == [1, 2, 3, 4]
+
+
+def test_a_batch_holds_no_more_than_memory_reaches(
+    warden: Any, simulated: Mail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs_module, "BATCH_BYTES", 1)
+    answers = fill(warden, simulated[:3])
+    writer = warden.writer(batch_seconds=3600.0)
+    took: list[list[int]] = []
+    append = writer.batches._logs.append
+
+    def seen(records: Any) -> None:
+        took.append([record.event.seq for _, record in records])
+        append(records)
+
+    writer.batches._logs.append = seen
+    deadline = time.monotonic() + 20
+    # Nothing is old and few wait: what is large is written all the same, a record a batch, and in order.
+    while len(took) < 3 and time.monotonic() < deadline:
+        writer.step()
+        time.sleep(0.005)
+    writer.flush()
+    assert took == [[1], [2], [3], [4]]
+    check_whole(warden, answers, 1)
 
 
 STEPS = ("raw", "events", "vectors", "decisions", "labels", "checkpoint")

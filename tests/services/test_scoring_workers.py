@@ -103,6 +103,33 @@ class Stubborn:
         pass
 
 
+@pytest.mark.parametrize("named_in", ["envelope", "header"])
+def test_mail_to_many_waits_beside_what_is_long(warden: Any, named_in: str) -> None:
+    names = [f"p{number}@brightmoor.example" for number in range(200)]
+    many, to_many = RAW, replace(ENVELOPE, rcpt_to=tuple(names))
+    if named_in == "header":
+        many, to_many = RAW.replace(b"bob@brightmoor.example", ", ".join(names).encode()), replace(ENVELOPE, rcpt_to=())
+    tenant = warden.platform.tenants.get("acme")
+
+    async def test() -> None:
+        read, done = asyncio.Event(), asyncio.Event()
+
+        async def held(found: Found) -> None:
+            read.set()
+            await done.wait()
+
+        async with started(warden, (Lane(128 * 1024, 1, 0), Lane(None, 1, 5))) as workers:
+            slow = asyncio.create_task(workers.score(tenant, many, to_many, 1, held))
+            await read.wait()
+            # The one process for short mail is free, whatever becomes of the other message.
+            assert await asyncio.wait_for(workers.score(tenant, RAW, ENVELOPE, 1, Order1()), 60) is not None
+            assert not slow.done()
+            done.set()
+            assert await slow is None
+
+    run(test())
+
+
 def told(scored: ScoredDraft | None) -> dict[str, Any]:
     assert scored is not None
     answer: dict[str, Any] = orjson.loads(scored.draft.answer_json(None, None))

@@ -337,7 +337,8 @@ class Spool:
         """Write frames; by the identity of what waits, where its record ends."""
         if self._end - self._base >= self._segment_bytes:
             self._next_segment()
-        data = memoryview(b"".join(frame for _, frame in made))
+        # A lone record, which may be long, is not copied once more.
+        data = memoryview(made[0][1] if len(made) == 1 else b"".join(frame for _, frame in made))
         offset = self._end - self._base
         written = 0
         try:

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from mailwarden.errors import StoreError
 from mailwarden.settings import Settings
+from mailwarden_services.allocator import have_libraries_give_back
 from mailwarden_services.cli.acts import note
 from mailwarden_services.cli.ingest_command import ingest
 from mailwarden_services.cli.options import DEFAULT_TENANT, now_us
@@ -149,6 +150,7 @@ def serve(
         mailwarden serve --socket /run/mailwarden/api.sock
         mailwarden serve --rspamd 127.0.0.1:11333
     """
+    have_libraries_give_back()
     from mailwarden_services.serving import serve as run_service
 
     settings = Settings()

@@ -10,7 +10,7 @@ from mailwarden import logs
 from mailwarden.errors import ConfigError
 from mailwarden.settings import Settings
 from mailwarden_services.allocator import give_back_freed_memory
-from mailwarden_services.bootstrap import Platform
+from mailwarden_services.bootstrap import Platform, with_views
 from mailwarden_services.ending import in_words, to_standard_error, when_told_to_stop
 from mailwarden_services.feature_writer.writer import serve_partitions
 
@@ -23,10 +23,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default="",
         help="fold these partitions alone (numbers, with commas), and leave spool and logs to the home's own writer",
     )
-    chosen = parser.parse_args(arguments).partitions
+    parser.add_argument(
+        "--views", type=int, help="a descriptor that the views can be read from, as whoever starts this has found them"
+    )
+    given = parser.parse_args(arguments)
+    chosen = given.partitions
     logs.configure()
     give_back_freed_memory()
-    platform = Platform(Settings())
+    platform = Platform(Settings()) if given.views is None else with_views(Settings(), given.views)
     if not chosen:
         writer = platform.feature_writer()
         when_told_to_stop(writer.stop)

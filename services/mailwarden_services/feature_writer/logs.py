@@ -29,6 +29,7 @@ from mailwarden.stores.shards import SHARDS_FOLDER
 from mailwarden.stores.spool_files import read_committed
 from mailwarden.stores.spool_reader import SpoolReader, readers_of, retire
 from mailwarden.stores.sql import DecisionRecord, Decisions, Labels
+from mailwarden_services.allocator import give_back_now
 from mailwarden_services.feature_writer.logged_tables import text_table, vector_table
 from mailwarden_services.feature_writer.rejected import set_aside
 from mailwarden_services.feature_writer.status import READER_NAME
@@ -40,8 +41,11 @@ RETRY_SECONDS = 0.5
 NICENESS = 10
 """Of the thread that writes logs."""
 
-HANDS_BYTES = 256 << 20
+HANDS_BYTES = 48 << 20
 """What may wait in memory for the logs, by estimate: beyond it the spool is read no further."""
+
+BATCH_BYTES = 16 << 20
+"""Of one batch, by estimate, unless its first record is larger: while it is written, its columns are held beside it."""
 
 _RECORD_BYTES = 12_000
 """What a record takes in memory, and each recipient's vector again, beside the raw mail."""
@@ -188,7 +192,7 @@ class LogBatches:
         self._stop = Flag()
         self._gave_up = False
         self._at_once = False
-        self._bytes = 0
+        self._bytes = self._waiting_bytes = 0
         self.trouble = ""
 
     def __len__(self) -> int:
@@ -204,7 +208,9 @@ class LogBatches:
         if not self._waiting:
             self._since = time.monotonic()
         self._waiting += records
-        self._bytes += _size(records)
+        size = sum(map(_size, records))
+        self._bytes += size
+        self._waiting_bytes += size
 
     def in_hand(self, tenant: str) -> list[Event]:
         """A tenant's events that may not be in the log yet, in order of seq."""
@@ -220,13 +226,14 @@ class LogBatches:
         if not self._waiting or self._under_way is not None or self._gave_up:
             return
         late = time.monotonic() - self._since >= self.batch_seconds
-        if self._at_once or late or len(self._waiting) >= self.batch_records:
+        full = len(self._waiting) >= self.batch_records or self._waiting_bytes >= BATCH_BYTES
+        if self._at_once or late or full:
             self._start()
 
     def flush(self) -> None:
         """Write all that is in hand and move the checkpoint behind it."""
         self._finish(wait=True)
-        if self._waiting and not self._gave_up:
+        while self._waiting and not self._gave_up:
             self._start()
             self._finish(wait=True)
 
@@ -240,8 +247,16 @@ class LogBatches:
         self._pool.shutdown()
 
     def _start(self) -> None:
-        self._batch, self._waiting = self._waiting, []
-        self._since, self._at_once = time.monotonic(), False
+        size = count = 0
+        for record in self._waiting:
+            if count and size + _size(record) > BATCH_BYTES:
+                break
+            size, count = size + _size(record), count + 1
+        self._batch, self._waiting = self._waiting[:count], self._waiting[count:]
+        self._waiting_bytes -= size
+        if not self._waiting:
+            # What is left over has waited as long, and is asked for as much.
+            self._since, self._at_once = time.monotonic(), False
         self._under_way = self._pool.submit(self._append, self._batch)
 
     def _append(self, batch: list[tuple[int, Accepted]]) -> int | None:
@@ -277,11 +292,12 @@ class LogBatches:
                 # Later records logged and checkpointed would drop these for good.
                 self._gave_up = True
                 return
-            self._bytes -= _size(self._batch)
+            self._bytes -= sum(map(_size, self._batch))
             self._batch = []
             self._reader.commit(position)
             # The signal worker may be behind.
             retire(self._spool, {READER_NAME, *readers_of(self._spool)})
+            self._pool.submit(give_back_now)
 
 
 def _give_way() -> None:
@@ -291,8 +307,6 @@ def _give_way() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
-def _size(records: Sequence[tuple[int, Accepted]]) -> int:
-    return sum(
-        _RECORD_BYTES * (1 + len(getattr(record, "rows", ()))) + len(getattr(record, "raw", b""))
-        for _, record in records
-    )
+def _size(record: tuple[int, Accepted]) -> int:
+    _, accepted = record
+    return _RECORD_BYTES * (1 + len(getattr(accepted, "rows", ()))) + len(getattr(accepted, "raw", b""))

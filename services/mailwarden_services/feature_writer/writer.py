@@ -15,6 +15,7 @@ from mailwarden.stores.online.partition_writer import FOLD_LIMIT, PartitionWrite
 from mailwarden.stores.online.streams import Routes, StreamLag
 from mailwarden.stores.online.writer import OnlineWriter
 from mailwarden.stores.spool_reader import SpoolReader
+from mailwarden_services.allocator import give_back_now
 from mailwarden_services.feature_writer.dispatcher import Dispatcher
 from mailwarden_services.feature_writer.logs import LogBatches, Logs
 from mailwarden_services.feature_writer.rejected import count_aside
@@ -197,6 +198,9 @@ class FeatureWriter:
             if self.dispatcher.behind and now >= self._send_again:
                 worked = self.dispatcher.step()
                 self._more |= worked
+                if not self.dispatcher.behind:
+                    # The log was read for what lacked.
+                    give_back_now()
                 self._send_again = now + FULL_SECONDS if self.dispatcher.full else float("-inf")
             if self._more or now - self._folded >= READ_SECONDS:
                 self._more = self.writers.step() > 0

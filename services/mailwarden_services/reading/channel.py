@@ -39,14 +39,16 @@ class Channel:
         """
         if len(payload) > MOST:
             raise OSError(f"a frame of {len(payload)} bytes; at most {MOST} are sent")
-        frame = memoryview(_FRAME.pack(len(payload)) + payload)
+        head = _FRAME.pack(len(payload))
         try:
-            sent = self._socket.send(frame)
+            sent = self._socket.sendmsg((head, payload))
         except BlockingIOError:
             sent = 0
-        if sent == len(frame):
+        if sent == len(head) + len(payload):
             return None
-        return asyncio.create_task(_sent(asyncio.get_running_loop(), self._socket, frame[sent:]))
+        # What is left of a long one is not copied.
+        rest = memoryview(payload)[sent - len(head) :] if sent >= len(head) else memoryview(head[sent:] + payload)
+        return asyncio.create_task(_sent(asyncio.get_running_loop(), self._socket, rest))
 
     def receive(self) -> asyncio.Future[bytes]:
         """The next frame, one at a time; EOFError or OSError where the other end is gone."""

@@ -1,7 +1,7 @@
 """Who is read next: lanes by size, in each of them every tenant in turn.
 
-Reading is linear in a message's size, so that size says what a message may cost. A short one never waits for a long
-one, and one tenant's flood never stands before another's message:
+Reading is linear in a message's size and scoring in its recipients, so that both say what a message may cost. A short
+one never waits for a long one, and one tenant's flood never stands before another's message:
 
 1. A message goes to the first lane that takes its size; each lane has processes of its own, the wider ones nicer.
 2. In a lane tenants take turns; a tenant's messages are read in the order in which they came.
@@ -51,7 +51,8 @@ class Lanes:
         ]  # fmt: skip
 
     async def ask(self, what: Any, *, tenant: str, size: int, consult: Consult | None = None) -> Any:
-        """What the work makes of it, in the tenant's turn. size: bytes of the message. consult: see `Child.ask`."""
+        """What the work makes of it, in the tenant's turn. size: bytes of the message, and what else of it costs
+        as much. consult: see `Child.ask`."""
         queue = next(queue for most, queue in self._lanes if most is None or size <= most)
         return await queue.ask(what, tenant, consult)
 

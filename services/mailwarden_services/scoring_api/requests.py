@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+from io import BytesIO
 from typing import Annotated, Literal
 
 from fastapi import Request
@@ -156,7 +157,8 @@ async def body_within(request: Request, limit: int) -> bytes:
     if declared.isdigit() and int(declared) > limit:
         raise too_large(limit)
     account = account_of(request)
-    chunks: list[bytes] = []
+    # Its value is the buffer that it was written to, so that a long body is not held twice.
+    body = BytesIO()
     size = 0
     try:
         async with asyncio.timeout(BODY_SECONDS):
@@ -166,7 +168,7 @@ async def body_within(request: Request, limit: int) -> bytes:
                     raise too_large(limit)
                 if account is not None:
                     account.take(len(chunk))
-                chunks.append(chunk)
+                body.write(chunk)
     except TimeoutError as exc:
         raise Problem(
             408,
@@ -175,7 +177,7 @@ async def body_within(request: Request, limit: int) -> bytes:
             f"The body did not come within {BODY_SECONDS:.0f} s; send it faster.",
             {"Connection": "close"},
         ) from exc
-    return b"".join(chunks)
+    return body.getvalue()
 
 
 def envelope_of(request: Request) -> Envelope:

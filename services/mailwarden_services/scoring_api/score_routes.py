@@ -92,6 +92,8 @@ async def score(request: Request) -> Response:
     if kind == "application/json":
         body = read_json(MessageBody, await body_within(request, limit * 4 // 3 + 65_536))
         raw, envelope, key = await body.raw(limit), body.envelope(), body.idempotency_key or key
+        # Its base64 is not held while the message is scored.
+        del body
     elif kind in MAIL_TYPES:
         raw = await body_within(request, limit)
     else:

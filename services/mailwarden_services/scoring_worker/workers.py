@@ -46,6 +46,9 @@ from mailwarden_services.scoring_worker.work import (
     draft_of,
 )
 
+VECTOR_BYTES = 1_024
+"""What a recipient counts as of a message's size (`lanes`): its vector is read, scored and written out."""
+
 NOT_SCORED = "no detector came to an end with this message"
 
 _WAYS: Mapping[How, How | None] = {"whole": "headers", "headers": "envelope", "envelope": None}
@@ -102,11 +105,14 @@ class ScoringWorkers:
                 envelope = replace(envelope, received_at_us=found.borne_us, time_source=found.time_source)
             return await consult(found)
 
+        # Without an envelope the addresses of header fields count, and few bodies name as many.
+        vectors = len(envelope.rcpt_to) or raw.count(b"@", 0, HEADERS_MOST)
         how: How | None = "whole"
         died = False
         while how is not None:
             # Header fields are few bytes, whatever the message's size.
             size = len(raw) if how == "whole" else min(len(raw), HEADERS_MOST)
+            size += vectors * VECTOR_BYTES
             try:
                 scored: ScoredDraft | None = await self._lanes.ask(
                     Ask(how, raw, envelope, sent, version), tenant=tenant.name, size=size, consult=heard

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from deltalake import DeltaTable, WriterProperties
+from deltalake import ColumnProperties, DeltaTable, WriterProperties
 
 from mailwarden.domain.mail.message import Envelope, TimeSource
 from mailwarden.domain.mail.reception import reception_of
@@ -53,7 +53,13 @@ ingest. Files from before a column was added lack it: it is null in their rows."
 _SCAN_ROWS = 32
 _STORED = [field.name for field in RAW_SCHEMA if field.name not in PARTITIONS]
 # Small row groups: fetching one message must not read megabytes of its neighbours.
-_WRITER = WriterProperties(compression="ZSTD", compression_level=3, max_row_group_size=256)
+# No message comes twice, and nobody asks for the least one: neither needs copies of what may be megabytes.
+_WRITER = WriterProperties(
+    compression="ZSTD",
+    compression_level=3,
+    max_row_group_size=256,
+    column_properties={"raw": ColumnProperties(dictionary_enabled=False, statistics_enabled="NONE")},
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +235,14 @@ def _new_rows(rows: Sequence[RawRow], table: DeltaTable) -> list[RawRow]:
     return fresh
 
 
+def _binary(values: Sequence[bytes]) -> pa.Array:
+    """Bytes as a column; a lone message, as large ones are written, is not copied into it."""
+    if len(values) != 1:
+        return pa.array(values, pa.binary())
+    ends = pa.array([0, len(values[0])], pa.int32()).buffers()[1]
+    return pa.Array.from_buffers(pa.binary(), 1, [None, ends, pa.py_buffer(values[0])])
+
+
 def _to_table(rows: Sequence[RawRow]) -> pa.Table:
     times = pa.array([row.received_at_us for row in rows], pa.int64())
     columns = {
@@ -241,9 +255,9 @@ def _to_table(rows: Sequence[RawRow]) -> pa.Table:
             "rcpt_to",
             "time_source",
             "reception",
-            "raw",
         )
     }
+    columns["raw"] = _binary([row.raw for row in rows])
     columns["received_at"] = times.cast(pa.timestamp("us", tz="UTC"))
     columns["day"] = day_column(times)
     columns["bucket"] = pa.array([bucket_of(row.tenant) for row in rows], pa.int32())
