@@ -41,10 +41,10 @@ RETRY_SECONDS = 0.5
 NICENESS = 10
 """Of the thread that writes logs."""
 
-HANDS_BYTES = 96 << 20
+HANDS_BYTES = 48 << 20
 """What may wait in memory for the logs, by estimate: beyond it the spool is read no further."""
 
-BATCH_BYTES = 32 << 20
+BATCH_BYTES = 24 << 20
 """Of one batch, by estimate, unless its first record is larger: while it is written, its columns are held beside it."""
 
 _RECORD_BYTES = 12_000
