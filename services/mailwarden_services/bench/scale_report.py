@@ -14,20 +14,23 @@ def scale_grid(found: Mapping[str, Any]) -> Grid:
     parts = list(dict.fromkeys(part for each in layouts.values() for part in each["parts"]))
     rows = tuple(
         (
-            name,
-            _ms(each["cpu_ms"]),
-            *(_ms(each["parts"].get(part)) for part in parts),
-            figure(each["messages_per_second"], 0),
+            f"{name}{how}",
+            _ms(load["cpu_ms"]),
+            *(_ms(load["parts"].get(part)) for part in parts),
+            figure(load["messages_per_second"], 0),
             f"{each['events']:,}",
             f"{each['values_recounted']:,}",
         )
+        for how in ("", ", at once")
         for name, each in layouts.items()
+        for load in (each["at_once"] if how else each,)
     )
     (first, one), (last, other) = list(layouts.items())[:2]
     note = (
-        f"{last} takes {found['ratio']:.2f}x of {first}. {found['tenants']} tenants, one connection each, until all is "
-        "folded and logged. Every state equals one fold after another of the log, and the values of every twentieth "
-        f"key the naive recount. a second: of {found['cores']} cores that the load shares, which say nothing of scale."
+        f"{last} takes {found['ratio']:.2f}x of {first} where tenants come one after another, each over a connection, "
+        f"and {found['ratio_at_once']:.2f}x where {found['tenants']} do at once; until all is folded and logged. Every "
+        "state equals one fold after another of the log, and the values of every twentieth key the naive recount. "
+        f"a second: of {found['cores']} cores that the load shares, which say nothing of scale."
     )
     title = f"CPU-ms a message by shards x workers: {one['messages']:,} and {other['messages']:,} of {found['mail']}"
     return Grid(title, ("layout", "all", *parts, "a second", "events", "recounted"), rows, note)

@@ -67,10 +67,13 @@ def vector_table(
 def text_table(messages: Sequence[AcceptedMessage], content: Sequence[ContentView]) -> pa.Table:
     """The texts of messages as `TEXT_SCHEMA` has them, without `day` and `bucket`: a row a text that is there."""
     rows: list[dict[str, Any]] = []
+    places = [(view, [(at, one) for at, one in enumerate(view.features) if one.text]) for view in content]
+    with_texts = [(view, texts) for view, texts in places if texts]
     for record in messages:
-        for view in content:
-            for feature, value in zip(view.features, _content_values(record.content, view), strict=True):
-                if feature.text and value is not None:
+        for view, texts in with_texts:
+            values = _content_values(record.content, view)
+            for at, feature in texts:
+                if (value := values[at]) is not None:
                     rows.append(
                         {
                             "tenant": record.event.tenant,
