@@ -72,7 +72,9 @@ print(int(1e6 * min(spin() for _ in range(7))))'
 }
 python=
 least=
-for candidate in ${PYTHON:-python3.11 /usr/local/bin/python3.11 /usr/bin/python3.11 python3}; do
+candidates=(python3.11 /usr/local/bin/python3.11 /usr/bin/python3.11 python3)
+[ -z "${PYTHON:-}" ] || candidates=("$PYTHON")
+for candidate in "${candidates[@]}"; do
     command -v "$candidate" >/dev/null && is_usable "$candidate" || continue
     took=$(loop_microseconds "$candidate")
     # The first that is found is kept unless another is faster by more than a measurement's error.
@@ -82,7 +84,7 @@ for candidate in ${PYTHON:-python3.11 /usr/local/bin/python3.11 /usr/bin/python3
     fi
 done
 if [ -z "$python" ]; then
-    say "Python 3.11 with its venv module is needed; on Debian or Ubuntu: apt-get install python3.11 python3.11-venv"
+    say "none of ${candidates[*]} is a Python 3.11 with its venv module; on Debian or Ubuntu: apt-get install python3.11 python3.11-venv"
     exit 1
 fi
 
