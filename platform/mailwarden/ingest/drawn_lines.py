@@ -13,7 +13,7 @@ BREAK, OPENS, ENDS, CELL = "\0", "\x0e", "\x0f", "\x1f"
 
 _MARKS = str.maketrans("", "", OPENS + ENDS + CELL + MARK)
 _BLANK_LINES = re.compile(r"\n{3,}")
-_LETTER_CELLS = re.compile(r"(?>(?:\x1f[^\S\x1f]*+[^\W\d_][^\S\x1f]*+(?=[\x1f\x00]|\Z)){4,9999})")
+_LETTER_CELLS = re.compile(r"(?>(?:\x1f[^\S\x1f]*+[^\W\d_][^\S\x1f]*+(?=[\x1f\x00]|\Z)){4,99999})")
 _WEEK = 7
 
 

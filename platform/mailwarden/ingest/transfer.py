@@ -18,7 +18,7 @@ _NOT_BASE64 = bytes(set(range(256)) - set(_BASE64))
 # strewn in is none. Short lines below words are words too.
 _WORDS = re.compile(
     rb"^(?:[^\s]*+[ \t]++[^\s]|[A-Za-z0-9+/=]{0,39}+[^A-Za-z0-9+/=\s])[^\n]*+"
-    rb"(?>(?:\n[A-Za-z0-9+/]{0,15}+\r?+(?=\n|\Z)){0,9999})",
+    rb"(?>(?:\n[A-Za-z0-9+/]{0,15}+\r?+(?=\n|\Z)){0,99999})",
     re.MULTILINE,
 )
 _PIECE = re.compile(rb"[^=\s][^=]*+")

@@ -32,7 +32,7 @@ from pathlib import Path
 
 import structlog
 
-from mailwarden.errors import StoreError
+from mailwarden.errors import StoreError, StoreUnavailable
 from mailwarden.stores.contact_numbering import Numbering
 from mailwarden.stores.contacts_connections import Connections
 from mailwarden.stores.contacts_file import KEEP, MARK, Digests, known_in, logged, translated
@@ -191,9 +191,11 @@ class Contacts:
     ) -> Met:
         """`first` for a message that counts, see `Met`; of one that does not, nothing is taken in.
 
-        again: take it in all the same, as a new one. Raises StoreError where the file cannot be read; with `again` the
-        message is taken in all the same.
+        again: take it in all the same, as a new one. Raises StoreUnavailable, with nothing taken in, where the tenant
+        is not prepared, and StoreError where the file cannot be read; with `again` it is taken in all the same.
         """
+        if self._ids.get(tenant) not in self._marks:
+            raise StoreUnavailable(f"contacts of tenant {tenant} are not learnt; try again")
         number, pairs, own = (
             self._ids[tenant],
             self._digests.pairs(sender, recipients),

@@ -83,10 +83,14 @@ class Connections:
         """An empty file in its place."""
         salt = self.salt
         self.close()
-        with translated(self.path):
-            self._replace(why)
-            self.file.execute("update secret set salt = ?", (salt,))
-        self.salt, self.failure = salt, None
+        try:
+            with translated(self.path):
+                self._replace(why)
+                self.file.execute("update secret set salt = ?", (salt,))
+        finally:
+            # What is in memory is by this one, whatever a file that was half made holds.
+            self.salt = salt
+        self.failure = None
         self.begun += 1
 
     def close(self) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
-import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -38,10 +36,7 @@ log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 0.5
 
-NICENESS = 10
-"""Of the thread that writes logs."""
-
-HANDS_BYTES = 48 << 20
+HANDS_BYTES = 64 << 20
 """What may wait in memory for the logs, by estimate: beyond it the spool is read no further."""
 
 BATCH_BYTES = 24 << 20
@@ -187,7 +182,7 @@ class LogBatches:
         self._waiting: list[tuple[int, Accepted]] = []
         self._batch: list[tuple[int, Accepted]] = []
         self._since = 0.0
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="logs", initializer=_give_way)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="logs")
         self._under_way: Future[int | None] | None = None
         self._stop = Flag()
         self._gave_up = False
@@ -298,13 +293,6 @@ class LogBatches:
             # The signal worker may be behind.
             retire(self._spool, {READER_NAME, *readers_of(self._spool)})
             self._pool.submit(give_back_now)
-
-
-def _give_way() -> None:
-    """Let what scores mail, and the folding, have the processor first: a batch is a burst that nobody waits for."""
-    with contextlib.suppress(OSError):
-        # To Linux a thread is a process of its own here.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 def _size(record: tuple[int, Accepted]) -> int:

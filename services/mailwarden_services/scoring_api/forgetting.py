@@ -108,46 +108,59 @@ class Forgetting:
         seq once it counts, whatever follows. Raises NotFound where the message is not known, NotLogged where it or what
         was said of it is not logged in time, StoreError where facts are being derived anew.
         """
-        if not await self._sequencing(tenant).numbered(tenant, [message_id]):
+        numbered = await self._sequencing(tenant).numbered(tenant, [message_id])
+        if message_id not in numbered:
             raise no_message(message_id)
         # A tombstone bears the facts, and so the keys, of its message: they must not be replaced before it is logged.
         held = contextlib.ExitStack()
         await asyncio.to_thread(held.enter_context, self._facts.in_force())
         try:
-            return await self._forget(tenant, message_id, received_at_us, note)
+            return await self._forget(tenant, message_id, numbered[message_id], received_at_us, note)
         finally:
             await asyncio.to_thread(held.close)
 
     async def _forget(
-        self, tenant: str, message_id: str, received_at_us: int | None, note: Callable[[int], Awaitable[None]]
+        self,
+        tenant: str,
+        message_id: str,
+        seq_of: int,
+        received_at_us: int | None,
+        note: Callable[[int], Awaitable[None]],
     ) -> dict[str, Any]:
         sequencing = self._sequencing(tenant)
-        found = await self._logged(tenant, message_id, received_at_us, NOTHING)
+        found = await self._logged(tenant, message_id, seq_of, received_at_us, NOTHING)
         message_id = found.message.message_id
         seq = 0 if found.is_gone else await sequencing.forget(found.message)
         if seq:
             await note(seq)
         # From here on it gets no further signal, and a copy that comes counts for its recipient.
         lately = await sequencing.lately(tenant, message_id)
-        found = await self._logged(tenant, message_id, received_at_us, lately)
+        found = await self._logged(tenant, message_id, 0, received_at_us, lately)
         for event in found.left():
             if event.kind == "signal" or event.message_id != message_id:
                 await sequencing.forget(event)
         return {"message_id": message_id, "repeated": not seq} | ({"seq": seq} if seq else {})
 
-    async def _logged(self, tenant: str, message_id: str, received_at_us: int | None, lately: Lately) -> Logged:
-        """The message, once the log holds it with the signals and copies of it that were numbered lately."""
+    async def _logged(
+        self, tenant: str, message_id: str, seq_of: int, received_at_us: int | None, lately: Lately
+    ) -> Logged:
+        """The message, once the log holds it with the signals and copies of it that were numbered lately.
+
+        seq_of: its own, 0 where it is not known; a message that the log has passed was set aside.
+        """
         ends = time.monotonic() + LOG_SECONDS
         look = functools.partial(Logged.find, self._facts, self._decisions, tenant, message_id, received_at_us)
         while True:
             over, through = time.monotonic() > ends, 0
             async with self._looking:
                 found = await asyncio.to_thread(look)
-                if over and found is not None and not found.has(lately):
+                if over and (found is None or not found.has(lately)):
                     through = await asyncio.to_thread(self._facts.view(tenant).last_seq, tenant)
                     found = await asyncio.to_thread(look)
             if found is not None and found.has(lately, through):
                 return found
+            if over and found is None and 0 < seq_of <= through:
+                raise no_message(message_id)
             if over:
                 what = "" if found is None else ", or a signal or a further copy of it is not"
                 raise NotLogged(

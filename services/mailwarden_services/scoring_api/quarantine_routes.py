@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
+from mailwarden.errors import NotLogged
 from mailwarden.stores.quarantine import Held, State
 from mailwarden_services.scoring_api.access import MayAdmin, MayRead
 from mailwarden_services.scoring_api.bodies import json_answer, read_json
@@ -103,7 +104,6 @@ async def show(held_id: HeldId, service: Served, caller: MayRead) -> Response:
     **declared(
         {200: (Released, "delivered")},
         "not-found",
-        "not-logged",
         "bad-data",
         "too-large",
         role="admin",
@@ -122,10 +122,13 @@ async def release(held_id: HeldId, request: Request, service: Served, caller: Ma
     )
     labelled = asked.label is not None and bool(held.message_id)
     if labelled:
-        await service.labelling.label(
-            caller.tenant, "ham", Said(held.message_id, time.time_ns() // 1_000, "analyst", caller.who)
-        )
-        await service.note(caller, "label.give", held.message_id, {"label": "ham", "released": held.held_id})
+        said = Said(held.message_id, time.time_ns() // 1_000, "analyst", caller.who)
+        try:
+            await service.labelling.label(caller.tenant, "ham", said)
+            await service.note(caller, "label.give", held.message_id, {"label": "ham", "released": held.held_id})
+        except NotLogged:
+            # It is delivered all the same; `/v1/labels` takes the label later.
+            labelled = False
     return json_answer({"held": _shown(held), "label_taken": labelled})
 
 

@@ -219,7 +219,7 @@ class History:
             tenant = events[0].tenant
             known = {one.message_id for one in events if sequencer.recent.find(tenant, one.message_id) is not None}
             asked = [one.message_id for one in events if one.message_id not in known]
-            known.update(await sequencer._run(lambda: sequencer._contacts.held(tenant, asked), later=True))
+            known.update(await sequencer._run(lambda: sequencer._acquainted(tenant).held(tenant, asked), later=True))
         return known
 
     def _meet(self, event: Event) -> Met:
@@ -228,7 +228,8 @@ class History:
         if sequencer.recent.find(event.tenant, event.message_id) is not None:
             return Met(known=True)
         seq, content = sequencer._tenant(event.tenant).next, Content.of(event)
-        return sequencer._contacts.meet(event.tenant, event.sender, event.recipients, seq, event.message_id, content)
+        contacts = sequencer._acquainted(event.tenant)
+        return contacts.meet(event.tenant, event.sender, event.recipients, seq, event.message_id, content)
 
 
 def _event(of: _Message | Event) -> Event:

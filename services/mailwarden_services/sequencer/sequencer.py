@@ -34,7 +34,7 @@ import structlog
 
 from mailwarden.domain.mail.clusters import Member
 from mailwarden.domain.mail.events import Event
-from mailwarden.errors import StoreError
+from mailwarden.errors import StoreError, StoreUnavailable
 from mailwarden.stores.accepted import (
     Accepted,
     AcceptedLabel,
@@ -301,7 +301,7 @@ class Sequencer:
         if not self._tenant(tenant).acquainted:
             return dict.fromkeys(message_ids, 0)
         try:
-            return await self._run(lambda: self._contacts.held(tenant, message_ids))
+            return await self._run(lambda: self._acquainted(tenant).held(tenant, message_ids))
         except StoreError as exc:
             log.warning("index of messages unavailable", error=str(exc))
             return dict.fromkeys(message_ids, 0)
@@ -312,7 +312,7 @@ class Sequencer:
         if not self._tenant(tenant).acquainted:
             return None
         try:
-            return await self._run(lambda: self._contacts.newest_of(tenant, content))
+            return await self._run(lambda: self._acquainted(tenant).newest_of(tenant, content))
         except StoreError as exc:
             log.warning("index of messages unavailable", error=str(exc))
             return None
@@ -356,12 +356,23 @@ class Sequencer:
         tenant.newest_us = max(tenant.newest_us, view.newest_us(name))
         tenant.logged = True
 
+    def _acquainted(self, name: str) -> Contacts:
+        """The contacts, for the thread that numbers; raises StoreUnavailable where a tenant's are to be learnt, since
+        their file may have been begun anew while somebody waited for that thread."""
+        if not self._tenant(name).acquainted:
+            raise StoreUnavailable(f"{NO_CONTACTS} until they are learnt again; try again")
+        return self._contacts
+
     def _acquaint(self, name: str, tenant: TenantOrder) -> None:
-        if self._contacts.failed:
-            self._contacts.mend()
-        self._lose_where_begun_anew()
-        self._learn_contacts(name, tenant)
-        if self._lose_where_begun_anew():
+        try:
+            if self._contacts.failed:
+                self._contacts.mend()
+            self._lose_where_begun_anew()
+            self._learn_contacts(name, tenant)
+        finally:
+            # Whatever fails behind it, an empty file knows none of the tenants.
+            lost = self._lose_where_begun_anew()
+        if lost:
             self._learn_contacts(name, tenant)
 
     def _lose_where_begun_anew(self) -> bool:

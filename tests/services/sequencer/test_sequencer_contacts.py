@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mailwarden.errors import StoreError
-from mailwarden.stores import contacts_connections
+from mailwarden.errors import StoreError, StoreUnavailable
+from mailwarden.stores import contacts, contacts_connections
 from mailwarden_services.sequencer import sequencer as sequencer_module
+from mailwarden_services.sequencer.history import History
 
 BOB, EVE, JOE = "bob@acme.example", "eve@acme.example", "joe@acme.example"
 
@@ -127,3 +129,81 @@ def test_a_file_that_cannot_be_read_again_and_again_is_taken_for_damaged(
             assert made == ["disk I/O error"] * 2
 
     run(test())
+
+
+@pytest.mark.parametrize("found_by", ["other", "third"])
+def test_a_batch_of_the_past_under_way_while_the_file_is_made_again_is_refused_and_counts_once(
+    opened: Any, monkeypatch: pytest.MonkeyPatch, found_by: str
+) -> None:
+    """Another tenant's message finds the damage, known to the file or not, while the batch waits for its turn."""
+
+    async def damaged(_: History, tenant: str) -> None:
+        overwritten(shard)
+        await shard.accept(shard.draft(2, tenant=found_by))
+        await shard.accept(shard.draft(2, tenant=found_by))
+
+    async def test() -> None:
+        await some_mail(shard)
+        batch = shard.message(3, JOE), shard.message(9, EVE)
+        with monkeypatch.context() as patched:
+            patched.setattr(History, "_room", damaged)
+            with pytest.raises(StoreUnavailable):
+                await shard.take(*batch)
+        await shard.sequencer.meet("acme")
+        assert [(one.seq, one.counts_with) for one in await shard.take(*batch)] == [(0, "m3"), (5, "")]
+        ids = [record.event.message_id for record in shard.records() if record.event.tenant == "acme"]
+        assert ids == ["acme1", "m2", "m3", "acme4", "m9"]
+
+    with opened() as shard:
+        run(test())
+
+
+def test_other_tenants_go_on_where_learning_fails_behind_an_empty_file(
+    opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> None:
+        raise StoreError("the event log is away")
+
+    async def test() -> None:
+        await some_mail(shard)
+        overwritten(shard)
+        with monkeypatch.context() as patched:
+            patched.setattr(contacts, "logged", away)
+            assert (await shard.accept(shard.draft(1, tenant="third"))).unsure
+        assert shard.contacts.begun == 1
+        assert [(await shard.accept(shard.draft(5))).seq, (await shard.accept(shard.draft(2, tenant="other"))).seq] == [
+            5,
+            2,
+        ]
+        assert await shard.sequencer.numbered("acme", ["m3", "acme5"]) == {"m3": 3, "acme5": 5}
+        assert (await shard.accept(shard.draft(5))).repeated
+
+    with opened() as shard:
+        run(test())
+
+
+def test_an_empty_file_that_was_half_made_has_the_salt_of_what_is_in_memory(
+    opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, asked = contacts_connections.connect, []
+
+    def once(path: Path) -> sqlite3.Connection:
+        asked.append(path)
+        if len(asked) == 2:
+            raise sqlite3.OperationalError("unable to open database file")
+        return connect(path)
+
+    async def test() -> None:
+        await some_mail(shard)
+        salt = shard.contacts._connections.salt
+        overwritten(shard)
+        assert (await shard.accept(shard.draft(5, EVE))).unsure
+        with monkeypatch.context() as patched:
+            patched.setattr(contacts_connections, "connect", once)
+            assert (await shard.accept(shard.draft(5, EVE))).unsure
+        assert (await shard.accept(shard.draft(5, EVE))).seq == 5
+        stored = shard.contacts._file.execute("select salt from secret").fetchone()[0]
+        assert salt == shard.contacts._connections.salt == stored
+
+    with opened() as shard:
+        run(test())

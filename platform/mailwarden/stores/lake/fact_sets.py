@@ -206,8 +206,11 @@ class FactSets:
 
         Raises StoreError while facts are derived anew, or a run that derives them was cut off.
         """
+        with self._locked("gate", fcntl.LOCK_SH | fcntl.LOCK_NB) as let_in:
+            # Whoever comes now would keep a run waiting that waits already.
+            pass
         with self._locked("begin", fcntl.LOCK_SH | fcntl.LOCK_NB) as got:
-            if not got or self.begun() is not None:
+            if not let_in or not got or self.begun() is not None:
                 raise StoreError(
                     "facts are being derived anew: let `mailwarden reparse` come to its end, run it again where it was "
                     "cut off, and then try again"
@@ -217,7 +220,7 @@ class FactSets:
     @contextmanager
     def beginning(self) -> Iterator[None]:
         """Hold off whoever needs the set in force to stay so, and wait for those who hold it; inside `writing`."""
-        with self._locked("begin", fcntl.LOCK_EX):
+        with self._locked("gate", fcntl.LOCK_EX), self._locked("begin", fcntl.LOCK_EX):
             yield
 
     def begun(self) -> Begun | None:
