@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mailwarden.settings import Settings
-from mailwarden_services.allocator import give_back_now, have_libraries_give_back
+from mailwarden_services.allocator import have_libraries_give_back
 from mailwarden_services.bootstrap import Platform, handed_views, with_views
 
 
