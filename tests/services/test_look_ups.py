@@ -63,7 +63,7 @@ def test_however_many_are_forgotten_few_look_into_the_log(monkeypatch: pytest.Mo
     async def test() -> None:
         nothing = cast(Any, None)
         one = Forgetting(nothing, cast(Decisions, nothing), cast(FactSets, nothing))
-        asked = [one._logged("acme", f"{number:032x}", None, NOTHING) for number in range(100)]
+        asked = [one._logged("acme", f"{number:032x}", 0, None, NOTHING) for number in range(100)]
         told = await asyncio.gather(*asked, return_exceptions=True)
         assert all("not in the event log yet" in str(error) for error in told)
 
