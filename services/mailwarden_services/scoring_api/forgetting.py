@@ -154,7 +154,7 @@ class Forgetting:
             over, through = time.monotonic() > ends, 0
             async with self._looking:
                 found = await asyncio.to_thread(look)
-                if over and (found is None or not found.has(lately)):
+                if over and (bool(seq_of) if found is None else not found.has(lately)):
                     through = await asyncio.to_thread(self._facts.view(tenant).last_seq, tenant)
                     found = await asyncio.to_thread(look)
             if found is not None and found.has(lately, through):
