@@ -170,7 +170,8 @@ def test_what_is_said_of_history_that_no_log_has_yet_is_to_be_said_again(
         assert api.label(**label).status_code == 201
         assert (learnt(api).status_code, learnt(api).status_code) == (200, 208)
         # Numbered, and no log has it, though it has what came behind it: it was lost, or set aside.
-        warden.service.labelling._sequencing("acme")._sequencer._contacts.restore("acme", "", (), 2, "1" * 32)
+        sequencer = warden.service.labelling._sequencing("acme")._sequencer
+        sequencer.contacts_of("acme").restore("acme", "", (), 2, "1" * 32)
         assert api.label(**label | {"message_id": "1" * 32}).status_code == 404
         assert api.label(**unknown).status_code == 404
 

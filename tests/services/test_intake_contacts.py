@@ -13,7 +13,7 @@ from mailwarden.stores import contacts as contacts_module
 from mailwarden.stores.contacts import Contacts
 from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.sql import Decisions
-from mailwarden_services.sequencer import sequencer as sequencer_module
+from mailwarden_services.sequencer import learning as learning_module
 
 START = 1_772_409_600_000_000
 BOB, EVE = "bob@brightmoor.example", "eve@brightmoor.example"
@@ -109,14 +109,14 @@ def test_where_the_index_cannot_be_read_repeats_are_still_found(warden: Any, mon
 def test_what_was_numbered_while_the_index_failed_is_in_it_later(warden: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with warden.api() as api:
         sequencer = warden.service.intake._sequencing("acme")._sequencer
-        sequencer._tenant("acme").acquainted = False
+        sequencer.order_of("acme").acquainted = False
         with monkeypatch.context() as patched:
-            patched.setattr(sequencer_module, "RETRY_SECONDS", 0.0)
+            patched.setattr(learning_module, "RETRY_SECONDS", 0.0)
             patched.setattr(Contacts, "prepare", broken)
             first = send(api, 1, BOB)
             assert first["flags"] == ["first contacts unavailable"] and first["degraded"] is True
             assert send(api, 1, BOB)["repeated"] is True
         assert send(api, 2, BOB)["flags"] == []
-        assert sequencer._contacts.holds("acme", first["message_id"])
+        assert sequencer.contacts_of("acme").holds("acme", first["message_id"])
     warden.drain()
     assert [event.new_recipients for event in warden.events()] == [(), ()]

@@ -92,7 +92,7 @@ class History:
         """Number a batch, in its order; what was numbered is on disk then. Raises StoreError where it cannot be."""
         async with self._turn:
             await self._sequencer.meet(tenant)
-            known = self._sequencer._tenant(tenant)
+            known = self._sequencer.order_of(tenant)
             if not known.acquainted or not known.clustered:
                 raise StoreUnavailable(f"{NO_CONTACTS if not known.acquainted else NO_CAMPAIGNS}; see the API's log")
             lag = await asyncio.to_thread(self._lag_bytes)
@@ -108,7 +108,7 @@ class History:
                 folded = await asyncio.to_thread(self._folded, tenant) or 0
             except StoreError:
                 folded = 0
-            live = self._sequencer._spool.quiet_seconds < LIVE_SECONDS
+            live = self._sequencer.quiet_seconds < LIVE_SECONDS
             ahead = self._sequencer.stands_at(tenant)[0] - 1 - folded
             if ahead <= (0 if live else AHEAD) or time.monotonic() >= ends:
                 return
@@ -170,8 +170,10 @@ class History:
                 message.counts_with = read.message_id if met.copy is None else met.copy.first
                 return None
             event = read if met.copy is None else met.copy.of(read)
-            event = replace(event, seq=sequencer._take(read.tenant), new_recipients=met.new, campaign=campaign)
-            known = sequencer._tenant(read.tenant)
+            event = replace(
+                event, seq=sequencer.order_of(read.tenant).take(), new_recipients=met.new, campaign=campaign
+            )
+            known = sequencer.order_of(read.tenant)
             known.newest_us = max(known.newest_us, read.received_at_us)
             sequencer.told.add_message(event)
             message.event, item = event, message.item
@@ -181,14 +183,12 @@ class History:
             event, message.event = message.event, None
             if event is not None:
                 sequencer.told.forget_message(event)
-                sequencer._contacts.forget(
-                    event.tenant, event.sender, event.new_recipients, event.seq, event.message_id, Content.of(event)
-                )
+                sequencer.forget_contacts(event)
 
-        await sequencer._append(number, undo, size=len(message.item.raw) + 4_096, later=True)
+        await sequencer.append(number, undo, size=len(message.item.raw) + 4_096, later=True)
         if message.event is None:
             return Numbered(0, counts_with=message.counts_with)
-        sequencer._due.accepted(read.tenant, message.event.seq)
+        sequencer.due.accepted(read.tenant, message.event.seq)
         return Numbered(message.event.seq, campaign, message.event.new_recipients, counts_with=message.event.copy_of)
 
     async def _label(self, tenant: str, item: HistoryLabel, of: _Message | Event) -> Numbered:
@@ -219,7 +219,7 @@ class History:
             tenant = events[0].tenant
             known = {one.message_id for one in events if sequencer.recent.find(tenant, one.message_id) is not None}
             asked = [one.message_id for one in events if one.message_id not in known]
-            known.update(await sequencer._run(lambda: sequencer._acquainted(tenant).held(tenant, asked), later=True))
+            known.update(await sequencer.run(lambda: sequencer.contacts_of(tenant).held(tenant, asked), later=True))
         return known
 
     def _meet(self, event: Event) -> Met:
@@ -227,8 +227,8 @@ class History:
         sequencer = self._sequencer
         if sequencer.recent.find(event.tenant, event.message_id) is not None:
             return Met(known=True)
-        seq, content = sequencer._tenant(event.tenant).next, Content.of(event)
-        contacts = sequencer._acquainted(event.tenant)
+        seq, content = sequencer.order_of(event.tenant).next, Content.of(event)
+        contacts = sequencer.contacts_of(event.tenant)
         return contacts.meet(event.tenant, event.sender, event.recipients, seq, event.message_id, content)
 
 

@@ -25,7 +25,6 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable
 from threading import Lock
 from typing import TypeVar
@@ -34,7 +33,7 @@ import structlog
 
 from mailwarden.domain.mail.clusters import Member
 from mailwarden.domain.mail.events import Event
-from mailwarden.errors import StoreError, StoreUnavailable
+from mailwarden.errors import StoreError
 from mailwarden.stores.accepted import (
     Accepted,
     AcceptedLabel,
@@ -45,22 +44,19 @@ from mailwarden.stores.accepted import (
 )
 from mailwarden.stores.campaigns import Campaigns
 from mailwarden.stores.contacts import Contacts
-from mailwarden.stores.content_index import Content
 from mailwarden.stores.draft import Draft
 from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.online.watermark import Watermark
 from mailwarden.stores.spool import Spool
+from mailwarden_services.sequencer.learning import ContactsLearning
 from mailwarden_services.sequencer.numbering import NO_CONTACTS, Numbering, recent_of
 from mailwarden_services.sequencer.order import Begun, Outcome, TenantOrder, age_seconds
 from mailwarden_services.sequencer.recent import DueSeq, RecentMessages
-from mailwarden_services.sequencer.told import Told
+from mailwarden_services.sequencer.told import Newest, Told
 
 log = structlog.get_logger(__name__)
 
 NO_CAMPAIGNS = "campaigns unavailable"
-
-RETRY_SECONDS = 2.0
-"""How long the index is left alone after it could not be read: what it lacks is many messages' to gather."""
 
 _T = TypeVar("_T")
 
@@ -82,25 +78,27 @@ class Sequencer:
         stale_after_seconds: float,
         unlogged: Callable[[], Iterable[Accepted]] = lambda: (),
     ) -> None:
-        self._spool, self._events, self._unlogged = spool, events, unlogged
-        self._contacts, self._campaigns = contacts, campaigns
-        self._begun = contacts.begun
-        self._due = DueSeq(stale_after_seconds)
+        self._spool, self._events = spool, events
+        self._campaigns = campaigns
+        self.due = DueSeq(stale_after_seconds)
         self._tenants: dict[str, TenantOrder] = {}
         self._lock = Lock()
         self.recent = RecentMessages()
         self.told = Told()
-        self.numbering = Numbering(self.recent, self.told, contacts, self._tenant)
+        self.numbering = Numbering(self.recent, self.told, contacts, self.order_of)
+        self._learning = ContactsLearning(
+            contacts, events, unlogged, self.recent, lambda: list(self._tenants.copy().values())
+        )
 
     def restore(self, record: Accepted) -> None:
         """Take in a record that the spool still held when the process started."""
         event = record.event
-        tenant = self._tenant(event.tenant)
+        tenant = self.order_of(event.tenant)
         tenant.next = max(tenant.next, event.seq + 1)
         tenant.newest_us = max(tenant.newest_us, event.received_at_us)
         self.told.restore(record)
         if event.kind == "message":
-            self._restore_contacts(event)
+            self._learning.restore(event)
             if event.campaign and event.signature:
                 self._campaigns.restore(event.tenant, Member(event.seq, event.campaign, event.signature))
             if isinstance(record, AcceptedMessage):
@@ -110,18 +108,16 @@ class Sequencer:
         """Read the event log for who wrote to whom and what, so that a tenant's first message need not wait for it."""
         view = self._events.view()
         for name in tenants:
-            tenant = self._tenant(name)
+            tenant = self.order_of(name)
             self._count(name, tenant)
-            self._contacts.prepare(name, view)
-            tenant.acquainted = True
+            self._learning.learn(name, tenant, view)
             self._campaigns.prepare(name, view)
             tenant.clustered = True
-        # What was restored before is all that the spool holds.
-        self._begun = self._contacts.begun
+        self._learning.started()
 
     def newest_us(self, tenant: str) -> int:
         """The time of a tenant's newest message, microseconds UTC; 0 for none, or where it is not known yet."""
-        return self._tenant(tenant).newest_us
+        return self.order_of(tenant).newest_us
 
     def age_seconds(self, tenant: str, as_of: Watermark | None) -> float | None:
         """How far features lag behind what was accepted, in the mail's own time; None where nothing was folded."""
@@ -129,23 +125,20 @@ class Sequencer:
 
     def stands_at(self, tenant: str) -> tuple[int, int]:
         """A tenant's next seq, and the time of its newest message."""
-        known = self._tenant(tenant)
+        known = self.order_of(tenant)
         return known.next, known.newest_us
 
     async def meet(self, tenant: str) -> None:
         """Learn once what the log holds of a tenant; nobody else adds to it while this process has the spool."""
-        known = self._tenant(tenant)
-        if known.logged and known.acquainted and known.clustered and not self._contacts.failed:
+        known = self.order_of(tenant)
+        if known.logged and known.clustered and self._learning.is_known(known):
             return
         async with known.learning:
-            if self._contacts.failed:
-                known.acquainted, known.lost = False, True
             if not known.logged:
-                await self._run(lambda: self._count(tenant, known))
-            if not known.acquainted and time.monotonic() >= known.again:
-                known.again = time.monotonic() + RETRY_SECONDS
+                await self.run(lambda: self._count(tenant, known))
+            if self._learning.is_due(known):
                 try:
-                    await self._run(lambda: self._acquaint(tenant, known))
+                    await self.run(lambda: self._learning.learn_again(tenant, known))
                 except StoreError as exc:
                     log.error(NO_CONTACTS, error=str(exc))
             if not known.clustered:
@@ -157,8 +150,8 @@ class Sequencer:
 
     def begin(self, tenant: str, signature: str, *, observe: bool) -> Begun:
         """What a message that was read is to be scored with; the tenant was met. observe: it will be numbered."""
-        known = self._tenant(tenant)
-        due = self._due.seq(tenant)
+        known = self.order_of(tenant)
+        due = self.due.seq(tenant)
         if not known.clustered:
             return Begun("", due, flags=(NO_CAMPAIGNS,))
         try:
@@ -196,7 +189,7 @@ class Sequencer:
         def settle(position: int | None, error: StoreError | None) -> None:
             if error is None and position is not None and outcome.recent is not None:
                 outcome.recent.on_disk = True
-                self._due.accepted(draft.tenant, outcome.seq)
+                self.due.accepted(draft.tenant, outcome.seq)
             if not done.done():
                 if error is None:
                     done.set_result(None)
@@ -238,8 +231,8 @@ class Sequencer:
             replaced = held if given is None else given
             if replaced == label or self.told.is_forgotten(tenant, message_id):
                 return None
-            record = encode_accepted(make(self._tenant(tenant).next, replaced))
-            seq = self._take(tenant)
+            record = encode_accepted(make(self.order_of(tenant).next, replaced))
+            seq = self.order_of(tenant).take()
             self.told.labels.keep((tenant, message_id), label)
             return record
 
@@ -249,7 +242,7 @@ class Sequencer:
             else:
                 self.told.labels.keep((tenant, message_id), replaced)
 
-        await self._append(number, undo, later=later)
+        await self.append(number, undo, later=later)
         return seq
 
     async def signal(
@@ -262,46 +255,26 @@ class Sequencer:
         later: bool = False,
     ) -> int:
         """Number a signal; its seq, 0 where the message has it already, or counts no more. make, later: see `label`."""
-        key = (tenant, message_id, signal)
-        seq = 0
-
-        def number() -> bytes | None:
-            nonlocal seq
-            if key in self.told.signals or self.told.is_forgotten(tenant, message_id):
-                return None
-            record = encode_accepted(make(self._tenant(tenant).next))
-            seq = self._take(tenant)
-            self.told.signals.keep(key, None)
-            return record
-
-        await self._append(number, lambda: self.told.signals.drop(key), later=later)
-        return seq
+        return await self._number_once(
+            self.told.signals,
+            (tenant, message_id, signal),
+            make,
+            later=later,
+            unless=lambda: self.told.is_forgotten(tenant, message_id),
+        )
 
     async def forget(self, tenant: str, message_id: str, signal: str, make: Callable[[int], AcceptedTombstone]) -> int:
         """Number a tombstone of a message, or of a signal of it; its seq, 0 where it has one. make: see `signal`."""
-        key = (tenant, message_id, signal)
-        seq = 0
-
-        def number() -> bytes | None:
-            nonlocal seq
-            if key in self.told.tombstones:
-                return None
-            record = encode_accepted(make(self._tenant(tenant).next))
-            seq = self._take(tenant)
-            self.told.tombstones.keep(key, None)
-            return record
-
-        await self._append(number, lambda: self.told.tombstones.drop(key))
-        return seq
+        return await self._number_once(self.told.tombstones, (tenant, message_id, signal), make)
 
     async def numbered(self, tenant: str, message_ids: list[str]) -> dict[str, int]:
         """Those of the ids that have a seq, with it, by one look into the index; all of them, with 0, where nobody can
         look."""
         await self.meet(tenant)
-        if not self._tenant(tenant).acquainted:
+        if not self.order_of(tenant).acquainted:
             return dict.fromkeys(message_ids, 0)
         try:
-            return await self._run(lambda: self._acquainted(tenant).held(tenant, message_ids))
+            return await self.run(lambda: self.contacts_of(tenant).held(tenant, message_ids))
         except StoreError as exc:
             log.warning("index of messages unavailable", error=str(exc))
             return dict.fromkeys(message_ids, 0)
@@ -309,24 +282,54 @@ class Sequencer:
     async def newest_of(self, tenant: str, content: str) -> str | None:
         """The id of the newest message of that content key; None where none is known, or nobody can look."""
         await self.meet(tenant)
-        if not self._tenant(tenant).acquainted:
+        if not self.order_of(tenant).acquainted:
             return None
         try:
-            return await self._run(lambda: self._acquainted(tenant).newest_of(tenant, content))
+            return await self.run(lambda: self.contacts_of(tenant).newest_of(tenant, content))
         except StoreError as exc:
             log.warning("index of messages unavailable", error=str(exc))
             return None
 
-    def _tenant(self, name: str) -> TenantOrder:
+    def order_of(self, name: str) -> TenantOrder:
+        """How far a tenant is."""
         known = self._tenants.get(name)
         if known is None:
             with self._lock:
                 known = self._tenants.setdefault(name, TenantOrder())
         return known
 
-    async def _append(
+    async def _number_once(
+        self,
+        told: Newest[tuple[str, str, str], None],
+        key: tuple[str, str, str],
+        make: Callable[[int], Accepted],
+        *,
+        later: bool = False,
+        unless: Callable[[], bool] = lambda: False,
+    ) -> int:
+        """Number what is said once of a message; its seq, 0 where it was said, or is not to be. key: tenant first."""
+        seq = 0
+
+        def number() -> bytes | None:
+            nonlocal seq
+            if key in told or unless():
+                return None
+            record = encode_accepted(make(self.order_of(key[0]).next))
+            seq = self.order_of(key[0]).take()
+            told.keep(key, None)
+            return record
+
+        await self.append(number, lambda: told.drop(key), later=later)
+        return seq
+
+    async def append(
         self, number: Callable[[], bytes | None], undo: Callable[[], object], *, size: int = 4_096, later: bool = False
     ) -> None:
+        """Write what `number` makes of its turn, in the thread that numbers, and wait until it is on disk.
+
+        number: to a record's bytes, or None for nothing. undo: takes back what it did where the disk refused the group.
+        later: what may not wait goes first. Raises what `number` raises, and StoreError where the disk refused.
+        """
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
 
@@ -340,14 +343,27 @@ class Sequencer:
         self._spool.append_made(number, settle, size=size, undo=lambda: void(undo()), loop=loop, later=later)
         await asyncio.shield(done)
 
-    async def _run(self, act: Callable[[], _T], *, later: bool = False) -> _T:
+    def contacts_of(self, tenant: str) -> Contacts:
+        """The contacts, for the thread that numbers; raises StoreUnavailable where a tenant's are to be learnt."""
+        return self._learning.of(self.order_of(tenant))
+
+    def forget_contacts(self, event: Event) -> None:
+        """Take back, in that thread, what numbering a message told the index."""
+        self._learning.forget(event, self.order_of(event.tenant))
+
+    @property
+    def quiet_seconds(self) -> float:
+        """Since something was numbered that may not wait."""
+        return self._spool.quiet_seconds
+
+    async def run(self, act: Callable[[], _T], *, later: bool = False) -> _T:
         """Have the thread that numbers do something, in its turn; later: in that of what may wait."""
         found: list[_T] = []
 
         def make() -> None:
             found.append(act())
 
-        await self._append(make, lambda: None, later=later)
+        await self.append(make, lambda: None, later=later)
         return found[0]
 
     def _count(self, name: str, tenant: TenantOrder) -> None:
@@ -355,52 +371,6 @@ class Sequencer:
         tenant.next = max(tenant.next, view.last_seq(name) + 1)
         tenant.newest_us = max(tenant.newest_us, view.newest_us(name))
         tenant.logged = True
-
-    def _acquainted(self, name: str) -> Contacts:
-        """The contacts, for the thread that numbers; raises StoreUnavailable where a tenant's are to be learnt, since
-        their file may have been begun anew while somebody waited for that thread."""
-        if not self._tenant(name).acquainted:
-            raise StoreUnavailable(f"{NO_CONTACTS} until they are learnt again; try again")
-        return self._contacts
-
-    def _acquaint(self, name: str, tenant: TenantOrder) -> None:
-        try:
-            if self._contacts.failed:
-                self._contacts.mend()
-            self._lose_where_begun_anew()
-            self._learn_contacts(name, tenant)
-        finally:
-            # Whatever fails behind it, an empty file knows none of the tenants.
-            lost = self._lose_where_begun_anew()
-        if lost:
-            self._learn_contacts(name, tenant)
-
-    def _lose_where_begun_anew(self) -> bool:
-        """Have every tenant's contacts learnt again, when it is met, where their file was begun anew since."""
-        if self._begun == self._contacts.begun:
-            return False
-        self._begun = self._contacts.begun
-        for known in self._tenants.copy().values():
-            known.acquainted, known.lost = False, True
-        return True
-
-    def _learn_contacts(self, name: str, tenant: TenantOrder) -> None:
-        # What was numbered while this failed may be in no log yet, and is on disk but for what is numbered just now.
-        for record in self._unlogged() if tenant.lost else ():
-            if record.event.tenant == name and record.event.kind == "message":
-                self._restore_contacts(record.event)
-        for recent in self.recent.of(name):
-            self._restore_contacts(recent.event)
-        self._contacts.prepare(name, self._events.view())
-        tenant.acquainted, tenant.lost = True, False
-
-    def _restore_contacts(self, event: Event) -> None:
-        self._contacts.restore(
-            event.tenant, event.sender, event.recipients, event.seq, event.message_id, Content.of(event)
-        )
-
-    def _take(self, tenant: str) -> int:
-        return self._tenant(tenant).take()
 
 
 def void(_: object) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from mailwarden.errors import StoreError, StoreUnavailable
 from mailwarden.stores import contacts, contacts_connections
-from mailwarden_services.sequencer import sequencer as sequencer_module
+from mailwarden_services.sequencer import learning as learning_module
 from mailwarden_services.sequencer.history import History
 
 BOB, EVE, JOE = "bob@acme.example", "eve@acme.example", "joe@acme.example"
@@ -20,7 +20,7 @@ BOB, EVE, JOE = "bob@acme.example", "eve@acme.example", "joe@acme.example"
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sequencer_module, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(learning_module, "RETRY_SECONDS", 0.0)
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:
