@@ -293,3 +293,21 @@ def test_a_copy_that_was_set_aside_is_waited_for_no_longer_than_a_log_may_take(
         assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (503, "not-logged")
         acts = [entry.target for entry in Platform(warden.settings).audit.page("acme")]
         assert sorted(acts) == sorted(ids)
+
+
+def test_a_message_that_was_set_aside_is_not_found_and_one_that_waits_for_its_log_is_to_be_asked_for_again(
+    warden: Any, of_one: Mail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forgetting, "LOG_SECONDS", 0.1)
+    with warden.api() as api:
+        for message in of_one[:2]:
+            api.send(message)
+        warden.drain()
+        index = warden.service.forgetting._sequencing("acme")._sequencer.contacts_of("acme")
+        index.restore("acme", "", (), 1, "1" * 32)
+        index.restore("acme", "", (), 9, "9" * 32)
+        # The log has what came behind it, and not the message.
+        assert api.client.post(f"/v1/messages/{'1' * 32}/forget").status_code == 404
+        answer = api.client.post(f"/v1/messages/{'9' * 32}/forget")
+        assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (503, "not-logged")
+    assert [event.kind for event in warden.events()] == ["message", "message"]

@@ -74,6 +74,26 @@ def test_an_admin_releases_once_and_says_that_it_was_good(warden: Any, simulated
     assert "label.give" in acts
 
 
+def test_a_release_is_delivered_whether_or_not_its_label_can_be_taken_yet(
+    warden: Any, simulated: list[SimulatedMessage]
+) -> None:
+    """No log has the message, and it is not among the newest: it was numbered, and nobody can look it up yet."""
+    admin = key(warden, "admin")
+    with warden.api() as api, mail_sink() as sink:
+        api.send(simulated[0])
+        message_id = "1" * 32
+        sequencer = warden.service.labelling._sequencing("acme")._sequencer
+        sequencer.contacts_of("acme").restore("acme", "", (), 2, message_id)
+        held = hold(warden, sink.port, message_id=message_id)
+        answer = api.client.post(f"/v1/quarantine/{held.held_id}/release", headers=admin, json={"label": "ham"})
+        assert answer.status_code == 200
+        told = answer.json()
+        assert (told["held"]["state"], told["label_taken"]) == ("released", False)
+        assert [raw for _, _, raw in sink.transactions] == [RAW]
+    acts = [entry.what for entry in warden.platform.audit.page("acme")]
+    assert "quarantine.release" in acts and "label.give" not in acts
+
+
 def test_an_admin_deletes_and_settles(warden: Any) -> None:
     admin = key(warden, "admin")
     with warden.api() as api, mail_sink(replies={".": ""}) as sink:
