@@ -143,6 +143,11 @@ class Settings(BaseSettings):
         return self.root / "lake" / "vectors"
 
     @property
+    def scores_path(self) -> Path:
+        """Delta table of what each detector said."""
+        return self.root / "lake" / "scores"
+
+    @property
     def texts_path(self) -> Path:
         """Delta table of texts that features saw."""
         return self.root / "lake" / "texts"

@@ -20,12 +20,13 @@ from mailwarden.ingest.parse import parse_message
 from mailwarden.scoring.champion import Champion
 from mailwarden.settings import Settings
 from mailwarden.stores.accepted import AcceptedMessage
-from mailwarden.stores.bundle import Bundle
+from mailwarden.stores.bundle import Bundle, Member
 from mailwarden.stores.content_code import content_set
 from mailwarden.stores.dns import DnsResolver
 from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.lake.fact_sets import FactSets
 from mailwarden.stores.lake.raw_mail import RawMail
+from mailwarden.stores.lake.score_log import ScoreLog
 from mailwarden.stores.lake.texts import Texts
 from mailwarden.stores.lake.vector_log import VectorLog
 from mailwarden.stores.lists import load_lists
@@ -192,6 +193,11 @@ class Platform:
         return VectorLog(self.settings.vectors_path)
 
     @cached_property
+    def scores(self) -> ScoreLog:
+        """The log of what each detector said."""
+        return ScoreLog(self.settings.scores_path)
+
+    @cached_property
     def texts(self) -> Texts:
         """Texts that features saw."""
         return Texts(self.settings.texts_path)
@@ -224,6 +230,7 @@ class Platform:
             events=self.events,
             raw=self.raw,
             vectors=self.vectors,
+            scores=self.scores,
             texts=self.texts,
             decisions=self.decisions,
             labels=self.labels,
@@ -290,10 +297,15 @@ class Platform:
         return Champion.of(
             bundle,
             classes,
+            self.fetch,
             version=record.version,
             content_views=frozenset(view.name for view in self.content.views),
             unread=unread,
         )
+
+    def fetch(self, member: Member) -> bytes:
+        """The bytes of a bundle's detector; raises NotFound where they are gone, StoreError where they are others."""
+        return self.artefacts.of_digest(member.sha256)
 
     def content_changed(self) -> tuple[str, ...]:
         """Content views that changed since the bundle that serves learned from them; none where none serves."""

@@ -112,7 +112,7 @@ class Loop:
         chosen = {
             name: kind
             for name, kind in platform.detectors.items()
-            if not detectors or name in detectors or (champion is not None and name in champion[1].detectors)
+            if not detectors or name in detectors or (champion is not None and name in champion[1].members)
         }
         settings = platform.settings
         read = platform.content.only(read_by(chosen, platform.content))
@@ -136,7 +136,16 @@ class Loop:
         # Whoever materialises at the same time must not have changed what the set was read from.
         content_for_training(settings, read)
         options = TrainingOptions(seed=seed, ablate=tuple(without))
-        trained = train(found.rows, found.features, chosen, options, kept=kept, content=trained_on, progress=progress)
+        trained = train(
+            found.rows,
+            found.features,
+            chosen,
+            options,
+            history=[view.name for view in platform.activity],
+            kept=kept,
+            content=trained_on,
+            progress=progress,
+        )
         records = register(
             trained,
             platform.registry,
@@ -149,7 +158,7 @@ class Loop:
                 "fact_set": facts.number,
                 "tenants_known_by_us": dict(tenants_known_by_us or {}),
                 "kept_from": champion[0] if champion and kept else None,
-                **read_by_bundle(platform.features.views, platform.detectors, list(trained.bundle.detectors)),
+                **read_by_bundle(platform.features.views, platform.detectors, list(trained.bundle.members)),
             },
             promote=reason,
         )
@@ -226,10 +235,10 @@ class Loop:
         versions = {name: kind.version for name, kind in platform.detectors.items()}
         changed = set(changed_since_training(bundle, platform.content))
         kept = {
-            name: content
-            for name, content in bundle.detectors.items()
+            name: platform.fetch(member)
+            for name, member in bundle.members.items()
             if name not in names
-            and versions.get(name) == bundle.versions[name]
+            and versions.get(name) == member.code
             and changed.isdisjoint(read_by({name: platform.detectors[name]}, platform.content))
         }
         withheld = bundle.record["options"]["ablate"]

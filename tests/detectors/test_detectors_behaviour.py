@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mailwarden.domain.detection.detector import FeatureTable, TrainingSet
+from mailwarden.domain.detection.detector import TrainingSet
+from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.errors import DataError
 from mailwarden_detectors.behaviour.columns import COLUMNS, words_of
 from mailwarden_detectors.behaviour.detector import Behaviour
@@ -25,7 +26,9 @@ def _rows(n: int, seed: int) -> TrainingSet:
     attack = rng.random(n) < 0.5
     columns["content_attachments:attachment_count"] = (bad & attack).astype(float)
     labels = ["ham" if not b else ("MW" if a else "CP") for b, a in zip(bad, attack, strict=True)]
-    return TrainingSet(FeatureTable(columns, n), bad, labels, np.ones(n), np.arange(n, dtype=np.int64))
+    return TrainingSet(
+        FeatureTable(columns, n), bad, labels, np.ones(n), np.arange(n, dtype=np.int64), np.zeros(n, bool)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,7 @@ def fitted() -> Behaviour:
 
 def test_it_tells_unseen_mail_apart_by_missing_history(fitted: Behaviour) -> None:
     later = _rows(300, 2)
-    scores = fitted.score(later.features)
+    scores = fitted.score(later.features).raw
     assert scores[later.bad].min() > scores[~later.bad].max()
     named = fitted.categorise(later.features)
     assert all(a == b for a, b in zip(named, later.labels, strict=True) if b != "ham")
@@ -52,8 +55,8 @@ def test_the_same_rows_and_seed_give_the_same_bytes_and_another_seed_others(fitt
 
 def test_a_row_scores_the_same_alone(fitted: Behaviour) -> None:
     later = _rows(300, 2).features
-    together = Behaviour.from_bytes(fitted.to_bytes()).score(later)
-    alone = [fitted.score(later.take(np.array([row])))[0] for row in range(300)]
+    together = Behaviour.from_bytes(fitted.to_bytes()).score(later).raw
+    alone = [fitted.score(later.take(np.array([row]))).raw[0] for row in range(300)]
     assert together.tolist() == alone
 
 
@@ -66,7 +69,9 @@ def test_reasons_name_what_raised_the_score(fitted: Behaviour) -> None:
 def test_one_class_is_refused() -> None:
     rows = _rows(50, 1)
     with pytest.raises(DataError, match="bad and good"):
-        Behaviour().fit(TrainingSet(rows.features, np.ones(50, bool), ["SP"] * 50, rows.weight, rows.at_us), seed=1)
+        Behaviour().fit(
+            TrainingSet(rows.features, np.ones(50, bool), ["SP"] * 50, rows.weight, rows.at_us, rows.outage), seed=1
+        )
 
 
 def test_every_column_has_words_of_its_own() -> None:

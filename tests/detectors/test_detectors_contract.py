@@ -5,9 +5,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from mailwarden.domain.detection.detector import Detector, FeatureTable, Signal, TrainingSet
+from mailwarden.domain.detection.detector import Detector, RawScores, Signal, TrainingSet
+from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.errors import DataError
 from mailwarden.testing.check_detector import Case, check_detector
 from mailwarden_detectors import discover
@@ -31,12 +31,13 @@ class _Links(Detector):
     owner: ClassVar[str] = "tests"
     description: ClassVar[str] = "Counts links."
     features: ClassVar[tuple[str, ...]] = ("content:links",)
+    cpu_budget_us: ClassVar[int] = 100_000
 
     def fit(self, training: TrainingSet, *, seed: int) -> None:
         pass
 
-    def score(self, features: FeatureTable) -> NDArray[np.float64]:
-        return np.asarray(np.nan_to_num(features.columns["content:links"]), dtype=np.float64)
+    def score(self, features: FeatureTable) -> RawScores:
+        return RawScores(np.asarray(np.nan_to_num(features.columns["content:links"]), dtype=np.float64))
 
     def explain(self, features: FeatureTable, row: int, *, limit: int = 3) -> list[Signal]:
         count = float(np.nan_to_num(features.columns["content:links"][row]))
@@ -66,9 +67,9 @@ def test_a_small_sound_detector_passes() -> None:
 
 
 class _Pool(_Links):
-    def score(self, features: FeatureTable) -> NDArray[np.float64]:
+    def score(self, features: FeatureTable) -> RawScores:
         links = np.nan_to_num(features.columns["content:links"])
-        return np.asarray(links / (1.0 + links.sum()))
+        return RawScores(np.asarray(links / (1.0 + links.sum())))
 
 
 class _Forgetful(_Links):
@@ -86,8 +87,8 @@ class _Gullible(_Links):
 
 
 class _Null(_Links):
-    def score(self, features: FeatureTable) -> NDArray[np.float64]:
-        return np.asarray(features.columns["content:links"], dtype=np.float64)
+    def score(self, features: FeatureTable) -> RawScores:
+        return RawScores(np.asarray(features.columns["content:links"], dtype=np.float64))
 
 
 class _Mute(_Links):
@@ -96,8 +97,8 @@ class _Mute(_Links):
 
 
 class _Greedy(_Links):
-    def score(self, features: FeatureTable) -> NDArray[np.float64]:
-        return np.asarray(features.columns["content:other"])
+    def score(self, features: FeatureTable) -> RawScores:
+        return RawScores(np.asarray(features.columns["content:other"]))
 
 
 class _Vague(_Links):

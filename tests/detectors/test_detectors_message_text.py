@@ -5,7 +5,8 @@ import random
 import numpy as np
 import pytest
 
-from mailwarden.domain.detection.detector import FeatureTable, TrainingSet
+from mailwarden.domain.detection.detector import TrainingSet
+from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.errors import DataError
 from mailwarden_detectors.message_text.detector import MessageText
 from mailwarden_detectors.message_text.hashing import BUCKETS, subject_buckets, text_buckets
@@ -58,7 +59,12 @@ def _rows(n: int, seed: int) -> TrainingSet:
         n,
     )
     return TrainingSet(
-        table, np.array([label != "ham" for label in labels]), labels, np.ones(n), np.arange(n, dtype=np.int64)
+        table,
+        np.array([label != "ham" for label in labels]),
+        labels,
+        np.ones(n),
+        np.arange(n, dtype=np.int64),
+        np.zeros(n, bool),
     )
 
 
@@ -71,7 +77,7 @@ def fitted() -> MessageText:
 
 def test_it_tells_unseen_mail_apart(fitted: MessageText) -> None:
     later = _rows(200, 2)
-    scores = fitted.score(later.features)
+    scores = fitted.score(later.features).raw
     assert scores[later.bad].min() > scores[~later.bad].max()
 
 
@@ -109,6 +115,7 @@ def test_a_message_to_many_counts_as_one_of_their_weight() -> None:
             [rows.labels[row] for row in twice],
             np.full(80, 0.5),
             rows.at_us[twice],
+            np.zeros(80, bool),
         ),
         seed=1,
     )
@@ -144,7 +151,7 @@ def test_odd_texts_have_a_score(fitted: MessageText, text: str) -> None:
         },
         1,
     )
-    assert np.isfinite(fitted.score(table)).all()
+    assert np.isfinite(fitted.score(table).raw).all()
     fitted.explain(table, 0)
 
 
@@ -154,7 +161,12 @@ def test_one_class_is_refused() -> None:
     with pytest.raises(DataError, match="bad and good"):
         MessageText().fit(
             TrainingSet(
-                rows.features.take(good), rows.bad[good], ["ham"] * len(good), np.ones(len(good)), rows.at_us[good]
+                rows.features.take(good),
+                rows.bad[good],
+                ["ham"] * len(good),
+                np.ones(len(good)),
+                rows.at_us[good],
+                np.zeros(len(good), bool),
             ),
             seed=1,
         )

@@ -125,7 +125,15 @@ def test_fusion_adds_weighted_calibrated_log_odds() -> None:
     assert fusion.logit(raw).tolist() == [-1.0, 1.0, -2.0]
     assert fusion.logit(raw).shape == (3,)
     assert fusion.logit({name: score[:1] for name, score in raw.items()}).tolist() == [-1.0]
-    assert fusion.probability("b", raw["b"]) == pytest.approx([0.5, 0.5, 1 / (1 + np.exp(-2))])
+
+
+def test_a_detector_that_abstains_adds_nothing_and_one_that_speaks_its_offset() -> None:
+    calibrations = {"a": Calibration(1.0, 0.0), "b": Calibration(1.0, 0.0)}
+    fusion = Fusion({"a": 1.0, "b": 2.0}, -1.0, calibrations, {"b": 0.5})
+    raw = {"a": np.array([1.0, 1.0]), "b": np.array([3.0, np.nan])}
+    silent = {"b": np.array([False, True])}
+    assert fusion.logit(raw, silent).tolist() == [-1.0 + 1.0 + 6.0 + 0.5, 0.0]
+    assert fusion.leaving_out({"b"}).logit({"a": raw["a"]}, silent).tolist() == [0.0, 0.0]
 
 
 @quick

@@ -12,7 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from mailwarden.domain.detection.decision import Calibration, Combination, Fusion, Thresholds
-from mailwarden.domain.detection.detector import FeatureTable, Signal
+from mailwarden.domain.detection.detector import RawScores, Signal
+from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.scoring.champion import Champion
 
 TABLE = FeatureTable({"relationship:score": np.array([1.0, 2.0])}, 2)
@@ -22,7 +23,7 @@ class Sound:
     features = ("relationship:score",)
 
     def score(self, features: FeatureTable) -> Any:
-        return features.columns["relationship:score"]
+        return RawScores(features.columns["relationship:score"])
 
     def explain(self, features: FeatureTable, row: int, *, limit: int = 3) -> list[Any]:
         return [Signal("sound", "because", 1.0)]
@@ -75,11 +76,12 @@ def champion(
 
 @pytest.mark.parametrize(
     "score",
-    [_raise, lambda f: np.full(f.n + 1, 1.0), lambda f: 3.0, lambda f: ["many"] * f.n, lambda f: None,
-     lambda f: np.full(f.n, math.nan)],
+    [_raise, lambda f: RawScores(np.full(f.n + 1, 1.0)), lambda f: RawScores(3.0), lambda f: ["many"] * f.n,
+     lambda f: None, lambda f: np.full(f.n, 1.0), lambda f: RawScores(np.full(f.n, math.nan)),
+     lambda f: RawScores(np.full(f.n, 1.0), np.zeros(f.n + 1, bool))],
 )  # fmt: skip
 def test_a_detector_that_fails_is_away_and_named(score: Callable[[FeatureTable], Any]) -> None:
-    scores = champion(Failing(score)).score(TABLE)
+    scores = champion(Failing(score)).score(TABLE).of()
     assert scores.broken == ("failing",)
     # What it might have said is served nowhere.
     assert set(scores.detectors) == {"sound"}
@@ -89,7 +91,7 @@ def test_a_detector_that_fails_is_away_and_named(score: Callable[[FeatureTable],
 @pytest.mark.parametrize(("value", "verdict"), [(1.2, "deliver"), (1.4, "banner"), (1.7, "junk"), (2.5, "quarantine")])
 def test_with_one_away_the_fusion_without_it_counts_with_its_thresholds(value: float, verdict: str) -> None:
     served = champion(Failing(_raise), without={"failing": WITHOUT})
-    scores = served.score(FeatureTable({"relationship:score": np.array([value])}, 1))
+    scores = served.score(FeatureTable({"relationship:score": np.array([value])}, 1)).of()
     assert (scores.logit, scores.enough) == (pytest.approx(3.0 * value - 1.0), True)
     assert scores.verdict(None) == verdict
     # Reasons are weighted as that fusion trusts.
@@ -98,8 +100,10 @@ def test_with_one_away_the_fusion_without_it_counts_with_its_thresholds(value: f
 
 @pytest.mark.parametrize("without", [{}, {"sound": WITHOUT}])
 def test_with_none_that_fits_nothing_stronger_than_a_banner_is_given(without: dict[str, Combination]) -> None:
-    scores = champion(Failing(_raise), without=without).score(
-        FeatureTable({"relationship:score": np.array([1_000.0])}, 1)
+    scores = (
+        champion(Failing(_raise), without=without)
+        .score(FeatureTable({"relationship:score": np.array([1_000.0])}, 1))
+        .of()
     )
     assert not scores.enough
     assert [scores.verdict(budget) for budget in (None, 0.00001, 0.01, 0.5)] == ["banner"] * 4
@@ -109,22 +113,22 @@ def test_with_two_away_the_fusion_of_the_rest_gives_no_more_than_a_banner() -> N
     without = {"failing": WITHOUT, "third": WITHOUT, "failing+third": WITHOUT}
     served = champion(Failing(_raise), without=without, away={"third": "its folder is gone"})
     for value, verdict in ((1.0, "deliver"), (1.4, "banner"), (100.0, "banner")):
-        scores = served.score(FeatureTable({"relationship:score": np.array([value])}, 1))
+        scores = served.score(FeatureTable({"relationship:score": np.array([value])}, 1)).of()
         assert (scores.logit, scores.enough, scores.broken) == (pytest.approx(3.0 * value - 1.0), False, ("failing",))
         assert scores.verdict(None) == scores.verdict(0.3) == verdict
 
 
 def test_with_all_away_there_is_a_score_and_no_reason() -> None:
     served = replace(champion(Failing(_raise)), detectors={}, away={"failing": "gone", "sound": "gone"})
-    scores = served.score(TABLE)
+    scores = served.score(TABLE).of()
     assert (scores.logit, scores.worst, dict(scores.detectors)) == (0.5, 0, {})
     assert scores.verdict(None) == "banner" and served.reasons(TABLE, scores) == []
     assert served.category(TABLE, scores) == "SP"
 
 
 def test_one_that_fails_to_explain_or_to_categorise_leaves_the_others_theirs() -> None:
-    served = champion(Failing(lambda f: np.full(f.n, 1.0)), categoriser="failing")
-    scores = served.score(TABLE)
+    served = champion(Failing(lambda f: RawScores(np.full(f.n, 1.0))), categoriser="failing")
+    scores = served.score(TABLE).of()
     assert scores.broken == ()
     assert [signal.name for signal in served.reasons(TABLE, scores)] == ["sound"]
     assert served.category(TABLE, scores) == "SP"

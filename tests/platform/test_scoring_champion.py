@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from mailwarden.domain.detection.decision import Calibration, Fusion, Thresholds, sigmoid
-from mailwarden.domain.detection.detector import FeatureTable, Signal
+from mailwarden.domain.detection.detector import RawScores, Signal
+from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.scoring.champion import Champion, strongest
 
 
@@ -26,11 +26,11 @@ class Told:
     category: str | None = None
     shown: list[FeatureTable] = field(default_factory=list)
 
-    def score(self, features: FeatureTable) -> NDArray[np.float64]:
+    def score(self, features: FeatureTable) -> RawScores:
         self.shown.append(features)
         if isinstance(self.scores, str):
-            return np.asarray(features.columns[self.scores], dtype=np.float64)
-        return np.full(features.n, self.scores, dtype=np.float64)
+            return RawScores(np.asarray(features.columns[self.scores], dtype=np.float64))
+        return RawScores(np.full(features.n, self.scores, dtype=np.float64))
 
     def explain(self, features: FeatureTable, row: int, *, limit: int = 3) -> list[Signal]:
         self.shown.append(features)
@@ -71,7 +71,7 @@ THREE = {"content_text__words": ["a", "a", "a"], "relationship__score": [-2.0, 3
 def test_the_worst_recipient_decides() -> None:
     text = Told(("content_text:words",), 1.0)
     behaviour = Told(("relationship:score",), "relationship:score")
-    scores = champion({"text": text, "behaviour": behaviour}).score(table(**THREE))
+    scores = champion({"text": text, "behaviour": behaviour}).score(table(**THREE)).of()
     assert scores.worst == 1
     assert scores.logit == pytest.approx(0.25 + (1.0 - 0.5) + (3.0 - 0.5))
     assert scores.probability == pytest.approx(1 / (1 + math.exp(-3.25)))
@@ -95,7 +95,7 @@ def test_a_detector_of_content_alone_runs_once_for_all_recipients() -> None:
 def test_a_detector_without_a_finite_score_says_nothing_and_is_named(nonsense: float) -> None:
     broken, text = Told(("relationship:score",), nonsense), Told(("content_text:words",), 2.0)
     served = champion({"broken": broken, "text": text}, slopes={"broken": 4.0})
-    scores = served.score(table(**THREE))
+    scores = served.score(table(**THREE)).of()
     assert scores.broken == ("broken",)
     assert set(scores.detectors) == {"text"}
     assert scores.logit == pytest.approx(0.25 + 0.0 + 1.5)
@@ -103,7 +103,7 @@ def test_a_detector_without_a_finite_score_says_nothing_and_is_named(nonsense: f
 
 def test_a_broken_detector_that_was_never_trusted_does_no_harm() -> None:
     served = champion({"broken": Told(("relationship:score",), math.nan)}, slopes={"broken": 0.0})
-    scores = served.score(table(**THREE))
+    scores = served.score(table(**THREE)).of()
     assert math.isfinite(scores.logit) and 0.0 <= scores.probability <= 1.0
 
 
@@ -113,7 +113,7 @@ def test_a_withheld_view_is_seen_by_nobody() -> None:
     served = champion({"told": told, "other": other}, categoriser="told",
                       withheld=frozenset({"relationship", "content_text"}))  # fmt: skip
     features = table(**THREE, sender_activity__score=[1.0, 2.0, 3.0])
-    scores = served.score(features)
+    scores = served.score(features).of()
     served.reasons(features, scores)
     served.category(features, scores)
     for shown in told.shown:
@@ -130,7 +130,7 @@ def test_reasons_are_of_the_worst_row_weighted_as_the_fusion_trusts_strongest_fi
     strong = Told(("content_text:words",), 0.0, [Signal("c", "third", 1.0), Signal("a", "again", 1.5)])
     served = champion({"weak": weak, "strong": strong}, slopes={"weak": 1.0, "strong": 4.0})
     features = table(**THREE)
-    scores = served.score(features)
+    scores = served.score(features).of()
     weak.shown.clear()
     reasons = served.reasons(features, scores)
     assert [(s.name, s.words, s.weight) for s in reasons] == [("a", "again", 6.0), ("c", "third", 4.0)]
@@ -143,7 +143,7 @@ def test_the_category_is_the_categorisers_and_spam_where_it_has_none() -> None:
     one, two = Told(("relationship:score",), category="BE"), Told(("relationship:score",))
     for name, expected in (("one", "BE"), ("two", "SP"), ("", "SP"), ("gone", "SP")):
         served = champion({"one": one, "two": two}, categoriser=name)
-        assert served.category(features, served.score(features)) == expected
+        assert served.category(features, served.score(features).of()) == expected
 
 
 def test_each_reason_is_given_once_at_its_strongest() -> None:

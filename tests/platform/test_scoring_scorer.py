@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.aggregates.online.reads import NEVER
 from mailwarden.domain.detection.decision import Calibration, Fusion, TenantPolicy, Thresholds
-from mailwarden.domain.detection.detector import FeatureTable, Signal
+from mailwarden.domain.detection.detector import RawScores, Signal
+from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.mail.content import ContentFeature, ContentSet, ContentValues, ContentView
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.facts import event_of
@@ -53,9 +53,9 @@ class Watching:
         self.column, self.bias = column, bias
         self.shown: FeatureTable | None = None
 
-    def score(self, features: FeatureTable) -> NDArray[np.float64]:
+    def score(self, features: FeatureTable) -> RawScores:
         self.shown = features
-        return np.nan_to_num(features.columns[self.column]) + self.bias
+        return RawScores(np.nan_to_num(features.columns[self.column]) + self.bias)
 
     def explain(self, features: FeatureTable, row: int, *, limit: int = 3) -> list[Signal]:
         return [Signal("much_mail", "This sender has written to you a lot.", 1.0)]

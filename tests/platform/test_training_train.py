@@ -10,13 +10,15 @@ import pytest
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from mailwarden.domain.detection.detector import Detector, FeatureTable, TrainingSet
+from mailwarden.domain.detection.detector import Detector, TrainingSet
+from mailwarden.domain.detection.rows import FeatureTable
+from mailwarden.domain.status import Status
 from mailwarden.errors import ContractError, DataError
 from mailwarden.stores.bundle import Bundle
 from mailwarden.stores.sql import open_engine, upgrade
 from mailwarden.stores.sql.artefacts import ModelArtefacts
 from mailwarden.stores.sql.registry import Registry
-from mailwarden.training.dataset import LabelledRows, ablated, labelled_rows
+from mailwarden.training.dataset import LabelledRows, labelled_rows
 from mailwarden.training.register import register
 from mailwarden.training.thresholds import Budgets
 from mailwarden.training.train import Trained, TrainingOptions, train
@@ -73,9 +75,12 @@ def trained(mail: tuple[LabelledRows, dict[str, FeatureTable]]) -> Trained:
     return train(*mail, DETECTORS, OPTIONS)
 
 
-def _fused(bundle: Bundle, features: Mapping[str, FeatureTable]) -> NDArray[np.float64]:
-    detectors = bundle.load(DETECTORS)
-    return bundle.fusion.logit({name: detector.score(features[name]) for name, detector in detectors.items()})
+def _fused(trained: Trained, features: Mapping[str, FeatureTable]) -> NDArray[np.float64]:
+    bundle = Bundle.from_bytes(trained.bundle.to_bytes())
+    said = {name: one.score(features[name]) for name, one in bundle.load(DETECTORS, trained.fetch).items()}
+    return bundle.fusion.logit(
+        {name: one.raw for name, one in said.items()}, {name: one.abstains for name, one in said.items()}
+    )
 
 
 def test_the_bundle_judges_unseen_mail_better_than_any_of_its_detectors(trained: Trained) -> None:
@@ -84,7 +89,7 @@ def test_the_bundle_judges_unseen_mail_better_than_any_of_its_detectors(trained:
     assert fused is not None
     assert all(roca is not None and fused < roca for roca in alone)
     rows, features = _mail(600, 2)
-    logit = _fused(Bundle.from_bytes(trained.bundle.to_bytes()), features)
+    logit = _fused(trained, features)
     assert np.mean(logit[rows.bad] >= trained.bundle.thresholds.banner) > 0.6
     assert np.mean(logit[~rows.bad] >= trained.bundle.thresholds.banner) < 0.1
 
@@ -95,8 +100,8 @@ def test_each_detector_can_be_away_within_the_budgets(trained: Trained) -> None:
     # Each alone, and each two.
     assert len(bundle.without) == 6 and set(DETECTORS) <= set(bundle.without)
     rows, features = _mail(2000, 3)
-    detectors = bundle.load(DETECTORS)
-    scores = {name: detector.score(features[name]) for name, detector in detectors.items()}
+    detectors = bundle.load(DETECTORS, trained.fetch)
+    scores = {name: detector.score(features[name]).raw for name, detector in detectors.items()}
     for away, found in bundle.without.items():
         left = set(DETECTORS) - set(away.split("+"))
         assert set(found.fusion.weights) == left
@@ -132,7 +137,7 @@ def test_ablated_views_have_no_say(mail: tuple[LabelledRows, dict[str, FeatureTa
     without = train(rows, features, kinds, options)
     full = train(rows, features, kinds, replace(OPTIONS, refit=False))
     assert without.evaluations["behaviour"].roca > full.evaluations["behaviour"].roca + 5  # type: ignore[operator]
-    table = ablated(features["behaviour"], ("sender_activity",))
+    table = features["behaviour"].lacking(("sender_activity",), Status.UNAVAILABLE)
     assert np.isnan(table.columns["sender_activity:history"]).all()
     assert not np.isnan(features["behaviour"].columns["sender_activity:history"]).any()
 
@@ -162,15 +167,18 @@ def test_a_kept_detector_is_calibrated_on_mail_it_did_not_learn_from_and_serves_
 
     kinds = {"behaviour": DETECTORS["behaviour"], "header_rules": Spy}
     before = HeaderRules()
-    before.fit(TrainingSet(features["header_rules"], ~rows.bad, rows.labels, rows.weight, rows.at_us), seed=1)
+    before.fit(
+        TrainingSet(features["header_rules"], ~rows.bad, rows.labels, rows.weight, rows.at_us, np.zeros(rows.n, bool)),
+        seed=1,
+    )
     kept = {"header_rules": before.to_bytes()}
     found = train(rows, features, kinds, OPTIONS, kept=kept)
-    assert found.bundle.detectors["header_rules"] == kept["header_rules"]
+    assert found.detectors["header_rules"] == kept["header_rules"]
     assert seen == [("kept", 899 * 60_000_000)]
     assert set(found.bundle.fusion.weights) == set(kinds) == set(found.evaluations) - {"fused"}
     assert set(found.parameters) == {"behaviour"} and found.bundle.record["kept"] == ["header_rules"]
     alone = train(rows, features, {"behaviour": DETECTORS["behaviour"]}, OPTIONS)
-    assert found.bundle.detectors["behaviour"] == alone.bundle.detectors["behaviour"]
+    assert found.detectors["behaviour"] == alone.detectors["behaviour"]
     with pytest.raises(DataError, match="all of them are kept"):
         train(rows, features, {"header_rules": Spy}, OPTIONS, kept=kept)
 
@@ -196,7 +204,9 @@ def test_a_training_is_registered_and_promoted(trained: Trained, tmp_path: Path)
     champion = registry.champion("bundle")
     assert champion == records["bundle"]
     data = artefacts.get(champion.artefact_uri, champion.artefact_sha256)
-    assert Bundle.from_bytes(data) == Bundle.from_bytes(trained.bundle.to_bytes())
+    members = {name: replace(member, model=records[name].version) for name, member in trained.bundle.members.items()}
+    assert Bundle.from_bytes(data) == replace(Bundle.from_bytes(trained.bundle.to_bytes()), members=members)
+    assert {artefacts.of_digest(member.sha256) for member in members.values()} == set(trained.detectors.values())
     text = records["message_text"].record
     assert (text.data_fingerprint, text.code_revision, text.seed) == (trained.fingerprint, "abc123", 5)
     assert (text.event_log_version, text.known_by_us) == (4, 16) == (
@@ -204,7 +214,8 @@ def test_a_training_is_registered_and_promoted(trained: Trained, tmp_path: Path)
     assert champion.record.parameters["kept"] == [] and champion.record.parameters["kept_from"] is None
     assert text.metrics["roca"] == trained.evaluations["message_text"].roca
     again = register(trained, registry, artefacts, code_revision="abc123", created_us=18)
-    assert again["bundle"].version == 2
+    # What holds the same is the same version, which serves from when it was promoted.
+    assert {name: record.version for name, record in again.items()} == dict.fromkeys(again, 1)
     assert registry.champion("bundle") == champion
     engine.dispose()
 

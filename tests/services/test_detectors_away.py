@@ -17,7 +17,10 @@ Mail = list[SimulatedMessage]
 
 def promote_other_versions(warden: Any, trained: Trained, names: Sequence[str]) -> None:
     """Have a bundle serve whose detectors of these names were fitted by classes that are not here."""
-    bundle = replace(trained.bundle, versions={**trained.bundle.versions, **dict.fromkeys(names, 99)})
+    members = {
+        name: replace(member, code=99) if name in names else member for name, member in trained.bundle.members.items()
+    }
+    bundle = replace(trained.bundle, members=members)
     platform = warden.platform
     register(
         replace(trained, bundle=bundle),

@@ -27,19 +27,20 @@ def test_naming_a_detector_keeps_the_champions_others_as_they_are(warden: Any, t
     loop = Loop(Platform(warden.settings))
     champion, kept = loop._kept(["header_rules"], views(loop))
     assert champion is not None and champion[0] == 1
-    assert kept == {n: b for n, b in trained_bundle.bundle.detectors.items() if n != "header_rules"} != {}
+    assert kept == {n: b for n, b in trained_bundle.detectors.items() if n != "header_rules"} != {}
     assert loop._kept([], views(loop)) == (None, {})
 
 
 def test_one_of_another_version_is_not_kept(warden: Any, trained_bundle: Trained) -> None:
     loop = Loop(Platform(warden.settings))
-    versions = dict(trained_bundle.bundle.versions) | {"behaviour": 99}
-    bundle = replace(trained_bundle.bundle, versions=versions)
+    members = dict(trained_bundle.bundle.members)
+    members["behaviour"] = replace(members["behaviour"], code=99)
+    bundle = replace(trained_bundle.bundle, members=members)
     register(replace(trained_bundle, bundle=bundle), loop.platform.registry, loop.platform.artefacts,
              code_revision="tests", created_us=9, promote="tests")  # fmt: skip
     champion, kept = loop._kept(["header_rules"], views(loop))
-    assert champion is not None and champion[0] == 2 and "behaviour" in champion[1].detectors
-    assert set(kept) == set(bundle.detectors) - {"header_rules", "behaviour"}
+    assert champion is not None and champion[0] == 2 and "behaviour" in champion[1].members
+    assert set(kept) == set(bundle.members) - {"header_rules", "behaviour"}
 
 
 def test_detectors_that_saw_other_views_are_not_fused(warden: Any) -> None:

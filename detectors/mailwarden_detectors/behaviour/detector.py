@@ -12,12 +12,14 @@ import numpy as np
 from catboost import CatBoostClassifier, CatBoostError
 from numpy.typing import NDArray
 
-from mailwarden.domain.detection.detector import Detector, FeatureTable, Signal, TrainingSet
+from mailwarden.domain.detection.detector import Detector, RawScores, Signal, TrainingSet
+from mailwarden.domain.detection.rows import FeatureTable
+from mailwarden.domain.mail.events import CATEGORIES
 from mailwarden.errors import DataError
 from mailwarden_detectors.behaviour.columns import BUILD_ONLY, COLUMNS, words_of
 from mailwarden_detectors.behaviour.trees import Trees
 
-_MAGIC = b"mailwarden.behaviour.1\n"
+_MAGIC = b"mailwarden.behaviour.2\n"
 _TREES: dict[str, Any] = {"iterations": 400, "depth": 6, "learning_rate": 0.06, "l2_leaf_reg": 3.0}
 _CATEGORY_TREES: dict[str, Any] = {"iterations": 150, "depth": 4, "learning_rate": 0.1}
 _FIXED: dict[str, Any] = {
@@ -28,6 +30,9 @@ _FIXED: dict[str, Any] = {
     "nan_mode": "Min",
 }
 
+_VIEWS = tuple(dict.fromkeys(column.name.partition(":")[0] for column in COLUMNS))
+"""Views of which the trees read why a null is null, in columns behind the features'."""
+
 _EXPLAINED = 40
 """How many of the most important features may be named as reasons."""
 
@@ -36,10 +41,12 @@ class Behaviour(Detector):
     """Gradient-boosted trees over content facts and the history of sender, domain, recipient and pair."""
 
     name: ClassVar[str] = "behaviour"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     owner: ClassVar[str] = "behaviour-detection"
     description: ClassVar[str] = "Judges how the message is built and how it fits what is known of its sender."
     features: ClassVar[tuple[str, ...]] = tuple(column.name for column in COLUMNS)
+    cpu_budget_us: ClassVar[int] = 500
+    categories: ClassVar[tuple[str, ...]] = CATEGORIES
 
     def __init__(self) -> None:
         self._model: CatBoostClassifier | None = None
@@ -50,15 +57,15 @@ class Behaviour(Detector):
         self._references: list[tuple[int, float]] = []
 
     def fit(self, training: TrainingSet, *, seed: int) -> None:
-        """Learn from rows in order of arrival; nulls are read as they are."""
+        """Learn from rows in order of arrival; nulls are read as they are, and why they are."""
         bad = training.bad
         if bad.all() or not bad.any():
             raise DataError("behaviour needs bad and good messages to learn from. Label more mail.")
-        matrix = training.features.numeric(self.features)
+        matrix = _matrix(training.features)
         self._model = _fit(matrix, bad.astype(np.int64), training.weight, seed, {**_TREES, "loss_function": "Logloss"})
-        self._references = _references(self._model, matrix[~bad])
+        self._references = _references(self._model, matrix[~bad & ~training.outage])
         codes = ["SP" if code == "spam" else code for code in training.labels]
-        rows = np.flatnonzero(bad)
+        rows = np.flatnonzero(bad & ~training.outage)
         there = sorted({codes[row] for row in rows})
         self._category, self._only_category = None, there[0]
         if len(there) > 1:
@@ -67,9 +74,9 @@ class Behaviour(Detector):
             self._category = _fit(matrix[rows], labels, training.weight[rows], seed, options)
         self._take_trees()
 
-    def score(self, features: FeatureTable) -> NDArray[np.float64]:
-        """(n,) log-odds before calibration."""
-        return self._raw(features.numeric(self.features))
+    def score(self, features: FeatureTable) -> RawScores:
+        """Log-odds before calibration; never abstains."""
+        return RawScores(self._raw(_matrix(features)))
 
     def categorise(self, features: FeatureTable) -> list[str]:
         """n category codes, by build and behaviour."""
@@ -77,7 +84,7 @@ class Behaviour(Detector):
         if self._category_trees is None:
             return [self._only_category] * features.n
         trees, codes = self._category_trees
-        return [codes[likeliest] for likeliest in trees.raw(features.numeric(self.features)).argmax(axis=1)]
+        return [codes[likeliest] for likeliest in trees.raw(_matrix(features)).argmax(axis=1)]
 
     def explain(self, features: FeatureTable, row: int, *, limit: int = 3) -> list[Signal]:
         """The features whose value raised the row's score most over what is usual in good mail.
@@ -86,7 +93,7 @@ class Behaviour(Detector):
         hundredth of the time of SHAP values. Source: Robnik-Sikonja and Kononenko,
         Explaining Classifications for Individual Instances, 2008.
         """
-        own = features.numeric(self.features)[row]
+        own = _matrix(features)[row]
         columns = np.array([column for column, _ in self._references], dtype=np.int64)
         shares = self._fitted_trees().without(own, columns, np.array([value for _, value in self._references]))
         # That something is not known may weigh, but tells a reader least: it is named where too little else is.
@@ -142,7 +149,7 @@ class Behaviour(Detector):
         if self._category is not None:
             self._category_trees = Trees.of(self._category), [str(code) for code in self._category.classes_]
         # Compiled now, and not while a message waits.
-        nothing = np.full((1, len(self.features)), np.nan)
+        nothing = np.full((1, len(COLUMNS) + len(_VIEWS)), np.nan)
         self._raw(nothing)
         self._trees.without(nothing[0], np.zeros(1, dtype=np.int64), np.zeros(1))
 
@@ -161,6 +168,15 @@ class Behaviour(Detector):
         return self._model
 
 
+def _matrix(features: FeatureTable) -> NDArray[np.float64]:
+    """(n, features + views): every feature, then the status of every view as its number."""
+    out = np.empty((features.n, len(COLUMNS) + len(_VIEWS)))
+    out[:, : len(COLUMNS)] = features.numeric(Behaviour.features)
+    for at, view in enumerate(_VIEWS, start=len(COLUMNS)):
+        out[:, at] = features.status(view)
+    return out
+
+
 def _fit(
     matrix: NDArray[np.float64], target: NDArray[Any], weight: NDArray[np.float64], seed: int, options: dict[str, Any]
 ) -> CatBoostClassifier:
@@ -174,7 +190,8 @@ def _references(model: CatBoostClassifier, good: NDArray[np.float64]) -> list[tu
     importance = model.get_feature_importance(type="PredictionValuesChange", thread_count=1)
     ranked = np.argsort(-importance, kind="stable").tolist()
     found = []
-    for column in [at for at in ranked if COLUMNS[at].name not in BUILD_ONLY][:_EXPLAINED]:
+    named = [at for at in ranked if at < len(COLUMNS) and COLUMNS[at].name not in BUILD_ONLY]
+    for column in named[:_EXPLAINED]:
         values = good[:, column]
         known = values[~np.isnan(values)]
         found.append((column, float(np.median(known)) if 2 * len(known) >= len(values) > 0 else np.nan))

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mailwarden.domain.detection.detector import Detector, FeatureTable, Signal, TrainingSet
+from mailwarden.domain.detection.detector import Detector, RawScores, Signal, TrainingSet
+from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.errors import DataError
 from mailwarden_detectors.header_rules.rules import RULES
 
@@ -31,6 +32,8 @@ class HeaderRules(Detector):
     owner: ClassVar[str] = "detection-rules"
     description: ClassVar[str] = "Judges headers, requests, links and attachments by rules with a weight and words."
     features: ClassVar[tuple[str, ...]] = _FEATURES
+    cpu_budget_us: ClassVar[int] = 200
+    categories: ClassVar[tuple[str, ...]] = tuple(sorted({rule.category for rule in RULES if rule.category} | {"SP"}))
 
     def __init__(self) -> None:
         self._hits: dict[str, list[float]] = {}
@@ -42,10 +45,10 @@ class HeaderRules(Detector):
         for rule, column in zip(RULES, held.T, strict=True):
             self._hits[rule.name] = [_share(column[bad]), _share(column[~bad])]
 
-    def score(self, features: FeatureTable) -> NDArray[np.float64]:
-        """(n,) log-odds by the rules alone."""
+    def score(self, features: FeatureTable) -> RawScores:
+        """Log-odds by the rules alone; never abstains."""
         # Whole thousandths add up exactly in any order, so that a row scores the same alone and among others.
-        return np.asarray((_held(features) @ _THOUSANDTHS) / 1000.0)
+        return RawScores(np.asarray((_held(features) @ _THOUSANDTHS) / 1000.0))
 
     def categorise(self, features: FeatureTable) -> list[str]:
         """n category codes: the one that most weight speaks for, `SP` where no rule tells."""

@@ -8,7 +8,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mailwarden.domain.detection.detector import Detector, FeatureTable, Signal, TrainingSet
+from mailwarden.domain.detection.detector import Detector, RawScores, Signal, TrainingSet
+from mailwarden.domain.detection.rows import FeatureTable
+from mailwarden.domain.mail.events import CATEGORIES
 from mailwarden.errors import DataError
 from mailwarden_detectors.message_text.hashing import gram_buckets, subject_bytes, text_bytes
 from mailwarden_detectors.message_text.model import (
@@ -34,10 +36,12 @@ class MessageText(Detector):
     """Linear model over hashed 4-grams, words and pairs of words of the subject, and 4-grams of the newest text."""
 
     name: ClassVar[str] = "message_text"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     owner: ClassVar[str] = "content-detection"
     description: ClassVar[str] = "Judges the wording of the subject and the newest text."
     features: ClassVar[tuple[str, ...]] = (_SUBJECT, _TEXT)
+    cpu_budget_us: ClassVar[int] = 2_000
+    categories: ClassVar[tuple[str, ...]] = CATEGORIES
 
     def __init__(self) -> None:
         self._model: LinearModel | None = None
@@ -71,10 +75,12 @@ class MessageText(Detector):
             )
         self._model = LinearModel(weights, intercept, categories, category_weights, category_intercepts)
 
-    def score(self, features: FeatureTable) -> NDArray[np.float64]:
-        """(n,) log-odds before calibration."""
+    def score(self, features: FeatureTable) -> RawScores:
+        """Log-odds before calibration; abstains where there is neither a subject nor a text."""
         model = self._fitted()
-        return np.array([model.score(row) for row in _rows(features)], dtype=np.float64)
+        rows = _rows(features)
+        silent = np.array([not len(row.subject) and not len(row.text) for row in rows], dtype=np.bool_)
+        return RawScores(np.array([model.score(row) for row in rows], dtype=np.float64), silent)
 
     def categorise(self, features: FeatureTable) -> list[str]:
         """n category codes, by wording."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from types import MappingProxyType
 
 
 class Status(StrEnum):
@@ -27,6 +28,9 @@ class Status(StrEnum):
     OVER_BUDGET = "over_budget"
     DEADLINE = "deadline"
 
+
+CODES: Mapping[Status, int] = MappingProxyType({status: number for number, status in enumerate(Status)})
+"""Each status as a number, as arrays of rows hold it; 0 is present."""
 
 _BY_SEVERITY = (
     Status.PRESENT, Status.NOT_COMPUTABLE, Status.UNAVAILABLE, Status.ENCRYPTED, Status.DAMAGED, Status.OVER_BUDGET,

@@ -1,14 +1,23 @@
-"""The detectors and the fusion that serve now, ready to score.
+"""The detectors and the fusion that serve now, ready to score messages, one or many at once.
 
-A detector may be away: it did not load, or it raises. Scores of the others mean less together than all of them, and
-thresholds of the whole are not theirs. So with one away the fusion counts that was fitted without it, with thresholds
-of its own (`Bundle.without`). With more away likewise, but nothing stronger than a banner is given. With none that fits
-(a bundle from before these were kept, none left) the whole's counts with the absent ones undecided, and no more than a
-banner either.
+A detector may be away: it did not load, or it raises. Histories may be: the online store did not answer. Scores of the
+rest mean less together than all of them, and thresholds of the whole are not theirs. So with one away the fusion counts
+that was fitted without it, with thresholds of its own (`Bundle.without`). With more away likewise, but nothing stronger
+than a banner is given. With none that fits (none left) the whole's counts with the absent ones silent, and no more than
+a banner either.
+
+1. Views that the detectors were trained without are hidden. Where a view of history is unavailable in a row of a
+   message, all of them are hidden in all its rows: what the rest alone would mean nobody has measured.
+2. Each detector is asked once for all rows; one that reads the message alone, once a message. Where it fails, it is
+   asked again by halves, so that it is away for the messages that it fails on and for no others.
+3. Messages are taken together by what is away for them, and fused by what counts then.
+
+Invariant: what is said of a message is the same, to the last bit, whatever is scored in the same call.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,10 +27,13 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from mailwarden.domain.detection.decision import Combination, Fusion, Thresholds, Verdict, away_name, sigmoid
-from mailwarden.domain.detection.detector import Detector, FeatureTable, Signal
+from mailwarden.domain.detection.decision import HISTORY, Combination, Fusion, Thresholds, away_name
+from mailwarden.domain.detection.detector import Detector, RawScores, Signal
+from mailwarden.domain.detection.rows import FeatureTable
+from mailwarden.domain.status import CODES, Status
 from mailwarden.logs import FailureLog
-from mailwarden.stores.bundle import Bundle
+from mailwarden.scoring.batch import BatchScores, DetectorScores, Pattern, Scores
+from mailwarden.stores.bundle import Bundle, Fetch
 
 log = structlog.get_logger(__name__)
 
@@ -65,11 +77,18 @@ class Champion:
             if all(feature.partition(":")[0] in self.content_views for feature in detector.features)
         )
 
+    @cached_property
+    def history_views(self) -> frozenset[str]:
+        """The views of history that the detectors read."""
+        read = {feature.partition(":")[0] for detector in self.detectors.values() for feature in detector.features}
+        return frozenset(read - self.content_views - self.withheld)
+
     @classmethod
     def of(
         cls,
         bundle: Bundle,
         classes: Mapping[str, type[Detector]],
+        fetch: Fetch,
         *,
         version: int,
         content_views: frozenset[str],
@@ -77,15 +96,15 @@ class Champion:
     ) -> Champion:
         """A bundle with those of its detectors that load; the others are `away`, and logged.
 
-        unread: why a folder of detectors holds no class, by its name.
+        fetch: gives a detector's bytes. unread: why a folder of detectors holds no class, by its name.
         """
-        detectors, away = bundle.load_each(classes, unread)
+        detectors, away = bundle.load_each(classes, fetch, unread)
         for name, why in away.items():
             log.error("a detector is away; the others serve without it", detector=name, why=why, bundle=version)
         return cls(
             version=version,
             detectors=detectors,
-            detector_versions={name: bundle.versions[name] for name in detectors},
+            detector_versions={name: bundle.members[name].model for name in detectors},
             fusion=bundle.fusion,
             thresholds=bundle.thresholds,
             content_views=content_views,
@@ -97,7 +116,8 @@ class Champion:
         )
 
     def combination(self, away: Collection[str]) -> tuple[Combination, bool]:
-        """How scores become a verdict with some detectors away, and whether more than a banner may be given."""
+        """How scores become a verdict with some detectors, or `HISTORY`, away, and whether more than a banner may be
+        given."""
         if not away:
             return Combination(self.fusion, self.thresholds), True
         found = self.without.get(away_name(away))
@@ -106,31 +126,43 @@ class Champion:
             return (Combination(found.fusion, found.thresholds.banner_at_most()) if few else found), not few
         return Combination(self.fusion.leaving_out(away), self.thresholds.banner_at_most()), False
 
-    def score(self, features: FeatureTable) -> Scores:
-        """Scores of the rows of ONE message: (n_recipients,) each; content-only detectors run once.
+    def score(self, rows: FeatureTable, starts: NDArray[np.intp] | None = None) -> BatchScores:
+        """Scores of rows of one message, or of many.
 
-        A detector that raises, or gives anything but a finite score a row, is `broken` and away for this message.
+        starts: (messages + 1,) where each message's rows begin, and where the last ones end; None for one message. A
+        detector that raises, or gives a score that is no number where it does not abstain, is `broken` and away.
         """
-        features = self._visible(features)
-        raw: dict[str, NDArray[np.float64]] = {}
-        broken = []
-        first = features.take(np.zeros(1, dtype=np.intp)) if features.n > 1 else features
+        if starts is None:
+            starts = np.array([0, rows.n], dtype=np.intp)
+        lengths = np.diff(starts)
+        rows = rows.lacking(self.withheld, Status.UNAVAILABLE)
+        rows, lost = self._without_history(rows, starts, lengths)
+        alone = rows if len(lengths) == rows.n else rows.take(starts[:-1])
+        found: dict[str, DetectorScores] = {}
+        broken: dict[str, NDArray[np.bool_]] = {}
         for name in self.detectors:
-            score = self._raw(name, first if name in self.of_content else features)
-            if not np.isfinite(score).all():
-                # A score that is no number would compare as good mail.
-                broken.append(name)
-                continue
-            raw[name] = score if len(score) == features.n else np.repeat(score, features.n)
-        combination, enough = self.combination({*self.away, *broken})
-        fusion = combination.fusion
-        # Where no detector is left the sum is one number.
-        logit = np.broadcast_to(fusion.logit(raw), (features.n,))
-        worst = int(np.argmax(logit))
-        probability = {name: float(fusion.probability(name, score)[worst]) for name, score in raw.items()}
-        return Scores(
-            worst, float(logit[worst]), float(sigmoid(logit)[worst]), probability, tuple(broken), combination, enough
-        )
+            once = name in self.of_content
+            began = time.perf_counter()
+            said, failed = self._ask(name, alone, np.arange(alone.n + 1)) if once else self._ask(name, rows, starts)
+            took = time.perf_counter() - began
+            raw, silent = said.raw, said.abstains
+            if once and len(raw) != rows.n:
+                raw = np.repeat(raw, lengths)
+                silent = None if silent is None else np.repeat(silent, lengths)
+            if failed is not None:
+                broken[name] = failed
+            found[name] = DetectorScores(raw, silent, took)
+        patterns, pattern_of = self._patterns(broken, lost, len(lengths))
+        logit = np.empty(rows.n)
+        of_row = None if len(patterns) == 1 else np.repeat(pattern_of, lengths)
+        for number, pattern in enumerate(patterns):
+            at = slice(None) if of_row is None else np.flatnonzero(of_row == number)
+            there = {name: one for name, one in found.items() if name not in pattern.away}
+            logit[at] = pattern.combination.fusion.logit(
+                {name: one.raw[at] for name, one in there.items()},
+                {name: None if one.abstains is None else one.abstains[at] for name, one in there.items()},
+            )
+        return BatchScores(starts, logit, found, tuple(patterns), pattern_of)
 
     def category(self, features: FeatureTable, scores: Scores) -> str:
         """The likeliest category of the worst row; SP where no detector names one."""
@@ -138,7 +170,7 @@ class Champion:
         if detector is None:
             return "SP"
         try:
-            named = detector.categorise(_row(self._visible(features), scores.worst))
+            named = detector.categorise(self._row(features, scores))
         except Exception as exc:
             self._failed(self.categoriser, "categorise", exc)
             return "SP"
@@ -147,15 +179,15 @@ class Champion:
     def reasons(self, features: FeatureTable, scores: Scores, *, limit: int = 5) -> list[Signal]:
         """The signals of every detector for the worst row, weighted as the fusion weighs them, strongest first.
 
-        No detector fills the list alone, and none is silenced: what adds little to the score may say it best. A
-        broken detector has no reasons, and one that cannot explain itself leaves its own out.
+        No detector fills the list alone, and none is silenced: what adds little to the score may say it best. One that
+        failed or abstains has no reasons, and one that cannot explain itself leaves its own out.
         """
-        row = _row(self._visible(features), scores.worst)
+        row = self._row(features, scores)
+        fusion = scores.combination.fusion
         signals: list[Signal] = []
         for name, detector in self.detectors.items():
-            if name in scores.broken:
+            if name not in scores.detectors:
                 continue
-            fusion = scores.combination.fusion
             trust = fusion.weights.get(name, 0.0) * abs(fusion.calibrations[name].slope)
             trust = max(trust, LEAST_TRUST)
             try:
@@ -167,57 +199,102 @@ class Champion:
             signals += own
         return strongest(signals, limit)
 
-    def _raw(self, name: str, features: FeatureTable) -> NDArray[np.float64]:
+    def _row(self, rows: FeatureTable, scores: Scores) -> FeatureTable:
+        """The row that decided, of one message's, as the detectors saw it."""
+        row = rows if rows.n == 1 else rows.take(np.array([scores.worst], dtype=np.intp))
+        hidden = self.withheld | self.history_views if HISTORY in scores.away else self.withheld
+        return row.lacking(hidden, Status.UNAVAILABLE)
+
+    def _ask(
+        self, name: str, rows: FeatureTable, starts: NDArray[np.intp]
+    ) -> tuple[RawScores, NDArray[np.bool_] | None]:
+        """What a detector says, and (messages,) where it failed, None for nowhere."""
         # A team's code may fail in any way; one detector must cost neither the decision nor the event.
         try:
-            score = np.asarray(self.detectors[name].score(features), dtype=np.float64)
+            said = _checked(self.detectors[name].score(rows), rows.n)
         except Exception as exc:
             self._failed(name, "score", exc)
-            return np.full(features.n, np.nan)
-        if score.shape != (features.n,) or not np.isfinite(score).all():
-            self._failed(name, "score", None)
-        return score if score.shape == (features.n,) else np.full(features.n, np.nan)
+            said = None
+        messages = len(starts) - 1
+        if said is None and messages > 1:
+            # Halves, so that one message that it fails on costs a few calls.
+            middle = messages // 2
+            cut = int(starts[middle])
+            one, two = (
+                self._ask(name, rows.take(np.arange(cut)), starts[: middle + 1]),
+                self._ask(name, rows.take(np.arange(cut, rows.n)), starts[middle:] - cut),
+            )
+            raw = np.concatenate([one[0].raw, two[0].raw])
+            silent = np.concatenate([_marked(said.abstains, len(said.raw)) for said, _ in (one, two)])
+            failed = np.concatenate([_marked(one[1], middle), _marked(two[1], messages - middle)])
+            return RawScores(raw, silent if silent.any() else None), failed if failed.any() else None
+        if said is None:
+            return RawScores(np.full(rows.n, np.nan)), np.ones(messages, dtype=np.bool_)
+        finite = np.isfinite(said.raw)
+        if finite.all():
+            return said, None
+        # A score that is no number would compare as good mail.
+        nonsense = ~finite if said.abstains is None else ~finite & ~said.abstains
+        if not nonsense.any():
+            return said, None
+        self._failed(name, "score", None)
+        return said, np.logical_or.reduceat(nonsense, starts[:-1])
+
+    def _without_history(
+        self, rows: FeatureTable, starts: NDArray[np.intp], lengths: NDArray[np.intp]
+    ) -> tuple[FeatureTable, NDArray[np.bool_] | None]:
+        """The rows with all history hidden where some of it is unavailable, and (messages,) where, None for nowhere."""
+        codes = [rows.statuses[view] for view in self.history_views if view in rows.statuses]
+        if not any(_UNAVAILABLE in one.tobytes() for one in codes):
+            return rows, None
+        gone = np.stack(codes) == _UNAVAILABLE
+        lost = np.logical_or.reduceat(gone.any(axis=0), starts[:-1])
+        of_row = np.repeat(lost, lengths)
+        if not gone[:, of_row].all():
+            rows = rows.lacking(self.history_views, Status.UNAVAILABLE, of_row)
+        return rows, lost
+
+    def _patterns(
+        self, broken: Mapping[str, NDArray[np.bool_]], lost: NDArray[np.bool_] | None, messages: int
+    ) -> tuple[list[Pattern], NDArray[np.intp]]:
+        """What is away, in each way that occurs, and (messages,) which of these is each message's."""
+        marks = dict(broken) if lost is None else {**broken, HISTORY: lost}
+        names = list(marks)
+        if not names:
+            numbers, pattern_of = [0], np.zeros(messages, dtype=np.intp)
+        else:
+            bits = sum(marks[name].astype(np.int64) << at for at, name in enumerate(names))
+            found, inverse = np.unique(bits, return_inverse=True)
+            numbers, pattern_of = found.tolist(), inverse.astype(np.intp)
+        patterns = []
+        for number in numbers:
+            here = [name for at, name in enumerate(names) if number >> at & 1]
+            away = frozenset({*self.away, *here})
+            combination, enough = self.combination(away)
+            failed = tuple(name for name in here if name != HISTORY)
+            patterns.append(Pattern(away, failed, combination, enough))
+        return patterns, pattern_of
 
     def _failed(self, name: str, what: str, exc: Exception | None) -> None:
         self._failures.add(name, exc, without="no finite score a row", doing=what)
 
-    def _visible(self, features: FeatureTable) -> FeatureTable:
-        if not self.withheld:
-            return features
-        columns = {
-            name: _nulls(column) if name.partition(":")[0] in self.withheld else column
-            for name, column in features.columns.items()
-        }
-        return FeatureTable(columns, features.n)
+
+_UNAVAILABLE = CODES[Status.UNAVAILABLE]
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """One message's scores: its worst row, fused log-odds and probability there, and calibrated ones by detector.
-
-    broken: detectors that raised or gave no finite score, and so were away. combination: what the log-odds come of, and
-    the thresholds that they are held against. enough: more than a banner may be given.
-    """
-
-    worst: int
-    logit: float
-    probability: float
-    detectors: Mapping[str, float]
-    broken: tuple[str, ...]
-    combination: Combination
-    enough: bool = True
-
-    def verdict(self, budget: float | None) -> Verdict:
-        """The strongest verdict that the log-odds reach, within a tenant's own false-positive budget."""
-        return self.combination.thresholds.within(budget).verdict(self.logit)
+def _marked(marks: NDArray[np.bool_] | None, n: int) -> NDArray[np.bool_]:
+    return np.zeros(n, dtype=np.bool_) if marks is None else marks
 
 
-def _nulls(column: NDArray[Any]) -> NDArray[Any]:
-    return np.full(len(column), None, dtype=object) if column.dtype == object else np.full(len(column), np.nan)
-
-
-def _row(features: FeatureTable, row: int) -> FeatureTable:
-    return features if features.n == 1 else features.take(np.array([row], dtype=np.intp))
+def _checked(said: Any, n: int) -> RawScores | None:
+    """What a detector gave, as it must be; None where it is not."""
+    if not isinstance(said, RawScores):
+        return None
+    raw = np.asarray(said.raw, dtype=np.float64)
+    silent = None if said.abstains is None else np.asarray(said.abstains, dtype=np.bool_)
+    if raw.shape != (n,) or (silent is not None and silent.shape != (n,)):
+        return None
+    return RawScores(raw, silent if silent is not None and silent.any() else None)
 
 
 def strongest(signals: Sequence[Signal], limit: int) -> list[Signal]:

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.detection.decision import Decision, TenantPolicy, apply_policy, at_least, not_read_in_full
-from mailwarden.domain.detection.detector import FeatureTable, MatrixColumns, Places
+from mailwarden.domain.detection.rows import FeatureTable, MatrixColumns, Places
 from mailwarden.domain.mail.content import ContentSet, ContentValues, full_names
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.times import TIME_CLAMPED
-from mailwarden.domain.status import Status
+from mailwarden.domain.status import CODES, Status
 from mailwarden.errors import StoreError
 from mailwarden.scoring.champion import Champion
-from mailwarden.stores.accepted import LoggedContent, LoggedRow
+from mailwarden.stores.accepted import LoggedContent, LoggedRow, LoggedScores
 from mailwarden.stores.online.reader import OnlineReader, ReadRequest, VectorSet
 from mailwarden.stores.online.watermark import Watermark
 
@@ -40,13 +40,15 @@ class Scored:
     """A decision with the vectors behind it.
 
     rows: one a recipient, as logged for skew. content: what is logged once for all of them. watermark: how far the
-    tenant's features had folded, None where nothing was, or the store could not be read.
+    tenant's features had folded, None where nothing was, or the store could not be read. scores: one a detector, none
+    where nobody was asked.
     """
 
     decision: Decision
     rows: tuple[LoggedRow, ...]
     content: LoggedContent
     watermark: Watermark | None
+    scores: tuple[LoggedScores, ...] = ()
 
 
 class Scorer:
@@ -92,7 +94,8 @@ class Scorer:
         flags += [f"{name} could not be computed" for name in failed]
         features = self._row.table(content, vectors)
         lap("features")
-        scores = champion.score(features)
+        batch = champion.score(features)
+        scores = batch.of()
         flags += [f"detector {name} is away" for name in champion.away]
         flags += [f"detector {name} gave no score" for name in scores.broken]
         if not scores.enough:
@@ -141,6 +144,7 @@ class Scorer:
             logged_rows(vectors, self._views),
             LoggedContent.of(self._content, content),
             vectors.watermark,
+            batch.logged(champion.detector_versions),
         )
 
 
@@ -172,7 +176,10 @@ class RowPlan:
             stop = start + values.shape[1]
             matrix[:, start:stop] = values
             start = stop
-        return FeatureTable(MatrixColumns(self._places, matrix, texts), n)
+        statuses = {name: np.full(n, CODES[content.status[name]], dtype=np.uint8) for name in self._content}
+        for name in self._views:
+            statuses[name] = np.array([CODES[status] for status in vectors.status[name]], dtype=np.uint8)
+        return FeatureTable(MatrixColumns(self._places, matrix, texts), n, statuses)
 
 
 def logged_rows(vectors: VectorSet, views: Sequence[ActivityView]) -> tuple[LoggedRow, ...]:

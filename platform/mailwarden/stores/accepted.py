@@ -70,6 +70,30 @@ class LoggedContent:
         )
 
 
+Missing = Literal["abstained", "failed", "away"]
+"""Why a detector gave no score: it had nothing to say, it failed on the message, or it did not load."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedScores:
+    """What a detector of the bundle that decided said of a message, a value a recipient, in the order of its rows.
+
+    model: its version in the registry, None where it is away. milliseconds: for all recipients together. raw: as it
+    gave it. calibrated: log-odds as the fusion that counted took it. missing: where there is no score, why.
+    """
+
+    detector: str
+    model: int | None
+    milliseconds: float
+    raw: Sequence[float | None]
+    calibrated: Sequence[float | None]
+    missing: Sequence[Missing | None]
+
+    def to_json(self) -> list[Any]:
+        """As plain JSON values."""
+        return [self.detector, self.model, self.milliseconds, self.raw, self.calibrated, self.missing]
+
+
 NO_CONTENT = LoggedContent({}, {}, {}, {})
 """Of a message that was accepted before content was logged."""
 
@@ -79,7 +103,7 @@ class AcceptedMessage:
     """A scored message: its event, raw bytes and envelope, logged vectors and answer.
 
     answer: what the API answered (plain JSON). idempotency_key: the caller's, None without one. content: of all rows.
-    reception: how it was received, as `Reception.to_text` has it.
+    reception: how it was received, as `Reception.to_text` has it. scores: one a detector.
     """
 
     event: Event
@@ -91,6 +115,7 @@ class AcceptedMessage:
     idempotency_key: str | None
     content: LoggedContent = NO_CONTENT
     reception: str | None = None
+    scores: tuple[LoggedScores, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +159,7 @@ Accepted = AcceptedMessage | AcceptedHistory | AcceptedLabel | AcceptedSignal | 
 
 _EVENT = frozenset(field.name for field in fields(Event))
 _ROW = len(fields(LoggedRow))
+_SCORES = len(fields(LoggedScores))
 
 LENGTH = struct.Struct("<I")
 """Of a payload's header, before it."""
@@ -168,6 +194,7 @@ def encode_accepted(record: Accepted) -> bytes:
             "idempotency_key": record.idempotency_key,
             "content": record.content.to_json(),
             "reception": record.reception,
+            "scores": [one.to_json() for one in record.scores],
         }
         raw = record.raw
     head = orjson.dumps(header, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -215,6 +242,7 @@ def decode_accepted(payload: bytes) -> Accepted:
             header["idempotency_key"],
             LoggedContent.from_json(header.get("content", ())),
             header.get("reception"),
+            tuple(LoggedScores(*one[:_SCORES]) for one in header.get("scores", ())),
         )
     except (struct.error, orjson.JSONDecodeError, LookupError, TypeError, AttributeError) as exc:
         raise StoreError(

@@ -1,38 +1,47 @@
-"""The unit that is trained, registered and served: detectors, their fusion and thresholds in one file."""
+"""The unit that is trained, registered and served: which detectors, their fusion and thresholds in one file."""
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from typing import Any
 
 from mailwarden.domain.detection.decision import Calibration, Combination, Fusion, Thresholds
-from mailwarden.domain.detection.detector import Detector
+from mailwarden.domain.detection.detector import CONTRACT, Detector
 from mailwarden.errors import ContractError, DataError, MailwardenError, NotFound
 
-FORMAT = 2
+FORMAT = 3
 
-_MANIFEST = "manifest.json"
-_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A detector of a bundle, which the registry holds.
+
+    model: its version there, 0 for none yet. sha256: of its bytes, in hex. code: `Detector.version` of its class when it
+    was fitted.
+    """
+
+    model: int
+    sha256: str
+    code: int
+
+
+Fetch = Callable[[Member], bytes]
+"""Gives a member's bytes; raises a MailwardenError where they are not there, or are others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """Fitted detectors by name as bytes, with how their scores become a decision.
+    """Fitted detectors by name, as the registry has them, with how their scores become a decision.
 
-    versions: `Detector.version` of each detector's class when it was fitted. categoriser: the detector whose category
-    is shown, "" for none. record: whatever else describes the training, plain JSON values. without: by `away_name`, how
-    the others' scores become a decision where these detectors are away; empty in bundles from before it was kept, which
-    an older release can read.
+    categoriser: the detector whose category is shown, "" for none. record: whatever else describes the training, plain
+    JSON values. without: by `away_name`, how the others' scores become a decision where these are away.
     """
 
-    detectors: Mapping[str, bytes]
-    versions: Mapping[str, int]
+    members: Mapping[str, Member]
     fusion: Fusion
     thresholds: Thresholds
     categoriser: str = ""
@@ -40,60 +49,51 @@ class Bundle:
     without: Mapping[str, Combination] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
-        """A zip of the manifest and one file a detector, the same bytes for the same bundle."""
+        """JSON, the same bytes for the same bundle."""
         manifest = {
             "format": FORMAT,
-            "detectors": {
-                name: {"sha256": sha256(data).hexdigest(), "version": self.versions[name]}
-                for name, data in self.detectors.items()
-            },
+            "contract": CONTRACT,
+            "detectors": {name: asdict(member) for name, member in self.members.items()},
             **_written(Combination(self.fusion, self.thresholds)),
             "without": {name: _written(combination) for name, combination in self.without.items()},
             "categoriser": self.categoriser,
             "record": dict(self.record),
         }
-        out = io.BytesIO()
-        with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-            text = json.dumps(manifest, sort_keys=True, indent=1, allow_nan=False)
-            archive.writestr(zipfile.ZipInfo(_MANIFEST, _ZIP_EPOCH), text)
-            for name in sorted(self.detectors):
-                archive.writestr(zipfile.ZipInfo(f"{name}.detector", _ZIP_EPOCH), self.detectors[name])
-        return out.getvalue()
+        return json.dumps(manifest, sort_keys=True, indent=1, allow_nan=False).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Bundle:
-        """Read what `to_bytes` wrote; raises DataError where it is something else, or was changed."""
+        """Read what `to_bytes` wrote; raises DataError where it is something else."""
+        if data.startswith(b"PK"):
+            raise DataError("This bundle is of a release before contract 2. Train it again.")
         try:
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                manifest = json.loads(archive.read(_MANIFEST))
-                _check_format(manifest)
-                detectors = {name: archive.read(f"{name}.detector") for name in manifest["detectors"]}
+            manifest = json.loads(data)
+            _check_format(manifest)
             whole = _read(manifest)
-            bundle = cls(
-                detectors=detectors,
-                versions={name: int(entry["version"]) for name, entry in manifest["detectors"].items()},
+            return cls(
+                members={
+                    name: Member(int(entry["model"]), str(entry["sha256"]), int(entry["code"]))
+                    for name, entry in manifest["detectors"].items()
+                },
                 fusion=whole.fusion,
                 thresholds=whole.thresholds,
                 categoriser=manifest["categoriser"],
                 record=manifest["record"],
-                without={name: _read(entry) for name, entry in manifest.get("without", {}).items()},
+                without={name: _read(entry) for name, entry in manifest["without"].items()},
             )
-        except (zipfile.BadZipFile, KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"This is no model bundle, or a damaged one ({error}). Train it again.") from error
-        for name, content in detectors.items():
-            if sha256(content).hexdigest() != manifest["detectors"][name]["sha256"]:
-                raise DataError(f"Detector {name} in the bundle does not have its SHA-256 on record. Train it again.")
-        return bundle
 
-    def load(self, classes: Mapping[str, type[Detector]]) -> dict[str, Detector]:
+    def load(self, classes: Mapping[str, type[Detector]], fetch: Fetch) -> dict[str, Detector]:
         """The fitted detectors by name, read by their classes.
 
-        Raises NotFound where a class is absent, ContractError where it has another version than it was fitted with.
+        Raises NotFound where a class is absent, ContractError where it has another version than it was fitted with, and
+        what fetch raises.
         """
-        return {name: self._load(name, classes) for name in self.detectors}
+        return {name: self._load(name, classes, fetch) for name in self.members}
 
     def load_each(
-        self, classes: Mapping[str, type[Detector]], unread: Mapping[str, str] | None = None
+        self, classes: Mapping[str, type[Detector]], fetch: Fetch, unread: Mapping[str, str] | None = None
     ) -> tuple[dict[str, Detector], dict[str, str]]:
         """The detectors that load, by name, and why each other one does not, in words; raises nothing.
 
@@ -101,9 +101,9 @@ class Bundle:
         """
         loaded: dict[str, Detector] = {}
         away: dict[str, str] = {}
-        for name in self.detectors:
+        for name in self.members:
             try:
-                loaded[name] = self._load(name, classes)
+                loaded[name] = self._load(name, classes, fetch)
             except MailwardenError as error:
                 away[name] = (unread or {}).get(name, str(error))
             except Exception as error:
@@ -111,17 +111,20 @@ class Bundle:
                 away[name] = f"Detector {name} failed while it was loaded: {type(error).__name__}. Mend it."
         return loaded, away
 
-    def _load(self, name: str, classes: Mapping[str, type[Detector]]) -> Detector:
-        kind = classes.get(name)
+    def _load(self, name: str, classes: Mapping[str, type[Detector]], fetch: Fetch) -> Detector:
+        kind, member = classes.get(name), self.members[name]
         if kind is None:
             there = ", ".join(sorted(classes)) or "none"
-            raise NotFound(f"The bundle holds detector {name}, which is not installed (there are: {there}).")
-        if kind.version != self.versions[name]:
+            raise NotFound(f"The bundle names detector {name}, which is not installed (there are: {there}).")
+        if kind.version != member.code:
             raise ContractError(
                 f"Detector {name} is version {kind.version} but the bundle was trained with "
-                f"{self.versions[name]}. Train again, or install that version."
+                f"{member.code}. Train again, or install that version."
             )
-        return kind.from_bytes(self.detectors[name])
+        content = fetch(member)
+        if sha256(content).hexdigest() != member.sha256:
+            raise DataError(f"Detector {name} does not have the SHA-256 that its bundle names. Train it again.")
+        return kind.from_bytes(content)
 
 
 def _written(combination: Combination) -> dict[str, Any]:
@@ -134,6 +137,7 @@ def _written(combination: Combination) -> dict[str, Any]:
                 name: {"slope": calibration.slope, "intercept": calibration.intercept}
                 for name, calibration in fusion.calibrations.items()
             },
+            "offsets": dict(fusion.offsets),
         },
         "thresholds": {
             "banner": _finite(thresholds.banner),
@@ -154,6 +158,7 @@ def _read(entry: Mapping[str, Any]) -> Combination:
                 name: Calibration(float(entry["slope"]), float(entry["intercept"]))
                 for name, entry in fusion["calibrations"].items()
             },
+            offsets=fusion["offsets"],
         ),
         Thresholds(
             _threshold(thresholds["banner"]),

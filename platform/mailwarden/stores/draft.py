@@ -19,7 +19,7 @@ import orjson
 from mailwarden.domain.detection.decision import VERDICTS, Verdict
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.message import Envelope
-from mailwarden.stores.accepted import LENGTH, LoggedContent, LoggedRow, verdict_of
+from mailwarden.stores.accepted import LENGTH, LoggedContent, LoggedRow, LoggedScores, verdict_of
 from mailwarden.stores.content_index import Content, Copy
 from mailwarden.stores.online.streams import decode_event
 from mailwarden.stores.online.watermark import Watermark
@@ -71,6 +71,7 @@ class Draft:
         answer: Mapping[str, Any],
         rows: Sequence[LoggedRow],
         content: LoggedContent,
+        scores: Sequence[LoggedScores] = (),
     ) -> Draft:
         """event: without seq and new recipients. answer: what of it is known, plain JSON."""
         rest = {
@@ -78,6 +79,7 @@ class Draft:
             "rcpt_to": envelope.rcpt_to,
             "rows": [[row.recipient, row.values, row.as_of_seq, row.status, row.version, row.facts] for row in rows],
             "content": content.to_json(),
+            "scores": [one.to_json() for one in scores],
             "reception": None if envelope.reception is None else envelope.reception.to_text(),
         }
         return cls(
@@ -106,13 +108,13 @@ class Draft:
         return b'%b%d%b"new_recipients":%b%b' % (before, seq, between, orjson.dumps(new_recipients), after)
 
     def as_copy(self, copy: Copy, answer: bytes | None) -> Draft:
-        """The same as a further copy of a message that was numbered before, without vectors: those that it was scored
+        """The same as a further copy of a message that was numbered before, without vectors and scores: those that it was scored
         with are of another time and other recipients than it is logged with.
 
         answer: that message's, which is taken where its verdict is as strict as this one's; None where not known.
         """
         event = copy.of(decode_event(self.event_json(0, ())))
-        rest = orjson.loads(b"{" + self.rest) | {"rows": [], "content": []}
+        rest = orjson.loads(b"{" + self.rest) | {"rows": [], "content": [], "scores": []}
         return replace(
             self,
             received_at_us=copy.received_at_us,

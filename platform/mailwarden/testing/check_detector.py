@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mailwarden.domain.detection.detector import Detector, FeatureTable, Signal, TrainingSet
+from mailwarden.domain.detection.detector import Detector, Signal, TrainingSet
+from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.mail.events import CATEGORIES, LABELS
 from mailwarden.errors import DataError, did_you_mean
 from mailwarden.testing.problem import Problem
@@ -155,6 +156,7 @@ def _fitted(kind: type[Detector], cases: Sequence[Case], table: FeatureTable) ->
             labels=labels,
             weight=np.ones(len(rows)),
             at_us=np.arange(len(rows), dtype=np.int64),
+            outage=np.zeros(len(rows), dtype=np.bool_),
         ),
         seed=_SEED,
     )
@@ -173,20 +175,26 @@ def _check_fit(detector: Detector, cases: Sequence[Case], table: FeatureTable) -
 
 
 def _check_scores(detector: Detector, cases: Sequence[Case], table: FeatureTable) -> list[str]:
-    scores = detector.score(table)
+    scores = detector.score(table).raw
     if scores.shape != (table.n,) or scores.dtype != np.float64:
         return [f"score: gave {scores.dtype} of shape {scores.shape} instead of float64 of ({table.n},)."]
     problems = []
-    if not np.isfinite(scores).all():
+    if not np.isfinite(_spoken(detector, table)).all():
         problems.append("score: not every score is finite.")
-    alone = np.concatenate([detector.score(table.take(np.array([row]))) for row in range(table.n)])
-    if not np.array_equal(scores, alone):
+    alone = np.concatenate([_spoken(detector, table.take(np.array([row]))) for row in range(table.n)])
+    if not np.array_equal(_spoken(detector, table), alone):
         problems.append("score: a row scores differently alone and among others.")
-    if detector.score(table.take(np.empty(0, dtype=np.intp))).shape != (0,):
+    if detector.score(table.take(np.empty(0, dtype=np.intp))).raw.shape != (0,):
         problems.append("score: no rows must give no scores.")
-    if not np.isfinite(detector.score(_nulls(table))).all():
+    if not np.isfinite(_spoken(detector, _nulls(table))).all():
         problems.append("score: a row of nulls has no finite score.")
     return problems
+
+
+def _spoken(detector: Detector, table: FeatureTable) -> NDArray[np.float64]:
+    """Raw scores, and the least that there is where the detector abstains."""
+    said = detector.score(table)
+    return said.raw if said.abstains is None else np.where(said.abstains, -1e300, said.raw)
 
 
 def _nulls(table: FeatureTable) -> FeatureTable:
@@ -201,7 +209,7 @@ def _check_bytes(detector: Detector, cases: Sequence[Case], table: FeatureTable)
     kind = type(detector)
     again = kind.from_bytes(detector.to_bytes())
     problems = []
-    if not np.array_equal(detector.score(table), again.score(table)):
+    if not np.array_equal(_spoken(detector, table), _spoken(again, table)):
         problems.append("from_bytes: the detector read back scores differently.")
     if detector.categorise(table) != again.categorise(table):
         problems.append("from_bytes: the detector read back gives other categories.")
@@ -245,7 +253,7 @@ def _faults(signals: Sequence[Signal]) -> list[str]:
 
 
 def _check_verdicts(detector: Detector, cases: Sequence[Case], table: FeatureTable) -> list[str]:
-    scores = detector.score(table)
+    scores = _spoken(detector, table)
     loudest = max((row for row, case in enumerate(cases) if not case.fires), key=lambda row: scores[row])
     problems = [
         f"cases: {case.case!r} must fire, but scores {scores[row]:.3f}, no more than {cases[loudest].case!r}, "

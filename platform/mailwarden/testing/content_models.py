@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mailwarden.domain.detection.detector import Detector, FeatureTable
+from mailwarden.domain.detection.detector import Detector
+from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.mail.content import ContentSet, ContentView
 from mailwarden.domain.mail.message import Message
+from mailwarden.domain.status import CODES
 from mailwarden.ingest.parse import parse_message
 from mailwarden.simulation.draft import SimulatedMessage
 from mailwarden.training.dataset import labelled_rows
@@ -38,7 +40,10 @@ def content_table(content: ContentSet, messages: Iterable[Message], wanted: Iter
                 if feature.dtype == "string"
                 else np.array([np.nan if value is None else float(value) for value in values], dtype=np.float64)
             )
-    return FeatureTable(columns, n)
+    statuses = {
+        view.name: np.array([CODES[row.status[view.name]] for row in rows], dtype=np.uint8) for view in content.views
+    }
+    return FeatureTable(columns, n, statuses)
 
 
 def train_on_content(
@@ -64,7 +69,7 @@ def train_on_content(
     )
     table = found.take(order)
     features = {
-        name: FeatureTable({feature: table.columns[feature] for feature in kind.features}, table.n)
+        name: FeatureTable({feature: table.columns[feature] for feature in kind.features}, table.n, table.statuses)
         for name, kind in detectors.items()
     }
     options = TrainingOptions(seed=seed, budgets=Budgets(0.05, 0.02, 0.01), refit=False, ablate=tuple(withheld))

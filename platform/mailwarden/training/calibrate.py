@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,22 +36,46 @@ def fuse(
     scores: Mapping[str, NDArray[np.float64]],
     bad: NDArray[np.bool_],
     weight: NDArray[np.float64],
+    abstains: Mapping[str, NDArray[np.bool_] | None] = MappingProxyType({}),
     *,
     ridge: float = 1.0,
 ) -> Fusion:
     """Calibrate each detector and weigh them together, on messages that none of them was fitted to.
 
-    scores: (n,) raw scores by detector. weight: (n,) positive. ridge: pull of the weights towards one share each,
-    in units of messages: a small held-out set cannot silence a detector. Weights are never negative.
+    scores: (n,) raw scores by detector. weight: (n,) positive. abstains: (n,) by detector, absent or None for nowhere.
+    ridge: pull of the weights towards one share each, and of offsets towards none, in units of messages: a small
+    held-out set cannot silence a detector. Weights are never negative; offsets, of detectors that abstain from some
+    rows, are free. One that speaks of one class alone cannot be calibrated: that it speaks is then all that counts.
     Raises DataError where a class is absent.
     """
     names = sorted(scores)
-    calibrations = {name: platt(scores[name], bad, weight) for name in names}
-    design = np.column_stack([calibrations[name].logit(scores[name]) for name in names])
+    _check_both_classes(bad)
+    calibrations: dict[str, Calibration] = {}
+    speaks: dict[str, NDArray[np.bool_]] = {}
+    for name in names:
+        silent = abstains.get(name)
+        spoken = np.ones(len(bad), dtype=np.bool_) if silent is None else ~silent
+        if not spoken.all():
+            speaks[name] = spoken
+        known = bad[spoken]
+        if known.any() and not known.all():
+            calibrations[name] = platt(scores[name][spoken], known, weight[spoken])
+        else:
+            calibrations[name] = Calibration(0.0, 0.0)
+    parts = []
+    for name in names:
+        logit = calibrations[name].logit(scores[name])
+        parts.append(np.where(speaks[name], logit, 0.0) if name in speaks else logit)
+    parts += [spoken.astype(np.float64) for spoken in speaks.values()]
     n_bad, n_good = float(weight[bad].sum()), float(weight[~bad].sum())
     target = np.where(bad, (n_bad + 1.0) / (n_bad + 2.0), 1.0 / (n_good + 2.0))
-    weights, intercept = _logistic(design, target, weight, ridge=ridge, towards=1.0 / len(names))
-    return Fusion({name: float(value) for name, value in zip(names, weights, strict=True)}, intercept, calibrations)
+    towards = np.concatenate([np.full(len(names), 1.0 / len(names)), np.zeros(len(speaks))])
+    bounded = np.arange(len(parts)) < len(names)
+    found, intercept = _logistic(np.column_stack(parts), target, weight, ridge=ridge, towards=towards, bounded=bounded)
+    weights, offsets = found[: len(names)].tolist(), found[len(names) :].tolist()
+    return Fusion(
+        dict(zip(names, weights, strict=True)), intercept, calibrations, dict(zip(speaks, offsets, strict=True))
+    )
 
 
 def _check_both_classes(bad: NDArray[np.bool_]) -> None:
@@ -67,20 +92,25 @@ def _logistic(
     weight: NDArray[np.float64],
     *,
     ridge: float,
-    towards: float = 0.0,
+    towards: NDArray[np.float64] | None = None,
+    bounded: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.float64], float]:
-    """Logistic regression with coefficients >= 0 and a free intercept, by Newton steps on the free coordinates."""
+    """Logistic regression with a free intercept, by Newton steps on the free coordinates.
+
+    towards: (width,) where the ridge pulls, 0 by default. bounded: (width,) coefficients that are >= 0, all by default.
+    """
     n, width = design.shape
     full = np.column_stack([design, np.ones(n)])
     pull = np.append(np.full(width, ridge), 1e-9)
-    goal = np.append(np.full(width, towards), 0.0)
+    goal = np.append(np.zeros(width) if towards is None else towards, 0.0)
+    held = np.append(np.ones(width, dtype=np.bool_) if bounded is None else bounded, False)
     beta = goal.copy()
     value = _loss(full, target, weight, beta, pull, goal)
     for _ in range(_STEPS):
         probability = sigmoid(full @ beta)
         gradient = full.T @ (weight * (probability - target)) + pull * (beta - goal)
         # A coefficient at its bound that the gradient pushes outwards stays there.
-        free = np.append((beta[:-1] > 0.0) | (gradient[:-1] < 0.0), True)
+        free = ~held | (beta > 0.0) | (gradient < 0.0)
         curve = weight * probability * (1.0 - probability)
         hessian = (full[:, free] * curve[:, None]).T @ full[:, free] + np.diag(pull[free] + 1e-9)
         step = np.zeros(width + 1)
@@ -88,7 +118,7 @@ def _logistic(
         scale = 1.0
         while scale > 1e-8:
             tried = beta - scale * step
-            tried[:-1] = np.maximum(tried[:-1], 0.0)
+            tried[held] = np.maximum(tried[held], 0.0)
             new = _loss(full, target, weight, tried, pull, goal)
             if new < value:
                 break

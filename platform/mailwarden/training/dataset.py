@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mailwarden.domain.detection.detector import FeatureTable
+from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.mail.events import LABELS
 from mailwarden.errors import DataError
 
@@ -66,6 +66,9 @@ class LabelledRows:
             for name in sorted(table.columns):
                 digest.update(name.encode())
                 digest.update(_digest(table.columns[name]))
+            for view in sorted(table.statuses):
+                digest.update(view.encode())
+                digest.update(table.statuses[view].tobytes())
         return digest.hexdigest()
 
 
@@ -107,16 +110,6 @@ def labelled_rows(
         message=message,
     )
     return rows, order
-
-
-def ablated(table: FeatureTable, views: Sequence[str]) -> FeatureTable:
-    """The same rows with every feature of these views null, as if the views did not exist."""
-    columns: dict[str, NDArray[Any]] = {}
-    for name, column in table.columns.items():
-        if name.partition(":")[0] in views:
-            column = np.full(table.n, None, dtype=object) if column.dtype == object else np.full(table.n, np.nan)
-        columns[name] = column
-    return FeatureTable(columns, table.n)
 
 
 def _digest(column: NDArray[Any]) -> bytes:

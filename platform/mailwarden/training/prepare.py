@@ -13,7 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from mailwarden.domain.detection.detector import Detector, FeatureTable
+from mailwarden.domain.detection.detector import Detector
+from mailwarden.domain.detection.rows import FeatureTable
+from mailwarden.domain.status import CODES, Status
 from mailwarden.errors import DataError
 from mailwarden.training.dataset import LabelledRows, labelled_rows
 
@@ -57,6 +59,8 @@ def prepare(
     )
     progress(f"features of {', '.join(detectors)}")
     job = store.get_historical_features(entity_df=str(entity_rows), features=list(refs), full_feature_names=True)
+    # Why what is null is null reaches the detectors, in training as in serving.
+    job = job.with_statuses()
     path = folder / SET
     job.to_parquet(str(path))
     asked, given = (ds.dataset(str(where), format="parquet").count_rows() for where in (entity_rows, path))
@@ -69,13 +73,16 @@ def prepare(
 
 
 def read_set(path: Path, features: Sequence[str]) -> tuple[LabelledRows, FeatureTable]:
-    """Rows and features of a set in Parquet whose feature columns are named `view__feature`, in order of arrival.
+    """Rows and features of a set in Parquet, in order of arrival.
 
-    Raises DataError naming a column that is absent, or where there are no rows.
+    Feature columns are named `view__feature`, and those of a view's status `view__status`. Raises DataError naming a
+    column that is absent, or where there are no rows.
     """
     dataset = ds.dataset(str(path), format="parquet")
     columns = {name: name.replace(":", "__", 1) for name in features}
-    absent = sorted({*_ROW_COLUMNS, *columns.values()} - set(dataset.schema.names))
+    views = dict.fromkeys(name.partition(":")[0] for name in features)
+    told = {view: f"{view}__status" for view in views}
+    absent = sorted({*_ROW_COLUMNS, *columns.values(), *told.values()} - set(dataset.schema.names))
     if absent:
         raise DataError(f"The training set {path} has no column {absent[0]}. Apply the feature repository again.")
     n = dataset.count_rows()
@@ -95,14 +102,21 @@ def read_set(path: Path, features: Sequence[str]) -> tuple[LabelledRows, Feature
     values: dict[str, NDArray[Any]] = {
         name: np.empty(n, dtype=object if text else np.float64) for name, text in kinds.items()
     }
+    statuses = {view: np.zeros(n, dtype=np.uint8) for view in views}
     start = 0
     # Batch by batch, so that texts are never in memory twice over as a whole.
-    for batch in dataset.to_batches(columns=list(columns.values()), batch_size=_BATCH_ROWS):
+    for batch in dataset.to_batches(columns=[*columns.values(), *told.values()], batch_size=_BATCH_ROWS):
         end = start + batch.num_rows
         for name, column in columns.items():
             values[name][start:end] = _values(batch.column(column), text=kinds[name])
+        for view, column in told.items():
+            statuses[view][start:end] = _codes(batch.column(column))
         start = end
-    return rows, FeatureTable({name: column[order] for name, column in values.items()}, n)
+    return rows, FeatureTable(
+        {name: column[order] for name, column in values.items()},
+        n,
+        {view: codes[order] for view, codes in statuses.items()},
+    )
 
 
 def _integers(column: pa.ChunkedArray) -> NDArray[np.int64]:
@@ -111,6 +125,17 @@ def _integers(column: pa.ChunkedArray) -> NDArray[np.int64]:
 
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _codes(column: pa.Array) -> NDArray[np.uint8]:
+    found = column.dictionary_encode()
+    try:
+        numbers = [CODES[Status(value)] for value in found.dictionary.to_pylist()]
+    except ValueError as error:
+        raise DataError(f"The training set has a status that is none ({error}). Make it again.") from error
+    if found.indices.null_count:
+        raise DataError("The training set has rows without a status. Make it again.")
+    return np.array(numbers, dtype=np.uint8)[found.indices.to_numpy(zero_copy_only=False)]
 
 
 def _values(column: pa.Array, *, text: bool) -> Any:

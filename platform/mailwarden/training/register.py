@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 from types import MappingProxyType
 from typing import Any
@@ -30,7 +31,8 @@ def register(
     tenant: str | None = None,
     promote: str = "",
 ) -> Mapping[str, ModelRecord]:
-    """Keep the bundle and each detector trained anew as new versions; by name, the bundle under "bundle".
+    """Keep each detector and the bundle that names them as versions in the registry; by name, the bundle under
+    "bundle". What is registered already, by its content, stays the version that it is.
 
     code_revision: of the code that trained. created_us: microseconds UTC. event_log_version, known_by_us: the version
     of the event log that the rows were read from, and until when labels were seen, None where they came from
@@ -38,13 +40,11 @@ def register(
     bundle is to serve from now on; "" where it is not to. Raises StoreError where a store fails, NotFound where there
     is no such tenant.
     """
-    contents = {name: content for name, content in trained.bundle.detectors.items() if name in trained.parameters}
-    contents[BUNDLE] = trained.bundle.to_bytes()
-    records = {}
-    for name, content in contents.items():
+
+    def add(name: str, content: bytes, service: str, parameters: Mapping[str, Any]) -> ModelRecord:
         uri, digest = artefacts.put(content)
-        records[name] = registry.add(
-            model_id=_model_id(tenant, name, digest, created_us),
+        return registry.add(
+            model_id=_model_id(tenant, name, digest),
             name=name,
             artefact_uri=uri,
             artefact_sha256=digest,
@@ -52,23 +52,31 @@ def register(
             tenant=tenant,
             record=TrainingRecord(
                 data_fingerprint=trained.fingerprint,
-                # A bundle has one service a detector.
-                feature_service=",".join(sorted(trained.bundle.detectors)) if name == BUNDLE else name,
+                feature_service=service,
                 code_revision=code_revision,
                 seed=trained.seed,
                 event_log_version=event_log_version,
                 known_by_us=known_by_us,
-                parameters={**_bundle_parameters(trained), **inputs} if name == BUNDLE else trained.parameters[name],
+                parameters=parameters,
                 metrics=trained.evaluations["fused" if name == BUNDLE else name].as_json(),
             ),
         )
+
+    records = {
+        name: add(name, content, name, trained.parameters.get(name, {})) for name, content in trained.detectors.items()
+    }
+    members = {name: replace(trained.bundle.members[name], model=record.version) for name, record in records.items()}
+    bundle = replace(trained.bundle, members=members)
+    # A bundle has one service a detector.
+    services = ",".join(sorted(members))
+    records[BUNDLE] = add(BUNDLE, bundle.to_bytes(), services, {**_bundle_parameters(trained), **inputs})
     if promote:
         registry.promote(BUNDLE, records[BUNDLE].version, at_us=created_us, reason=promote, tenant=tenant)
     return records
 
 
-def _model_id(tenant: str | None, name: str, digest: str, created_us: int) -> str:
-    return sha256(f"{tenant or ''}\n{name}\n{digest}\n{created_us}".encode()).hexdigest()[:32]
+def _model_id(tenant: str | None, name: str, digest: str) -> str:
+    return sha256(f"{tenant or ''}\n{name}\n{digest}".encode()).hexdigest()[:32]
 
 
 def _bundle_parameters(trained: Trained) -> Mapping[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from itertools import chain, combinations
 from types import MappingProxyType
 from typing import Any
@@ -11,13 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mailwarden.domain.detection.decision import Combination, Fusion, away_name
-from mailwarden.domain.detection.detector import Detector, FeatureTable, TrainingSet
-from mailwarden.errors import ContractError, DataError
-from mailwarden.stores.bundle import Bundle
+from mailwarden.domain.detection.decision import HISTORY, Combination, Fusion, away_name
+from mailwarden.domain.detection.detector import Detector
+from mailwarden.domain.detection.rows import FeatureTable
+from mailwarden.domain.status import Status
+from mailwarden.errors import ContractError, DataError, NotFound
+from mailwarden.stores.bundle import Bundle, Member
 from mailwarden.training.calibrate import fuse
-from mailwarden.training.dataset import LabelledRows, ablated
+from mailwarden.training.dataset import LabelledRows
 from mailwarden.training.evaluate import Evaluation, evaluate, worst_by_message
+from mailwarden.training.outages import training_set
 from mailwarden.training.split import TimeSplit, split_by_time
 from mailwarden.training.thresholds import Budgets, choose_thresholds, shares_reached
 
@@ -48,17 +52,25 @@ class TrainingOptions:
 class Trained:
     """What came of a training.
 
-    bundle: ready to serve. evaluations: on messages that no detector was fitted to, by detector and "fused".
+    detectors: each fitted one's bytes. bundle: of these, its members in no registry yet. evaluations: on messages that no detector was fitted to, by detector and "fused".
     fingerprint: of rows and features. parameters: of each detector trained anew, plain JSON values. threshold_words:
     how each threshold was found.
     """
 
+    detectors: Mapping[str, bytes]
     bundle: Bundle
     evaluations: Mapping[str, Evaluation]
     fingerprint: str
     parameters: Mapping[str, Mapping[str, Any]]
     threshold_words: tuple[str, ...]
     seed: int
+
+    def fetch(self, member: Member) -> bytes:
+        """A detector's bytes, before the registry has them; raises NotFound where it is of another training."""
+        for name, own in self.bundle.members.items():
+            if own.sha256 == member.sha256:
+                return self.detectors[name]
+        raise NotFound("This detector is not of this training.")
 
 
 def train(
@@ -67,13 +79,15 @@ def train(
     detectors: Mapping[str, type[Detector]],
     options: TrainingOptions,
     *,
+    history: Collection[str] = (),
     kept: Mapping[str, bytes] = _NONE_KEPT,
     content: Mapping[str, Sequence[int]] = _NO_CONTENT,
     progress: Progress = lambda stage: None,
 ) -> Trained:
     """Fit detectors to the earlier mail, fuse them and set thresholds on the later; the same input, the same bytes.
 
-    features: each detector's table, its rows those of `rows`. kept: those of `detectors` that go into the bundle as
+    features: each detector's table, its rows those of `rows`. history: views of history, which may be unavailable: all
+    of them at once are learned and fused without, too. kept: those of `detectors` that go into the bundle as
     they are, bytes of theirs. They too are fitted to the earlier mail, but only to be calibrated: what they learned
     may reach into the later mail, where their scores would flatter them. content: by content view, the version and
     fingerprint that its values were made by, for the record. Raises DataError where the labels do not
@@ -85,18 +99,25 @@ def train(
     bad_messages = rows.bad[rows.of_messages()]
     split = split_by_time(bad_messages)
     early = np.flatnonzero(rows.message < split.fuse_from)
-    fitted = {name: _fit(kind, rows, tables[name], early, options, progress) for name, kind in detectors.items()}
+    fitting = _Fitting(rows, tables, history, options, progress)
+    fitted = {name: fitting.fit(kind, early) for name, kind in detectors.items()}
 
     progress("calibrate and fuse")
     late = np.flatnonzero(rows.message >= split.fuse_from)
-    late_scores = {name: detector.score(tables[name].take(late)) for name, detector in fitted.items()}
-    scores = {name: _spread(score, late, rows.n) for name, score in late_scores.items()}
+    said = _Said.of(fitted, {name: table.take(late) for name, table in tables.items()}, late, rows.n)
+    blind = said
+    read = {name: _history_of(kind, history) for name, kind in detectors.items()}
+    if any(read.values()):
+        # As they would have been had no history been there.
+        again = {name: detector for name, detector in fitted.items() if read[name]}
+        hidden = {name: tables[name].take(late).lacking(read[name], Status.UNAVAILABLE) for name in again}
+        blind = said.with_others(_Said.of(again, hidden, late, rows.n))
     fusing = late if split.shared else late[rows.message[late] < split.judge_from]
-    fusion = fuse({name: score[fusing] for name, score in scores.items()}, rows.bad[fusing], rows.weight[fusing])
+    fusion = said.fused(rows, fusing)
 
-    judged = _Judged.of(rows, split, scores, fusion)
+    judged = _Judged.of(rows, split, said, fusion)
     chosen = choose_thresholds(judged.fused[~judged.bad], options.budgets)
-    without = _without_each(rows, split, scores, fusing, options)
+    without = _without_each(rows, split, said, blind if any(read.values()) else None, fusing, options)
     junk = chosen.thresholds.junk
     evaluations = {name: evaluate(score, judged.bad, judged.labels) for name, score in judged.by_detector.items()}
     evaluations["fused"] = evaluate(judged.fused, judged.bad, judged.labels, threshold=junk)
@@ -104,11 +125,7 @@ def train(
 
     if options.refit:
         whole = np.arange(rows.n)
-        fitted |= {
-            name: _fit(kind, rows, tables[name], whole, options, progress)
-            for name, kind in detectors.items()
-            if name not in kept
-        }
+        fitted |= {name: fitting.fit(kind, whole) for name, kind in detectors.items() if name not in kept}
     fingerprint = rows.fingerprint([tables[name] for name in sorted(tables)])
     record = {
         "fingerprint": fingerprint,
@@ -125,10 +142,14 @@ def train(
         "evaluations": {name: evaluation.as_json() for name, evaluation in evaluations.items()},
         "without": {name: found.as_json() for name, (_, found) in without.items()},
     }
+    contents = {name: kept.get(name) or detector.to_bytes() for name, detector in fitted.items()}
     return Trained(
+        detectors=contents,
         bundle=Bundle(
-            detectors={name: kept.get(name) or detector.to_bytes() for name, detector in fitted.items()},
-            versions={name: kind.version for name, kind in detectors.items()},
+            members={
+                name: Member(0, sha256(content).hexdigest(), detectors[name].version)
+                for name, content in contents.items()
+            },
             fusion=fusion,
             thresholds=chosen.thresholds,
             categoriser=max(sorted(right), key=lambda name: right[name]) if right else "",
@@ -143,6 +164,51 @@ def train(
     )
 
 
+def _history_of(kind: type[Detector], history: Collection[str]) -> frozenset[str]:
+    return frozenset(feature.partition(":")[0] for feature in kind.features) & frozenset(history)
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What detectors say of the held-out rows: (n,) of all rows, raw scores NaN elsewhere, and where they abstain."""
+
+    raw: Mapping[str, NDArray[np.float64]]
+    silent: Mapping[str, NDArray[np.bool_]]
+
+    @classmethod
+    def of(
+        cls, fitted: Mapping[str, Detector], tables: Mapping[str, FeatureTable], index: NDArray[np.intp], n: int
+    ) -> _Said:
+        raw, silent = {}, {}
+        for name, detector in fitted.items():
+            said = detector.score(tables[name])
+            raw[name] = np.full(n, np.nan)
+            raw[name][index] = said.raw
+            silent[name] = np.zeros(n, dtype=np.bool_)
+            if said.abstains is not None:
+                silent[name][index] = said.abstains
+        return cls(raw, silent)
+
+    def with_others(self, others: _Said) -> _Said:
+        return _Said({**self.raw, **others.raw}, {**self.silent, **others.silent})
+
+    def without(self, names: Collection[str]) -> _Said:
+        return _Said(
+            {name: score for name, score in self.raw.items() if name not in names},
+            {name: marks for name, marks in self.silent.items() if name not in names},
+        )
+
+    def at(self, index: NDArray[np.intp]) -> _Said:
+        return _Said(
+            {name: score[index] for name, score in self.raw.items()},
+            {name: marks[index] for name, marks in self.silent.items()},
+        )
+
+    def fused(self, rows: LabelledRows, index: NDArray[np.intp]) -> Fusion:
+        own = self.at(index)
+        return fuse(own.raw, rows.bad[index], rows.weight[index], own.silent)
+
+
 @dataclass(frozen=True, slots=True)
 class _Judged:
     """Messages of the judging part: the worst score of their rows, by detector and fused (log-odds)."""
@@ -153,42 +219,50 @@ class _Judged:
     fused: NDArray[np.float64]
 
     @classmethod
-    def of(
-        cls, rows: LabelledRows, split: TimeSplit, scores: Mapping[str, NDArray[np.float64]], fusion: Fusion
-    ) -> _Judged:
+    def of(cls, rows: LabelledRows, split: TimeSplit, said: _Said, fusion: Fusion) -> _Judged:
         last = np.flatnonzero(rows.message >= split.judge_from)
         number = rows.message[last] - split.judge_from
         n = rows.n_messages - split.judge_from
         first = rows.of_messages()[split.judge_from :]
-        of_rows = {name: score[last] for name, score in scores.items()}
+        own = said.at(last)
+        # Who abstains catches nothing.
+        spoken = {
+            name: np.where(own.silent[name], np.min(score, initial=0.0) - 1.0, score) for name, score in own.raw.items()
+        }
         return cls(
             bad=rows.bad[first],
             labels=[rows.labels[row] for row in first],
-            by_detector={name: worst_by_message(number, score, n) for name, score in of_rows.items()},
-            fused=worst_by_message(number, fusion.logit(of_rows), n),
+            by_detector={name: worst_by_message(number, score, n) for name, score in spoken.items()},
+            fused=worst_by_message(number, fusion.logit(own.raw, own.silent), n),
         )
 
 
 def _without_each(
     rows: LabelledRows,
     split: TimeSplit,
-    scores: Mapping[str, NDArray[np.float64]],
+    said: _Said,
+    blind: _Said | None,
     fusing: NDArray[np.intp],
     options: TrainingOptions,
 ) -> dict[str, tuple[Combination, Evaluation]]:
-    """How the others' scores become a decision where detectors are away, by `away_name`; judged as the whole is.
+    """How the others' scores become a decision where detectors or histories are away, by `away_name`; judged as the
+    whole is.
 
-    For each detector alone, and for several at once where there are few.
+    For each detector alone, and for several at once where there are few; likewise with no history. blind: what is said
+    then, None where no detector reads any.
     """
-    most = len(scores) - 1 if len(scores) <= _FEW else 1
+    most = min(len(said.raw) - 1 if len(said.raw) <= _FEW else 1, len(said.raw) - 1)
     found: dict[str, tuple[Combination, Evaluation]] = {}
-    for away in chain.from_iterable(combinations(sorted(scores), n) for n in range(1, min(most, len(scores) - 1) + 1)):
-        others = {name: score for name, score in scores.items() if name not in away}
-        fusion = fuse({name: score[fusing] for name, score in others.items()}, rows.bad[fusing], rows.weight[fusing])
-        judged = _Judged.of(rows, split, others, fusion)
-        thresholds = choose_thresholds(judged.fused[~judged.bad], options.budgets).thresholds
-        evaluation = evaluate(judged.fused, judged.bad, judged.labels, threshold=thresholds.junk)
-        found[away_name(away)] = Combination(fusion, thresholds), evaluation
+    for whole, lost in ((said, ()), *([(blind, (HISTORY,))] if blind is not None else [])):
+        for away in chain.from_iterable(combinations(sorted(said.raw), n) for n in range(most + 1)):
+            if not away and not lost:
+                continue
+            others = whole.without(away)
+            fusion = others.fused(rows, fusing)
+            judged = _Judged.of(rows, split, others, fusion)
+            thresholds = choose_thresholds(judged.fused[~judged.bad], options.budgets).thresholds
+            evaluation = evaluate(judged.fused, judged.bad, judged.labels, threshold=thresholds.junk)
+            found[away_name((*away, *lost))] = Combination(fusion, thresholds), evaluation
     return found
 
 
@@ -205,37 +279,28 @@ def _tables(
         if name not in features or features[name].n != rows.n:
             there = "none" if name not in features else f"one of {features[name].n} rows"
             raise ContractError(f"Detector {name} needs a feature table of {rows.n} rows; there is {there}.")
-        tables[name] = ablated(features[name], ablate) if ablate else features[name]
+        tables[name] = features[name].lacking(ablate, Status.UNAVAILABLE)
     return tables
 
 
-def _fit(
-    kind: type[Detector],
-    rows: LabelledRows,
-    table: FeatureTable,
-    index: NDArray[np.intp],
-    options: TrainingOptions,
-    progress: Progress,
-) -> Detector:
-    progress(f"fit {kind.name} to {len(index):,} rows")
-    detector = kind()
-    detector.fit(
-        TrainingSet(
-            features=table if len(index) == rows.n else table.take(index),
-            bad=rows.bad[index],
-            labels=[rows.labels[row] for row in index],
-            weight=rows.weight[index],
-            at_us=rows.at_us[index],
-        ),
-        seed=options.seed,
-    )
-    return detector
+@dataclass(frozen=True, slots=True)
+class _Fitting:
+    """Fits detectors to some of the rows."""
 
+    rows: LabelledRows
+    tables: Mapping[str, FeatureTable]
+    history: Collection[str]
+    options: TrainingOptions
+    progress: Progress
 
-def _spread(score: NDArray[np.float64], index: NDArray[np.intp], n: int) -> NDArray[np.float64]:
-    out = np.full(n, np.nan)
-    out[index] = score
-    return out
+    def fit(self, kind: type[Detector], index: NDArray[np.intp]) -> Detector:
+        """A detector that has learned from the rows at these positions."""
+        self.progress(f"fit {kind.name} to {len(index):,} rows")
+        detector = kind()
+        seed = self.options.seed
+        learned = training_set(kind, self.rows, self.tables[kind.name], index, history=self.history, seed=seed)
+        detector.fit(learned, seed=seed)
+        return detector
 
 
 def _categories_right(

@@ -49,8 +49,8 @@ def measure(
         content,
         Champion(
             version=1,
-            detectors=bundle.load(detectors),
-            detector_versions=dict(bundle.versions),
+            detectors=bundle.load(detectors, trained.fetch),
+            detector_versions=dict.fromkeys(bundle.members, 1),
             fusion=bundle.fusion,
             thresholds=bundle.thresholds,
             content_views=frozenset(view.name for view in content.views),
@@ -93,6 +93,6 @@ class _Judge:
         """Whether a message is held back, and the names of its strongest reasons."""
         message = parse_message(raw, envelope, trusted_authserv_ids=self.trusted)
         features = content_table(self.content, [message], self.wanted)
-        scores = self.champion.score(features)
-        held = self.champion.thresholds.verdict(scores.logit) in ("junk", "quarantine")
+        scores = self.champion.score(features).of()
+        held = scores.verdict(None) in ("junk", "quarantine")
         return held, frozenset(signal.name for signal in self.champion.reasons(features, scores, limit=limit))

@@ -1,4 +1,4 @@
-"""Accepted messages as rows of the vector log and of the table of texts."""
+"""Accepted messages as rows of the vector log, of the score log and of the table of texts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.mail.content import ContentValue, ContentView
 from mailwarden.stores.accepted import AcceptedMessage, LoggedContent
+from mailwarden.stores.lake.score_log import score_schema
 from mailwarden.stores.lake.texts import TEXT_SCHEMA
 
 _KEYS: dict[str, pa.DataType] = {
@@ -62,6 +63,33 @@ def vector_table(
         values = [_content_values(record.content, one) for record, _ in rows]
         columns |= {f"{name}__{f.name}": of for f, of in zip(one.features, _turned(one, values), strict=True)}
     return pa.table({name: pa.array(columns[name], type=kind) for name, kind in types.items()})
+
+
+def score_table(messages: Sequence[AcceptedMessage]) -> pa.Table:
+    """What detectors said as the score log takes it: a row a recipient and detector of each message."""
+    rows = [
+        (
+            record.event.tenant,
+            record.event.seq,
+            record.event.message_id,
+            row.recipient,
+            record.event.received_at_us,
+            record.answer["decision_id"],
+            record.answer["model_version"],
+            said.detector,
+            said.model,
+            said.raw[at],
+            said.calibrated[at],
+            said.milliseconds,
+            said.missing[at],
+        )
+        for record in messages
+        for said in record.scores
+        for at, row in enumerate(record.rows)
+    ]
+    schema = score_schema()
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
+    return pa.table([pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)], schema)
 
 
 def text_table(messages: Sequence[AcceptedMessage], content: Sequence[ContentView]) -> pa.Table:

@@ -21,6 +21,7 @@ from mailwarden.labelling.feedback import label_record
 from mailwarden.stores.accepted import Accepted, AcceptedHistory, AcceptedLabel, AcceptedMessage, verdict_of
 from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.lake.raw_mail import RawMail, RawRow
+from mailwarden.stores.lake.score_log import ScoreLog
 from mailwarden.stores.lake.texts import Texts
 from mailwarden.stores.lake.vector_log import VectorLog
 from mailwarden.stores.shards import SHARDS_FOLDER
@@ -28,7 +29,7 @@ from mailwarden.stores.spool_files import read_committed
 from mailwarden.stores.spool_reader import SpoolReader, readers_of, retire
 from mailwarden.stores.sql import DecisionRecord, Decisions, Labels
 from mailwarden_services.allocator import give_back_now
-from mailwarden_services.feature_writer.logged_tables import text_table, vector_table
+from mailwarden_services.feature_writer.logged_tables import score_table, text_table, vector_table
 from mailwarden_services.feature_writer.rejected import set_aside
 from mailwarden_services.feature_writer.status import READER_NAME
 
@@ -47,7 +48,7 @@ _RECORD_BYTES = 12_000
 
 
 class Logs:
-    """Where accepted records end up for good: event log, raw mail, vector log, texts, decisions and labels.
+    """Where accepted records end up for good: event log, raw mail, vector log, score log, texts, decisions and labels.
 
     Each append is idempotent, so that a batch cut off in the middle can be handed over again. writer: the name under
     which the lake knows batches, one a spool (`writer_of`), since a batch is known by its place in that.
@@ -59,6 +60,7 @@ class Logs:
         events: EventLog,
         raw: RawMail,
         vectors: VectorLog,
+        scores: ScoreLog,
         texts: Texts,
         decisions: Decisions,
         labels: Labels,
@@ -67,7 +69,8 @@ class Logs:
         writer: str,
     ) -> None:
         self._writer = writer
-        self._events, self._raw, self._vectors, self._texts = events, raw, vectors, texts
+        self._events, self._raw, self._texts = events, raw, texts
+        self._vectors, self._scores = vectors, scores
         self._decisions, self._labels = decisions, labels
         self._views, self._content = tuple(views), tuple(content)
 
@@ -91,6 +94,9 @@ class Logs:
         fresh = _after(self._vectors.last_batch(self._writer), records)
         if fresh:
             self._vectors.append(vector_table(fresh, self._views, self._content), batch_id=batch)
+        fresh = _after(self._scores.last_batch(self._writer), records)
+        if fresh:
+            self._scores.append(score_table(fresh), batch_id=batch)
         fresh = _after(self._texts.last_batch(self._writer), records)
         if fresh:
             self._texts.append(text_table(fresh, self._content), batch_id=batch)

@@ -118,6 +118,7 @@ def draft_of(scored: Scored, event: Event, reading: Reading, tenant: Tenant, fla
         answer=answer_of(scored, event, reading, tenant),
         rows=scored.rows,
         content=scored.content,
+        scores=scored.scores,
     )
 
 

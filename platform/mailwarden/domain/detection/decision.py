@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -88,31 +89,43 @@ class Thresholds:
 class Fusion:
     """Logistic combination of detectors' calibrated log-odds.
 
-    weights: by detector name. The fused score is sigmoid(intercept + sum of weight * log-odds): 0..1, higher is worse.
+    weights: by detector name. offsets: what is added where a detector speaks, of those that abstain from some rows. The
+    fused score is sigmoid(intercept + sum, over detectors that do not abstain, of weight * log-odds + offset): 0..1,
+    higher is worse.
     """
 
     weights: Mapping[str, float]
     intercept: float
     calibrations: Mapping[str, Calibration]
+    offsets: Mapping[str, float] = MappingProxyType({})
 
-    def logit(self, scores: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-        """Raw scores (n,) by detector to fused log-odds (n,); float64, so that ranks survive near certainty."""
+    def logit(
+        self,
+        scores: Mapping[str, NDArray[np.float64]],
+        abstains: Mapping[str, NDArray[np.bool_] | None] = MappingProxyType({}),
+    ) -> NDArray[np.float64]:
+        """Raw scores (n,) by detector to fused log-odds (n,); float64, so that ranks survive near certainty.
+
+        abstains: (n,) by detector, where its score counts for nothing; absent or None for nowhere.
+        """
         total: NDArray[np.float64] = np.float64(self.intercept)  # type: ignore[assignment]
         for name, weight in self.weights.items():
-            total = total + weight * self.calibrations[name].logit(scores[name])
+            own = weight * self.calibrations[name].logit(scores[name]) + self.offsets.get(name, 0.0)
+            silent = abstains.get(name)
+            total = total + (own if silent is None else np.where(silent, 0.0, own))
         return np.asarray(total)
 
     def leaving_out(self, names: Collection[str]) -> Fusion:
-        """The same sum without some detectors, each as if it were undecided: not fitted to what is left."""
+        """The same sum without some detectors, each as if it abstained: not fitted to what is left."""
         return replace(self, weights={name: weight for name, weight in self.weights.items() if name not in names})
 
-    def probability(self, name: str, score: NDArray[np.float64]) -> NDArray[np.float64]:
-        """One detector's calibrated probability, (n,) 0..1."""
-        return sigmoid(self.calibrations[name].logit(score))
+
+HISTORY = "@history"
+"""What is away where histories could not be read: stands among the names of detectors, none of which has an @."""
 
 
 def away_name(detectors: Iterable[str]) -> str:
-    """The name under which a bundle keeps what counts where these detectors are away.
+    """The name under which a bundle keeps what counts where these detectors, or `HISTORY`, are away.
 
     >>> away_name(["message_text", "behaviour"])
     'behaviour+message_text'
@@ -149,9 +162,10 @@ class TenantPolicy:
 class Decision:
     """What the platform answers for a message.
 
-    score: 0..1, higher is worse: fused probability. logit: the same as log-odds. category: of `events.CATEGORIES`,
-    None where delivered. signals: what drove it, strongest first. detectors: calibrated probability by name.
-    models: version by detector name, and "bundle". degraded: features or a store were missing. flags: words for it.
+    score: 0..1, higher is worse: fused probability. logit: the same as log-odds. category: of `events.CATEGORIES`, None
+    where delivered. signals: what drove it, strongest first. detectors: calibrated probability by name, of those that
+    did not abstain. models: version in the registry by detector name, and "bundle". degraded: features or a store were
+    missing. flags: words for it.
     """
 
     score: float

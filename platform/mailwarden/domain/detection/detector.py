@@ -1,90 +1,32 @@
-"""The contract between a team's detector and the platform that trains and serves it."""
+"""The contract between a team's detector and the platform that trains and serves it, version 2.
+
+1. A detector scores rows of many messages in one call; serving's one message is the smallest batch. Replay, training,
+   shadow and counterfactuals make the same call.
+2. A row's score does not depend on the rows beside it, to the last bit.
+3. It may abstain from rows that are none of its business. Then its score counts for nothing, which is a statement, and
+   no failure: a detector that fails is away, and a decision is made without it by other thresholds.
+4. Its reasons are asked for apart from its scores, of the rows that matter alone.
+5. It says what it is: cheap or costly, how much CPU it may take, which categories it can name.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mailwarden.domain.detection.rows import FeatureTable
 
-class Places:
-    """Where each feature stands in rows of one shape: numeric ones in a matrix, texts beside it.
+CONTRACT = 2
+"""Version of the contract between detectors and the platform."""
 
-    numeric, texts: full names, in order. Made once for many tables, so that what a detector reads is looked up once.
-    """
-
-    def __init__(self, numeric: Sequence[str], texts: Sequence[str]) -> None:
-        self.numeric = {name: at for at, name in enumerate(numeric)}
-        self.texts = {name: at for at, name in enumerate(texts)}
-        self._chosen: dict[tuple[str, ...], NDArray[np.intp]] = {}
-
-    def of(self, names: Sequence[str]) -> NDArray[np.intp]:
-        """Places of numeric features in the matrix; raises KeyError naming one that is absent."""
-        key = tuple(names)
-        found = self._chosen.get(key)
-        if found is None:
-            found = self._chosen[key] = np.array([self.numeric[name] for name in key], dtype=np.intp)
-        return found
-
-
-class MatrixColumns(Mapping[str, NDArray[Any]]):
-    """Columns as views of one matrix: what serving makes of a message, without an array a feature.
-
-    matrix: (n, numeric) float64. texts: (n, texts) object array of str or None.
-    """
-
-    __slots__ = ("matrix", "places", "texts")
-
-    def __init__(self, places: Places, matrix: NDArray[np.float64], texts: NDArray[np.object_]) -> None:
-        self.places, self.matrix, self.texts = places, matrix, texts
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        at = self.places.numeric.get(name)
-        return self.texts[:, self.places.texts[name]] if at is None else self.matrix[:, at]
-
-    def __iter__(self) -> Iterator[str]:
-        return chain(self.places.numeric, self.places.texts)
-
-    def __len__(self) -> int:
-        return len(self.places.numeric) + len(self.places.texts)
-
-
-class FeatureTable:
-    """Columns of features by full name (`view:feature`), all of one length.
-
-    Numeric columns are (n,) float64 with NaN for null; text columns are (n,) object arrays of str or None.
-    """
-
-    __slots__ = ("columns", "n")
-
-    def __init__(self, columns: Mapping[str, NDArray[Any]], n: int) -> None:
-        self.columns = columns
-        self.n = n
-
-    def numeric(self, names: Sequence[str]) -> NDArray[np.float64]:
-        """(n, len(names)) float64 in the order of the names; raises KeyError naming one that is absent."""
-        if isinstance(self.columns, MatrixColumns):
-            return self.columns.matrix[:, self.columns.places.of(names)]
-        out = np.empty((self.n, len(names)), dtype=np.float64)
-        for index, name in enumerate(names):
-            out[:, index] = self.columns[name]
-        return out
-
-    def text(self, name: str) -> list[str]:
-        """n strings, "" for null."""
-        return [value or "" for value in self.columns[name]]
-
-    def take(self, index: NDArray[np.intp]) -> FeatureTable:
-        """The rows at these positions, in their order."""
-        if isinstance(self.columns, MatrixColumns):
-            whole = self.columns
-            return FeatureTable(MatrixColumns(whole.places, whole.matrix[index], whole.texts[index]), len(index))
-        return FeatureTable({name: column[index] for name, column in self.columns.items()}, len(index))
+Stage = Literal["cheap", "costly"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+"""cheap: asked about every message. costly: asked about those that the cheap ones are unsure of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +42,24 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True)
+class RawScores:
+    """What a detector says of n rows.
+
+    raw: (n,) float64, any range, higher is worse; finite where it does not abstain. abstains: (n,) bool, None for
+    nowhere.
+    """
+
+    raw: NDArray[np.float64]
+    abstains: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingSet:
     """Rows to learn from, in order of arrival.
 
     features: n rows. bad: (n,) bool, unwanted or an attack. labels: n codes of `events.LABELS`.
-    weight: (n,) float64, 1/recipients of the message. at_us: (n,) int64 event time.
+    weight: (n,) float64, 1/recipients of the message. at_us: (n,) int64 event time. outage: (n,) bool, rows made to be
+    learned from: an earlier row as it would have been had the history been unavailable.
     """
 
     features: FeatureTable
@@ -112,13 +67,17 @@ class TrainingSet:
     labels: Sequence[str]
     weight: NDArray[np.float64]
     at_us: NDArray[np.int64]
+    outage: NDArray[np.bool_]
 
 
 class Detector(ABC):
     """One team's detector: features in, a score and its reasons out.
 
     name: its folder's name. owner: the team. description: one sentence. features: full names (`view:feature`) that
-    it reads, numeric or text; nothing else is handed to it. version: raised when its meaning changes.
+    it reads, numeric or text; nothing else is handed to it but the status of their views. version: raised when its
+    meaning changes. stage: when it is asked. cpu_budget_us: the CPU that it may take for one message of one recipient,
+    microseconds, the median of many. categories: codes of `events.CATEGORIES` that `categorise` may give, none where it
+    has no opinion.
     """
 
     name: ClassVar[str]
@@ -126,21 +85,24 @@ class Detector(ABC):
     description: ClassVar[str]
     version: ClassVar[int] = 1
     features: ClassVar[tuple[str, ...]]
+    stage: ClassVar[Stage] = "cheap"
+    cpu_budget_us: ClassVar[int]
+    categories: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def fit(self, training: TrainingSet, *, seed: int) -> None:
         """Learn from rows in order of arrival; the same rows and seed give the same detector, bit for bit."""
 
     @abstractmethod
-    def score(self, features: FeatureTable) -> NDArray[np.float64]:
-        """(n,) raw scores, any range, higher is worse; calibrated by the platform."""
+    def score(self, features: FeatureTable) -> RawScores:
+        """What it says of n rows, of one message or of many; calibrated by the platform."""
 
     @abstractmethod
     def explain(self, features: FeatureTable, row: int, *, limit: int = 3) -> list[Signal]:
         """The strongest reasons behind one row's score, worst first, at most `limit`."""
 
     def categorise(self, features: FeatureTable) -> list[str] | None:
-        """n category codes, the likeliest if the row is bad; None where the detector has no opinion."""
+        """n of `categories`, the likeliest if the row is bad; None where the detector has no opinion."""
         return None
 
     def parameters(self) -> dict[str, Any]:

@@ -305,6 +305,15 @@ def bucket_of(tenant: str) -> int:
     return zlib.crc32(tenant.encode()) % BUCKETS
 
 
+def with_partitions(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Rows with `tenant` and `received_at`, with `day` and `bucket` worked out, as the schema has them."""
+    times = rows["received_at"].combine_chunks().cast(pa.int64())
+    buckets = pa.array([bucket_of(tenant) for tenant in rows["tenant"].to_pylist()], pa.int32())
+    return (
+        rows.append_column("day", day_column(times)).append_column("bucket", buckets).select(schema.names).cast(schema)
+    )
+
+
 def day_column(times_us: pa.Array) -> pa.Array:
     """The UTC days, date32, of int64 microseconds since the epoch."""
     # By floor, not by integer division of Arrow, which rounds times before 1970 up.

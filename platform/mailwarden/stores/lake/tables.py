@@ -18,6 +18,7 @@ from mailwarden.settings import Settings
 from mailwarden.stores.lake.delta import PARTITIONS, Snapshot
 from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.lake.raw_mail import RawMail
+from mailwarden.stores.lake.score_log import ScoreLog
 from mailwarden.stores.lake.texts import Texts
 from mailwarden.stores.lake.vector_log import VectorLog
 from mailwarden.stores.spark.offline_table import OfflineTable
@@ -77,13 +78,14 @@ def tables(settings: Settings) -> dict[str, LakeTable]:
     """Every table there is, by name, each at its newest version.
 
     `events` (messages, labels and signals, with their facts as accepted), `vectors` (what each decision was made with),
-    `texts` (what people wrote, as features saw it, a row a message and feature), `raw_mail` (without the mail itself),
+    `scores` (what each detector said then), `texts` (what people wrote, as features saw it, a row a message and feature), `raw_mail` (without the mail itself),
     and each content view's values by its own name. States of activity views are packed and no table: `mailwarden
     dataset export` gives their values. Decisions lie in the SQL database.
     """
     found = {
         "events": _of_snapshot("events", EventLog(settings.events_path).snapshot()),
         "vectors": _of_snapshot("vectors", VectorLog(settings.vectors_path).snapshot()),
+        "scores": _of_snapshot("scores", ScoreLog(settings.scores_path).snapshot()),
         "texts": _of_snapshot("texts", Texts(settings.texts_path).snapshot()),
         "raw_mail": _of_snapshot("raw_mail", RawMail(settings.raw_path).snapshot(), without=("raw",)),
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mailwarden.stores.lake.delta import DeltaLog, Snapshot, bucket_of, day_column
+from mailwarden.stores.lake.delta import DeltaLog, Snapshot, with_partitions
 
 TEXT_SCHEMA: pa.Schema = pa.schema(
     [
@@ -46,10 +46,7 @@ class Texts:
         """
         if rows.num_rows == 0:
             return 0
-        times = rows["received_at"].combine_chunks().cast(pa.int64())
-        completed = rows.append_column("day", day_column(times))
-        buckets = pa.array([bucket_of(tenant) for tenant in rows["tenant"].to_pylist()], pa.int32())
-        completed = completed.append_column("bucket", buckets).select(TEXT_SCHEMA.names).cast(TEXT_SCHEMA)
+        completed = with_partitions(rows, TEXT_SCHEMA)
         return completed.num_rows if self._delta.append(lambda _: completed, batch_id=batch_id) else 0
 
     def drop_before(self, day: datetime.date) -> None:

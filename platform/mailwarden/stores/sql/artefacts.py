@@ -39,6 +39,10 @@ class ModelArtefacts:
             raise StoreError(f"Model artefact {path} cannot be written: {error}. Mend the disk.") from error
         return uri, digest
 
+    def of_digest(self, sha256: str) -> bytes:
+        """The content of that SHA-256 in hex; raises as `get` does."""
+        return self.get(f"sha256/{sha256[:2]}/{sha256}", sha256)
+
     def get(self, uri: str, sha256: str) -> bytes:
         """Return the content kept under `uri`, whose SHA-256 must be `sha256`.
 

@@ -90,12 +90,17 @@ class Registry:
     ) -> ModelRecord:
         """Register a model under the next version of its name, and return it; it does not serve yet.
 
-        Raises DataError where the model_id is taken, NotFound where there is no such tenant.
+        A model is what it holds: the same content under the same name is one version, returned as it was registered
+        first. Raises DataError where the model_id is taken, NotFound where there is no such tenant.
         """
         scope = _scope(name, tenant)
         with writing(self._engine) as connection:
             serialise(connection, *scope)
             _check_tenant(connection, scope)
+            alike = sa.select(models).where(*_in(models, scope), models.c.artefact_sha256 == artefact_sha256)
+            known = connection.execute(alike.order_by(models.c.version).limit(1)).first()
+            if known is not None:
+                return _model(known)
             if connection.execute(sa.select(models.c.model_id).where(models.c.model_id == model_id)).first():
                 raise DataError(f"Model id {model_id!r} is registered already. Give each model its own.")
             newest = connection.execute(sa.select(sa.func.max(models.c.version)).where(*_in(models, scope)))

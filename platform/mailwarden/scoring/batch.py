@@ -1,0 +1,138 @@
+"""Scores of a batch of messages: what each detector said of each row, and what came of it for each message."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mailwarden.domain.detection.decision import HISTORY, Combination, Verdict, sigmoid
+from mailwarden.stores.accepted import LoggedScores, Missing
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorScores:
+    """What one detector said of n rows.
+
+    raw: (n,), not finite where it failed. abstains: (n,), None for nowhere. seconds: for all rows together.
+    """
+
+    raw: NDArray[np.float64]
+    abstains: NDArray[np.bool_] | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """What is away for some messages, and what counts for them then.
+
+    away: names of detectors, and `decision.HISTORY`. broken: those of them that failed on these messages. combination:
+    what the log-odds come of, and the thresholds that they are held against. enough: more than a banner may be given.
+    """
+
+    away: frozenset[str]
+    broken: tuple[str, ...]
+    combination: Combination
+    enough: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """One message's scores: its worst row, fused log-odds and probability there, and calibrated ones by detector.
+
+    worst: position of the row among the message's own. detectors: of those that spoke. away, broken, combination,
+    enough: of its `Pattern`.
+    """
+
+    worst: int
+    logit: float
+    probability: float
+    detectors: Mapping[str, float]
+    away: frozenset[str]
+    broken: tuple[str, ...]
+    combination: Combination
+    enough: bool
+
+    def verdict(self, budget: float | None) -> Verdict:
+        """The strongest verdict that the log-odds reach, within a tenant's own false-positive budget."""
+        return self.combination.thresholds.within(budget).verdict(self.logit)
+
+
+@dataclass(frozen=True)
+class BatchScores:
+    """Scores of n rows of some messages.
+
+    starts: (messages + 1,) where each message's rows begin. logit: (n,) fused. detectors: by name. pattern_of:
+    (messages,) position of each message's in `patterns`.
+    """
+
+    starts: NDArray[np.intp]
+    logit: NDArray[np.float64]
+    detectors: Mapping[str, DetectorScores]
+    patterns: Sequence[Pattern]
+    pattern_of: NDArray[np.intp]
+
+    @cached_property
+    def worst(self) -> NDArray[np.intp]:
+        """(messages,) position of each message's row of the highest log-odds, the first of several."""
+        lengths = np.diff(self.starts)
+        if len(lengths) == 0:
+            return np.empty(0, dtype=np.intp)
+        if len(lengths) == 1:
+            return np.array([int(np.argmax(self.logit))], dtype=np.intp)
+        highest = np.repeat(np.maximum.reduceat(self.logit, self.starts[:-1]), lengths)
+        at = np.flatnonzero(self.logit == highest)
+        _, first = np.unique(np.repeat(np.arange(len(lengths)), lengths)[at], return_index=True)
+        return np.asarray(at[first], dtype=np.intp)
+
+    def of(self, message: int = 0) -> Scores:
+        """One message's."""
+        worst = int(self.worst[message])
+        pattern = self.patterns[int(self.pattern_of[message])]
+        calibrations = pattern.combination.fusion.calibrations
+        probability = {
+            name: float(sigmoid(calibrations[name].logit(one.raw[worst])))
+            for name, one in self.detectors.items()
+            if name not in pattern.away and (one.abstains is None or not one.abstains[worst])
+        }
+        logit = self.logit[worst]
+        return Scores(
+            worst - int(self.starts[message]),
+            float(logit),
+            float(sigmoid(logit)),
+            probability,
+            pattern.away,
+            pattern.broken,
+            pattern.combination,
+            pattern.enough,
+        )
+
+    def logged(self, models: Mapping[str, int], message: int = 0) -> tuple[LoggedScores, ...]:
+        """What the score log keeps of one message. models: versions in the registry by detector name."""
+        pattern = self.patterns[int(self.pattern_of[message])]
+        calibrations = pattern.combination.fusion.calibrations
+        start, stop = int(self.starts[message]), int(self.starts[message + 1])
+        nothing: list[float | None] = [None] * (stop - start)
+        share = 1_000.0 * (stop - start) / max(1, len(self.logit))
+        found = []
+        for name, one in self.detectors.items():
+            took = round(one.seconds * share, 4)
+            if name in pattern.away:
+                found.append(LoggedScores(name, models[name], took, nothing, nothing, ["failed"] * (stop - start)))
+                continue
+            raw = one.raw[start:stop]
+            calibrated: list[float | None] = calibrations[name].logit(raw).tolist()
+            missing: list[Missing | None] = [None] * (stop - start)
+            values: list[float | None] = raw.tolist()
+            if one.abstains is not None and one.abstains[start:stop].any():
+                for at in np.flatnonzero(one.abstains[start:stop]).tolist():
+                    values[at], calibrated[at], missing[at] = None, None, "abstained"
+            found.append(LoggedScores(name, models[name], took, values, calibrated, missing))
+        unloaded = sorted(pattern.away - set(self.detectors) - {HISTORY})
+        return (
+            *found,
+            *(LoggedScores(name, None, 0.0, nothing, nothing, ["away"] * (stop - start)) for name in unloaded),
+        )
