@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -114,7 +115,7 @@ def test_a_message_scores_among_others_as_it_does_alone(drawn: list[tuple[Any, f
     served = champion()
     rows, starts = table([message for message, _ in drawn], [word for _, word in drawn])
     batch = served.score(rows, starts)
-    for number, (start, stop) in enumerate(zip(starts[:-1], starts[1:], strict=True)):
+    for number, (start, stop) in enumerate(pairwise(starts)):
         own = served.score(rows.take(np.arange(start, stop)))
         assert batch.logit[start:stop].tobytes() == own.logit.tobytes()
         assert batch.of(number) == own.of()

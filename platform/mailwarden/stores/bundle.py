@@ -20,8 +20,8 @@ FORMAT = 3
 class Member:
     """A detector of a bundle, which the registry holds.
 
-    model: its version there, 0 for none yet. sha256: of its bytes, in hex. code: `Detector.version` of its class when it
-    was fitted.
+    model: its version there, 0 for none yet. sha256: of its bytes, in hex. code: `Detector.version` of its class when
+    it was fitted.
     """
 
     model: int

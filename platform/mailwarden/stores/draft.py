@@ -108,8 +108,8 @@ class Draft:
         return b'%b%d%b"new_recipients":%b%b' % (before, seq, between, orjson.dumps(new_recipients), after)
 
     def as_copy(self, copy: Copy, answer: bytes | None) -> Draft:
-        """The same as a further copy of a message that was numbered before, without vectors and scores: those that it was scored
-        with are of another time and other recipients than it is logged with.
+        """The same as a further copy of a message that was numbered before, without vectors and scores: those that it
+        has are of another time and other recipients than it is logged with.
 
         answer: that message's, which is taken where its verdict is as strict as this one's; None where not known.
         """

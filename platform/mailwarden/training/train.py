@@ -52,9 +52,9 @@ class TrainingOptions:
 class Trained:
     """What came of a training.
 
-    detectors: each fitted one's bytes. bundle: of these, its members in no registry yet. evaluations: on messages that no detector was fitted to, by detector and "fused".
-    fingerprint: of rows and features. parameters: of each detector trained anew, plain JSON values. threshold_words:
-    how each threshold was found.
+    detectors: each fitted one's bytes. bundle: of these, its members in no registry yet. evaluations: on messages that
+    no detector was fitted to, by detector and "fused". fingerprint: of rows and features. parameters: of each detector
+    trained anew, plain JSON values. threshold_words: how each threshold was found.
     """
 
     detectors: Mapping[str, bytes]

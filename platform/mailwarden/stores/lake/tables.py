@@ -78,9 +78,9 @@ def tables(settings: Settings) -> dict[str, LakeTable]:
     """Every table there is, by name, each at its newest version.
 
     `events` (messages, labels and signals, with their facts as accepted), `vectors` (what each decision was made with),
-    `scores` (what each detector said then), `texts` (what people wrote, as features saw it, a row a message and feature), `raw_mail` (without the mail itself),
-    and each content view's values by its own name. States of activity views are packed and no table: `mailwarden
-    dataset export` gives their values. Decisions lie in the SQL database.
+    `scores` (what each detector said then), `texts` (what people wrote, as features saw it, a row a message and
+    feature), `raw_mail` (without the mail itself), and each content view's values by its own name. States of activity
+    views are packed and no table: `mailwarden dataset export` gives their values. Decisions lie in the SQL database.
     """
     found = {
         "events": _of_snapshot("events", EventLog(settings.events_path).snapshot()),
