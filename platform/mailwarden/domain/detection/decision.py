@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -97,7 +97,7 @@ class Fusion:
     weights: Mapping[str, float]
     intercept: float
     calibrations: Mapping[str, Calibration]
-    offsets: Mapping[str, float] = MappingProxyType({})
+    offsets: Mapping[str, float] = field(default_factory=dict)
 
     def logit(
         self,
