@@ -31,7 +31,8 @@ def score_table(outcome: ReplayOutcome) -> ScoreTable:
     names = sorted({name for answer in answers for name in answer["detectors"]})
 
     def of(name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-        return np.array([answer["detectors"].get(name, {}).get("score", np.nan) for answer in answers])
+        # Who abstains, or is away, catches nothing.
+        return np.array([answer["detectors"].get(name, {}).get("score", 0.0) for answer in answers])
 
     return ScoreTable(
         path=[scored.message.path for scored in outcome.scored],
