@@ -224,7 +224,7 @@ def test_a_score_that_is_no_number_is_flagged(filled: Client, activity_views: Vi
     decision = scorer(filled, activity_views, Watching(bias=math.nan)).score(content, event, TenantPolicy()).decision
     assert decision.degraded is True and decision.flags == [
         "detector watching gave no score",
-        "too few detectors: nothing stronger than a banner",
+        "too much is away: nothing stronger than a banner",
     ]
     assert decision.score == pytest.approx(0.5)
 
@@ -235,7 +235,11 @@ def test_without_the_store_the_message_alone_decides_and_it_is_said(activity_vie
     with open_client(f"unix://{tmp_path}/none.sock") as client:
         scored = scorer(client, activity_views, detector).score(content, event, TenantPolicy())
     assert scored.decision.degraded is True
-    assert scored.decision.flags == ["history unavailable: StoreUnavailable"]
+    # This champion has no fusion for mail without history.
+    assert scored.decision.flags == [
+        "history unavailable: StoreUnavailable",
+        "too much is away: nothing stronger than a banner",
+    ]
     assert scored.watermark is None
     assert detector.shown is not None
     assert detector.shown.columns["content_links:urls"].tolist() == [1.0, 1.0]

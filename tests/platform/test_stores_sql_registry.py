@@ -30,7 +30,7 @@ def add(registry: Registry, model_id: str, name: str = "behaviour", tenant: str 
         model_id=model_id,
         name=name,
         artefact_uri="sha256/aa/aa",
-        artefact_sha256="aa",
+        artefact_sha256=model_id,
         created_us=5,
         record=RECORD,
         tenant=tenant,
@@ -50,7 +50,7 @@ def test_versions_count_up_within_tenant_and_name(registry: Registry) -> None:
 
 def test_a_model_is_read_back_as_it_was_added(registry: Registry) -> None:
     added = add(registry, "a")
-    assert added == ModelRecord("a", None, "behaviour", 1, "sha256/aa/aa", "aa", 5, RECORD)
+    assert added == ModelRecord("a", None, "behaviour", 1, "sha256/aa/aa", "a", 5, RECORD)
     assert registry.get("behaviour", 1) == added
     assert add(registry, "t", tenant="acme").tenant == "acme"
 
@@ -139,3 +139,14 @@ def test_models_added_at_once_get_versions_of_their_own(registry: Registry) -> N
     assert [model.version for model in registry.versions("behaviour")] == list(range(1, 32))
     history = [change.version for change in registry.history("behaviour")]
     assert all(before != after for before, after in itertools.pairwise(history))
+
+
+def test_what_holds_the_same_is_one_version_as_it_was_registered_first(registry: Registry) -> None:
+    first, other = add(registry, "a"), add(registry, "b")
+    again = registry.add(
+        model_id="c", name="behaviour", artefact_uri="u", artefact_sha256="a", created_us=9, record=RECORD
+    )
+    assert again == first and other.version == 2
+    # Another name, or a tenant's own, is another model.
+    assert add(registry, "a1", name="bundle").version == 1
+    assert [model.version for model in registry.versions("behaviour")] == [1, 2]

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from pyspark.sql import SparkSession
 from mailwarden.domain.aggregates.definitions import ActivityView, Age, Extreme, Feature, History, Measure, Total
 from mailwarden.domain.aggregates.windows import DAY_US, W_ALL
 from mailwarden.domain.mail.events import Event
+from mailwarden.domain.status import CODES, Status
 from mailwarden.errors import DataError
 from mailwarden.settings import Settings
 from mailwarden.stores.feast.objects import ENTITIES, feature_view_of
@@ -177,6 +178,9 @@ class _Told:
         self.asked.append(features)
         return self
 
+    def with_statuses(self) -> Self:
+        return self
+
     def to_parquet(self, path: str) -> None:
         Path(path).mkdir(parents=True)
         (Path(path) / "part.parquet").write_bytes(self._answer.read_bytes())
@@ -186,12 +190,17 @@ def test_all_detectors_are_asked_for_at_once_and_other_rows_back_are_refused(
     store: FeatureStore, tmp_path: Path
 ) -> None:
     kinds: dict[str, Any] = {"counts": _Counts, "seen": _Seen}
-    columns = {f"senders__{name}": [1.0, 2.0, 3.0] for name in ("history", "messages_all", "bad_all", "days_known")}
+    columns: dict[str, Any] = {
+        f"senders__{name}": [1.0, 2.0, 3.0] for name in ("history", "messages_all", "bad_all", "days_known")
+    }
+    columns["senders__status"] = ["present", "stale", "unavailable"]
     answer = _set(tmp_path / "answer.parquet", **columns)
     told = _Told(store, answer)
     found = prepare(told, answer, kinds, tmp_path / "sets")
     assert told.asked == [[f"senders:{name}" for name in ("messages_all", "bad_all", "days_known", "history")]]
     assert found.features["seen"].columns["senders:history"].tolist() == [3.0, 2.0, 1.0]
+    codes = [CODES[status] for status in (Status.UNAVAILABLE, Status.STALE, Status.PRESENT)]
+    assert found.features["seen"].status("senders").tolist() == codes
     fewer = pd.read_parquet(answer).iloc[:2]
     fewer.to_parquet(tmp_path / "fewer.parquet")
     with pytest.raises(DataError, match="gave 2 rows for 3"):
@@ -217,6 +226,7 @@ def test_a_set_is_read_in_order_of_arrival_with_nulls_as_they_are(tmp_path: Path
         v__text=["x", None, "z"],
         v__count=pd.array([9_007_199_254_740_993, None, 1], dtype="Int64"),
         v__none=[None, None, None],
+        v__status=["present"] * 3,
     )
     rows, table = read_set(path, ("v:text", "v:count", "v:none"))
     assert rows.message_id.tolist() == ["a", "b", "c"]
@@ -229,4 +239,13 @@ def test_a_set_is_read_in_order_of_arrival_with_nulls_as_they_are(tmp_path: Path
 
 def test_an_absent_column_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no column v__other"):
-        read_set(_set(tmp_path / "set.parquet", v__text=["x", "y", "z"]), ("v:text", "v:other"))
+        read_set(
+            _set(tmp_path / "set.parquet", v__text=["x", "y", "z"], v__status=["present"] * 3), ("v:text", "v:other")
+        )
+
+
+@pytest.mark.parametrize("statuses", [["present", "gone", "present"], ["present", None, "present"]])
+def test_a_status_that_is_none_is_refused(tmp_path: Path, statuses: list[str | None]) -> None:
+    path = _set(tmp_path / "set.parquet", v__text=["x", "y", "z"], v__status=statuses)
+    with pytest.raises(DataError, match="status"):
+        read_set(path, ("v:text",))

@@ -55,4 +55,4 @@ def test_with_too_few_nothing_stronger_than_a_banner_is_given(
         assert set(api.client.get("/readyz").json()["detectors_away"]) == set(names)
         answers = [api.send(message) for message in simulated[:40]]
     assert {answer["verdict"] for answer in answers} <= {"deliver", "banner"}
-    assert all("too few detectors: nothing stronger than a banner" in answer["flags"] for answer in answers)
+    assert all("too much is away: nothing stronger than a banner" in answer["flags"] for answer in answers)

@@ -99,7 +99,7 @@ class Scorer:
         flags += [f"detector {name} is away" for name in champion.away]
         flags += [f"detector {name} gave no score" for name in scores.broken]
         if not scores.enough:
-            flags.append("too few detectors: nothing stronger than a banner")
+            flags.append("too much is away: nothing stronger than a banner")
         suspected = scores.verdict(policy.false_positive_budget)
         # A view that fails is ours to mend, and no fault of the message.
         statuses = [status for name, status in content.status.items() if name not in failed]
