@@ -48,7 +48,8 @@ def test_a_stopped_server_is_unavailable_at_once_and_found_again_after_a_restart
             before = time.perf_counter()
             with pytest.raises(StoreUnavailable, match="while asking"), translated("asking"):
                 round_trip(client, [("PING",)])
-            assert time.perf_counter() - before < 0.25
+            # Far below what the timeouts of a server that hangs would take.
+            assert time.perf_counter() - before < 2.0
             with server.start():
                 assert round_trip(client, [("PING",)]) in ([True], [b"PONG"])
 
