@@ -140,10 +140,11 @@ def test_a_new_champion_takes_over_without_a_restart(
         assert api.send(simulated[0])["model_version"] == 1
         registry = warden.platform.registry
         old = registry.champion("bundle")
+        data = warden.platform.artefacts.get(old.artefact_uri, old.artefact_sha256)
+        uri, digest = warden.platform.artefacts.put(data + b"\n")
         registry.add(
-            model_id="m2", name="bundle", artefact_uri=old.artefact_uri, artefact_sha256=old.artefact_sha256,
-            created_us=9, record=old.record,
-        )  # fmt: skip
+            model_id="m2", name="bundle", artefact_uri=uri, artefact_sha256=digest, created_us=9, record=old.record
+        )
         registry.promote("bundle", 2, at_us=10, reason="tests")
         for _ in range(500):
             if api.client.get("/readyz").json()["model_version"] == 2:
