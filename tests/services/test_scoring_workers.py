@@ -308,9 +308,11 @@ def test_a_bundle_is_at_hand_in_every_process_before_it_serves(warden: Any) -> N
     tenant = warden.platform.tenants.get("acme")
     registry = warden.platform.registry
     old = registry.champion("bundle")
-    for number, digest in ((2, old.artefact_sha256), (3, "0" * 64)):
+    artefacts = warden.platform.artefacts
+    same = artefacts.put(artefacts.get(old.artefact_uri, old.artefact_sha256) + b"\n")
+    for number, (uri, digest) in ((2, same), (3, (old.artefact_uri, "0" * 64))):
         registry.add(
-            model_id=f"m{number}", name="bundle", artefact_uri=old.artefact_uri, artefact_sha256=digest, created_us=9,
+            model_id=f"m{number}", name="bundle", artefact_uri=uri, artefact_sha256=digest, created_us=9,
             record=old.record,
         )  # fmt: skip
 
