@@ -87,8 +87,8 @@ def check(names: Names = None) -> None:
         mailwarden features check
         mailwarden features check sender_bulk
     """
-    from mailwarden.testing.check_detector import check_readers
     from mailwarden.testing.check_view import check_names
+    from mailwarden.testing.detector_checks.definition import check_readers
     from mailwarden_detectors import discover as discover_detectors
     from mailwarden_features import discover
 
