@@ -10,12 +10,14 @@ from types import ModuleType
 from mailwarden.domain.detection.detector import Detector
 from mailwarden.errors import ContractError
 
-_HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
+"""Where the folders of detectors lie."""
+
 _PACKAGE = "mailwarden_detectors"
 
 
 def discover(
-    root: Path = _HERE, package: str = _PACKAGE, *, unread: dict[str, str] | None = None
+    root: Path = FOLDER, package: str = _PACKAGE, *, unread: dict[str, str] | None = None
 ) -> dict[str, type[Detector]]:
     """Every detector's class by name, in order of name.
 
