@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import io
 import pickle
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -246,6 +249,21 @@ class Pickled(Links):
         return cls()
 
 
+class Picky(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        raise pickle.UnpicklingError(name)
+
+
+class Unpickled(Pickled):
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        try:
+            assert Picky(io.BytesIO(data)).load() == {"links": 1}
+        except Exception as error:
+            raise DataError("no links detector") from error
+        return cls()
+
+
 class Evaluated(Links):
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
@@ -374,6 +392,7 @@ PHISHING = [replace(CASES[0], category="CP"), *CASES[1:]]
         ("foreign_bytes", Gullible, "was given b'' and read them; raise DataError"),
         ("foreign_bytes", Helpless, "IndexError"),
         ("no_code", Pickled, "from_bytes calls pickle.loads"),
+        ("no_code", Unpickled, "from_bytes calls pickle.load"),
         ("no_code", Evaluated, "from_bytes calls builtins.eval"),
         ("parameters", Numbered, "not what JSON gives back"),
         ("parameters", Arrayed, "not plain JSON"),
@@ -401,7 +420,7 @@ def test_each_rule_catches_a_detector_that_breaks_it_alone(check: str, kind: typ
 def test_every_rule_has_words_and_a_detector_that_breaks_it() -> None:
     marks = test_each_rule_catches_a_detector_that_breaks_it_alone.pytestmark  # type: ignore[attr-defined]
     caught = {check for check, _, _ in marks[0].args[1]}
-    assert caught | {"definition", "known_features", "cases"} == set(CHECKS)
+    assert caught | {"definition", "known_features", "cases", "elsewhere"} == set(CHECKS)
     assert all((check.__doc__ or "").strip().endswith((".", "code.")) for check in CHECKS.values())
 
 
@@ -481,6 +500,64 @@ def test_a_case_says_why_it_is_null_and_that_it_is_abstained_from() -> None:
     assert broken(Quiet, cases) == {}
     table = table_of((LINKS,), cases)
     assert table.status("content").tolist() == [0, 0, 0, 0, CODES[Status.UNAVAILABLE], 0]
+
+
+_SOURCE = """
+import time
+
+import numpy as np
+
+from mailwarden.domain.detection.detector import Detector, RawScores, Signal
+from mailwarden.errors import DataError
+
+
+class Elsewhere(Detector):
+    name, owner, description = "elsewhere", "tests", "Counts links."
+    features = ("content:links",)
+    cpu_budget_us = 100_000
+
+    def fit(self, training, *, seed):
+        self.learned = {learned}
+
+    def score(self, features):
+        return RawScores(np.nan_to_num(features.columns["content:links"]) * {factor})
+
+    def explain(self, features, row, *, limit=3):
+        count = float(np.nan_to_num(features.columns["content:links"])[row])
+        return [Signal("links", f"{{count:.0f}} links.", count)][:limit]
+
+    def to_bytes(self):
+        return b"elsewhere " + self.learned
+
+    @classmethod
+    def from_bytes(cls, data):
+        detector = cls()
+        head, _, detector.learned = data.partition(b" ")
+        if head != b"elsewhere" or not detector.learned.endswith(b"."):
+            raise DataError("none")
+        return detector
+"""
+
+
+@pytest.mark.parametrize(
+    ("learned", "factor", "words"),
+    [
+        ("b'.'", "1", ""),
+        ("' '.join({'pay', 'click', 'verify', 'now', 'bank', 'account'}).encode() + b'.'", "1", "gives other bytes"),
+        ("b'.'", "int(time.time() / 86_400)", "'many links' says"),
+        ("b'.'", "1 if 'PYTEST_VERSION' in __import__('os').environ else 1 / 0", "ZeroDivisionError"),
+    ],
+)
+def test_chance_and_clock_are_found_in_another_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, learned: str, factor: str, words: str
+) -> None:
+    (tmp_path / "detector_elsewhere.py").write_text(_SOURCE.format(learned=learned, factor=factor))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTEST_VERSION", "any")
+    kind = importlib.import_module("detector_elsewhere").Elsewhere
+    del sys.modules["detector_elsewhere"]
+    found = broken(kind)
+    assert set(found) == ({"elsewhere"} if words else set()) and words in "".join(found.values()), found
 
 
 def test_what_cannot_be_tried_says_why() -> None:

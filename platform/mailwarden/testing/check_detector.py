@@ -6,7 +6,16 @@ from collections.abc import Collection, Mapping, Sequence
 
 from mailwarden.domain.detection.detector import Detector
 from mailwarden.testing.detector_cases import Case
-from mailwarden.testing.detector_checks import answers, cost, definition, learning, sameness, scoring, storage
+from mailwarden.testing.detector_checks import (
+    answers,
+    cost,
+    definition,
+    elsewhere,
+    learning,
+    sameness,
+    scoring,
+    storage,
+)
 from mailwarden.testing.detector_trial import Check, Trial
 from mailwarden.testing.problem import Finding
 
@@ -30,6 +39,7 @@ CHECKS: Mapping[str, Check] = {
         sameness.order,
         sameness.beside,
         sameness.serving_table,
+        elsewhere.elsewhere,
         storage.to_bytes,
         storage.foreign_bytes,
         storage.no_code,
@@ -50,6 +60,7 @@ _FIRST = ("definition", "cases", "fit", "score_shape", "abstention")
 
 _AFTER = {
     "fit_outage": "score_finite",
+    "elsewhere": "fit_again",
     "categories_right": "categories",
     **dict.fromkeys(("batches", "order", "beside", "serving_table"), "alone"),
 }

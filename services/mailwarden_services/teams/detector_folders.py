@@ -107,7 +107,7 @@ def _cases(features: Mapping[str, Described]) -> list[dict[str, Any]]:
 def _level(feature: Described, level: int) -> float | str:
     """A value that is lower than usual (0), usual, above it, far above it (3)."""
     if feature.dtype == "string":
-        return " ".join(["word"] * (1, 4, 40, 80)[level])
+        return " ".join(["word"] * (1, 3, 9, 12)[level])
     if feature.unit.endswith("0 or 1"):
         return (0, 0, 1, 1)[level]
     if feature.unit.startswith("0..1"):

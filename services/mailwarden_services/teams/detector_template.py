@@ -60,7 +60,7 @@ class {class_name}(Detector):
         values = _values(features)
         # One feature behind the other: a row then scores the same to the last bit alone and in any batch.
         raw = np.cumsum(self._parts(features, values), axis=1)[:, -1]
-        return RawScores(raw, np.isnan(values).all(axis=1))
+        return RawScores(raw, np.asarray(np.isnan(values).all(axis=1)))
 
     def explain(self, features: FeatureTable, row: int, *, limit: int = 3) -> list[Signal]:
         """The values that add most; what is not known is no reason."""
@@ -113,7 +113,8 @@ class {class_name}(Detector):
 
 def _unavailable(features: FeatureTable) -> NDArray[np.bool_]:
     """(n, features) whether the view of each could not be read."""
-    return np.column_stack([features.status(view) for view in _VIEWS]) == CODES[Status.UNAVAILABLE]
+    statuses = np.column_stack([features.status(view) for view in _VIEWS])
+    return np.asarray(statuses == CODES[Status.UNAVAILABLE])
 
 
 def _most(column: NDArray[np.float64]) -> float:

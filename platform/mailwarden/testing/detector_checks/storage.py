@@ -77,9 +77,12 @@ def _watched(read: Callable[[], object]) -> list[str]:
 
     def watch(frame: FrameType, event: str, called: Any) -> None:
         if event == "c_call":
-            module = getattr(called, "__module__", None) or type(getattr(called, "__self__", None)).__module__
-            if called.__name__ in _CODE.get(module, ()):
-                ran.append(f"{module.lstrip('_')}.{called.__name__}")
+            module = getattr(called, "__module__", None)
+            # A method has no module of its own: its class or one above has.
+            above = type(getattr(called, "__self__", None)).__mro__
+            for name in [module] if module else [kind.__module__ for kind in above]:
+                if called.__name__ in _CODE.get(name, ()):
+                    ran.append(f"{name.lstrip('_')}.{called.__name__}")
         elif event == "call" and frame.f_code.co_filename == pickle.__file__:
             ran.append(f"pickle.{frame.f_code.co_name}")
 
