@@ -28,6 +28,8 @@ def discover(
     found: dict[str, type[Detector]] = {}
     for folder in sorted(root.iterdir()):
         if folder.is_dir() and not folder.name.startswith((".", "_")):
+            if all(inside.name == "__pycache__" for inside in folder.iterdir()):
+                continue  # what version control leaves of a detector that was removed
             try:
                 found[folder.name] = _read(folder, package)
             except ContractError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import pickle
+import re
 import sys
 import threading
 import time
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import mailwarden_detectors
 from mailwarden.domain.detection.detector import Detector, RawScores, Signal, TrainingSet
 from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.status import CODES, Status
@@ -27,6 +29,7 @@ from mailwarden_detectors import discover
 from mailwarden_features import discover as discover_features
 
 LINKS = "content:links"
+KNOWN = discover_features().feature_names()
 
 
 class Links(Detector):
@@ -560,6 +563,16 @@ def test_chance_and_clock_are_found_in_another_process(
     assert set(found) == ({"elsewhere"} if words else set()) and words in "".join(found.values()), found
 
 
+def test_the_readme_names_every_rule_and_its_cases_are_cases(tmp_path: Path) -> None:
+    readme = (Path(mailwarden_detectors.__file__).parent.parent / "README.md").read_text()
+    rows = [line.split("|")[1] for line in readme.splitlines() if line.startswith("| `")]
+    assert sorted(re.findall(r"`(\w+)`", "".join(rows))) == sorted(CHECKS)
+    path = tmp_path / "cases.jsonl"
+    path.write_text("\n".join(line for line in readme.splitlines() if line.lstrip().startswith('{"case"')))
+    cases = read_cases(path)
+    assert len(cases) == 2 and {name for case in cases for name in case.features} <= set(KNOWN)
+
+
 def test_what_cannot_be_tried_says_why() -> None:
     conformance = Conformance(Raises, [LINKS], CASES)
     assert conformance.barred("cost") == "fit" and conformance.findings("cost") == []
@@ -570,7 +583,7 @@ def test_what_cannot_be_tried_says_why() -> None:
 def test_a_misspelt_feature_is_named_with_the_nearest_one() -> None:
     kinds = discover()
     misspelt: Any = type("Misspelt", (kinds["behaviour"],), {"features": ("sender_activity:recieved_7d",)})
-    found = Conformance(misspelt, discover_features().feature_names()).findings("known_features")
+    found = Conformance(misspelt, KNOWN).findings("known_features")
     assert any("reads 'sender_activity:recieved_7d'" in f.words and "Did you mean 'sender_" in f.words for f in found)
     linked: Any = type("Linked", (Links,), {"features": ("content:link",)})
     found = Conformance(linked, [LINKS], []).findings("known_features")
