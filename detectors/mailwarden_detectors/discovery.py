@@ -10,12 +10,14 @@ from types import ModuleType
 from mailwarden.domain.detection.detector import Detector
 from mailwarden.errors import ContractError
 
-_HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
+"""Where the folders of detectors lie."""
+
 _PACKAGE = "mailwarden_detectors"
 
 
 def discover(
-    root: Path = _HERE, package: str = _PACKAGE, *, unread: dict[str, str] | None = None
+    root: Path = FOLDER, package: str = _PACKAGE, *, unread: dict[str, str] | None = None
 ) -> dict[str, type[Detector]]:
     """Every detector's class by name, in order of name.
 
@@ -26,6 +28,8 @@ def discover(
     found: dict[str, type[Detector]] = {}
     for folder in sorted(root.iterdir()):
         if folder.is_dir() and not folder.name.startswith((".", "_")):
+            if all(inside.name == "__pycache__" for inside in folder.iterdir()):
+                continue  # what version control leaves of a detector that was removed
             try:
                 found[folder.name] = _read(folder, package)
             except ContractError as error:

@@ -287,6 +287,16 @@ class Platform:
         record = self.registry.champion(BUNDLE)
         return [] if record is None else record.record.feature_service.split(",")
 
+    def serving_bundle(self) -> tuple[int, Bundle] | None:
+        """That bundle with its version, its detectors not loaded; None where no bundle was promoted.
+
+        Raises DataError where it is of a release before this one's format.
+        """
+        record = self.registry.champion(BUNDLE)
+        if record is None:
+            return None
+        return record.version, Bundle.from_bytes(self.artefacts.get(record.artefact_uri, record.artefact_sha256))
+
     def champion(self, version: int | None = None) -> Champion:
         """The champion, or another bundle by its version, loaded; raises NotFound where there is none."""
         record = self.registry.champion(BUNDLE) if version is None else self.registry.get(BUNDLE, version)
@@ -309,11 +319,8 @@ class Platform:
 
     def content_changed(self) -> tuple[str, ...]:
         """Content views that changed since the bundle that serves learned from them; none where none serves."""
-        record = self.registry.champion(BUNDLE)
-        if record is None:
-            return ()
-        bundle = Bundle.from_bytes(self.artefacts.get(record.artefact_uri, record.artefact_sha256))
-        return changed_since_training(bundle, self.content)
+        found = self.serving_bundle()
+        return () if found is None else changed_since_training(found[1], self.content)
 
 
 def handed_views(platform: Platform) -> int:

@@ -52,6 +52,14 @@ def test_a_folder_without_a_file_is_an_error(package: Path, file: str) -> None:
         discover(package, "team_detectors")
 
 
+def test_what_is_left_of_a_removed_detector_is_passed_over(package: Path) -> None:
+    (package / "gone" / "__pycache__").mkdir(parents=True)
+    assert discover(package, "team_detectors") == {}
+    (package / "gone" / "cases.jsonl").touch()
+    with pytest.raises(ContractError, match=r"gone has no __init__\.py"):
+        discover(package, "team_detectors")
+
+
 def test_where_the_faults_are_asked_for_the_others_are_found(package: Path) -> None:
     _add(package, "mine", _SOURCE.format(name="mine"))
     _add(package, "broken", "import nowhere_to_be_found")

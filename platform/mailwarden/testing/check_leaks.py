@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
-import pickle
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -24,11 +19,11 @@ from mailwarden.domain.aggregates.fact_specs import QUANTITY_FACTS
 from mailwarden.domain.mail.content import ContentView
 from mailwarden.domain.mail.lists import Lists
 from mailwarden.domain.mail.message import Message
+from mailwarden.errors import ContractError
+from mailwarden.testing.other_process import ask_elsewhere
 from mailwarden.testing.problem import Problem
 
 _KIND_OF = {fact.name: fact.on for fact in QUANTITY_FACTS}
-_ELSEWHERE = "mailwarden.testing.elsewhere"
-_SECONDS = 120.0
 
 _FORBIDDEN = {
     "our own verdicts and labels": (
@@ -114,31 +109,12 @@ def check_elsewhere(view: ContentView, messages: Sequence[Message], lists: Lists
     if "<" in name or not module:
         return []
     here = [dict(compute(message, lists)) for message in messages]
-    with tempfile.TemporaryDirectory() as folder:
-        # Of another length too: a value may be made of no more than that.
-        place = Path(folder) / "elsewhere"
-        if len(str(place)) == len(os.getcwd()):
-            place = Path(folder) / "far-elsewhere"
-        place.mkdir()
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", _ELSEWHERE],
-            input=pickle.dumps((module, name, tuple(messages), lists)),
-            capture_output=True,
-            cwd=place,
-            timeout=_SECONDS,
-            env={
-                "PATH": os.defpath,
-                "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
-                "PYTHONHASHSEED": "20011",
-                "TZ": "Pacific/Kiritimati",
-                "LANG": "C",
-            },
-        )
-    if done.returncode:
-        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no word"]
-        return [Problem(view.name, "", f"compute cannot be run in a process of its own: {last[0]}")]
+    try:
+        answers = ask_elsewhere(module, name, messages, lists)
+    except ContractError as failed:
+        return [Problem(view.name, "", f"compute cannot be run in a process of its own: {failed}")]
     problems = []
-    for message, mine, (theirs, error) in zip(messages, here, pickle.loads(done.stdout), strict=True):
+    for message, mine, (theirs, error) in zip(messages, here, answers, strict=True):
         which = message.content_sha256[:12] or "empty"
         there = "at another time and place (clock, zone, hash seed, environment, no network)"
         if error:

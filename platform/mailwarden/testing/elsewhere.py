@@ -1,6 +1,7 @@
-"""Runs a content view's function in another world: another clock, zone, hash seed and environment, and no network.
+"""Runs a function in another world: another clock, zone, hash seed and environment, and no network.
 
-Started by `check_leaks` as a process of its own: what it patches must be in place before the function is imported.
+Started by `other_process` as a process of its own: what it patches must be in place before a view's function is
+imported.
 """
 
 from __future__ import annotations
@@ -19,11 +20,17 @@ LATER_SECONDS = 400 * 86_400 + 40_380
 
 
 def main() -> None:
-    """Read (module, name of the function, messages, lists) from stdin; write a value or an error's words for each."""
-    module, name, messages, lists = pickle.load(sys.stdin.buffer)
+    """Read (module, name of the function, messages, lists, module to import first) from stdin; write a value or an
+    error's words for each."""
+    module, name, messages, lists, first = pickle.load(sys.stdin.buffer)
     answer = sys.stdout.buffer
     # What the function prints must not be taken for its answer.
     sys.stdout = sys.stderr
+    if first:
+        importlib.import_module(first)
+    else:
+        # Compiled libraries, which come with a detector, hold on to the classes that they were built with.
+        _set_the_calendar()
     _set_the_clock()
     _cut_the_network()
     compute: Any = importlib.import_module(module)
@@ -41,6 +48,12 @@ def _call(compute: Callable[[Any, Any], Any], message: Any, lists: Any) -> tuple
 
 def _set_the_clock() -> None:
     real, real_ns = time.time, time.time_ns
+    time.time = lambda: real() + LATER_SECONDS
+    time.time_ns = lambda: real_ns() + LATER_SECONDS * 1_000_000_000
+
+
+def _set_the_calendar() -> None:
+    real = time.time
 
     class Date(datetime.date):
         @classmethod
@@ -60,15 +73,13 @@ def _set_the_clock() -> None:
         def today(cls) -> Any:
             return cls.now()
 
-    time.time = lambda: real() + LATER_SECONDS
-    time.time_ns = lambda: real_ns() + LATER_SECONDS * 1_000_000_000
     datetime.date = Date  # type: ignore[misc]
     datetime.datetime = Moment  # type: ignore[misc]
 
 
 def _cut_the_network() -> None:
     def refuse(*_: Any, **__: Any) -> Any:
-        raise OSError("a feature may not ask the network")
+        raise OSError("nothing here may ask the network")
 
     socket.socket.connect = refuse  # type: ignore[method-assign]
     socket.create_connection = refuse

@@ -13,6 +13,7 @@ from mailwarden_services.cli import (
     bench_command,
     commands,
     dataset_command,
+    detector_commands,
     feature_commands,
     forget_command,
     gateway_commands,
@@ -51,6 +52,7 @@ bench_command.register(app)
 tenant_commands.register(app)
 access_commands.register(app)
 feature_commands.register(app)
+detector_commands.register(app)
 list_commands.register(app)
 dataset_command.register(app)
 sql_command.register(app)

@@ -12,7 +12,7 @@ import typer
 from mailwarden.errors import ConfigError, ContractError
 from mailwarden.settings import Settings
 from mailwarden_services.cli.feature_tables import Name, Names
-from mailwarden_services.cli.progress import out
+from mailwarden_services.cli.progress import out, print_lines
 
 if TYPE_CHECKING:
     from mailwarden.domain.aggregates.definitions import ActivityView
@@ -87,15 +87,15 @@ def check(names: Names = None) -> None:
         mailwarden features check
         mailwarden features check sender_bulk
     """
-    from mailwarden.testing.check_detector import check_readers
     from mailwarden.testing.check_view import check_names
+    from mailwarden.testing.detector_checks.definition import check_readers
     from mailwarden_detectors import discover as discover_detectors
     from mailwarden_features import discover
 
     try:
         repository = discover()
     except ContractError as error:
-        out.print(str(error), highlight=False, markup=False, soft_wrap=True)
+        print_lines([error])
         raise typer.Exit(1) from None
     chosen = [repository.by_name(name) for name in names] if names else list(repository.views)
     wanted = {view.name for view in chosen}
@@ -104,7 +104,7 @@ def check(names: Names = None) -> None:
     problems += [found for found in check_names(repository.views, detectors) if found.view in wanted]
     unread = check_readers(repository.feature_names(), detectors.values())
     problems += [found for found in unread if not names or found.feature.partition(":")[0] in wanted]
-    _print_problems(problems)
+    print_lines(problems)
     if problems:
         raise typer.Exit(1)
     out.print(f"{len(chosen)} views keep their contract")
@@ -112,11 +112,11 @@ def check(names: Names = None) -> None:
 
 def _tell_and_check(name: str, words: str) -> None:
     """What was laid out, what is wrong with it, and what comes next."""
-    out.print(words, highlight=False, markup=False, soft_wrap=True)
+    print_lines([words])
     importlib.invalidate_caches()
-    _print_problems(_problems(importlib.import_module(f"mailwarden_features.{name}.view").VIEW))
-    out.print(f"next: mailwarden features check {name}; mailwarden features plan; feast -c feature_repo apply; "
-              f"mailwarden materialize --view {name}", highlight=False, soft_wrap=True)  # fmt: skip
+    print_lines(_problems(importlib.import_module(f"mailwarden_features.{name}.view").VIEW))
+    print_lines([f"next: mailwarden features check {name}; mailwarden features plan; feast -c feature_repo apply; "
+                 f"mailwarden materialize --view {name}"])  # fmt: skip
 
 
 def _problems(view: ActivityView | ContentView) -> list[Problem]:
@@ -142,8 +142,3 @@ def _messages() -> Sequence[Message]:
     from mailwarden.simulation.simulate import simulate
 
     return [parse_message(made.raw, made.envelope) for made in islice(simulate(1, days=2), SAMPLED_MESSAGES)]
-
-
-def _print_problems(problems: Sequence[Problem]) -> None:
-    for problem in problems:
-        out.print(str(problem), highlight=False, markup=False, soft_wrap=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from rich.console import Console
 from rich.markup import escape
@@ -31,6 +31,12 @@ def results_console() -> Console:
 
 console = Console(stderr=True)
 out = results_console()
+
+
+def print_lines(lines: Iterable[object]) -> None:
+    """Print each as one line, as it is, however wide the terminal."""
+    for line in lines:
+        out.print(str(line), highlight=False, markup=False, soft_wrap=True)
 
 
 def say(words: str) -> None:

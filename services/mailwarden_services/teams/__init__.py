@@ -1,1 +1,1 @@
-"""What teams do with feature views: lay one out, version it, see who reads it, and what a change would cost."""
+"""What teams do with views and detectors: lay one out, version it, see who reads it, what a change would cost."""

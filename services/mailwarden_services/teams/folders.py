@@ -10,10 +10,10 @@ from pathlib import Path
 
 from mailwarden.domain.aggregates.fact_specs import FACTS
 from mailwarden.errors import ConfigError, ContractError, NotFound
+from mailwarden_services.teams.sources import free_folder, lay_out, quoted
 
 PACKAGE = "mailwarden_features"
 
-_SNAKE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _VERSIONED = re.compile(r"(.+)_v\d+")
 _EMISSIONS = {
     ("sender",): "participants",
@@ -135,9 +135,9 @@ def new_view(
     """
     folder = _free(root, name)
     if like is not None:
-        changes = {"name": _quoted(name), "version": "1", "owner": _quoted(owner)}
+        changes = {"name": quoted(name), "version": "1", "owner": quoted(owner)}
         if keys is not None:
-            changes |= {"keys": _tuple(keys), "emission": _quoted(emission_of(keys))}
+            changes |= {"keys": _tuple(keys), "emission": quoted(emission_of(keys))}
         return _copied(root, like, folder, changes, package)
     if keys is None:
         raise ConfigError("say what the view is keyed by (--keys sender), or what it is like (--like sender_activity)")
@@ -152,16 +152,13 @@ def new_view(
             where=', where=("forward",)' if both_ways else "",
         ),
         "view.py": _VIEW.format(
-            name=name, package=package, owner=_quoted(owner), key=key, keys=_tuple(keys), emission=emission,
+            name=name, package=package, owner=quoted(owner), key=key, keys=_tuple(keys), emission=emission,
             none=f'\n_NONE = "{none}"\n' if none else "",
             null=", _NONE" if none else "",
         ),
         "__init__.py": "",
     }  # fmt: skip
-    folder.mkdir()
-    for file, text in texts.items():
-        (folder / file).write_text(text, encoding="utf-8")
-    return folder
+    return lay_out(folder, texts)
 
 
 _NONE_SENT = "it never sent anything: it was only written to"
@@ -173,13 +170,10 @@ def new_content_view(root: Path, name: str, *, owner: str, package: str = PACKAG
     folder = _free(root, name)
     texts = {
         "transform.py": _CONTENT_TRANSFORM.format(name=name),
-        "view.py": _CONTENT_VIEW.format(name=name, package=package, owner=_quoted(owner)),
+        "view.py": _CONTENT_VIEW.format(name=name, package=package, owner=quoted(owner)),
         "__init__.py": "",
     }
-    folder.mkdir()
-    for file, text in texts.items():
-        (folder / file).write_text(text, encoding="utf-8")
-    return folder
+    return lay_out(folder, texts)
 
 
 def next_version(root: Path, name: str, package: str = PACKAGE) -> Path:
@@ -195,18 +189,17 @@ def next_version(root: Path, name: str, package: str = PACKAGE) -> Path:
     while (root / f"{base}_v{number}").exists():
         number += 1
     folder = _free(root, f"{base}_v{number}")
-    return _copied(root, name, folder, {"name": _quoted(folder.name), "version": str(number)}, package)
+    return _copied(root, name, folder, {"name": quoted(folder.name), "version": str(number)}, package)
 
 
 def _free(root: Path, name: str) -> Path:
-    if not _SNAKE.fullmatch(name):
-        raise ConfigError(f"{name!r} is no name for a view: small letters, digits and single underscores, as in a_b")
     if name in (*FACTS, "tenant", "recipient", "message"):
         raise ConfigError(f"{name!r} is the name of an entity; add what the view tells, as in {name}_activity")
-    folder = root / name
-    if folder.exists():
-        raise ConfigError(f"{folder} is there already; choose another name, or `mailwarden features version {name}`")
-    return folder
+    if (root / name / "view.py").is_file():
+        raise ConfigError(
+            f"{root / name} is there already; choose another name, or `mailwarden features version {name}`"
+        )
+    return free_folder(root, name, "view")
 
 
 def _source(root: Path, name: str) -> Path:
@@ -269,13 +262,6 @@ def _edited(path: Path, changes: Mapping[str, str]) -> str:
     return data.decode()
 
 
-def _quoted(text: str) -> str:
-    # As the formatter would: the quotes that need no backslash.
-    if not text.isprintable() or ('"' in text and "'" not in text):
-        return repr(text)
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
 def _tuple(names: tuple[str, ...]) -> str:
-    inside = ", ".join(map(_quoted, names))
+    inside = ", ".join(map(quoted, names))
     return f"({inside},)" if len(names) == 1 else f"({inside})"

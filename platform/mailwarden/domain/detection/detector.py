@@ -75,9 +75,9 @@ class Detector(ABC):
 
     name: its folder's name. owner: the team. description: one sentence. features: full names (`view:feature`) that
     it reads, numeric or text; nothing else is handed to it but the status of their views. version: raised when its
-    meaning changes. stage: when it is asked. cpu_budget_us: the CPU that it may take for one message of one recipient,
-    microseconds, the median of many. categories: codes of `events.CATEGORIES` that `categorise` may give, none where it
-    has no opinion.
+    meaning changes. stage: when it is asked. cpu_budget_us: the CPU that its score and reasons may take for one
+    message of one recipient, microseconds, the median of many. categories: codes of `events.CATEGORIES` that
+    `categorise` may give, none where it has no opinion.
     """
 
     name: ClassVar[str]
