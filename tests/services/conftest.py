@@ -147,9 +147,12 @@ class Warden:
         return {"Authorization": f"Bearer {self.keys[tenant]}"}
 
     @contextlib.contextmanager
-    def api(self, tenant: str = "acme") -> Iterator[Api]:
-        """The API as its process would run it; leaving stops it, entering again is a restart."""
-        self.platform = Platform(self.settings)
+    def api(self, tenant: str = "acme", **given: Any) -> Iterator[Api]:
+        """The API as its process would run it; leaving stops it, entering again is a restart.
+
+        given: of the platform, such as content views of the test's own.
+        """
+        self.platform = Platform(self.settings, **given)
         self.service = scoring_service(self.platform, lanes=ONE_LANE)
         app = create_app(self.service)
         with TestClient(app, raise_server_exceptions=False, headers=self.headers(tenant)) as client:
