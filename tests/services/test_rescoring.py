@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections import Counter
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,6 @@ from mailwarden.stores.bundle import Bundle
 from mailwarden.stores.lists import load_lists
 from mailwarden.stores.online.server import RedisServer
 from mailwarden.stores.spark.snapshots import read_rows
-from mailwarden.training.register import register
 from mailwarden.training.train import Trained
 from mailwarden_services.bootstrap import Platform
 from mailwarden_services.loop import Loop
@@ -48,15 +48,6 @@ def with_history(trained: Trained) -> Trained:
     }
     record = {**bundle.record, "options": {**bundle.record["options"], "ablate": []}}
     return replace(trained, bundle=replace(bundle, record=record, without={**bundle.without, **blind}))
-
-
-def promote(warden: Any, trained: Trained, change: Callable[[Bundle], Bundle] = lambda bundle: bundle) -> int:
-    platform = Platform(warden.settings)
-    changed = replace(trained, bundle=change(trained.bundle))
-    records = register(
-        changed, platform.registry, platform.artefacts, code_revision="tests", created_us=3, promote="tests"
-    )
-    return records["bundle"].version
 
 
 def broken(platform: Platform, name: str) -> ContentSet:
@@ -129,7 +120,7 @@ def test_every_logged_score_is_what_spark_makes_of_the_logged_vector_to_the_last
     own_redis: tuple[Any, RedisServer], trained_bundle: Trained, simulated: Mail
 ) -> None:
     warden, server = own_redis
-    version = promote(warden, with_history(trained_bundle))
+    version = warden.promote(with_history(trained_bundle))
     seqs: dict[str, int] = {}
     with warden.api() as api:
         writer = warden.writer()
@@ -181,4 +172,57 @@ def test_every_logged_score_is_what_spark_makes_of_the_logged_vector_to_the_last
     assert (found.compared, found.different, found.unanswered, found.unscored) == (len(logged), 0, {}, 0)
     assert {(line.bundle, line.detector) for line in found.lines} == {
         (version, name) for name in ("behaviour", "header_rules", "message_text")
+    }
+
+
+def test_what_cannot_be_asked_again_says_why_and_the_rest_is(
+    warden: Any, trained_bundle: Trained, simulated: Mail
+) -> None:
+    def send(messages: Mail) -> None:
+        with warden.api() as api:
+            for message in messages:
+                api.send(message)
+        warden.drain().close()
+
+    earlier, later = simulated[:5], simulated[70:75]
+    send([*earlier, *later])
+    # Fitted by a class that is not here: it is away from the start.
+    assert warden.promote(trained_bundle, of_other_code=["message_text"]) == 2
+    send(simulated[100:103])
+    logged = scores_of(warden)
+    n = Counter((row["bundle"], row["detector"]) for row in logged)
+    assert {row["missing"] for row in logged if (row["bundle"], row["detector"]) == (2, "message_text")} == {"away"}
+    loop = Loop(Platform(warden.settings))
+    spark = loop.spark
+
+    def lines(platform: Platform) -> dict[tuple[int, str], tuple[int, dict[str, int]]]:
+        found = score_skew(platform, spark)
+        assert found.different == 0, found.examples
+        assert {(line.bundle, line.detector): line.rows for line in found.lines} == n
+        return {(line.bundle, line.detector): (line.compared, dict(line.unanswered)) for line in found.lines}
+
+    assert lines(loop.platform) == {key: (rows, {}) for key, rows in n.items()}
+
+    day = datetime.fromtimestamp((later[0].envelope.received_at_us or 0) // 1_000_000, UTC).date()
+    loop.platform.texts.drop_before(day)
+    gone = sum(row["received_at"].date() < day for row in logged if row["detector"] == "message_text")
+    assert 0 < gone < n[1, "message_text"]
+    content = loop.platform.content
+    raised = [replace(view, version=view.version + (view.name == "content_links")) for view in content.views]
+    changed = ContentSet(raised, load_lists(), content.fingerprints)
+    assert lines(Platform(warden.settings, content=changed)) == {
+        (1, "message_text"): (n[1, "message_text"] - gone, {"texts gone": gone}),
+        **{(1, name): (0, {"other version": n[1, name]}) for name in ("behaviour", "header_rules")},
+        **{(2, name): (0, {"other version": n[2, name]}) for name in ("behaviour", "header_rules")},
+        (2, "message_text"): (n[2, "message_text"], {}),
+    }
+
+    platform = Platform(warden.settings)
+    there, unread = platform.detectors_there
+    lost = {name: kind for name, kind in there.items() if name != "message_text"}
+    platform.__dict__["detectors_there"] = lost, unread
+    record = platform.registry.get("bundle", 2)
+    (warden.settings.models_path / record.artefact_uri).unlink()
+    assert lines(platform) == {
+        key: (0, {"detector away" if key[0] == 1 else "bundle gone": rows}) for key, rows in n.items()
     }
