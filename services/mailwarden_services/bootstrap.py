@@ -53,12 +53,12 @@ from mailwarden.training.register import BUNDLE
 from mailwarden_detectors import discover as discover_detectors
 from mailwarden_features import FeatureRepository
 from mailwarden_features import discover as discover_features
-from mailwarden_services.feature_writer.logged_tables import vector_table
+from mailwarden_services.feature_writer.logged_tables import score_table, vector_table
 from mailwarden_services.feature_writer.logs import Logs, writer_of
 from mailwarden_services.feature_writer.writer import FeatureWriter
 from mailwarden_services.mail_gateway.places import read_next_hop
 from mailwarden_services.mail_gateway.release import Releases
-from mailwarden_services.scoring_api.found_messages import FoundMessages, find_unlogged
+from mailwarden_services.scoring_api.found_messages import FoundMessages, Rows, find_unlogged
 from mailwarden_services.teams.content_changes import changed_since_training
 
 log = structlog.get_logger(__name__)
@@ -269,9 +269,14 @@ class Platform:
             self.decisions,
             self.raw,
             self.vectors,
+            self.scores,
             self._find_unlogged,
-            lambda record: vector_table([record], self.activity, self.content_views).to_pylist(),
+            self._rows_of,
         )
+
+    def _rows_of(self, record: AcceptedMessage) -> tuple[Rows, Rows]:
+        vectors = vector_table([record], self.activity, self.content_views)
+        return vectors.to_pylist(), score_table([record]).to_pylist()
 
     def _find_unlogged(self, tenant: str, message_id: str) -> AcceptedMessage | None:
         shard = shard_of(tenant, shards_of(self.settings.root))

@@ -35,6 +35,7 @@ from mailwarden.training.rows import write_training_rows
 from mailwarden.training.train import TrainingOptions, train
 from mailwarden_features.feature_services import feast_objects
 from mailwarden_services.bootstrap import Platform, parse
+from mailwarden_services.rescoring import score_skew
 from mailwarden_services.teams.changes import refuse_changed
 from mailwarden_services.teams.content_changes import (
     changed_since_training,
@@ -192,7 +193,7 @@ class Loop:
         return export_dataset(lambda: self.spark, store, facts, out, replace(options, record=record), progress)
 
     def skew(self, progress: Progress = quiet) -> SkewReport:
-        """Recompute every logged vector and compare; raises NotFound where none was logged.
+        """Recompute every logged vector, and every score of one, and compare; raises NotFound where none was logged.
 
         What was found is kept in `skew_history`.
         """
@@ -213,6 +214,8 @@ class Loop:
         raw = read_raw(self.spark, platform.raw.snapshot())
         content = measure_content_skew(raw, vectors, platform.content, parser, scratch, progress)
         report = measure_skew(events, vectors, platform.activity, scratch, progress).with_content(content)
+        progress("scores")
+        report = replace(report, scores=score_skew(platform, self.spark))
         run = run_of(report, at_us=time.time_ns() // 1_000, events=log.version, vectors=logged.version)
         skew_history(platform).append(run)
         return report

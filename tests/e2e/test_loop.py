@@ -102,6 +102,10 @@ def test_mail_goes_in_and_decisions_come_out_of_models_that_learn_from_them(smal
         assert {line["view"] for line in skew["features"] if line["compared"] == skew["vectors"]} >= content
         assert skew["changed"] == 0 and skew["gone"] == 0 and skew["status_mismatches"] == 0
         assert skew["values_with_history"] > 0.3 * (skew["compared_values"] - of_content) > 0
+        # Each bundle that served says again, in Spark, what it said of its own decisions.
+        assert skew["scores_different"] == skew["scores_unanswered"] == 0
+        assert skew["scores_compared"] == 3 * skew["vectors"]
+        assert {line["bundle"] for line in skew["scores"]} == set(versions)
 
         table = score_table(outcome)
         report = report_of(plan, outcome, table, mail="simulated", command="test", title="A test")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +16,7 @@ from mailwarden.domain.detection.decision import HISTORY, Calibration, Combinati
 from mailwarden.domain.detection.detector import RawScores
 from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.status import CODES, Status
+from mailwarden.scoring.batch import MISSING
 from mailwarden.scoring.champion import Champion
 
 WORDS, KNOWN, DAYS = "content_text:words", "sender_activity:known", "relationship:days"
@@ -125,6 +127,28 @@ def test_a_message_scores_among_others_as_it_does_alone(drawn: list[tuple[Any, f
         assert [one.missing for one in batch.logged(served.detector_versions, number)] == [
             one.missing for one in own.logged(served.detector_versions)
         ]
+
+
+@settings(max_examples=100, deadline=None)
+@given(mail, st.booleans())
+def test_all_rows_at_once_are_logged_as_each_message_is(drawn: list[tuple[Any, float]], away: bool) -> None:
+    served = champion()
+    if away:
+        detectors = {name: one for name, one in served.detectors.items() if name != "history"}
+        served = replace(served, detectors=detectors, away={"history": "gone"})
+    rows, starts = table([message for message, _ in drawn], [word for _, word in drawn])
+    batch = served.score(rows, starts)
+    by_row = batch.by_row()
+    words = [None, *MISSING]
+    for number, (start, stop) in enumerate(pairwise(starts)):
+        for one, logged in zip(by_row, batch.logged(served.detector_versions, number), strict=True):
+            here = slice(start, stop)
+            said = one.missing[here] == 0
+            assert one.detector == logged.detector
+            assert [words[code] for code in one.missing[here]] == logged.missing
+            for values, kept in ((one.raw, logged.raw), (one.calibrated, logged.calibrated)):
+                assert values[here][said].tolist() == [value for value in kept if value is not None]
+            assert one.milliseconds[here].tolist() == pytest.approx([logged.milliseconds] * (stop - start), abs=1e-4)
 
 
 def test_a_detector_is_away_for_the_messages_that_it_fails_on_and_no_others() -> None:

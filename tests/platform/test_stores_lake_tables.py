@@ -18,6 +18,7 @@ from mailwarden.errors import NotFound
 from mailwarden.settings import Settings
 from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.lake.raw_mail import RawMail, RawRow
+from mailwarden.stores.lake.score_log import ScoreLog, score_schema
 from mailwarden.stores.lake.sql_views import view_statements
 from mailwarden.stores.lake.tables import table, tables
 from mailwarden.stores.spark.offline_table import Manifest, OfflineTable
@@ -30,6 +31,8 @@ QUERIES = (
     "SELECT count(*) FROM raw_mail WHERE day = DATE '2024-01-02'",
     "SELECT n, s FROM words ORDER BY n",
     "SELECT count(*) FROM vectors",
+    "SELECT detector, model, raw, calibrated, missing FROM scores WHERE bundle = 4 AND day = DATE '2024-01-01' "
+    "ORDER BY seq, detector",
     "SELECT count(*) FROM events WHERE sender_domain = 'own.test' AND bucket >= 0",
 )
 
@@ -47,6 +50,7 @@ def settings(histories: Any, tmp_path_factory: pytest.TempPathFactory) -> Settin
             for n in range(3)
         ]
     )
+    ScoreLog(settings.scores_path).append(pa.Table.from_pylist([score(1, "one"), score(2, "two")], score_schema()))
     words = OfflineTable(settings.offline_path, "words", 2)
     files = [_part(words, f"parts/{name}/day=2024-01-0{day}", day) for name, day in (("a", 1), ("b", 2), ("b", 3))]
     words.publish(Manifest("words", 2, 0, 3, 0, ("parts/a", "parts/b"), tuple(files)))
@@ -58,6 +62,16 @@ def _part(words: OfflineTable, folder: str, n: int) -> str:
     rows = pa.table({"tenant": ["t1"], "message_id": [f"{n:032x}"], "n": pa.array([n], pa.int64()), "s": ["ä'\"☃"]})
     pq.write_table(rows, words.path / folder / "part.parquet")
     return f"{folder}/part.parquet"
+
+
+def score(seq: int, detector: str) -> dict[str, Any]:
+    spoke = seq == 1
+    return {
+        "tenant": "t1", "seq": seq, "message_id": f"{seq:032x}", "recipient": "a@own.test",
+        "received_at": 1_704_067_200_000_000 + seq, "decision_id": f"d{seq}", "bundle": 4, "detector": detector,
+        "model": 2, "raw": 0.1 if spoke else None, "calibrated": -0.3 if spoke else None, "milliseconds": 0.5,
+        "missing": None if spoke else "abstained",
+    }  # fmt: skip
 
 
 def in_duckdb(settings: Settings) -> duckdb.DuckDBPyConnection:
@@ -95,6 +109,11 @@ def test_duckdb_sees_what_pandas_sees(settings: Settings) -> None:
     assert connection.execute("SELECT n, s FROM words ORDER BY n").fetchall() == [(n, "ä'\"☃") for n in (1, 2, 3)]
     times = connection.execute("SELECT epoch_us(received_at) FROM events ORDER BY seq").fetchall()
     assert [row[0] for row in times] == [at.value // 1_000 for at in frame.sort_values("seq")["received_at"]]
+
+
+def test_scores_are_there_with_why_they_are_missing(settings: Settings) -> None:
+    found = in_duckdb(settings).execute(next(query for query in QUERIES if "scores" in query)).fetchall()
+    assert found == [("one", 2, 0.1, -0.3, None), ("two", 2, None, None, "abstained")]
 
 
 def test_views_are_pinned_and_a_column_that_no_file_has_is_null(settings: Settings, histories: Any) -> None:

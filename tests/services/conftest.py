@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -147,9 +147,12 @@ class Warden:
         return {"Authorization": f"Bearer {self.keys[tenant]}"}
 
     @contextlib.contextmanager
-    def api(self, tenant: str = "acme") -> Iterator[Api]:
-        """The API as its process would run it; leaving stops it, entering again is a restart."""
-        self.platform = Platform(self.settings)
+    def api(self, tenant: str = "acme", **given: Any) -> Iterator[Api]:
+        """The API as its process would run it; leaving stops it, entering again is a restart.
+
+        given: of the platform, such as content views of the test's own.
+        """
+        self.platform = Platform(self.settings, **given)
         self.service = scoring_service(self.platform, lanes=ONE_LANE)
         app = create_app(self.service)
         with TestClient(app, raise_server_exceptions=False, headers=self.headers(tenant)) as client:
@@ -173,6 +176,19 @@ class Warden:
             finally:
                 server.should_exit = True
                 running.join()
+
+    def promote(self, trained: Trained, *, of_other_code: Sequence[str] = ()) -> int:
+        """Have a bundle serve, and its version. of_other_code: its detectors that classes fitted which are not here."""
+        members = {
+            name: replace(member, code=99) if name in of_other_code else member
+            for name, member in trained.bundle.members.items()
+        }
+        changed = replace(trained, bundle=replace(trained.bundle, members=members))
+        platform = Platform(self.settings)
+        records = register(
+            changed, platform.registry, platform.artefacts, code_revision="tests", created_us=3, promote="tests"
+        )
+        return records["bundle"].version
 
     def writer(self, **options: Any) -> FeatureWriter:
         made = Platform(self.settings).feature_writer()

@@ -47,7 +47,7 @@ def test_content_is_logged_with_every_row_in_its_own_type_and_texts_apart(tmp_pa
     table = log.scan().read_all()
     assert table.num_rows == 2 and "content_words__subject" not in table.column_names
     expected = {"verdict": "pass", "length": 2**53 + 1, "share": None, "status": "present", "version": 2,
-                "fingerprint": 77}  # fmt: skip
+                "fingerprint": 77, "texts": 1}  # fmt: skip
     for row in table.to_pylist():
         assert {name: row[f"content_words__{name}"] for name in expected} == expected
     assert table.schema.field("content_words__length").type == pa.int64()
@@ -71,6 +71,9 @@ def test_values_of_another_version_are_not_given_this_ones_names(tmp_path: Path)
     (row, _) = vector_table([accepted(1)], (), (newer,)).to_pylist()
     assert (row["content_words__version"], row["content_words__fingerprint"]) == (2, 77)
     assert row["content_words__verdict"] is None and row["content_words__length"] is None
+    assert "content_words__texts" not in row
+    (row, _) = vector_table([accepted(1)], (), (replace(VIEW, version=3),)).to_pylist()
+    assert row["content_words__texts"] is None
     assert text_table([accepted(1)], (replace(VIEW, version=3),)).num_rows == 0
 
 

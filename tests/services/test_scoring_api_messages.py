@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import StoreUnavailable
 from mailwarden.simulation.draft import SimulatedMessage
+from mailwarden.training.train import Trained
 from mailwarden_services.scoring_api.answer_models import (
     AuditPage,
     ContentAnswer,
@@ -49,11 +51,42 @@ def test_a_message_is_looked_up_with_all_that_decided_it(warden: Any, simulated:
         assert {vector["recipient"] for vector in found["vectors"]} == set(found["recipients"])
         views = found["vectors"][0]["views"]
         assert views["sender_activity"]["as_of_seq"] is not None or views["sender_activity"]["status"] != "present"
+        assert not {"texts", "fingerprint", "facts"} & {name for view in views.values() for name in view["values"]}
+        for vector in found["vectors"]:
+            assert set(vector["detectors"]) == set(answer["detectors"])
+            for name, said in vector["detectors"].items():
+                assert said["model_version"] == answer["detectors"][name]["model_version"] == 1
+                assert said["missing"] is None and said["milliseconds"] > 0 and said["raw"] is not None
+                assert said["score"] == pytest.approx(1 / (1 + math.exp(-said["log_odds"])))
+        # The decision is of the worst of them.
+        said = [vector["detectors"] for vector in found["vectors"]]
+        assert {name: one["score"] for name, one in answer["detectors"].items()} in [
+            {name: one["score"] for name, one in detectors.items()} for detectors in said
+        ]
         content = [name for name, view in views.items() if view["as_of_seq"] is None and view["values"]]
         assert any(value is not None for name in content for value in views[name]["values"].values())
         strangers = warden.headers("other")
         assert api.client.get(f"/v1/messages/{answer['message_id']}", headers=strangers).status_code == 404
         assert api.client.get("/v1/messages/not-an-id").status_code == 422
+
+
+@pytest.mark.parametrize("when", ["at once", "logged"])
+def test_a_detector_without_a_score_is_looked_up_with_why(warden: Any, trained_bundle: Trained, when: str) -> None:
+    warden.promote(trained_bundle, of_other_code=["behaviour"])
+    with warden.api() as api:
+        message_id = api.score(b"From: nobody@far.example\r\n\r\n", AT).json()["message_id"]
+        if when == "logged":
+            warden.drain()
+        (vector,) = api.client.get(f"/v1/messages/{message_id}").json()["vectors"]
+        said = vector["detectors"]
+        assert {name: one["missing"] for name, one in said.items()} == {
+            "behaviour": "away", "header_rules": None, "message_text": "abstained",
+        }  # fmt: skip
+        assert {name: one["model_version"] for name, one in said.items()} == {
+            "behaviour": None, "header_rules": 1, "message_text": 1,
+        }  # fmt: skip
+        for name in ("behaviour", "message_text"):
+            assert said[name]["raw"] is said[name]["score"] is said[name]["log_odds"] is None
 
 
 def test_decisions_are_listed_by_page_and_found_by_what_is_known_of_them(warden: Any, simulated: Mail) -> None:

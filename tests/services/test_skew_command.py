@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mailwarden.monitoring.skew_history import SkewHistory, run_of
-from mailwarden.monitoring.skew_report import FeatureSkew, SkewReport, ViewSkew
+from mailwarden.monitoring.skew_report import FeatureSkew, ScoreLine, ScoreSkew, SkewReport, ViewSkew
 from mailwarden_services.cli import application
 from mailwarden_services.loop import Loop
 
@@ -71,9 +71,37 @@ def test_content_made_by_other_code_and_mail_that_is_gone_are_said(run: Run, mon
     assert code == 0
 
 
+SCORES = ScoreSkew(
+    (
+        ScoreLine(3, "behaviour", 4_200, 4_200, 0, {}),
+        ScoreLine(3, "message_text", 4_200, 4_000, 0, {"texts gone": 150, "no vector": 50}),
+    ),
+    unscored=12,
+)
+
+
+def test_scores_are_shown_by_bundle_and_detector_with_what_could_not_be_asked_again(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Loop, "skew", lambda self, progress: replace(REPORT, scores=SCORES))
+    code, text = run("skew")
+    rows = [cells(line) for line in text.splitlines() if line.startswith("│")]
+    assert rows[2:] == [
+        ["3", "behaviour", "4,200", "4,200", "0", "0", "0"],
+        ["3", "message_text", "4,200", "4,000", "0", "50", "150"],
+    ]
+    told = " ".join(text.split())
+    assert "0 different scores among 8,200 that detectors were asked for again" in told
+    assert "150 scores could not be asked for again: texts that the detector read are kept no longer" in told
+    assert "50 scores could not be asked for again: their vector is not in the vector log" in told
+    assert "12 messages with logged vectors have no logged scores" in told
+    assert code == 0
+
+
 @pytest.mark.parametrize(
     "report",
     [
+        replace(REPORT, scores=replace(SCORES, lines=(replace(SCORES.lines[0], different=1),))),
         replace(REPORT, features=(replace(FEATURE, mismatches=1),)),
         replace(REPORT, views=(replace(VIEW, status_mismatches=1),)),
         replace(REPORT, views=(replace(VIEW, unknown=1),)),
@@ -97,3 +125,8 @@ def test_the_history_is_a_table_a_view_with_a_line_a_run(run: Run, tmp_path: Pat
     assert code == 0 and text.startswith("sender_activity")
     assert [row[0] for row in rows] == [f"2023-11-{day} 22:13:20" for day in (14, 15, 16)]
     assert rows[0][1:] == ["4,100", "4,100", "1,234", "0", "0", "17", "23"]
+    assert "scores" not in text
+    with_scores = replace(REPORT, scores=SCORES)
+    SkewHistory(tmp_path / "skew.jsonl").append(run_of(with_scores, at_us=at_us + 86_400_000_000, events=3, vectors=3))
+    rows = [cells(line) for line in run("skew", "--history")[1].split("\nscores")[1].splitlines() if line[:1] == "│"]
+    assert [row[1:] for row in rows] == [["0", "0", "0"]] * 3 + [["8,200", "0", "200"]]

@@ -10,8 +10,6 @@ from typing import Any
 
 from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.types import from_arrow_schema
-from pyspark.sql.types import StructType
 
 from mailwarden.domain.aggregates.definitions import ActivityView, Feature
 from mailwarden.domain.aggregates.online.reads import NEVER
@@ -22,6 +20,7 @@ from mailwarden.stores.asked import own_column
 from mailwarden.stores.lake.delta import Snapshot
 from mailwarden.stores.spark.as_of import ROW_ID, as_of, as_of_seq_column
 from mailwarden.stores.spark.fold_rows import SEQ, TENANT, TIME
+from mailwarden.stores.spark.snapshots import read_rows
 from mailwarden.stores.spark.statuses import THERE, status_of, with_presence
 
 IDEAL = 1
@@ -39,10 +38,7 @@ _EXAMPLES = 5
 
 def read_vectors(spark: SparkSession, logged: Snapshot) -> DataFrame:
     """The rows of the vector log; a column that came after a row was logged is null there."""
-    schema = from_arrow_schema(logged.schema)
-    # Delta keeps partition columns in the folders' names, not in the files.
-    within = [field for field in schema.fields if field.name not in ("day", "bucket")]
-    return spark.read.schema(StructType(within)).parquet(*logged.files)
+    return read_rows(spark, logged)
 
 
 def measure_skew(

@@ -36,7 +36,7 @@ class ViewRun:
 class SkewRun:
     """One measurement. at_us: when it was made, microseconds UTC. events, vectors: versions of the two logs.
 
-    agrees: see `SkewReport.agrees`.
+    agrees: see `SkewReport.agrees`. scores_compared, scores_different, scores_unanswered: rows of the score log.
     """
 
     at_us: int
@@ -44,6 +44,9 @@ class SkewRun:
     vectors: int
     agrees: bool
     views: tuple[ViewRun, ...]
+    scores_compared: int = 0
+    scores_different: int = 0
+    scores_unanswered: int = 0
 
     @property
     def at(self) -> str:
@@ -70,7 +73,9 @@ def run_of(report: SkewReport, *, at_us: int, events: int, vectors: int) -> Skew
                 line.gone,
             )
         )
-    return SkewRun(at_us, events, vectors, report.agrees, tuple(views))
+    scores = report.scores
+    rows = scores.compared, scores.different, sum(scores.unanswered.values())
+    return SkewRun(at_us, events, vectors, report.agrees, tuple(views), *rows)
 
 
 class SkewHistory:

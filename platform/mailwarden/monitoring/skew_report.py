@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -56,17 +57,63 @@ class ViewSkew:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoreLine:
+    """One detector's comparison in one bundle.
+
+    rows: of the score log, one a decision and recipient. compared: those that were asked again; different: of these,
+    another raw or calibrated score to the last bit, another version, another reason for none, or one that the log
+    lacks. unanswered: the rest, by why.
+    """
+
+    bundle: int
+    detector: str
+    rows: int
+    compared: int
+    different: int
+    unanswered: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreSkew:
+    """The comparison of logged scores with what detectors say of the logged vectors now.
+
+    unscored: messages of the vector log of which no score is logged, as of releases that kept none.
+    examples: a few of what differs, with the row's seq; no address.
+    """
+
+    lines: tuple[ScoreLine, ...]
+    unscored: int = 0
+    examples: tuple[dict[str, Any], ...] = field(default=())
+
+    @property
+    def compared(self) -> int:
+        """Rows compared, all detectors."""
+        return sum(line.compared for line in self.lines)
+
+    @property
+    def different(self) -> int:
+        """Rows that differ."""
+        return sum(line.different for line in self.lines)
+
+    @property
+    def unanswered(self) -> dict[str, int]:
+        """Rows that could not be asked again, by why."""
+        return dict(sum((Counter(line.unanswered) for line in self.lines), Counter()))
+
+
+@dataclass(frozen=True, slots=True)
 class SkewReport:
     """The comparison of all logged vectors.
 
     vectors: rows of the vector log. examples: a few mismatches, with the row's seq, logged and recomputed values; no
-    address.
+    address. scores: of what detectors said of these vectors.
     """
 
     vectors: int
     views: tuple[ViewSkew, ...]
     features: tuple[FeatureSkew, ...]
     examples: tuple[dict[str, Any], ...] = field(default=())
+    scores: ScoreSkew = field(default=ScoreSkew(()))
 
     @property
     def compared_values(self) -> int:
@@ -120,12 +167,14 @@ class SkewReport:
             (*content.views, *self.views),
             (*content.features, *self.features),
             (*content.examples, *self.examples),
+            self.scores,
         )
 
     @property
     def agrees(self) -> bool:
-        """Whether there was something to compare, and all of it is what history says."""
-        return bool(self.compared_values) and not (self.mismatches or self.status_mismatches or self.unknown)
+        """Whether there was something to compare, and all of it is what history, and the detectors, say."""
+        wrong = self.mismatches or self.status_mismatches or self.unknown or self.scores.different
+        return bool(self.compared_values) and not wrong
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values, totals first."""
@@ -138,7 +187,9 @@ class SkewReport:
             },
             "views": [_plain(line) for line in self.views],
             "features": [asdict(line) for line in self.features],
+            "scores": [{**asdict(line), "unanswered": dict(line.unanswered)} for line in self.scores.lines],
             "examples": list(self.examples),
+            "score_examples": list(self.scores.examples),
         }
 
     def totals(self) -> dict[str, int]:
@@ -154,6 +205,9 @@ class SkewReport:
             "mismatches": self.mismatches,
             "status_mismatches": self.status_mismatches,
             "stale_values": self.stale_values,
+            "scores_compared": self.scores.compared,
+            "scores_different": self.scores.different,
+            "scores_unanswered": sum(self.scores.unanswered.values()),
         }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.detection.decision import Decision, TenantPolicy, apply_policy, at_least, not_read_in_full
 from mailwarden.domain.detection.rows import FeatureTable, MatrixColumns, Places
-from mailwarden.domain.mail.content import ContentSet, ContentValues, full_names
+from mailwarden.domain.mail.content import ContentSet, ContentValues, ContentView, full_names
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.times import TIME_CLAMPED
 from mailwarden.domain.status import CODES, Status
@@ -155,11 +155,9 @@ class RowPlan:
         self._views = [view.name for view in views]
         self._content = [view.name for view in content.views]
         kinds = [feature.dtype == "string" for view in content.views for feature in view.features]
-        names = [name for view in content.views for name in full_names(view)]
         self._numbers = [at for at, text in enumerate(kinds) if not text]
         self._texts = [at for at, text in enumerate(kinds) if text]
-        activity = [f"{view.name}:{feature.name}" for view in views for feature in view.features]
-        self._places = Places([*(names[at] for at in self._numbers), *activity], [names[at] for at in self._texts])
+        self._places = places_of(views, content.views)
 
     def table(self, content: ContentValues, vectors: VectorSet) -> FeatureTable:
         """A row a recipient: what the message says, the same in each, and what is known of its keys."""
@@ -180,6 +178,22 @@ class RowPlan:
         for name in self._views:
             statuses[name] = np.array([CODES[status] for status in vectors.status[name]], dtype=np.uint8)
         return FeatureTable(MatrixColumns(self._places, matrix, texts), n, statuses)
+
+
+def places_of(
+    views: Sequence[ActivityView], content: Sequence[ContentView], only: Collection[str] | None = None
+) -> Places:
+    """Where detectors find each feature of these views: numbers of content, then of history, and strings beside them.
+
+    only: full names, all by default.
+    """
+    said = [(name, f.dtype) for view in content for name, f in zip(full_names(view), view.features, strict=True)]
+    numbers = [name for name, dtype in said if dtype != "string"]
+    numbers += [f"{view.name}:{feature.name}" for view in views for feature in view.features]
+    texts = [name for name, dtype in said if dtype == "string"]
+    if only is not None:
+        numbers, texts = [name for name in numbers if name in only], [name for name in texts if name in only]
+    return Places(numbers, texts)
 
 
 def logged_rows(vectors: VectorSet, views: Sequence[ActivityView]) -> tuple[LoggedRow, ...]:

@@ -1,4 +1,4 @@
-"""`skew`: served values against history, by view and by feature, and what earlier runs found."""
+"""`skew`: served values and scores against those computed again, and what earlier runs found."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mailwarden_services.cli.progress import out, stages
 
 if TYPE_CHECKING:
     from mailwarden.monitoring.skew_history import SkewRun
-    from mailwarden.monitoring.skew_report import SkewReport
+    from mailwarden.monitoring.skew_report import ScoreSkew, SkewReport
 
 _STATUSES = tuple(status for status in Status if status is not Status.UNAVAILABLE)
 
@@ -25,11 +25,12 @@ def skew(
         bool, typer.Option("--history", help="Show what earlier runs found, view by view; measure nothing.")
     ] = False,
 ) -> None:
-    """Recompute every logged feature vector with Spark and compare. Exit code 1 where one differs, or none is there.
+    """Recompute every logged feature vector and score, and compare. Exit code 1 where one differs, or none is there.
 
     A mismatch is a value, or a kind of missing, that was served and is not what the event log says for that message
     at that place in the order. Stale values were right for what had been folded by then, and count freshness lost.
-    Each run is kept.
+    Scores are those of the bundle that decided, asked again about the vector that it saw; what cannot be asked any more
+    is counted, with why. Each run is kept.
 
     Examples:
 
@@ -47,15 +48,18 @@ def skew(
         if not runs:
             out.print("no run is kept yet; `mailwarden skew` makes one")
         return
-    with stages("recomputing logged vectors", len(platform.activity) + 1) as begins:
+    with stages("recomputing logged vectors", len(platform.activity) + 2) as begins:
         report = Loop(platform).skew(begins)
     out.print(view_table(report))
     out.print(feature_table(report))
+    if report.scores.lines:
+        out.print(score_table(report.scores))
     out.print(
         f"{report.mismatches} mismatching values among {report.compared_values:,} "
         f"({report.values_with_history:,} with history behind them; {report.stale_values} stale); "
         f"{report.status_mismatches} rows of another kind of missing"
     )
+    _say_scores(report.scores)
     for line in report.views:
         if line.other_versions:
             out.print(f"{sum(line.other_versions.values()):,} rows of other versions of {line.view} were not compared")
@@ -94,6 +98,34 @@ def view_table(report: SkewReport) -> Table:
     return table
 
 
+def score_table(scores: ScoreSkew) -> Table:
+    """Rows of the score log by bundle and detector: compared, different, and by why they could not be asked again."""
+    reasons = sorted(scores.unanswered)
+    table = Table("bundle", "detector", "rows", "compared", "different", *reasons)
+    for line in scores.lines:
+        counts = (line.rows, line.compared, line.different, *(line.unanswered.get(why, 0) for why in reasons))
+        table.add_row(str(line.bundle), line.detector, *(f"{count:,}" for count in counts))
+    return table
+
+
+def _say_scores(scores: ScoreSkew) -> None:
+    out.print(f"{scores.different} different scores among {scores.compared:,} that detectors were asked for again")
+    for why, rows in sorted(scores.unanswered.items()):
+        out.print(f"{rows:,} scores could not be asked for again: {_WHY_NOT.get(why, why)}", soft_wrap=True)
+    if scores.unscored:
+        out.print(f"{scores.unscored:,} messages with logged vectors have no logged scores")
+
+
+_WHY_NOT = {
+    "texts gone": "texts that the detector read are kept no longer",
+    "other version": "a view that the detector reads had another version than now",
+    "bundle gone": "the bundle that decided cannot be read any more, as the log says",
+    "detector away": "a detector that spoke then does not load now, as the log says",
+    "no vector": "their vector is not in the vector log",
+}
+"""What is said of each reason, of `scoring.logged`, `rescoring` and `monitoring.skew_scores`."""
+
+
 def _shown(report: SkewReport) -> list[Status]:
     """The kinds of missing that occur, in order."""
     there = {status for line in report.views for status in line.statuses}
@@ -114,7 +146,7 @@ def feature_table(report: SkewReport) -> Table:
 
 
 def history_tables(runs: Sequence[SkewRun]) -> list[Table]:
-    """A table a view, a line a run, the oldest first."""
+    """A table a view and one of the scores, a line a run, the oldest first."""
     tables: dict[str, Table] = {}
     for run in runs:
         for line in run.views:
@@ -129,4 +161,11 @@ def history_tables(runs: Sequence[SkewRun]) -> list[Table]:
                 line.behind,
             )  # fmt: skip
             table.add_row(run.at, *(f"{count:,}" for count in counts))
+    if any(run.scores_compared or run.scores_unanswered for run in runs):
+        tables["scores"] = Table(
+            "measured (UTC)", "compared", "different", "not asked again", title="scores", title_justify="left"
+        )
+        for run in runs:
+            scores = run.scores_compared, run.scores_different, run.scores_unanswered
+            tables["scores"].add_row(run.at, *(f"{count:,}" for count in scores))
     return list(tables.values())

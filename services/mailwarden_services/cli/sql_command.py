@@ -23,8 +23,9 @@ def sql(
 ) -> None:
     """Print statements that open the lake and the offline store as views, for DuckDB or Spark SQL.
 
-    Views: events, messages, labels, signals, vectors (what each decision was made with), texts (that features saw),
-    raw_mail (without the mail itself), and each content view by its name. They show the newest version as it is now;
+    Views: events, messages, labels, signals, tombstones, vectors (what each decision was made with), scores (what each
+    detector said then, or why it said nothing), texts (that features saw), raw_mail (without the mail itself), and each
+    content view by its name. They show the newest version as it is now;
     run it again to see more. States of activity views are packed: `mailwarden dataset export` gives their values.
     Decisions lie in the SQL database.
 

@@ -57,6 +57,10 @@ def vector_table(
         types |= {f"{name}__status": pa.string()}
         types |= {f"{name}__version": pa.int64(), f"{name}__fingerprint": pa.int64()}
         types |= {f"{name}__{f.name}": _TYPES[f.dtype] for f in one.features if not f.text}
+        texts = [at for at, feature in enumerate(one.features) if feature.text]
+        if texts:
+            types[f"{name}__texts"] = pa.int64()
+            columns[f"{name}__texts"] = [_texts_there(record.content, one, texts) for record, _ in rows]
         columns[f"{name}__status"] = [record.content.status.get(name) for record, _ in rows]
         columns[f"{name}__version"] = [record.content.version.get(name) for record, _ in rows]
         columns[f"{name}__fingerprint"] = [record.content.fingerprint.get(name) for record, _ in rows]
@@ -117,6 +121,14 @@ def text_table(messages: Sequence[AcceptedMessage], content: Sequence[ContentVie
                     )
     schema = pa.schema([field for field in TEXT_SCHEMA if field.name not in ("day", "bucket")])
     return pa.table({field.name: pa.array([row[field.name] for row in rows], field.type) for field in schema})
+
+
+def _texts_there(logged: LoggedContent, view: ContentView, places: Sequence[int]) -> int | None:
+    """How many texts of a view `text_table` has of a message; null where it was not computed by this version."""
+    if logged.version.get(view.name) != view.version:
+        return None
+    values = _content_values(logged, view)
+    return sum(values[at] is not None for at in places)
 
 
 def _content_values(logged: LoggedContent, view: ContentView) -> Sequence[ContentValue]:

@@ -167,6 +167,8 @@ def skew_rows(report: Mapping[str, Any]) -> list[tuple[str, str]]:
         "values_with_history": "of these with history",
         "mismatches": "mismatches",
         "stale_values": "stale (freshness loss)",
+        "scores_compared": "scores asked for again",
+        "scores_different": "of these different",
     }
     return [(words, f"{skew[name]:,}") for name, words in names.items() if skew.get(name) is not None]
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from mailwarden.domain.mail.events import LABELS, WITHDRAWN
+from mailwarden.stores.accepted import Missing
 from mailwarden_services.scoring_api.problem_types import TYPES, URN
 from mailwarden_services.scoring_api.times import Time
 
@@ -227,11 +228,25 @@ class ViewRead(BaseModel):
     values: dict[str, Any] = Field(description="by feature; null where the feature was missing")
 
 
+class DetectorRead(BaseModel):
+    """What one detector said of one recipient's vector when the decision was made."""
+
+    model_version: int | None = Field(description="in the registry; null where the detector was away")
+    raw: float | None = Field(description="as the detector gave it, higher is worse; null where it gave none")
+    score: float | None = Field(description="calibrated probability, 0..1, by the fusion that counted")
+    log_odds: float | None = Field(description="the same as log-odds")
+    milliseconds: float | None = Field(description="that it took, for all recipients together")
+    missing: Missing | None = Field(
+        description="why there is no score: it had nothing to say, failed on the message, or did not load"
+    )
+
+
 class VectorRead(BaseModel):
-    """The features of one recipient's vector, by view."""
+    """The features of one recipient's vector, by view, and what each detector of the bundle said of it."""
 
     recipient: str
     views: dict[str, ViewRead]
+    detectors: dict[str, DetectorRead] = Field(description="none of messages from before scores were logged")
 
 
 class MessageAnswer(BaseModel):

@@ -1,7 +1,7 @@
 """Messages found again wherever they are by now: in the logs, or still in the spool on their way there.
 
-The writer logs a message's decision last, so that what has a decision has its raw mail and its vectors as well. What
-is on its way is searched for in the spool, by one search at a time and over a bounded part of it.
+The writer logs a message's decision last, so that what has a decision has its raw mail, vectors and scores too. What is
+on its way is searched for in the spool, by one search at a time and over a bounded part of it.
 """
 
 from __future__ import annotations
@@ -9,14 +9,18 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 
+from mailwarden.domain.detection.decision import sigmoid
 from mailwarden.errors import NotFound
 from mailwarden.stores.accepted import AcceptedMessage, decode_accepted
 from mailwarden.stores.lake.raw_mail import RawMail, RawRow
+from mailwarden.stores.lake.score_log import ScoreLog
 from mailwarden.stores.lake.vector_log import VECTOR_KEYS, VectorLog
 from mailwarden.stores.spool_reader import SpoolReader
 from mailwarden.stores.sql import Decisions
@@ -26,8 +30,10 @@ from mailwarden_services.scoring_api.answers import in_todays_words
 from mailwarden_services.scoring_api.times import rfc3339
 
 _VIEW = ("status", "version", "as_of_seq")
-_NO_FEATURES = (*_VIEW, "facts", "fingerprint")
+_NO_FEATURES = (*_VIEW, "facts", "fingerprint", "texts")
 
+Rows = Sequence[Mapping[str, Any]]
+"""Of a log, as plain values by column."""
 
 SEARCHED_BYTES = 64 << 20
 """How much of the spool is searched for a message that is not logged yet."""
@@ -36,8 +42,8 @@ SEARCHED_BYTES = 64 << 20
 class FoundMessages:
     """Looks messages up; blocks, so that whoever serves asks it in a thread.
 
-    find_unlogged: the message of a tenant and an id that is accepted and not logged yet. vectors_of: the rows that such
-    a one will have in the vector log.
+    find_unlogged: the message of a tenant and an id that is accepted and not logged yet. rows_of: the rows that such a
+    one will have in the vector log, and in the score log.
     """
 
     def __init__(
@@ -45,29 +51,34 @@ class FoundMessages:
         decisions: Decisions,
         raw: RawMail,
         vectors: VectorLog,
+        scores: ScoreLog,
         find_unlogged: Callable[[str, str], AcceptedMessage | None],
-        vectors_of: Callable[[AcceptedMessage], Sequence[Mapping[str, Any]]],
+        rows_of: Callable[[AcceptedMessage], tuple[Rows, Rows]],
     ) -> None:
-        self._decisions, self._raw, self._vectors = decisions, raw, vectors
-        self._find_unlogged, self._vectors_of = find_unlogged, vectors_of
+        self._decisions, self._raw, self._vectors, self._scores = decisions, raw, vectors, scores
+        self._find_unlogged, self._rows_of = find_unlogged, rows_of
         self._searching = threading.Lock()
 
     def message(self, tenant: str, message_id: str) -> dict[str, Any]:
         """A scored message as `MessageAnswer` has it, but for its label; raises NotFound."""
         record = self._decisions.by_message(tenant, message_id)
-        rows: Sequence[Mapping[str, Any]]
+        rows: Rows
+        scores: Rows
         if record is not None:
             with self._searching:
                 rows = self._vectors.of_message(tenant, message_id, record.received_at_us)
+                scores = self._scores.of_message(tenant, message_id, record.received_at_us)
             answer, sender, domain = orjson.loads(record.response), record.sender, record.sender_domain
             recipients, time_us = record.recipients, record.received_at_us
         else:
             accepted = self._on_its_way(tenant, message_id)
             if accepted is None:
                 raise NotFound(f"no decision on message {message_id} is known; give the id that scoring answered")
-            event, answer, rows = accepted.event, dict(accepted.answer), self._vectors_of(accepted)
+            event, answer = accepted.event, dict(accepted.answer)
+            rows, scores = self._rows_of(accepted)
             sender, domain, recipients = event.sender, event.sender_domain, event.recipients
             time_us = event.received_at_us
+        said = _by_recipient(scores)
         return {
             "message_id": message_id,
             "decision_id": answer["decision_id"],
@@ -77,7 +88,7 @@ class FoundMessages:
             "recipients": list(recipients),
             "decision": in_todays_words(answer),
             "vectors_status": "logged" if rows else "pending",
-            "vectors": [_vector(row) for row in rows],
+            "vectors": [{**_vector(row), "detectors": said.get(row["recipient"], {})} for row in rows],
         }
 
     def content(self, tenant: str, message_id: str, received_at_us: int | None = None) -> RawRow:
@@ -136,3 +147,23 @@ def _vector(row: Mapping[str, Any]) -> dict[str, Any]:
             views[view]["values"][name] = value
     read = {name: view for name, view in sorted(views.items()) if view["status"] is not None}
     return {"recipient": row["recipient"], "views": read}
+
+
+def _by_recipient(scores: Rows) -> dict[str, dict[str, dict[str, Any]]]:
+    """What detectors said, by recipient and name."""
+    found: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    for score in sorted(scores, key=itemgetter("detector")):
+        found[score["recipient"]][score["detector"]] = _said(score)
+    return found
+
+
+def _said(score: Mapping[str, Any]) -> dict[str, Any]:
+    log_odds = score["calibrated"]
+    return {
+        "model_version": score["model"],
+        "raw": score["raw"],
+        "score": None if log_odds is None else float(sigmoid(np.array(log_odds))),
+        "log_odds": log_odds,
+        "milliseconds": score["milliseconds"],
+        "missing": score["missing"],
+    }

@@ -37,11 +37,12 @@ _NAME = 1_000
     "/v1/messages/{message_id}",
     summary="What is known of a message",
     **declared(
-        {200: (MessageAnswer, "the decision, the label that counts, and the vectors")}, "not-found", role="read"
+        {200: (MessageAnswer, "the decision, the label that counts, vectors and scores")}, "not-found", role="read"
     ),
 )
 async def message(service: Served, caller: MayRead, message_id: MessageId) -> Response:
-    """The decision as it was answered, each detector's word, and the features that it was made with."""
+    """The decision as it was answered, the features that it was made with, and what each detector said of them: its
+    version, scores and time, or why there is none."""
     found = await asyncio.to_thread(service.found.message, caller.tenant.name, message_id_of(message_id))
     newest = await asyncio.to_thread(service.labels.latest, caller.tenant.name, found["message_id"])
     found["label"] = None if newest is None or newest.label == WITHDRAWN else newest.label

@@ -262,6 +262,22 @@ def rows_of(table: DeltaTable, files: Filters | None = None) -> ds.Dataset:
     return table.to_pyarrow_dataset(filesystem=folder, file_pruning_predicate=files)
 
 
+def rows_of_message(
+    table: DeltaTable | None, tenant: str, message_id: str, received_at_us: int
+) -> list[dict[str, Any]]:
+    """The rows of one message as plain values by column; none where the table has none, or there is no table.
+
+    received_at_us: its event time, which tells the files to look into.
+    """
+    if table is None:
+        return []
+    times = pa.array([received_at_us], pa.int64())
+    kept = rows_of(table, within([bucket_of(tenant)], day_column(times), times))
+    wanted = (ds.field("tenant") == tenant) & (ds.field("message_id") == message_id)
+    rows: list[dict[str, Any]] = kept.to_table(filter=wanted).to_pylist()
+    return rows
+
+
 def columns_of(
     table: DeltaTable,
     schema: pa.Schema,

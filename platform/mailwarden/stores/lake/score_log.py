@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from mailwarden.stores.lake.delta import DeltaLog, Snapshot, bucket_of, rows_of, with_partitions, within
+from mailwarden.stores.lake.delta import (
+    DeltaLog,
+    Snapshot,
+    bucket_of,
+    rows_of,
+    rows_of_message,
+    with_partitions,
+    within,
+)
 
 SCORE_SCHEMA: pa.Schema = pa.schema(
     [
@@ -43,7 +52,9 @@ class ScoreLog:
     """The table of logged scores at `path`."""
 
     def __init__(self, path: Path) -> None:
-        self._delta = DeltaLog(path, SCORE_SCHEMA, configuration={"delta.dataSkippingStatsColumns": "tenant,seq"})
+        self._delta = DeltaLog(
+            path, SCORE_SCHEMA, configuration={"delta.dataSkippingStatsColumns": "tenant,seq,received_at"}
+        )
 
     def last_batch(self, application: str) -> int:
         """The greatest batch number that an application has committed, -1 where it has none."""
@@ -68,6 +79,13 @@ class ScoreLog:
         wanted = None if tenant is None else ds.field("tenant") == tenant
         kept = rows_of(table, files)
         return kept.scanner(columns=None if columns is None else list(columns), filter=wanted).to_reader()
+
+    def of_message(self, tenant: str, message_id: str, received_at_us: int) -> list[dict[str, Any]]:
+        """The rows of one message, as plain values by column; none where it is not logged.
+
+        received_at_us: its event time, which tells the files to look into.
+        """
+        return rows_of_message(self._delta.current(), tenant, message_id, received_at_us)
 
     def snapshot(self) -> Snapshot:
         """The files of the newest version."""

@@ -11,7 +11,7 @@ import pyarrow.dataset as ds
 from deltalake import DeltaTable
 
 from mailwarden.errors import DataError
-from mailwarden.stores.lake.delta import DeltaLog, Snapshot, bucket_of, day_column, rows_of, within
+from mailwarden.stores.lake.delta import DeltaLog, Snapshot, bucket_of, day_column, rows_of, rows_of_message, within
 
 VECTOR_KEYS: pa.Schema = pa.schema(
     [
@@ -38,8 +38,9 @@ class VectorLog:
     Beside `VECTOR_KEYS`, for each view `<view>__status` string, `<view>__version` int64 (of the view as it was read)
     and `<view>__<feature>`: float64 of activity views, the feature's own type of content views, whose texts are not
     here but in `stores.lake.texts`. Activity views have `<view>__as_of_seq` int64 and `<view>__facts` int64 too (the
-    number of the fact set that was read; null in older rows is 0), content views `<view>__fingerprint` int64; what they
-    say is alike in all rows of a message. A column that a later row brings is null in the rows before it.
+    number of the fact set that was read; null in older rows is 0), content views `<view>__fingerprint` int64, and those
+    with texts `<view>__texts` int64, how many of the message lie there (null in older rows: not known); what they say
+    is alike in all rows of a message. A column that a later row brings is null in the rows before it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -82,14 +83,7 @@ class VectorLog:
 
         received_at_us: its event time, which tells the files to look into.
         """
-        table = self._delta.current()
-        if table is None:
-            return []
-        times = pa.array([received_at_us], pa.int64())
-        kept = rows_of(table, within([bucket_of(tenant)], day_column(times), times))
-        wanted = (ds.field("tenant") == tenant) & (ds.field("message_id") == message_id)
-        rows: list[dict[str, Any]] = kept.to_table(filter=wanted).to_pylist()
-        return rows
+        return rows_of_message(self._delta.current(), tenant, message_id, received_at_us)
 
     def snapshot(self) -> Snapshot:
         """The files of the newest version; a file lacks the columns that came after it."""
