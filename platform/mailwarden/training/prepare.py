@@ -135,7 +135,7 @@ def _codes(column: pa.Array) -> NDArray[np.uint8]:
         raise DataError(f"The training set has a status that is none ({error}). Make it again.") from error
     if found.indices.null_count:
         raise DataError("The training set has rows without a status. Make it again.")
-    return np.array(numbers, dtype=np.uint8)[found.indices.to_numpy(zero_copy_only=False)]
+    return np.asarray(np.array(numbers, dtype=np.uint8)[found.indices.to_numpy(zero_copy_only=False)])
 
 
 def _values(column: pa.Array, *, text: bool) -> Any:

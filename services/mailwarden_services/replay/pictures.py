@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 from numpy.typing import NDArray
 
-from mailwarden.training.evaluate import BUDGETS
-from mailwarden_services.replay.figures import PERCENTILES, ScoreTable, ranked
+from mailwarden.evaluation.figures import BUDGETS, PERCENTILES, ranked, roc_steps
+from mailwarden_services.replay.figures import ScoreTable
 
 GOOD_COLOUR, BAD_COLOUR, INK = "#0072B2", "#D55E00", "#333333"
 _LINES = (("#E69F00", "--"), ("#56B4E9", "-."), ("#009E73", ":"), ("#CC79A7", (0, (5, 1))), ("#F0E442", (0, (1, 1))))
@@ -108,20 +108,6 @@ def _draw_recall(axes: Axes, table: ScoreTable) -> None:
 
 def _share(value: float, _: float) -> str:
     return f"{100 * value:.2g}%"
-
-
-def roc_steps(score: NDArray[np.float64], bad: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """False-positive rate and recall at every threshold, from (0, 0) to (1, 1), ties in one step.
-
-    score, bad: (n,), both classes present. Returns two arrays of (distinct scores + 1,), 0..1.
-    """
-    order = np.argsort(-score, kind="stable")
-    in_order, hits = score[order], bad[order]
-    last_of_tie = np.flatnonzero(np.append(in_order[1:] != in_order[:-1], True))
-    caught = np.cumsum(hits)[last_of_tie]
-    passed = np.cumsum(~hits)[last_of_tie]
-    zero = np.zeros(1)
-    return np.concatenate([zero, passed / passed[-1]]), np.concatenate([zero, caught / caught[-1]])
 
 
 def _draw_latency(axes: Axes, milliseconds: NDArray[np.float64]) -> None:
