@@ -13,7 +13,8 @@ from mailwarden.errors import DataError
 from mailwarden.evaluation.figures import latency_figures, one_minus_roca, roc_steps
 from mailwarden_services.replay.figures import ScoreTable, figures, read_scores, write_scores
 from mailwarden_services.replay.report import write_report
-from mailwarden_services.replay.summary import summary_table, without_addresses
+from mailwarden_services.replay.summary import summary_table
+from mailwarden_services.reports.words import without_addresses
 
 ADDRESS = "someone.private@victim.example"
 
