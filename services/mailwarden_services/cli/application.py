@@ -13,6 +13,7 @@ from mailwarden_services.cli import (
     bench_command,
     commands,
     dataset_command,
+    evaluate_command,
     feature_commands,
     forget_command,
     gateway_commands,
@@ -53,6 +54,7 @@ access_commands.register(app)
 feature_commands.register(app)
 list_commands.register(app)
 dataset_command.register(app)
+evaluate_command.register(app)
 sql_command.register(app)
 gateway_commands.register(app)
 quarantine_commands.register(app)
