@@ -16,6 +16,7 @@ from mailwarden.evaluation.figures import (
     one_minus_roca,
     ranked,
     recall_at,
+    roca_interval,
     threshold_at,
 )
 from mailwarden.evaluation.rows import ABSTAINED, AWAY, FAILED, SPOKE
@@ -48,9 +49,10 @@ class Without:
 class DetectorFigures:
     """One detector.
 
-    spoke, abstained, failed, away: messages. roca: 1-ROCA% alone, None where a class is absent. recall: alone, at each
-    budget. unique: of the bad mail that some detector catches alone at the first budget, what only this one does.
-    without: None where the bundle knows no way without it. milliseconds: as `latency_figures`, a message.
+    spoke, abstained, failed, away: messages. roca: 1-ROCA% alone with its 95% interval, None where a class is absent.
+    recall: alone, at each budget. unique: of the bad mail that some detector catches alone at the first budget, what
+    only this one does. without: None where the bundle knows no way without it. milliseconds: as `latency_figures`, a
+    message.
     """
 
     name: str
@@ -58,7 +60,7 @@ class DetectorFigures:
     abstained: int
     failed: int
     away: int
-    roca: float | None
+    roca: tuple[float, float, float] | None
     recall: tuple[Recall, ...]
     unique: Share
     without: Without | None
@@ -112,11 +114,12 @@ def _caught(score: NDArray[np.float64], bad: Flags, good: Flags, budget: float) 
     return np.asarray(bad & (score > threshold_at(score[good], budget)))
 
 
-def _roca(score: NDArray[np.float64], bad: Flags, good: Flags) -> float | None:
+def _roca(score: NDArray[np.float64], bad: Flags, good: Flags) -> tuple[float, float, float] | None:
     if not bad.any() or not good.any():
         return None
     known = bad | good
-    return one_minus_roca(score[known], bad[known])
+    roca = one_minus_roca(score[known], bad[known])
+    return roca, *roca_interval(roca, int(bad.sum()), int(good.sum()))
 
 
 def _without(scored: Scored, name: str, budgets: Sequence[float]) -> Without:

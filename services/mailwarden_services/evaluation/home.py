@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.mail.events import LABELS
 from mailwarden.errors import DataError, NotFound
 from mailwarden.evaluation.coded import Coded
@@ -87,7 +88,9 @@ def judge_home(
     offline values were made by other code than is installed.
     """
     platform = loop.platform
-    features = tuple(dict.fromkeys([*(name for judge, _ in judges for name in judge.features), *TEXTS]))
+    read = tuple(dict.fromkeys([*(name for judge, _ in judges for name in judge.features), *TEXTS]))
+    features = [name for name in read if name in TEXTS or any(judge.sees(name) for judge, _ in judges)]
+    hidden = _texts(platform, set(read) - set(features))
     _check_content(platform, judges)
     facts = platform.facts.snapshot()
     store = open_feature_store(platform.settings, feast_objects(), fact_set=facts.number)
@@ -112,7 +115,7 @@ def judge_home(
             loop.spark.read.parquet(str(values)).select(*columns).sort(*_ORDER).write.parquet(str(ordered))
         progress("scoring")
         parts: list[list[Scored]] = [[] for _ in judges]
-        for messages in messages_of(ordered, features):
+        for messages in messages_of(ordered, features, hidden):
             language = _languages(messages)
             for (judge, _), found in zip(judges, parts, strict=True):
                 found.append(replace(judged(judge, messages), slices={"language": language}))
@@ -120,8 +123,13 @@ def judge_home(
     return _with_facts(platform, [joined_tables(found) for found in parts], judges[0][1], wanted)
 
 
-def messages_of(folder: Path, features: Sequence[str], rows_at_once: int = ROWS_AT_ONCE) -> Iterator[Messages]:
-    """Whole messages of a set that lies in files in order, some thousand rows at a time."""
+def messages_of(
+    folder: Path, features: Sequence[str], hidden: Mapping[str, bool], rows_at_once: int = ROWS_AT_ONCE
+) -> Iterator[Messages]:
+    """Whole messages of a set that lies in files in order, some thousand rows at a time.
+
+    hidden: features that are not in it and stand as nulls, by name whether they are texts.
+    """
     files = sorted(str(file) for file in folder.glob("*.parquet"))
     held: pa.Table | None = None
     for batch in ds.dataset(files, format="parquet").to_batches(batch_size=rows_at_once):
@@ -131,11 +139,17 @@ def messages_of(folder: Path, features: Sequence[str], rows_at_once: int = ROWS_
             continue
         starts = _starts(held)
         if len(starts) > 1:
-            yield _messages(held.slice(0, int(starts[-1])), starts, features)
+            yield _messages(held.slice(0, int(starts[-1])), starts, features, hidden)
             held = held.slice(int(starts[-1]))
     if held is not None and held.num_rows:
         starts = np.append(_starts(held), held.num_rows)
-        yield _messages(held, starts, features)
+        yield _messages(held, starts, features, hidden)
+
+
+def _texts(platform: Platform, features: Collection[str]) -> dict[str, bool]:
+    """By name of some features whether each is a text."""
+    known = {f"{view.name}:{one.name}": one.dtype for view in platform.features.views for one in view.features}
+    return {name: known.get(name) == "string" for name in sorted(features)}
 
 
 def _starts(rows: pa.Table) -> Any:
@@ -144,11 +158,15 @@ def _starts(rows: pa.Table) -> Any:
     return np.append(0, np.flatnonzero(codes[1:] != codes[:-1]) + 1) if len(codes) else np.empty(0, np.intp)
 
 
-def _messages(rows: pa.Table, starts: Any, features: Sequence[str]) -> Messages:
+def _messages(rows: pa.Table, starts: Any, features: Sequence[str], hidden: Mapping[str, bool]) -> Messages:
+    read = feature_table(rows, features)
+    nothing: dict[str, Any] = {
+        name: np.full(read.n, None, dtype=object) if text else np.full(read.n, np.nan) for name, text in hidden.items()
+    }
     first = rows.select(list(_KEYS)).take(pa.array(starts[:-1]))
     times = first["event_timestamp"].cast(pa.timestamp("us", tz=first["event_timestamp"].type.tz))
     return Messages(
-        rows=feature_table(rows, features),
+        rows=FeatureTable({**read.columns, **nothing}, read.n, read.statuses),
         starts=starts,
         tenant=Coded.of(first["tenant"]),
         message_id=first["message_id"].cast(pa.large_string()).combine_chunks(),

@@ -34,8 +34,12 @@ class Judge:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Full names of what its detectors read."""
+        """Full names of what its detectors read, of views that are withheld from them too."""
         return tuple(dict.fromkeys(name for one in self.champion.detectors.values() for name in one.features))
+
+    def sees(self, feature: str) -> bool:
+        """Whether the view of a feature is not withheld from the detectors."""
+        return feature.partition(":")[0] not in self.champion.withheld
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from mailwarden.evaluation.compare import compare
 from mailwarden.evaluation.detectors import detector_figures
 from mailwarden.evaluation.drift import FUSED, drift
-from mailwarden.evaluation.figures import BUDGETS, one_minus_roca
+from mailwarden.evaluation.figures import BUDGETS, one_minus_roca, roca_interval
 from mailwarden.evaluation.reliability import reliability, reliability_of
 from mailwarden.evaluation.scored import Scored, check_both_classes
 from mailwarden.evaluation.slices import by_category, by_slice, named_rightly, whole
@@ -43,6 +43,8 @@ def result_of(
     """
     check_both_classes(scored, asked.source)
     known = scored.labelled
+    n_bad, n_good = int(scored.bad.sum()), int(scored.good.sum())
+    roca = one_minus_roca(scored.log_odds[known], scored.bad[known])
     detectors, overlap = detector_figures(scored, asked.budgets)
     named, categories = named_rightly(scored)
     names = ["tenant", *sorted(scored.slices)]
@@ -53,14 +55,14 @@ def result_of(
         "against": None if against is None else against.version,
         "messages": len(scored),
         "unlabelled": int((~known).sum()),
-        "bad": int(scored.bad.sum()),
-        "good": int(scored.good.sum()),
+        "bad": n_bad,
+        "good": n_good,
         "from": _time(int(scored.at_us.min())),
         "until": _time(int(scored.at_us.max())),
         "budgets": list(asked.budgets),
         "fingerprint": fingerprint(scored),
         "warnings": [*warnings, *_few(scored)],
-        "roca": one_minus_roca(scored.log_odds[known], scored.bad[known]),
+        "roca": [roca, *roca_interval(roca, n_bad, n_good)],
         "whole": asdict(whole(scored, asked.budgets)),
         "by_category": [asdict(part) for part in by_category(scored, asked.budgets)],
         "slices": {name: [asdict(part) for part in by_slice(scored, name, asked.budgets)] for name in names},

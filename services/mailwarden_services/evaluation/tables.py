@@ -44,7 +44,9 @@ def whole_grid(result: Mapping[str, Any]) -> Grid:
         ("held back as deployed", share_words(deployed["bad_held_back"]), share_words(deployed["good_held_back"]))
     )
     rows.append(("marked as deployed", share_words(deployed["bad_marked"]), share_words(deployed["good_marked"])))
-    title = f"Bundle {result['bundle']}: {result['bad']:,} bad, {result['good']:,} good; 1-ROCA% {result['roca']:.4f}"
+    title = (
+        f"Bundle {result['bundle']}: {result['bad']:,} bad, {result['good']:,} good; 1-ROCA% {_roca(result['roca'])}"
+    )
     note = f"{budget_note(result)} Held back: junk or quarantine. Marked: a banner or stronger."
     return Grid(title, ("", "bad mail", "good mail"), tuple(rows), note)
 
@@ -96,13 +98,13 @@ def detector_grid(result: Mapping[str, Any]) -> Grid:
     for one in result["detectors"]:
         silent = ", ".join(f"{name} {one[name]:,}" for name in ("abstained", "failed", "away") if one[name])
         rows.append((
-            one["name"], f"{one['spoke']:,}" + (f" ({silent})" if silent else ""), figure(one["roca"], 4),
+            one["name"], f"{one['spoke']:,}" + (f" ({silent})" if silent else ""), _roca(one["roca"]),
             share_words(_share(one["recall"][0])), share_words(one["unique"]), *_without(one["without"]),
             _took(one["milliseconds"], served=result["served"]),
         ))  # fmt: skip
     heading = (
         "detector", "spoke of", "1-ROCA% alone", f"recall alone at {first}", "unique catches",
-        f"recall at {first} with it, without", "held back, lost without", "good held back with it, without",
+        f"recall at {first} with it, without", "held back, lost without", "good held back without",
         "ms a message, mean / p99" if result["served"] else "ms a message in batches",
     )  # fmt: skip
     note = (
@@ -128,7 +130,7 @@ def overlap_grid(result: Mapping[str, Any]) -> Grid | None:
 def reliability_grid(result: Mapping[str, Any]) -> Grid:
     """How far probabilities are off, by score."""
     rows = tuple(
-        (name, f"{one['n']:,}", percent(one["base"]["rate"]),
+        (name, share_words(one["base"]),
          NOTHING if one["error"] is None else f"{one['error']:.4f} [{figure(one['low'], 4)}, {figure(one['high'], 4)}]",
          figure(one["by_chance"], 4))
         for name, one in result["reliability"].items()
@@ -137,7 +139,7 @@ def reliability_grid(result: Mapping[str, Any]) -> Grid:
         "Expected calibration error over bins of equal counts, 0..1, with a 95% interval (bootstrap over campaigns); "
         "by chance: what a calibrated score would show at most, 95 times in 100."
     )
-    return Grid("Calibration", ("score", "n", "bad", "error", "by chance"), rows, note)
+    return Grid("Calibration", ("score", "bad", "error", "by chance"), rows, note)
 
 
 def drift_grid(result: Mapping[str, Any]) -> Grid | None:
@@ -202,8 +204,7 @@ def _without(without: Mapping[str, Any] | None) -> tuple[str, str, str]:
     if without is None:
         return NOTHING, NOTHING, NOTHING
     recall = f"{percent(without['recall'][0]['rate'])} to {share_words(_share(without['recall_without'][0]))}"
-    held = f"{_rate(without['good_held_back'])} to {_rate(without['good_held_back_without'])}"
-    return recall, share_words(without["lost"]), held
+    return recall, share_words(without["lost"]), share_words(without["good_held_back_without"])
 
 
 def _took(took: Mapping[str, Any], *, served: bool) -> str:
@@ -217,8 +218,8 @@ def _share(recall: Mapping[str, Any]) -> dict[str, Any]:
     return {"rate": recall["rate"], "low": recall["low"], "high": recall["high"], "n": recall["bad"]}
 
 
-def _rate(share: Mapping[str, Any]) -> str:
-    return _rate_of(share["rate"]) if share["n"] else NOTHING
+def _roca(roca: Sequence[float] | None) -> str:
+    return NOTHING if roca is None else f"{roca[0]:.4f} [{roca[1]:.4f}, {roca[2]:.4f}]"
 
 
 def _rate_of(rate: float | None) -> str:
