@@ -13,12 +13,11 @@ from mailwarden.evaluation.figures import (
     Recall,
     Share,
     latency_figures,
-    one_minus_roca,
     ranked,
     recall_at,
-    roca_interval,
     threshold_at,
 )
+from mailwarden.evaluation.resampling import Area, Groups, areas
 from mailwarden.evaluation.rows import ABSTAINED, AWAY, FAILED, SPOKE
 from mailwarden.evaluation.scored import Scored
 
@@ -49,7 +48,7 @@ class Without:
 class DetectorFigures:
     """One detector.
 
-    spoke, abstained, failed, away: messages. roca: 1-ROCA% alone with its 95% interval, None where a class is absent.
+    spoke, abstained, failed, away: messages. area: alone, None where a class is absent.
     recall: alone, at each budget. unique: of the bad mail that some detector catches alone at the first budget, what
     only this one does. without: None where the bundle knows no way without it. milliseconds: as `latency_figures`, a
     message.
@@ -60,7 +59,7 @@ class DetectorFigures:
     abstained: int
     failed: int
     away: int
-    roca: tuple[float, float, float] | None
+    area: Area | None
     recall: tuple[Recall, ...]
     unique: Share
     without: Without | None
@@ -88,6 +87,8 @@ def detector_figures(scored: Scored, budgets: Sequence[float] = BUDGETS) -> tupl
     scores = {name: ranked(scored.detectors[name].calibrated) for name in names}
     caught = {name: _caught(scores[name], bad, good, budgets[0]) for name in names}
     catching = np.sum([caught[name] for name in names], axis=0)
+    number, n_groups = scored.groups()
+    alone = areas(scores, bad, good, Groups(number, n_groups, "campaign"))
     n_any = int((catching > 0).sum())
     found = []
     for name in names:
@@ -99,7 +100,7 @@ def detector_figures(scored: Scored, budgets: Sequence[float] = BUDGETS) -> tupl
                 abstained=int((said.missing == ABSTAINED).sum()),
                 failed=int((said.missing == FAILED).sum()),
                 away=int((said.missing == AWAY).sum()),
-                roca=_roca(scores[name], bad, good),
+                area=alone.get(name),
                 recall=tuple(recall_at(scores[name][bad], scores[name][good], budget) for budget in budgets),
                 unique=Share.of(int((caught[name] & (catching == 1)).sum()), n_any),
                 without=_without(scored, name, budgets) if name in scored.without else None,
@@ -112,14 +113,6 @@ def detector_figures(scored: Scored, budgets: Sequence[float] = BUDGETS) -> tupl
 
 def _caught(score: NDArray[np.float64], bad: Flags, good: Flags, budget: float) -> Flags:
     return np.asarray(bad & (score > threshold_at(score[good], budget)))
-
-
-def _roca(score: NDArray[np.float64], bad: Flags, good: Flags) -> tuple[float, float, float] | None:
-    if not bad.any() or not good.any():
-        return None
-    known = bad | good
-    roca = one_minus_roca(score[known], bad[known])
-    return roca, *roca_interval(roca, int(bad.sum()), int(good.sum()))
 
 
 def _without(scored: Scored, name: str, budgets: Sequence[float]) -> Without:

@@ -112,25 +112,6 @@ def one_minus_roca(score: NDArray[np.float64], bad: NDArray[np.bool_]) -> float:
     return 100.0 * (1.0 - pairs_right / (n_bad * n_good))
 
 
-def roca_interval(roca: float, n_bad: int, n_good: int) -> tuple[float, float]:
-    """The 95% interval of a 1-ROCA%, on the scale of log-odds; where no pair is ranked wrongly, half a pair counts.
-
-    Source: Hanley and McNeil, The Meaning and Use of the Area under a ROC Curve, Radiology 143, 1982, eq. 2.
-
-    >>> [round(bound, 1) for bound in roca_interval(10.7, 51, 58)]
-    [5.8, 18.9]
-    """
-    pairs = n_bad * n_good
-    wrong = min(max(roca / 100.0, 0.5 / pairs), 1.0 - 0.5 / pairs)
-    area = 1.0 - wrong
-    one, two = area / (2.0 - area), 2.0 * area * area / (1.0 + area)
-    square = area * wrong + (n_bad - 1) * (one - area * area) + (n_good - 1) * (two - area * area)
-    spread = 1.959964 * math.sqrt(square / pairs) / (area * wrong)
-    centre = math.log(wrong / area)
-    low, high = (100.0 / (1.0 + math.exp(-(centre + way * spread))) for way in (-1.0, 1.0))
-    return min(low, roca), max(high, roca)
-
-
 def threshold_at(good_scores: NDArray[np.float64], budget: float) -> float:
     """The highest score that is still delivered: at most `budget` of the good scores lie strictly above it.
 

@@ -14,8 +14,9 @@ import pyarrow as pa
 from mailwarden.evaluation.compare import compare
 from mailwarden.evaluation.detectors import detector_figures
 from mailwarden.evaluation.drift import FUSED, drift
-from mailwarden.evaluation.figures import BUDGETS, one_minus_roca, roca_interval
+from mailwarden.evaluation.figures import BUDGETS
 from mailwarden.evaluation.reliability import reliability, reliability_of
+from mailwarden.evaluation.resampling import Groups, areas
 from mailwarden.evaluation.scored import Scored, check_both_classes
 from mailwarden.evaluation.slices import by_category, by_slice, named_rightly, whole
 
@@ -43,8 +44,8 @@ def result_of(
     """
     check_both_classes(scored, asked.source)
     known = scored.labelled
-    n_bad, n_good = int(scored.bad.sum()), int(scored.good.sum())
-    roca = one_minus_roca(scored.log_odds[known], scored.bad[known])
+    number, n_groups = scored.groups()
+    groups = Groups(number, n_groups, "campaign")
     detectors, overlap = detector_figures(scored, asked.budgets)
     named, categories = named_rightly(scored)
     names = ["tenant", *sorted(scored.slices)]
@@ -55,14 +56,14 @@ def result_of(
         "against": None if against is None else against.version,
         "messages": len(scored),
         "unlabelled": int((~known).sum()),
-        "bad": n_bad,
-        "good": n_good,
+        "bad": int(scored.bad.sum()),
+        "good": int(scored.good.sum()),
         "from": _time(int(scored.at_us.min())),
         "until": _time(int(scored.at_us.max())),
         "budgets": list(asked.budgets),
         "fingerprint": fingerprint(scored),
         "warnings": [*warnings, *_few(scored)],
-        "roca": [roca, *roca_interval(roca, n_bad, n_good)],
+        "area": asdict(areas({FUSED: scored.log_odds}, scored.bad, scored.good, groups)[FUSED]),
         "whole": asdict(whole(scored, asked.budgets)),
         "by_category": [asdict(part) for part in by_category(scored, asked.budgets)],
         "slices": {name: [asdict(part) for part in by_slice(scored, name, asked.budgets)] for name in names},

@@ -45,7 +45,7 @@ def whole_grid(result: Mapping[str, Any]) -> Grid:
     )
     rows.append(("marked as deployed", share_words(deployed["bad_marked"]), share_words(deployed["good_marked"])))
     title = (
-        f"Bundle {result['bundle']}: {result['bad']:,} bad, {result['good']:,} good; 1-ROCA% {_roca(result['roca'])}"
+        f"Bundle {result['bundle']}: {result['bad']:,} bad, {result['good']:,} good; 1-ROCA% {_area(result['area'])}"
     )
     note = f"{budget_note(result)} Held back: junk or quarantine. Marked: a banner or stronger."
     return Grid(title, ("", "bad mail", "good mail"), tuple(rows), note)
@@ -98,7 +98,7 @@ def detector_grid(result: Mapping[str, Any]) -> Grid:
     for one in result["detectors"]:
         silent = ", ".join(f"{name} {one[name]:,}" for name in ("abstained", "failed", "away") if one[name])
         rows.append((
-            one["name"], f"{one['spoke']:,}" + (f" ({silent})" if silent else ""), _roca(one["roca"]),
+            one["name"], f"{one['spoke']:,}" + (f" ({silent})" if silent else ""), _area(one["area"]),
             share_words(_share(one["recall"][0])), share_words(one["unique"]), *_without(one["without"]),
             _took(one["milliseconds"], served=result["served"]),
         ))  # fmt: skip
@@ -218,8 +218,12 @@ def _share(recall: Mapping[str, Any]) -> dict[str, Any]:
     return {"rate": recall["rate"], "low": recall["low"], "high": recall["high"], "n": recall["bad"]}
 
 
-def _roca(roca: Sequence[float] | None) -> str:
-    return NOTHING if roca is None else f"{roca[0]:.4f} [{roca[1]:.4f}, {roca[2]:.4f}]"
+def _area(area: Mapping[str, Any] | None) -> str:
+    if area is None:
+        return NOTHING
+    if not area["roca"]:
+        return "0 (no pair is ranked wrongly)"
+    return f"{area['roca']:.4f} [{figure(area['low'], 4)}, {figure(area['high'], 4)}]"
 
 
 def _rate_of(rate: float | None) -> str:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from mailwarden.errors import DataError
 from mailwarden.evaluation.compare import FUSION, THRESHOLDS, Difference, compare, flipped_messages, moved_by
-from mailwarden.evaluation.figures import recall_at
-from mailwarden.evaluation.resampling import Groups, RecallDrawn, interval
+from mailwarden.evaluation.figures import one_minus_roca, recall_at
+from mailwarden.evaluation.resampling import AreaDrawn, Groups, RecallDrawn, interval
 from mailwarden.evaluation.scored import Scored
 
 Table = Callable[..., Scored]
@@ -110,6 +110,23 @@ def test_recall_of_a_draw_is_that_of_the_messages_drawn(scored: Table, mails: An
                 assert found == pytest.approx(recall_at(bad, good, budget).rate)
             else:
                 assert math.isnan(found)
+
+    check()
+
+
+def test_the_area_of_a_draw_is_that_of_the_messages_drawn(scored: Table, mails: Any) -> None:
+    @settings(deadline=None)
+    @given(mails, st.integers(0, 9))
+    def check(drawn: list[Any], seed: int) -> None:
+        table = scored(drawn)
+        groups = Groups(*table.groups(), "campaign")
+        prepared = AreaDrawn(table.log_odds, table.bad, table.good, groups)
+        for times in groups.draws(5, seed):
+            rows = [r for r, g in enumerate(groups.number.tolist()) for _ in range(int(times[g])) if table.labelled[r]]
+            if table.bad[rows].any() and not table.bad[rows].all():
+                assert prepared.of(times) == pytest.approx(one_minus_roca(table.log_odds[rows], table.bad[rows]))
+            else:
+                assert math.isnan(prepared.of(times))
 
     check()
 

@@ -69,8 +69,8 @@ def test_a_table_worked_out_by_hand(scored: Table, mail: Any) -> None:
     assert overlap.caught == ((2, 1), (1, 2)) and (overlap.any, overlap.bad) == (3, 4)
     assert (rules.unique.hits, text.unique.hits, rules.unique.n) == (1, 1, 3)
     # Half of the pairs of a bad and a good message are ranked wrongly by each: who says nothing ranks below all.
-    assert rules.roca == text.roca and rules.roca is not None and rules.roca[0] == 50.0
-    assert rules.roca[1] < 25.0 < 75.0 < rules.roca[2]
+    assert rules.area is not None and text.area is not None and rules.area.roca == text.area.roca == 50.0
+    assert rules.area.low <= 25.0 and rules.area.high >= 75.0
     assert rules.without is not None and text.without is not None
     # Held back with both: the second and third; without rules the first is, and the second is not.
     assert (rules.without.lost.hits, rules.without.lost.n, rules.without.gained.hits) == (1, 2, 1)
@@ -89,4 +89,4 @@ def test_what_a_detector_costs_is_told_of_where_it_was_measured(scored: Table, m
 
 def test_labels_of_one_class_give_no_ranking_and_no_error(scored: Table, mail: Any) -> None:
     found, overlap = detector_figures(scored([mail("ham", 1.0), mail(None, 2.0)]))
-    assert [one.roca for one in found] == [None, None] and overlap.bad == 0
+    assert [one.area for one in found] == [None, None] and overlap.bad == 0
