@@ -43,6 +43,7 @@ from mailwarden.stores.sql import (
     Decisions,
     Labels,
     ModelArtefacts,
+    ModelRecord,
     PlatformKeys,
     Registry,
     Tenants,
@@ -297,17 +298,21 @@ class Platform:
 
         Raises DataError where it is of a release before this one's format.
         """
-        record = self.registry.champion(BUNDLE)
-        if record is None:
+        if self.serving_version() is None:
             return None
-        return record.version, Bundle.from_bytes(self.artefacts.get(record.artefact_uri, record.artefact_sha256))
+        record, bundle = self.bundle()
+        return record.version, bundle
 
-    def champion(self, version: int | None = None) -> Champion:
-        """The champion, or another bundle by its version, loaded; raises NotFound where there is none."""
+    def bundle(self, version: int | None = None) -> tuple[ModelRecord, Bundle]:
+        """The bundle that serves, or another by its version, as registered; raises NotFound where there is none."""
         record = self.registry.champion(BUNDLE) if version is None else self.registry.get(BUNDLE, version)
         if record is None:
             raise NotFound("no model serves yet; run `mailwarden train`")
-        bundle = Bundle.from_bytes(self.artefacts.get(record.artefact_uri, record.artefact_sha256))
+        return record, Bundle.from_bytes(self.artefacts.get(record.artefact_uri, record.artefact_sha256))
+
+    def champion(self, version: int | None = None) -> Champion:
+        """The champion, or another bundle by its version, loaded; raises NotFound where there is none."""
+        record, bundle = self.bundle(version)
         classes, unread = self.detectors_there
         return Champion.of(
             bundle,

@@ -159,6 +159,7 @@ class Loop:
                 "fact_set": facts.number,
                 "tenants_known_by_us": dict(tenants_known_by_us or {}),
                 "kept_from": champion[0] if champion and kept else None,
+                "through": found.rows.through(),
                 **read_by_bundle(platform.features.views, platform.detectors, list(trained.bundle.members)),
             },
             promote=reason,

@@ -229,3 +229,27 @@ def test_pages_hold_each_wanted_decision_once_the_newest_first(log: Decisions, m
             found = pages(log, wanted, limit)
             assert [*chain(*found)] == [r.message_id for r in reversed(records) if keep(r)], (wanted, limit)
             assert max(map(len, found)) <= min(limit, 7)
+
+
+def test_what_a_bundle_decided_comes_as_columns_by_time(log: Decisions, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_COLUMN_PAGE", 3)
+    logits = {n: 12.345678901234567 * n for n in range(1, 9)}
+    records = [decision(n, response=f'{{"log_odds": {logits[n]!r}, "words": "Grüße"}}') for n in (5, 1, 3, 8, 2, 7)]
+    # Two at one time; one without the number; another bundle's; another tenant's.
+    log.append_many([
+        *records, decision(4, received_at_us=decision(5).received_at_us, category=None, degraded=True),
+        decision(6, decided_model="2"), decision(9, "other"),
+    ])  # fmt: skip
+    pages = list(log.judged("acme", "3"))
+    assert [len(page["message_id"]) for page in pages] == [3, 3, 1]
+    found = {name: [value for page in pages for value in page[name]] for name in pages[0]}
+    assert found["message_id"] == [f"m{n:05d}" for n in (1, 2, 3, 4, 5, 7, 8)]
+    expected = [logits[1], logits[2], logits[3], None, logits[5], logits[7], logits[8]]
+    assert found["log_odds"] == [None if value is None else pytest.approx(value, rel=1e-15) for value in expected]
+    assert found["category"] == ["BE"] * 3 + [None] + ["BE"] * 3 and found["degraded"].count(True) == 1
+    assert set(found["decision"]) == {"quarantine"}
+    start, end = decision(3).received_at_us, decision(7).received_at_us
+    assert [i for page in log.judged("acme", "3", start, end) for i in page["message_id"]] == [
+        "m00003", "m00004", "m00005",
+    ]  # fmt: skip
+    assert list(log.judged("acme", "9")) == [] and log.judged_by("acme") == {"2": 1, "3": 7}

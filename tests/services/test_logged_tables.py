@@ -100,5 +100,11 @@ def test_texts_are_a_row_a_message_and_go_when_raw_mail_does(tmp_path: Path) -> 
     kept = deltalake.DeltaTable(path).to_pyarrow_dataset().to_table(filter=ds.field("seq") != 2).to_pylist()
     said = {(row["seq"], row["view"], row["feature"], row["value"], row["version"], row["fingerprint"]) for row in kept}
     assert said == {(1, "content_words", "subject", "first", 2, 77), (3, "content_words", "subject", "third", 2, 77)}
+    wanted = {
+        (row["message_id"], row["value"]) for row in texts.scan("content_words", "subject").read_all().to_pylist()
+    }
+    assert wanted == {("m1", "first"), ("m2", ""), ("m3", "third")}
+    assert texts.scan("content_words", "length").read_all().num_rows == 0
+    assert Texts(tmp_path / "none").scan("content_words", "subject").read_all().num_rows == 0
     texts.drop_before(datetime.date(1970, 1, 4))
     assert {row["seq"] for row in deltalake.DeltaTable(path).to_pyarrow_table().to_pylist()} == {3}

@@ -10,11 +10,11 @@ from rich.console import Console
 
 from mailwarden.domain.detection.decision import log_odds, sigmoid
 from mailwarden.errors import DataError
-from mailwarden.training.evaluate import one_minus_roca
-from mailwarden_services.replay.figures import ScoreTable, figures, latency_figures, read_scores, write_scores
-from mailwarden_services.replay.pictures import roc_steps
+from mailwarden.evaluation.figures import latency_figures, one_minus_roca, roc_steps
+from mailwarden_services.replay.figures import ScoreTable, figures, read_scores, write_scores
 from mailwarden_services.replay.report import write_report
-from mailwarden_services.replay.summary import summary_table, without_addresses
+from mailwarden_services.replay.summary import summary_table
+from mailwarden_services.reports.words import without_addresses
 
 ADDRESS = "someone.private@victim.example"
 

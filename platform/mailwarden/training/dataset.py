@@ -52,6 +52,13 @@ class LabelledRows:
         """(n_messages,) position of the first row of each message."""
         return np.unique(self.message, return_index=True)[1].astype(np.intp)
 
+    def through(self) -> dict[str, int]:
+        """By tenant, the greatest seq of a message among the rows."""
+        found: dict[str, int] = {}
+        for tenant, seq in zip(self.tenant, self.seq.tolist(), strict=True):
+            found[tenant] = max(seq, found.get(tenant, 0))
+        return found
+
     def fingerprint(self, tables: Sequence[FeatureTable] = ()) -> str:
         """SHA-256 in hex over every row's tenant, message, seq, recipient and label, and over the features' values."""
         digest = sha256()

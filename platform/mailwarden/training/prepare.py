@@ -58,18 +58,38 @@ def prepare(
         for feature in projection.features
     )
     progress(f"features of {', '.join(detectors)}")
-    job = store.get_historical_features(entity_df=str(entity_rows), features=list(refs), full_feature_names=True)
-    # Why what is null is null reaches the detectors, in training as in serving.
-    job = job.with_statuses()
     path = folder / SET
-    job.to_parquet(str(path))
-    asked, given = (ds.dataset(str(where), format="parquet").count_rows() for where in (entity_rows, path))
-    if asked != given:
-        raise DataError(f"The feature store gave {given} rows for {asked} training rows. Do not train on them.")
+    ask(store, entity_rows, list(refs), path)
     found: dict[str, FeatureTable] = {}
     for name, kind in detectors.items():
         rows, found[name] = read_set(path, kind.features)
     return TrainingInput(rows, found)
+
+
+def ask(store: Any, entity_rows: Path, features: Sequence[str], path: Path) -> None:
+    """Write the values of features, and why what is null is null, of these rows as a set in Parquet at `path`.
+
+    features: full names. Raises DataError where other rows came back than were asked for.
+    """
+    job = store.get_historical_features(entity_df=str(entity_rows), features=list(features), full_feature_names=True)
+    # Why what is null is null reaches the detectors, in training as in serving.
+    job = job.with_statuses()
+    job.to_parquet(str(path))
+    asked, given = (ds.dataset(str(where), format="parquet").count_rows() for where in (entity_rows, path))
+    if asked != given:
+        raise DataError(f"The feature store gave {given} rows for {asked} that were asked. Do not use them.")
+
+
+def feature_table(rows: pa.Table, features: Sequence[str]) -> FeatureTable:
+    """Rows of a set as detectors read them, in the order that they are in; raises KeyError on an absent column."""
+    columns: dict[str, NDArray[Any]] = {}
+    for name in features:
+        column = rows[name.replace(":", "__", 1)].combine_chunks()
+        text = _is_text(column.type)
+        columns[name] = np.array(column.to_pylist(), dtype=object) if text else _values(column, text=False)
+    views = dict.fromkeys(name.partition(":")[0] for name in features)
+    statuses = {view: _codes(rows[f"{view}__status"].combine_chunks()) for view in views}
+    return FeatureTable(columns, rows.num_rows, statuses)
 
 
 def read_set(path: Path, features: Sequence[str]) -> tuple[LabelledRows, FeatureTable]:
@@ -135,8 +155,7 @@ def _codes(column: pa.Array) -> NDArray[np.uint8]:
         raise DataError(f"The training set has a status that is none ({error}). Make it again.") from error
     if found.indices.null_count:
         raise DataError("The training set has rows without a status. Make it again.")
-    codes: NDArray[np.uint8] = np.array(numbers, dtype=np.uint8)[found.indices.to_numpy(zero_copy_only=False)]
-    return codes
+    return np.asarray(np.array(numbers, dtype=np.uint8)[found.indices.to_numpy(zero_copy_only=False)])
 
 
 def _values(column: pa.Array, *, text: bool) -> Any:

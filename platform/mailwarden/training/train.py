@@ -17,10 +17,10 @@ from mailwarden.domain.detection.detector import Detector
 from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.status import Status
 from mailwarden.errors import ContractError, DataError, NotFound
+from mailwarden.evaluation.figures import Evaluation, evaluate, worst_by_message
 from mailwarden.stores.bundle import Bundle, Member
 from mailwarden.training.calibrate import fuse
 from mailwarden.training.dataset import LabelledRows
-from mailwarden.training.evaluate import Evaluation, evaluate, worst_by_message
 from mailwarden.training.outages import training_set
 from mailwarden.training.split import TimeSplit, split_by_time
 from mailwarden.training.thresholds import Budgets, choose_thresholds, shares_reached

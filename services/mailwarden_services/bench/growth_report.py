@@ -12,7 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from mailwarden_services.replay.summary import Grid, figure
+from mailwarden_services.reports.grids import Grid
+from mailwarden_services.reports.words import figure
 
 _JOBS = {"states": "states of all keys", "as_of": "point-in-time read"}
 _COLOURS = {"states": "#0072B2", "as_of": "#D55E00", "driver": "#009E73"}

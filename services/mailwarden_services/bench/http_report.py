@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mailwarden_services.replay.summary import NOTHING, Grid, figure
+from mailwarden_services.reports.grids import Grid
+from mailwarden_services.reports.words import NOTHING, figure
 
 _WORDS = {"strict": "strict times", "ties": "ties", "late": "ties, late", "ahead": "after 2030"}
 

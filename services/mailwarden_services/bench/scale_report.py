@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mailwarden_services.replay.summary import Grid, figure
+from mailwarden_services.reports.grids import Grid
+from mailwarden_services.reports.words import figure
 
 
 def scale_grid(found: Mapping[str, Any]) -> Grid:

@@ -30,7 +30,8 @@ from mailwarden_services.bench.http_price import HttpOptions
 from mailwarden_services.bench.http_report import cost_grid, latency_grid
 from mailwarden_services.bench.scale import ScaleOptions
 from mailwarden_services.bench.scale_report import ceiling_grid, scale_grid
-from mailwarden_services.replay.summary import Grid, figure, rich_table
+from mailwarden_services.reports.grids import Grid, rich_table
+from mailwarden_services.reports.words import figure
 
 Say = Callable[[str], None]
 

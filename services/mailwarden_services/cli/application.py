@@ -14,6 +14,7 @@ from mailwarden_services.cli import (
     commands,
     dataset_command,
     detector_commands,
+    evaluate_command,
     feature_commands,
     forget_command,
     gateway_commands,
@@ -55,6 +56,7 @@ feature_commands.register(app)
 detector_commands.register(app)
 list_commands.register(app)
 dataset_command.register(app)
+evaluate_command.register(app)
 sql_command.register(app)
 gateway_commands.register(app)
 quarantine_commands.register(app)

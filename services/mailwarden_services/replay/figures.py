@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 
 from mailwarden.domain.mail.events import LABELS
 from mailwarden.errors import DataError
-from mailwarden.training.evaluate import evaluate
+from mailwarden.evaluation.figures import evaluate, latency_figures, ranked
 from mailwarden_services.replay.live import rfc3339
 from mailwarden_services.scoring_api.times import microseconds
 
 GOOD = "ham"
-PERCENTILES = (50, 95, 99)
 SCORE_COLUMNS = ("path", "received_at", "label", "score", "verdict", "category")
 """Columns of scores.csv that are no detector's."""
 
@@ -110,30 +109,7 @@ def figures(table: ScoreTable, threshold_log_odds: float | None = None) -> dict[
         },
         "verdicts": _counts(known.label, known.verdict),
         "categories": _counts(*_named(known)),
-        "latency": latency_figures(table.latency_seconds),
-    }
-
-
-def ranked(values: Values) -> Values:
-    """Scores with NaN below all others: a message that a detector said nothing of is one that it did not catch."""
-    return np.where(np.isnan(values), -np.inf, values)
-
-
-def latency_figures(seconds: Values) -> dict[str, Any]:
-    """n, p50, p95, p99, mean and greatest of latencies in seconds, as milliseconds; NaN is not counted.
-
-    >>> latency_figures(np.array([0.001, 0.003]))["p50_ms"]
-    2.0
-    """
-    measured = seconds[~np.isnan(seconds)] * 1_000.0
-    if not len(measured):
-        return {"n": 0}
-    percentiles = {f"p{p}_ms": round(float(np.percentile(measured, p)), 3) for p in PERCENTILES}
-    return {
-        "n": len(measured),
-        **percentiles,
-        "mean_ms": round(float(measured.mean()), 3),
-        "max_ms": round(float(measured.max()), 3),
+        "latency": latency_figures(table.latency_seconds * 1_000.0),
     }
 
 

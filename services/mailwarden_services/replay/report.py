@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from mailwarden.domain.detection.decision import VERDICTS
 from mailwarden_services.replay.figures import ScoreTable
 from mailwarden_services.replay.live import rfc3339
 from mailwarden_services.replay.pictures import draw_pictures
 from mailwarden_services.replay.summary import (
-    Grid,
     budget_note,
     category_grid,
-    category_words,
     example_words,
     mail_words,
     ranking_grid,
@@ -28,8 +21,10 @@ from mailwarden_services.replay.summary import (
     skew_rows,
     speed_rows,
     summary_table,
-    without_addresses,
 )
+from mailwarden_services.reports.files import plain, write_json, write_text
+from mailwarden_services.reports.grids import Grid, markdown
+from mailwarden_services.reports.words import category_words, without_addresses
 
 __all__ = ["summary_table", "write_report"]
 
@@ -57,42 +52,23 @@ def write_report(out: Path, report: Mapping[str, Any], table: ScoreTable) -> Pat
     whatever the report holds. table: what the pictures are drawn from.
     """
     out.mkdir(parents=True, exist_ok=True)
-    shown: dict[str, Any] = _plain(without_addresses(report))
+    shown: dict[str, Any] = plain(without_addresses(report))
     pictures = draw_pictures(out, table, mail_words(shown))
-    _write(out / "report.json", json.dumps(shown, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+    write_json(out / "report.json", shown)
     path = out / "report.md"
-    _write(path, "\n\n".join(_sections(shown, pictures)) + "\n")
+    write_text(path, "\n\n".join(_sections(shown, pictures)) + "\n")
     return path
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8", errors="replace")
-    os.replace(part, path)
-
-
-def _plain(value: Any) -> Any:
-    """JSON values: numbers of numpy as Python's, what is no finite number as null, anything else as words."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, (bool, int, str)) else without_addresses(str(value))
 
 
 def _sections(report: dict[str, Any], pictures: Mapping[str, Path]) -> list[str]:
     mail = mail_words(report)
     parts = [f"# {report.get('title') or 'Replay'}", _mail(report, mail)]
     if report.get("fused"):
-        parts += _grid(ranking_grid(report, f"Good from bad, {mail}"))
-        parts += _grid(category_grid(report, f"By category, {mail}"))
+        parts += markdown(ranking_grid(report, f"Good from bad, {mail}"))
+        parts += markdown(category_grid(report, f"By category, {mail}"))
     parts += [f"![{_PICTURES[name]} ({mail})]({path.name})" for name, path in pictures.items()]
-    parts += _grid(_verdicts(report, mail))
-    parts += _grid(_subsets(report, mail))
+    parts += markdown(_verdicts(report, mail))
+    parts += markdown(_subsets(report, mail))
     parts += _facts(f"Speed, {mail}", speed_rows(report), str((report.get("throughput") or {}).get("note") or ""))
     parts += _facts("Skew: served values against those recomputed from the event log", skew_rows(report))
     parts += _retrainings(report)
@@ -151,28 +127,8 @@ def _left_out(report: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _grid(grid: Grid | None) -> list[str]:
-    if grid is None:
-        return []
-    lines = [
-        _row(grid.heading),
-        _row([":--", *["--:"] * (len(grid.heading) - 1)]),
-        *(_row([_cell(cell) for cell in row]) for row in grid.rows),
-    ]
-    parts = [f"## {grid.title}", "\n".join(lines)]
-    return [*parts, grid.note] if grid.note else parts
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
-
-
 def _facts(title: str, rows: Sequence[tuple[str, str]], note: str = "") -> list[str]:
-    return _grid(Grid(title, ("what", "measured"), tuple(rows), note)) if rows else []
+    return markdown(Grid(title, ("what", "measured"), tuple(rows), note)) if rows else []
 
 
 def _verdicts(report: Mapping[str, Any], mail: str) -> Grid | None:
@@ -209,7 +165,7 @@ def _retrainings(report: Mapping[str, Any]) -> list[str]:
         return []
     names = list(dict.fromkeys(name for each in trainings for name, value in each.items() if _is_scalar(value)))
     rows = tuple(tuple(_scalar_words(name, each.get(name)) for name in names) for each in trainings)
-    return _grid(Grid("Trainings", tuple(name.removesuffix("_us") for name in names), rows)) if names else []
+    return markdown(Grid("Trainings", tuple(name.removesuffix("_us") for name in names), rows)) if names else []
 
 
 def _training(report: Mapping[str, Any]) -> list[str]:
@@ -222,7 +178,7 @@ def _training(report: Mapping[str, Any]) -> list[str]:
         budgets = [f"recall at {100 * recall['budget']:g}% FPR" for recall in first["recall"]]
         rows = tuple(ranking_row(name, found) for name, found in held_out.items())
         title = f"Held out in training: {first['bad']:,} bad, {first['good']:,} good"
-        parts += _grid(Grid(title, ("score", "1-ROCA%", "LAM%", *budgets), rows, budget_note(first)))
+        parts += markdown(Grid(title, ("score", "1-ROCA%", "LAM%", *budgets), rows, budget_note(first)))
     return parts
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mailwarden.training.evaluate import lam_percent
+from mailwarden.evaluation.figures import lam_percent
 from mailwarden_services.loop import code_revision
 from mailwarden_services.replay.experiment import ReplayOutcome, ReplayPlan
 from mailwarden_services.replay.figures import ScoreTable, figures

@@ -2,64 +2,21 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
-CATEGORY_WORDS = {
-    "CP": "credential phishing",
-    "MW": "malware",
-    "BE": "business e-mail compromise",
-    "VF": "vendor fraud",
-    "LA": "lateral",
-    "EA": "compromised partner",
-    "CB": "callback",
-    "EX": "extortion",
-    "RC": "reconnaissance",
-    "SC": "scam",
-    "SP": "spam, graymail",
-}
-"""What a category means."""
-
-NOTHING = "–"
-
-_ADDRESS = re.compile(r"""[^\s@<>"'(),;:=\[\]{}|/\\]+@([^\s@<>"'(),;:=\[\]{}|/\\]+)""")
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """A table of words: its heading row, then its rows; the first column is words, the others are figures."""
-
-    title: str
-    heading: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
-
-
-def without_addresses(value: Any) -> Any:
-    """A JSON value with the local part of every mail address in it, keys too, left out.
-
-    >>> without_addresses({"words": "ann@example.com wrote"})
-    {'words': '…@example.com wrote'}
-    """
-    if isinstance(value, str):
-        return _ADDRESS.sub(r"…@\1", value)
-    if isinstance(value, Mapping):
-        return {without_addresses(str(key)): without_addresses(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [without_addresses(item) for item in value]
-    return value
-
-
-def percent(share: float) -> str:
-    """A share as words, 0.9876 as 98.8%."""
-    return f"{100 * share:.1f}%"
+from mailwarden_services.reports.grids import Grid, rich_table
+from mailwarden_services.reports.words import (
+    NOTHING,
+    budget_words,
+    category_words,
+    figure,
+    percent,
+    without_addresses,
+)
 
 
 def recall_words(recall: Mapping[str, Any] | None) -> str:
@@ -69,20 +26,10 @@ def recall_words(recall: Mapping[str, Any] | None) -> str:
     return f"{percent(recall['rate'])} [{percent(recall['low'])}, {percent(recall['high'])}]"
 
 
-def budget_words(recall: Mapping[str, Any]) -> str:
-    """A false-positive budget as words, 0.001 as 0.1%."""
-    return f"{100 * recall['budget']:g}%"
-
-
-def figure(value: float | None, digits: int) -> str:
-    """A number with so many digits after the point."""
-    return NOTHING if value is None or math.isnan(value) else f"{value:,.{digits}f}"
-
-
 def budget_note(evaluation: Mapping[str, Any]) -> str:
     """How many false positives each budget allowed."""
     allowed = ", ".join(
-        f"{budget_words(recall)} allows {int(recall['budget'] * recall['good'] + 1e-9):,}"
+        f"{budget_words(recall['budget'])} allows {int(recall['budget'] * recall['good'] + 1e-9):,}"
         for recall in evaluation["recall"]
     )
     return f"Intervals are 95% (Wilson). Of {evaluation['good']:,} good messages {allowed} false positives."
@@ -96,7 +43,12 @@ def scores_of(figures: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]
 def ranking_grid(figures: Mapping[str, Any], title: str) -> Grid:
     """1-ROCA%, LAM% and recall at each budget, a row a score."""
     fused = figures["fused"]
-    heading = ("score", "1-ROCA%", "LAM%", *(f"recall at {budget_words(recall)} FPR" for recall in fused["recall"]))
+    heading = (
+        "score",
+        "1-ROCA%",
+        "LAM%",
+        *(f"recall at {budget_words(recall['budget'])} FPR" for recall in fused["recall"]),
+    )
     rows = tuple(ranking_row(name, evaluation) for name, evaluation in scores_of(figures))
     return Grid(f"{title}: {fused['bad']:,} bad, {fused['good']:,} good", heading, rows, budget_note(fused))
 
@@ -112,7 +64,7 @@ def category_grid(figures: Mapping[str, Any], title: str) -> Grid | None:
     fused = figures["fused"]
     if not fused["by_category"]:
         return None
-    first = budget_words(fused["recall"][0])
+    first = budget_words(fused["recall"][0]["budget"])
     detectors = [name for name, _ in scores_of(figures)[1:]]
     rows: list[tuple[str, ...]] = []
     for code in (None, *fused["by_category"]):
@@ -120,13 +72,8 @@ def category_grid(figures: Mapping[str, Any], title: str) -> Grid | None:
         others = [recall_words(_recalls(figures["detectors"][name], code)[0]) for name in detectors]
         words = "all" if code is None else category_words(code)
         rows.append((words, f"{recalls[0]['bad']:,}", *(recall_words(recall) for recall in recalls), *others))
-    heading = ("category", "n", *(f"fused at {budget_words(recall)}" for recall in fused["recall"]))
+    heading = ("category", "n", *(f"fused at {budget_words(recall['budget'])}" for recall in fused["recall"]))
     return Grid(title, (*heading, *(f"{name} at {first}" for name in detectors)), tuple(rows), budget_note(fused))
-
-
-def category_words(code: str) -> str:
-    """A label, and what it means where it is a category."""
-    return f"{code} {CATEGORY_WORDS[code]}" if code in CATEGORY_WORDS else code
 
 
 def _recalls(evaluation: Mapping[str, Any], code: str | None) -> Sequence[Mapping[str, Any]]:
@@ -214,14 +161,3 @@ def summary_table(report: Mapping[str, Any]) -> list[RenderableType]:
         verdict, reasons = explained
         parts.append(Text("\n".join([verdict, *(f"  - {words}" for words in reasons)])))
     return parts
-
-
-def rich_table(grid: Grid) -> RenderableType:
-    """A grid for a terminal."""
-    table = Table(title=Text(grid.title), title_justify="left", caption=Text(grid.note), caption_justify="left")
-    for number, name in enumerate(grid.heading):
-        # A share and its interval read better on two lines than cut anywhere.
-        table.add_column(Text(name), justify="left" if number == 0 else "right")
-    for row in grid.rows:
-        table.add_row(*(Text(cell.replace(" [", "\n[")) for cell in row))
-    return table

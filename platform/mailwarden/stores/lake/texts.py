@@ -6,8 +6,9 @@ import datetime
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 
-from mailwarden.stores.lake.delta import DeltaLog, Snapshot, with_partitions
+from mailwarden.stores.lake.delta import DeltaLog, Snapshot, rows_of, with_partitions
 
 TEXT_SCHEMA: pa.Schema = pa.schema(
     [
@@ -48,6 +49,15 @@ class Texts:
             return 0
         completed = with_partitions(rows, TEXT_SCHEMA)
         return completed.num_rows if self._delta.append(lambda _: completed, batch_id=batch_id) else 0
+
+    def scan(self, view: str, feature: str) -> pa.RecordBatchReader:
+        """Stream tenant, message_id and value of one text feature, in no set order."""
+        columns = ["tenant", "message_id", "value"]
+        table = self._delta.current()
+        if table is None:
+            return pa.schema([TEXT_SCHEMA.field(name) for name in columns]).empty_table().to_reader()
+        wanted = (ds.field("view") == view) & (ds.field("feature") == feature)
+        return rows_of(table).scanner(columns=columns, filter=wanted).to_reader()
 
     def drop_before(self, day: datetime.date) -> None:
         """End the retention of texts received before that UTC day; `compact` removes the files themselves."""

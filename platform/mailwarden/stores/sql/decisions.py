@@ -6,6 +6,7 @@ import itertools
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -19,6 +20,7 @@ _PAGE = 1_000
 _LOOKED_AT = 20_000
 """Decisions that one page looks at, at most, however few of them are wanted."""
 _BATCH = 1_000
+_COLUMN_PAGE = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,51 @@ class Decisions:
                 decisions.c.received_at_us >= last.received_at_us,
                 sa.tuple_(*_time_order()) > sa.tuple_(last.received_at_us, last.seq, last.message_id),
             )
+
+    def judged_by(self, tenant: str) -> dict[str, int]:
+        """By version of the bundle that decided, how many decisions the tenant has."""
+        counted = sa.select(decisions.c.decided_model, sa.func.count()).where(decisions.c.tenant == tenant)
+        with reading(self._engine) as connection:
+            found = connection.execute(counted.group_by(decisions.c.decided_model))
+            return {model: int(n) for model, n in found}
+
+    def judged(
+        self, tenant: str, model: str, from_us: int | None = None, to_us: int | None = None
+    ) -> Iterator[dict[str, list[Any]]]:
+        """What a bundle decided of the tenant's mail, as columns of some thousand messages at a time, by time.
+
+        Columns: message_id, received_at_us, decision, category, degraded, log_odds (fused, as answered; None where the
+        answer has none). from_us <= received_at < to_us, None for open. Holds no connection in between.
+        """
+        read = (*_time_order(), decisions.c.decision, decisions.c.category, decisions.c.degraded)
+        kept = sa.select(*read, self._answered("log_odds").label("log_odds"))
+        kept = kept.where(decisions.c.tenant == tenant, decisions.c.decided_model == model)
+        if to_us is not None:
+            kept = kept.where(decisions.c.received_at_us < to_us)
+        kept = kept.order_by(*_time_order())
+        page = kept if from_us is None else kept.where(decisions.c.received_at_us >= from_us)
+        while True:
+            with reading(self._engine) as connection:
+                rows = connection.execute(page.limit(_COLUMN_PAGE)).all()
+            if rows:
+                times, seqs, ids, *rest = (list(column) for column in zip(*rows, strict=True))
+                names = ("decision", "category", "degraded", "log_odds")
+                yield {"message_id": ids, "received_at_us": times, **dict(zip(names, rest, strict=True))}
+            if len(rows) < _COLUMN_PAGE:
+                return
+            page = kept.where(
+                # Implied by the next line, but SQLite would start at the first row without it.
+                decisions.c.received_at_us >= times[-1],
+                sa.tuple_(*_time_order()) > sa.tuple_(times[-1], seqs[-1], ids[-1]),
+            )
+
+    def _answered(self, name: str) -> sa.ColumnElement[Any]:
+        """A number of the answer, read in the database."""
+        # A cast of text to JSON means nothing to SQLite, and all to PostgreSQL.
+        sqlite_has = self._engine.dialect.name == "sqlite"
+        answer = sa.type_coerce(decisions.c.response, sa.JSON) if sqlite_has else sa.cast(decisions.c.response, sa.JSON)
+        number: sa.ColumnElement[Any] = answer[name].as_float()
+        return number
 
     def _one(self, tenant: str, condition: sa.ColumnElement[bool]) -> DecisionRecord | None:
         with reading(self._engine) as connection:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailwarden.errors import DataError
-from mailwarden.training import evaluate as module
-from mailwarden.training.evaluate import (
+from mailwarden.evaluation import figures as module
+from mailwarden.evaluation.figures import (
     evaluate,
     lam_percent,
     one_minus_roca,

@@ -15,6 +15,29 @@ from mailwarden.errors import DataError
 BUDGETS = (0.001, 0.01)
 """False-positive rates at which recall is reported."""
 
+PERCENTILES = (50, 95, 99)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """hits of n as a share. rate, low, high: 0..1, the latter two a 95% Wilson interval; of none of none 0, 0 and 1."""
+
+    hits: int
+    n: int
+    rate: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, hits: int, n: int) -> Share:
+        """The share with its interval.
+
+        >>> Share.of(9, 10).rate
+        0.9
+        """
+        low, high = wilson(hits, n)
+        return cls(hits, n, hits / n if n else 0.0, low, high)
+
 
 @dataclass(frozen=True, slots=True)
 class Recall:
@@ -174,3 +197,40 @@ def worst_by_message(message: NDArray[np.int64], score: NDArray[np.float64], n: 
     worst = np.full(n, -np.inf)
     np.maximum.at(worst, message, score)
     return worst
+
+
+def ranked(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scores with NaN below all others: a message that a detector said nothing of is one that it did not catch."""
+    return np.where(np.isnan(values), -np.inf, values)
+
+
+def roc_steps(score: NDArray[np.float64], bad: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """False-positive rate and recall at every threshold, from (0, 0) to (1, 1), ties in one step.
+
+    score, bad: (n,), both classes present. Returns two arrays of (distinct scores + 1,), 0..1.
+    """
+    order = np.argsort(-score, kind="stable")
+    in_order, hits = score[order], bad[order]
+    last_of_tie = np.flatnonzero(np.append(in_order[1:] != in_order[:-1], True))
+    caught = np.cumsum(hits)[last_of_tie]
+    passed = np.cumsum(~hits)[last_of_tie]
+    zero = np.zeros(1)
+    return np.concatenate([zero, passed / passed[-1]]), np.concatenate([zero, caught / caught[-1]])
+
+
+def latency_figures(milliseconds: NDArray[np.float64]) -> dict[str, Any]:
+    """n, p50, p95, p99, mean and greatest of times in milliseconds; NaN is not counted.
+
+    >>> latency_figures(np.array([1.0, 3.0]))["p50_ms"]
+    2.0
+    """
+    measured = milliseconds[~np.isnan(milliseconds)]
+    if not len(measured):
+        return {"n": 0}
+    percentiles = {f"p{p}_ms": round(float(np.percentile(measured, p)), 3) for p in PERCENTILES}
+    return {
+        "n": len(measured),
+        **percentiles,
+        "mean_ms": round(float(measured.mean()), 3),
+        "max_ms": round(float(measured.max()), 3),
+    }

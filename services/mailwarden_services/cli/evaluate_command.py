@@ -1,0 +1,204 @@
+"""`mailwarden evaluate`: what a bundle is worth on labelled mail, or on what it served."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+from rich.markup import escape
+
+from mailwarden.errors import ConfigError, DataError, did_you_mean
+from mailwarden.settings import Settings
+from mailwarden_services.cli.options import now_us
+from mailwarden_services.cli.progress import console, out, stages
+
+if TYPE_CHECKING:
+    from mailwarden.evaluation.scored import Scored
+    from mailwarden_services.bootstrap import Platform
+    from mailwarden_services.evaluation.home import Wanted
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to the application."""
+    app.command()(evaluate)
+
+
+def evaluate(
+    bundle: Annotated[
+        int | None, typer.Option("--bundle", help="Version of the bundle; by default the one that serves.")
+    ] = None,
+    against: Annotated[
+        int | None, typer.Option("--against", help="Version of another bundle that judges the same mail, to compare.")
+    ] = None,
+    served: Annotated[
+        bool, typer.Option("--served", help="Judge what was decided when the mail came, by the score log.")
+    ] = False,
+    slices: Annotated[
+        list[str],
+        typer.Option("--slice", help="NAME: show its table. NAME=WORD: judge only such messages. Repeatable."),
+    ] = [],  # noqa: B006 - typer's way to say "none given"
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Folder for report, pictures, JSON and Parquet; it must not exist.")
+    ] = None,
+    tenant: Annotated[str, typer.Option("--tenant", help="Of this tenant alone; of all by default.")] = "",
+    begin: Annotated[str, typer.Option("--from", help="Messages received from then on: 2026-01-31[T08:30:00Z].")] = "",
+    end: Annotated[str, typer.Option("--until", help="Messages received before then.")] = "",
+    known_by: Annotated[
+        str, typer.Option("--labels-known-by", help="Labels as they were known then; now by default.")
+    ] = "",
+    budget: Annotated[
+        list[float] | None,
+        typer.Option("--budget", help="A false-positive rate; repeatable. 0.001 and 0.01 by default."),
+    ] = None,
+    by: Annotated[
+        str, typer.Option("--by", help="What intervals of --against are drawn over: campaign or message.")
+    ] = "campaign",
+) -> None:
+    """Measure a bundle on labelled mail: recall at budgets by category and slice, detectors, calibration, drift.
+
+    Each labelled message is scored anew on the values of the moment that it was accepted, as training reads them
+    (`ingest` with labels and `materialize` come first). With --served nothing is scored: decisions and the score log
+    tell what was said when the mail came, and what each detector cost. Every figure stands with how many messages it
+    is of and a 95% interval. Mail that the bundle learned from flatters it, and is counted: --slice learned=new leaves
+    it out. Slices: authentication, direction, first_contact, free_mail, label, language, learned, site, tenant.
+
+    Examples:
+
+        mailwarden evaluate
+        mailwarden evaluate --bundle 4 --against 3 --out artifacts/four-beside-three
+        mailwarden evaluate --slice learned=new --slice language --budget 0.001
+        mailwarden evaluate --served --tenant acme --from 2026-03-01 --slice first_contact
+    """
+    from mailwarden.evaluation.figures import BUDGETS
+    from mailwarden.training.splits import moment_us
+    from mailwarden_services.bootstrap import Platform
+    from mailwarden_services.evaluation.home import Wanted
+    from mailwarden_services.evaluation.report import write_evaluation
+    from mailwarden_services.evaluation.result import Asked, learned_words, result_of
+    from mailwarden_services.loop import code_revision
+    from mailwarden_services.reports.files import check_new
+
+    budgets = tuple(sorted(set(budget or BUDGETS)))
+    _check(slices, budgets, by, served=served, against=against)
+    if folder is not None:
+        check_new(folder)
+    wanted = Wanted(
+        known_by_us=moment_us(known_by) if known_by else now_us(),
+        tenant=tenant or None,
+        from_us=moment_us(begin) if begin else None,
+        until_us=moment_us(end) if end else None,
+    )
+    platform = Platform(Settings())
+    if tenant:
+        platform.tenants.get(tenant)
+    judge = _served if served else _home
+    tables, warnings = judge(platform, bundle, against, wanted)
+    chosen = [table.where(_chosen(table, slices)) for table in tables]
+    of = " with " + " and ".join(text for text in slices if "=" in text) if any("=" in text for text in slices) else ""
+    record = {
+        "command": shlex.join(["mailwarden", *sys.argv[1:]]),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "code_revision": code_revision(),
+        "labels_known_by": datetime.fromtimestamp(wanted.known_by_us // 1_000_000, UTC).isoformat(),
+    }
+    asked = Asked(("what was served" if served else "labelled mail") + (f" of {tenant}" if tenant else "") + of,
+                  budgets, by, record)  # fmt: skip
+    scored, other = chosen[0], chosen[1] if len(chosen) > 1 else None
+    with stages("measuring"):
+        result = result_of(scored, asked, against=other, warnings=[*warnings, *learned_words(scored)])
+    _show(result, [name for text in slices for name in [text.partition("=")[0]] if "=" not in text])
+    if folder is not None:
+        with stages("writing"):
+            path = write_evaluation(folder, result, scored, other)
+        out.print(f"report: {path}", highlight=False, soft_wrap=True)
+
+
+def _check(slices: Sequence[str], budgets: Sequence[float], by: str, *, served: bool, against: int | None) -> None:
+    from mailwarden_services.evaluation.facts import SLICES
+
+    for text in slices:
+        name = text.partition("=")[0]
+        if name not in SLICES:
+            hint = did_you_mean(name, SLICES) or f" There are {', '.join(SLICES)}."
+            raise DataError(f"there is no slice {name!r}.{hint}")
+    for one in budgets:
+        if not 0.0 < one < 1.0:
+            raise ConfigError(f"--budget {one:g} is no share of good mail; give one between 0 and 1, as 0.001")
+    if by not in ("campaign", "message"):
+        raise ConfigError(f"--by {by!r} is neither campaign nor message.{did_you_mean(by, ('campaign', 'message'))}")
+    if served and against is not None:
+        raise ConfigError(
+            "what was served was judged by one bundle alone; leave --served out to have both judge the same labelled "
+            "mail, or --against"
+        )
+
+
+def _home(
+    platform: Platform, version: int | None, against: int | None, wanted: Wanted
+) -> tuple[tuple[Scored, ...], list[str]]:
+    from mailwarden_services.evaluation.home import judge_home, judge_of
+    from mailwarden_services.loop import Loop
+    from mailwarden_services.teams.content_changes import changed_since_training
+
+    judges = [judge_of(platform, version)]
+    if against is not None:
+        judges.append(judge_of(platform, against))
+    warnings = []
+    for judge, record in judges:
+        warnings += [f"detector {name} of bundle {record.version} is away, and judged nothing: {why}"
+                     for name, why in judge.champion.away.items()]  # fmt: skip
+        warnings += [f"{name} changed since bundle {record.version} learned from it; `mailwarden train` brings it up"
+                     for name in changed_since_training(judge.bundle, platform.content)]  # fmt: skip
+    with stages(f"judging by {' and '.join(f'bundle {record.version}' for _, record in judges)}") as begins:
+        return judge_home(Loop(platform), judges, wanted, begins), warnings
+
+
+def _served(
+    platform: Platform, version: int | None, against: int | None, wanted: Wanted
+) -> tuple[tuple[Scored, ...], list[str]]:
+    from mailwarden_services.evaluation.served import judge_served
+
+    record, bundle = platform.bundle(version)
+    with stages(f"reading what bundle {record.version} served") as begins:
+        scored, left = judge_served(platform, record, bundle, wanted, begins)
+    warnings = []
+    if left.others:
+        there = ", ".join(f"{n:,} of bundle {model}" for model, n in left.others.items())
+        warnings.append(f"decisions of other bundles are in no figure: {there}")
+    if left.unlogged:
+        warnings.append(f"{left.unlogged:,} decisions have no scores in the log, and are in no figure")
+    if left.forgotten:
+        warnings.append(f"{left.forgotten:,} decisions are of messages that were forgotten, and are in no figure")
+    return (scored,), warnings
+
+
+def _chosen(scored: Scored, slices: Sequence[str]) -> Any:
+    named = [scored.slice_named(text)[1] for text in slices]
+    return reduce(np.logical_and, named, np.ones(len(scored), dtype=np.bool_))
+
+
+def _show(result: dict[str, Any], names: Sequence[str]) -> None:
+    from mailwarden_services.evaluation import tables
+    from mailwarden_services.evaluation.report import slice_grids
+    from mailwarden_services.reports.grids import rich_table
+
+    grids = [
+        tables.whole_grid(result),
+        tables.category_grid(result),
+        tables.comparison_grid(result),
+        tables.flip_grid(result),
+        tables.detector_grid(result),
+        *(grid for name in names if name in result["slices"] for grid in slice_grids(result, [name])),
+    ]
+    for grid in grids:
+        if grid is not None:
+            out.print(rich_table(grid))
+    for words in result["warnings"]:
+        console.print(f"[yellow]{escape(words)}[/]", highlight=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""What a home holds as scored tables, and the report of them."""

@@ -1,0 +1,214 @@
+"""The labelled mail of a home as bundles judge it now, by the reads that training makes."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from mailwarden.domain.detection.rows import FeatureTable
+from mailwarden.domain.mail.events import LABELS
+from mailwarden.errors import DataError, NotFound
+from mailwarden.evaluation.coded import Coded
+from mailwarden.evaluation.keys import Keys, joined
+from mailwarden.evaluation.language import languages_of
+from mailwarden.evaluation.scored import Scored
+from mailwarden.evaluation.scored import joined as joined_tables
+from mailwarden.stores.feast.store import open_feature_store
+from mailwarden.stores.spark.failures import translated
+from mailwarden.stores.sql import ModelRecord
+from mailwarden.training.prepare import ask, feature_table
+from mailwarden.training.rows import write_training_rows
+from mailwarden_features.feature_services import feast_objects
+from mailwarden_services.bootstrap import Platform
+from mailwarden_services.evaluation.facts import Learned, facts_of, labels_of, learned
+from mailwarden_services.evaluation.judge import Judge, Messages, judged
+from mailwarden_services.loop import Loop, Progress, quiet
+from mailwarden_services.scoring_api.answers import policy_of
+from mailwarden_services.teams.content_changes import made_by_others, read_by
+
+ROWS_AT_ONCE = 16_384
+TEXTS = ("content_text:new_text", "content_text:subject")
+"""What a message's language is told by: the first that says something."""
+
+_KEYS = ("tenant", "message_id", "recipient", "seq", "event_timestamp", "label")
+_ORDER = ("event_timestamp", "tenant", "seq", "recipient")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is judged. tenant: None for all. from_us, until_us: received in that time, its end not in it. known_by_us:
+    labels known later are not seen."""
+
+    known_by_us: int
+    tenant: str | None = None
+    from_us: int | None = None
+    until_us: int | None = None
+
+
+def judge_of(platform: Platform, version: int | None) -> tuple[Judge, ModelRecord]:
+    """A bundle, by default the one that serves, loaded, with its registry's record.
+
+    Raises NotFound where there is none, or none of its detectors loads.
+    """
+    record, bundle = platform.bundle(version)
+    champion = platform.champion(record.version)
+    if not champion.detectors:
+        why = "; ".join(f"{name}: {words}" for name, words in champion.away.items())
+        raise NotFound(f"no detector of bundle {record.version} loads, so that nothing can be judged by it. {why}")
+    return Judge(bundle, champion, budgets_of(platform)), record
+
+
+def budgets_of(platform: Platform) -> dict[str, float]:
+    """By tenant, its own false-positive budget where it has one."""
+    found = {tenant.name: policy_of(tenant).false_positive_budget for tenant in platform.tenants.list()}
+    return {name: budget for name, budget in found.items() if budget is not None}
+
+
+def learned_by(record: ModelRecord) -> Learned | None:
+    """What a bundle may have learned from; None where it came from elsewhere than this home's mail."""
+    if record.record.known_by_us is None:
+        return None
+    given: Mapping[str, Any] = record.record.parameters
+    return Learned(record.record.known_by_us, given.get("tenants_known_by_us") or {}, given.get("through"))
+
+
+def judge_home(
+    loop: Loop, judges: Sequence[tuple[Judge, ModelRecord]], wanted: Wanted, progress: Progress = quiet
+) -> tuple[Scored, ...]:
+    """Every labelled message that is wanted as each bundle judges it, all tables of the same messages in one order.
+
+    Values are those of the moment that each message was accepted. Raises DataError where nothing is labelled, or
+    offline values were made by other code than is installed.
+    """
+    platform = loop.platform
+    read = tuple(dict.fromkeys([*(name for judge, _ in judges for name in judge.features), *TEXTS]))
+    features = [name for name in read if name in TEXTS or any(judge.sees(name) for judge, _ in judges)]
+    hidden = _texts(platform, set(read) - set(features))
+    _check_content(platform, judges)
+    facts = platform.facts.snapshot()
+    store = open_feature_store(platform.settings, feast_objects(), fact_set=facts.number)
+    platform.settings.run_path.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=platform.settings.run_path, prefix="evaluate-") as folder:
+        rows, values, ordered = (Path(folder) / name for name in ("rows", "values", "ordered"))
+        progress("reading labelled rows")
+        write_training_rows(
+            loop.spark,
+            facts,
+            rows,
+            cutoff_us=wanted.known_by_us,
+            tenant=wanted.tenant,
+            from_us=wanted.from_us,
+            until_us=wanted.until_us,
+        )
+        progress(f"{len(features)} features of them")
+        ask(store, rows, features, values)
+        with translated("ordering rows"):
+            told = {f"{name.partition(':')[0]}__status" for name in features}
+            columns = [*_KEYS, *(name.replace(":", "__", 1) for name in features), *sorted(told)]
+            loop.spark.read.parquet(str(values)).select(*columns).sort(*_ORDER).write.parquet(str(ordered))
+        progress("scoring")
+        parts: list[list[Scored]] = [[] for _ in judges]
+        for messages in messages_of(ordered, features, hidden):
+            language = _languages(messages)
+            for (judge, _), found in zip(judges, parts, strict=True):
+                found.append(replace(judged(judge, messages), slices={"language": language}))
+    progress("slices")
+    return _with_facts(platform, [joined_tables(found) for found in parts], judges[0][1], wanted)
+
+
+def messages_of(
+    folder: Path, features: Sequence[str], hidden: Mapping[str, bool], rows_at_once: int = ROWS_AT_ONCE
+) -> Iterator[Messages]:
+    """Whole messages of a set that lies in files in order, some thousand rows at a time.
+
+    hidden: features that are not in it and stand as nulls, by name whether they are texts.
+    """
+    files = sorted(str(file) for file in folder.glob("*.parquet"))
+    held: pa.Table | None = None
+    for batch in ds.dataset(files, format="parquet").to_batches(batch_size=rows_at_once):
+        table = pa.Table.from_batches([batch])
+        held = table if held is None else pa.concat_tables([held, table])
+        if held.num_rows < rows_at_once:
+            continue
+        starts = _starts(held)
+        if len(starts) > 1:
+            yield _messages(held.slice(0, int(starts[-1])), starts, features, hidden)
+            held = held.slice(int(starts[-1]))
+    if held is not None and held.num_rows:
+        starts = np.append(_starts(held), held.num_rows)
+        yield _messages(held, starts, features, hidden)
+
+
+def _texts(platform: Platform, features: Collection[str]) -> dict[str, bool]:
+    """By name of some features whether each is a text."""
+    known = {f"{view.name}:{one.name}": one.dtype for view in platform.features.views for one in view.features}
+    return {name: known.get(name) == "string" for name in sorted(features)}
+
+
+def _starts(rows: pa.Table) -> Any:
+    keys = joined(rows["tenant"].combine_chunks(), rows["message_id"].combine_chunks()).dictionary_encode().indices
+    codes = np.asarray(keys)
+    return np.append(0, np.flatnonzero(codes[1:] != codes[:-1]) + 1) if len(codes) else np.empty(0, np.intp)
+
+
+def _messages(rows: pa.Table, starts: Any, features: Sequence[str], hidden: Mapping[str, bool]) -> Messages:
+    read = feature_table(rows, features)
+    nothing: dict[str, Any] = {
+        name: np.full(read.n, None, dtype=object) if text else np.full(read.n, np.nan) for name, text in hidden.items()
+    }
+    first = rows.select(list(_KEYS)).take(pa.array(starts[:-1]))
+    times = first["event_timestamp"].cast(pa.timestamp("us", tz=first["event_timestamp"].type.tz))
+    return Messages(
+        rows=FeatureTable({**read.columns, **nothing}, read.n, read.statuses),
+        starts=starts,
+        tenant=Coded.of(first["tenant"]),
+        message_id=first["message_id"].cast(pa.large_string()).combine_chunks(),
+        at_us=np.asarray(times.cast(pa.int64()), dtype=np.int64),
+        label=Coded.of(first["label"], LABELS),
+    )
+
+
+def _languages(messages: Messages) -> Coded:
+    rows = messages.rows.take(messages.starts[:-1])
+    found = [languages_of(pa.array(rows.columns[name], pa.large_string())) for name in TEXTS]
+    codes = found[-1].codes
+    for one in reversed(found[:-1]):
+        codes = np.where(one.codes >= 0, one.codes, codes)
+    return Coded(codes, found[0].words)
+
+
+def _with_facts(
+    platform: Platform, tables: Sequence[Scored], record: ModelRecord, wanted: Wanted
+) -> tuple[Scored, ...]:
+    first = tables[0]
+    tenants = [word for word, n in zip(first.tenant.words, first.tenant.counts().tolist(), strict=True) if n]
+    keys = Keys(first.tenant.to_arrow().dictionary_decode(), first.message_id)
+    facts = facts_of(platform, keys, tenants)
+    slices = {**first.slices, **facts.slices}
+    what = learned_by(record)
+    if what is not None:
+        labels = labels_of(platform, keys, tenants, wanted.known_by_us)
+        slices["learned"] = learned(first.tenant, facts, labels, what)
+    order = replace(first, campaign=facts.campaign).order()
+    return tuple(replace(one, campaign=facts.campaign, slices=slices).take(order) for one in tables)
+
+
+def _check_content(platform: Platform, judges: Sequence[tuple[Judge, ModelRecord]]) -> None:
+    read = {name for judge, _ in judges for name in read_by(_classes(judge), platform.content)}
+    stale = sorted(made_by_others(platform.settings, platform.content.only(read)))
+    if stale:
+        raise DataError(
+            f"offline values of {', '.join(stale)} were made by other code, lists or parser than are installed; run "
+            "`mailwarden materialize`, then evaluate"
+        )
+
+
+def _classes(judge: Judge) -> dict[str, Any]:
+    return {name: type(detector) for name, detector in judge.champion.detectors.items()}

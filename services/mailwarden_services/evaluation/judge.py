@@ -1,0 +1,138 @@
+"""Rows of messages to what a bundle makes of them now, as a scored table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import structlog
+from numpy.typing import NDArray
+
+from mailwarden.domain.detection.decision import HISTORY, VERDICTS
+from mailwarden.domain.detection.rows import FeatureTable
+from mailwarden.domain.mail.events import CATEGORIES
+from mailwarden.domain.status import Status
+from mailwarden.evaluation.coded import NONE, Coded
+from mailwarden.evaluation.rows import ABSTAINED, AWAY, FAILED, RowScores
+from mailwarden.evaluation.scored import BANNER, Scored, verdicts_at
+from mailwarden.scoring.batch import BatchScores
+from mailwarden.scoring.champion import Champion
+from mailwarden.stores.bundle import Bundle
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """A bundle, as it is and loaded to score. budgets: by tenant, its own false-positive budget where it has one."""
+
+    bundle: Bundle
+    champion: Champion
+    budgets: Mapping[str, float]
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Full names of what its detectors read, of views that are withheld from them too."""
+        return tuple(dict.fromkeys(name for one in self.champion.detectors.values() for name in one.features))
+
+    def sees(self, feature: str) -> bool:
+        """Whether the view of a feature is not withheld from the detectors."""
+        return feature.partition(":")[0] not in self.champion.withheld
+
+
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """Rows of some messages, a row a recipient, those of one message side by side.
+
+    starts: (messages + 1,) where each message's rows begin. tenant, message_id, at_us, label: (messages,).
+    """
+
+    rows: FeatureTable
+    starts: NDArray[np.intp]
+    tenant: Coded
+    message_id: pa.Array
+    at_us: NDArray[np.int64]
+    label: Coded
+
+
+def judged(judge: Judge, messages: Messages) -> Scored:
+    """What a bundle says of messages now, at the thresholds of each tenant.
+
+    Its lists, and what is done with mail that was not read in full, are a tenant's own word and count for nothing here.
+    """
+    champion, bundle = judge.champion, judge.bundle
+    batch = champion.score(messages.rows, messages.starts)
+    said = row_scores(champion, batch)
+    whole = np.array([not pattern.away for pattern in batch.patterns])[batch.pattern_of]
+    n = len(messages.at_us)
+    log_odds = batch.logit[batch.worst]
+    verdict = np.zeros(n, dtype=np.int32)
+    for number, pattern in enumerate(batch.patterns):
+        here = batch.pattern_of == number
+        thresholds = pattern.combination.thresholds
+        verdict[here] = verdicts_at(log_odds[here], messages.tenant.take(np.flatnonzero(here)), thresholds,
+                                    judge.budgets).codes  # fmt: skip
+    took = {name: np.full(n, 1_000.0 * one.seconds / max(1, n)) for name, one in batch.detectors.items()}
+    took |= {name: np.full(n, np.nan) for name in champion.away}
+    return Scored(
+        version=champion.version,
+        bundle=bundle,
+        served=False,
+        tenant=messages.tenant,
+        message_id=messages.message_id,
+        at_us=messages.at_us,
+        label=messages.label,
+        category=_categories(champion, messages, batch, verdict),
+        verdict=Coded(verdict, VERDICTS),
+        log_odds=log_odds,
+        detectors=said.said(batch.worst, took),
+        without=said.without(bundle, whole),
+        campaign=np.full(n, -1, dtype=np.int64),
+        budgets=judge.budgets,
+    )
+
+
+def row_scores(champion: Champion, batch: BatchScores) -> RowScores:
+    """A batch's scores by row, with why there is none."""
+    n = len(batch.logit)
+    pattern_of_row = np.repeat(batch.pattern_of, np.diff(batch.starts))
+    raw, calibrated, missing = {}, {}, {}
+    for name, one in batch.detectors.items():
+        why = np.zeros(n, dtype=np.uint8) if one.abstains is None else np.where(one.abstains, ABSTAINED, 0)
+        odds = np.full(n, np.nan)
+        for number, pattern in enumerate(batch.patterns):
+            here = pattern_of_row == number
+            if name in pattern.away:
+                why = np.where(here, FAILED, why)
+            else:
+                odds[here] = pattern.combination.fusion.calibrations[name].logit(one.raw[here])
+        raw[name], calibrated[name], missing[name] = one.raw, odds, why.astype(np.uint8)
+    for name in champion.away:
+        raw[name], calibrated[name] = np.full(n, np.nan), np.full(n, np.nan)
+        missing[name] = np.full(n, AWAY, dtype=np.uint8)
+    return RowScores(batch.starts, raw, calibrated, missing)
+
+
+def _categories(champion: Champion, messages: Messages, batch: BatchScores, verdict: NDArray[np.int32]) -> Coded:
+    """What each message that is not delivered is named, as serving names it: SP where no detector does."""
+    codes = np.full(len(verdict), NONE, dtype=np.int32)
+    marked = np.flatnonzero(verdict >= BANNER)
+    codes[marked] = CATEGORIES.index("SP")
+    detector = champion.detectors.get(champion.categoriser)
+    if detector is None or not len(marked):
+        return Coded(codes, CATEGORIES)
+    blind = np.array([HISTORY in pattern.away for pattern in batch.patterns])[batch.pattern_of[marked]]
+    rows = messages.rows.take(batch.worst[marked]).lacking(champion.withheld, Status.UNAVAILABLE)
+    if blind.any():
+        rows = rows.lacking(champion.history_views, Status.UNAVAILABLE, blind)
+    try:
+        named = detector.categorise(rows)
+    except Exception as exc:
+        # A team's code may fail in any way.
+        log.error("a detector names no category", detector=champion.categoriser, why=type(exc).__name__)
+        named = None
+    if named is not None:
+        codes[marked] = Coded.of(named, CATEGORIES).codes
+    return Coded(codes, CATEGORIES)

@@ -1,0 +1,1 @@
+"""What reports are made of: grids of words, pictures, files that are there whole or not at all."""
