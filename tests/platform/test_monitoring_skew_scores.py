@@ -118,6 +118,10 @@ def test_where_nobody_answers_all_is_counted_so(measure: Measure) -> None:
     assert (found.compared, found.different, found.unanswered) == (0, 0, {"bundle gone": 6})
 
 
+def test_of_a_home_from_before_the_score_log_all_messages_are_without_scores(measure: Measure) -> None:
+    assert measure([], [], seqs=(1, 1, 2)) == ScoreSkew((), unscored=2)
+
+
 def test_a_report_does_not_agree_where_a_score_differs() -> None:
     report = SkewReport(1, (), (FeatureSkew("v", "f", 1, 1, 0, 0, 0, 0),))
     line = ScoreLine(1, "one", 3, 2, 0, {"texts gone": 1})
