@@ -27,7 +27,8 @@ TENANTS = ("acme", "other")
 def message(seq: int, tenant: str = "acme", **given: Any) -> Event:
     whole = {
         "received_at_us": seq * DAY_US, "direction": "inbound", "sender": "a@far.example",
-        "sender_domain": "far.example", "recipients": ("u@acme.example",), "recipient_domains": ("acme.example",), "campaign": "",
+        "sender_domain": "far.example", "recipients": ("u@acme.example",), "recipient_domains": ("acme.example",),
+        "campaign": "",
     } | given  # fmt: skip
     at_us = whole["received_at_us"]
     return Event(tenant, seq, "message", f"m{seq}", known_at_us=at_us, time_source="envelope", **whole)

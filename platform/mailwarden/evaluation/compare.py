@@ -89,30 +89,26 @@ def compare(
     shown = tuple(budgets)
     bad, good = first.bad, first.good
     codes = np.flatnonzero(first.label.counts(bad)).tolist()
-    sets: dict[str, tuple[Flags, tuple[float, ...]]] = {"": (bad, shown)}
-    sets |= {first.label.words[code]: (bad & (first.label.codes == code), shown[:1]) for code in codes}
-    recalls = {
-        word: [RecallDrawn(one.log_odds, chosen, good, groups, wanted) for one in (first, second)]
-        for word, (chosen, wanted) in sets.items()
-    }
+    parts = {"": bad, **{first.label.words[code]: bad & (first.label.codes == code) for code in codes}}
+    one, two = (RecallDrawn(scored.log_odds, good, parts, groups, shown) for scored in (first, second))
     shares = {
         "bad_held_back": _Shares(bad, (first.held_back, second.held_back), groups),
         "good_held_back": _Shares(good, (first.held_back, second.held_back), groups),
         "good_marked": _Shares(good, (first.marked, second.marked), groups),
     }
-    drawn_recalls: dict[str, list[tuple[float, ...]]] = {word: [] for word in recalls}
+    drawn_recalls: dict[str, list[tuple[float, ...]]] = {word: [] for word in parts}
     drawn_shares: dict[str, list[float]] = {name: [] for name in shares}
     for drawn in groups.draws(resamples, seed):
-        for word, (one, two) in recalls.items():
-            before, after = one.of(drawn), two.of(drawn)
-            drawn_recalls[word].append(tuple(b - a for a, b in zip(before, after, strict=True)))
+        before, after = one.of(drawn), two.of(drawn)
+        for word in parts:
+            steps = zip(before[word], after[word], strict=True)
+            drawn_recalls[word].append(tuple(b - a for a, b in steps))
         for name, share in shares.items():
             drawn_shares[name].append(share.of(drawn))
 
     def recall(word: str, at: int) -> Difference:
-        one, two = recalls[word]
         found = [each[at] for each in drawn_recalls[word]]
-        return _difference(one.once[at], two.once[at], found, int(sets[word][0].sum()))
+        return _difference(one.once[word][at], two.once[word][at], found, int(parts[word].sum()))
 
     found = {name: share.difference(drawn_shares[name]) for name, share in shares.items()}
     flips, flipped = _flips(first, second)
@@ -120,7 +116,7 @@ def compare(
         first=first.version,
         second=second.version,
         recall={budget: recall("", at) for at, budget in enumerate(shown)},
-        by_category={word: recall(word, 0) for word in sets if word},
+        by_category={word: recall(word, 0) for word in parts if word},
         bad_held_back=found["bad_held_back"],
         good_held_back=found["good_held_back"],
         good_marked=found["good_marked"],

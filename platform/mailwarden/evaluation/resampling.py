@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,26 +51,29 @@ def interval(values: list[float]) -> tuple[float, float]:
 class RecallDrawn:
     """Recall at budgets of one score when groups are drawn: the threshold is that of the good mail that was drawn.
 
-    What is made once: bad and good mail in falling order of score, of the good only the tail that thresholds lie in.
+    parts: by name, (n,) bad mail that recall is of. What is made once: bad and good mail in falling order of score, of
+    the good only the tail that thresholds lie in.
     """
 
     _TAIL = 4.0
     _LEAST = 1_000
 
-    def __init__(self, score: Floats, bad: Flags, good: Flags, groups: Groups, budgets: tuple[float, ...]) -> None:
+    def __init__(
+        self, score: Floats, good: Flags, parts: Mapping[str, Flags], groups: Groups, budgets: tuple[float, ...]
+    ) -> None:
         self._budgets = budgets
-        self._bad, self._bad_group = _falling(score[bad], groups.number[bad])
         self._good, self._good_group = _falling(score[good], groups.number[good])
-        self._bad_sums, self._good_sums = groups.sums(bad), groups.sums(good)
+        self._good_sums = groups.sums(good)
+        self._parts = {name: _Falling(score, chosen, groups) for name, chosen in parts.items()}
         self._tail = min(len(self._good), int(self._TAIL * max(budgets) * len(self._good)) + self._LEAST)
-        self.once = tuple(self._recall(threshold_at(score[good], budget), None) for budget in budgets)
+        limits = [threshold_at(score[good], budget) for budget in budgets]
+        self.once = {name: tuple(part.share(limit) for limit in limits) for name, part in self._parts.items()}
 
-    def of(self, drawn: Counts) -> tuple[float, ...]:
-        """Recall at each budget, NaN where no bad or no good mail was drawn."""
+    def of(self, drawn: Counts) -> dict[str, tuple[float, ...]]:
+        """By part recall at each budget, NaN where none of it, or no good mail, was drawn."""
         n_good = int(drawn @ self._good_sums)
-        if n_good == 0:
-            return tuple(float("nan") for _ in self._budgets)
-        return tuple(self._recall(self._threshold(drawn, n_good, budget), drawn) for budget in self._budgets)
+        limits = [self._threshold(drawn, n_good, budget) if n_good else None for budget in self._budgets]
+        return {name: part.drawn(drawn, limits) for name, part in self._parts.items()}
 
     def _threshold(self, drawn: Counts, n_good: int, budget: float) -> float:
         allowed = min(int(budget * n_good + 1e-9), n_good - 1)
@@ -81,12 +84,29 @@ class RecallDrawn:
                 return float(self._good[at])
         raise AssertionError("the drawn weights of all good messages are more than what is allowed of them")
 
-    def _recall(self, threshold: float, drawn: Counts | None) -> float:
-        above = int(np.searchsorted(-self._bad, -threshold, side="left"))
-        if drawn is None:
-            return above / len(self._bad) if len(self._bad) else float("nan")
-        n_bad = int(drawn @ self._bad_sums)
-        return float(drawn[self._bad_group[:above]].sum()) / n_bad if n_bad else float("nan")
+
+class _Falling:
+    """Some messages in falling order of score."""
+
+    def __init__(self, score: Floats, chosen: Flags, groups: Groups) -> None:
+        falling, self._group = _falling(score[chosen], groups.number[chosen])
+        self._rising = -falling
+        self._sums = groups.sums(chosen)
+
+    def share(self, limit: float) -> float:
+        """Share of them above a score, NaN of none."""
+        return self._above(limit) / len(self._rising) if len(self._rising) else float("nan")
+
+    def drawn(self, times: Counts, limits: Sequence[float | None]) -> tuple[float, ...]:
+        """The same at each limit as groups were drawn; NaN where the limit is not known."""
+        n = int(times @ self._sums)
+        return tuple(
+            float(times[self._group[: self._above(limit)]].sum()) / n if n and limit is not None else float("nan")
+            for limit in limits
+        )
+
+    def _above(self, limit: float) -> int:
+        return int(np.searchsorted(self._rising, -limit, side="left"))
 
 
 class AreaDrawn:
@@ -97,15 +117,18 @@ class AreaDrawn:
         rows = rows[np.argsort(score[rows], kind="stable")]
         rising = score[rows]
         self._group, self._bad = groups.number[rows], bad[rows]
-        self._ties = np.flatnonzero(np.append(True, rising[1:] != rising[:-1])) if len(rows) else rows
+        ties = np.flatnonzero(np.append(True, rising[1:] != rising[:-1])) if len(rows) else rows
+        self._ties = None if len(ties) == len(rows) else ties
 
     def of(self, drawn: Counts) -> float:
         """NaN where no bad or no good message was drawn."""
         weight = drawn[self._group]
         if not len(weight):
             return float("nan")
-        bad = np.add.reduceat(np.where(self._bad, weight, 0), self._ties)
-        good = np.add.reduceat(np.where(self._bad, 0, weight), self._ties)
+        bad = np.where(self._bad, weight, 0)
+        good = weight - bad
+        if self._ties is not None:
+            bad, good = np.add.reduceat(bad, self._ties), np.add.reduceat(good, self._ties)
         pairs = float(bad.sum()) * float(good.sum())
         below = np.cumsum(good) - good
         right = float((bad * (below + good / 2.0)).sum())

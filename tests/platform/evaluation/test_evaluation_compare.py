@@ -97,19 +97,21 @@ def test_recall_of_a_draw_is_that_of_the_messages_drawn(scored: Table, mails: An
         table = scored(drawn)
         number, n = table.groups(by)
         groups = Groups(number, n, by)
-        prepared = RecallDrawn(table.log_odds, table.bad, table.good, groups, (budget,))
+        parts = {"all": table.bad, "CP": table.label.has("CP")}
+        prepared = RecallDrawn(table.log_odds, table.good, parts, groups, (budget,))
         # A short tail, so that thresholds behind it are found too.
         prepared._tail = 1
         for times in groups.draws(5, seed):
             assert int(times.sum()) == n
             rows = [row for row, group in enumerate(number.tolist()) for _ in range(int(times[group]))]
-            bad = table.log_odds[[row for row in rows if table.bad[row]]]
             good = table.log_odds[[row for row in rows if table.good[row]]]
-            (found,) = prepared.of(times)
-            if len(bad) and len(good):
-                assert found == pytest.approx(recall_at(bad, good, budget).rate)
-            else:
-                assert math.isnan(found)
+            for name, chosen in parts.items():
+                bad = table.log_odds[[row for row in rows if chosen[row]]]
+                (found,) = prepared.of(times)[name]
+                if len(bad) and len(good):
+                    assert found == pytest.approx(recall_at(bad, good, budget).rate)
+                else:
+                    assert math.isnan(found)
 
     check()
 
