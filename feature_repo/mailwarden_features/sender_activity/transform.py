@@ -37,6 +37,7 @@ RECENTS = (
     Recent("recipient_sets", of="recipients", keep=8, where=("forward",)),
     Recent("display_names", of="display_name", keep=8, where=("forward",)),
     Recent("structures", of="structure", keep=8, where=("forward",)),
+    Recent("paths", of="path", keep=8, where=("forward",)),
     Recent("link_domains", of="link_domain", keep=16, where=("forward",)),
 )
 

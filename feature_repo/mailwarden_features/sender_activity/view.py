@@ -37,7 +37,7 @@ _ADDRESSES = "addresses, estimated with a standard error of 1.6%"
 
 VIEW = ActivityView(
     name="sender_activity",
-    version=2,
+    version=3,
     owner="sender-intelligence",
     description="How a sender's address has written to the tenant, and whether the tenant ever wrote to it.",
     keys=("sender",),
@@ -108,6 +108,9 @@ VIEW = ActivityView(
         Feature("structure_match_90d", Match("structures", W_90D),
                 "Header order, mailer and form of Message-ID are those of one of its 8 latest kinds of message.",
                 "0 or 1", _NONE_SENT),
+        Feature("path_match_90d", Match("paths", W_90D),
+                "The network that handed the message over is one of the 8 that it came by last.", "0 or 1",
+                "nobody says by which network the message came, or it sent nothing in the window"),
         Feature("unusual_hour_90d", Unusual("sent", "hour", W_90D_COARSE),
                 "How seldom it writes at this time of day (UTC, by 3 hours).", "0..1", _NONE_SENT),
         Feature("unusual_weekday_90d", Unusual("sent", "weekday", W_90D_COARSE),

@@ -29,7 +29,10 @@ DISTINCTS = (
     Distinct("recipients", of="recipients", where=("forward",)),
 )
 
-RECENTS = (Recent("structures", of="structure", keep=16, where=("forward",)),)
+RECENTS = (
+    Recent("structures", of="structure", keep=16, where=("forward",)),
+    Recent("paths", of="path", keep=16, where=("forward",)),
+)
 
 BAD_RATE_PRIOR = (0.2, 1.8)
 """As two messages of which a tenth was bad: a domain needs more than one label to be judged by its labels."""

@@ -23,7 +23,7 @@ _ADDRESSES = "addresses, estimated with a standard error of 1.6%"
 
 VIEW = ActivityView(
     name="sender_domain_activity",
-    version=3,
+    version=4,
     owner="sender-intelligence",
     description="How a sender's registrable domain has written to the tenant, and whether the tenant wrote to it.",
     keys=("sender_domain",),
@@ -67,6 +67,9 @@ VIEW = ActivityView(
         Feature("structure_match_90d", Match("structures", W_90D),
                 "Header order, mailer and form of Message-ID are those of one of its 16 latest kinds of message.",
                 "0 or 1", _NONE_CAME),
+        Feature("path_match_90d", Match("paths", W_90D),
+                "The network that handed the message over is one of the 16 that its mail came by last.", "0 or 1",
+                "nobody says by which network the message came, or nothing came from it in the window"),
         Feature("bad_rate", Ratio("labelled_bad", "messages", W_MATURED, BAD_RATE_PRIOR),
                 "Share of its messages of at least 7 days that are labelled bad, drawn to 0.1 while they are few.",
                 "0..1"),

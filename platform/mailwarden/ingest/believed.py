@@ -7,11 +7,11 @@ whatever names it bears.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Sequence
 
 from mailwarden.domain.mail.addresses import registrable_domain
+from mailwarden.domain.mail.networks import is_private
 from mailwarden.domain.mail.trust import Trust
 from mailwarden.ingest.received import by_host_of
 from mailwarden.ingest.results import Results, read_results
@@ -22,7 +22,6 @@ MAX_FIELDS = 100
 MAX_RECEIVED = 2_000
 """Characters of a Received field that are looked at."""
 
-_EXAMPLES = tuple(map(ipaddress.ip_network, ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")))
 _BY = re.compile(r"[\s)]by\s", re.IGNORECASE)
 _IP = re.compile(
     r"(?<![\w.:-])(?:ipv6:)?((?:\d{1,3}\.){3}\d{1,3}|[0-9a-f]{0,4}:[0-9a-f:.]{1,40})(?![\w.:-])", re.IGNORECASE
@@ -68,6 +67,14 @@ def client_of(fields: Fields, trust: Trust) -> str:
     return fields[border][1] if border >= 0 else ""
 
 
+def hand_over(fields: Fields, trust: Trust) -> int:
+    """Which of the Received fields, counted from the top, says how a message came to the site: that of the topmost
+    named hop, or, where none is named, the first that is not of the inside; -1 where there is none."""
+    hops = _named(fields, "received")
+    border = _named_hop(hops, trust) if trust.hops else _border(hops, trust.behind, -1)
+    return next((number for number, (at, _) in enumerate(hops) if at == border), -1)
+
+
 def _named(fields: Fields, wanted: str) -> list[tuple[int, str]]:
     return [
         (at, value) for at, (name, value) in enumerate(fields) if len(name) == len(wanted) and name.lower() == wanted
@@ -107,21 +114,8 @@ def is_inside(received: str) -> bool:
     addresses = [one[1] for one in _IP.finditer(sent)]
     if not addresses:
         return False
-    if all(map(_is_private, addresses)):
+    if all(map(is_private, addresses)):
         return True
     peer = _NAMED_PEER.search(sent.rstrip())
     domain = registrable_domain(by_host_of(received))
     return peer is not None and bool(domain) and registrable_domain(peer[1].lower()) == domain
-
-
-def _is_private(address: str) -> bool:
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return (found.is_private or found.is_loopback or found.is_link_local) and not _is_example(found)
-
-
-def _is_example(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Addresses of documentation, which Python has for private: nobody uses them, and tests mean others by them."""
-    return any(address in network for network in _EXAMPLES if network.version == address.version)

@@ -14,6 +14,7 @@ from mailwarden.domain.mail.times import LIVE_AHEAD_US, settled
 from mailwarden.domain.mail.trust import NO_TRUST, Trust
 from mailwarden.domain.status import Status, worst
 from mailwarden.ingest.authentication import read_authentication
+from mailwarden.ingest.believed import hand_over
 from mailwarden.ingest.bodies import Bodies, read_bodies
 from mailwarden.ingest.budget import MESSAGES, PARTS, Budget
 from mailwarden.ingest.containers.opening import open_files
@@ -144,6 +145,10 @@ def _read(raw: bytes, envelope: Envelope, trust: Trust, reading: Reading, images
             lambda: _verified(data, block, head, envelope, mbox, trust, authentication, images, of_values),
             authentication,
         )
+    client_ip = "" if reception is None else reception.client_ip
+    if not client_ip and not depth:
+        hop = hand_over(block.fields, trust)
+        client_ip = head.hops[hop].from_ip if 0 <= hop < len(head.hops) else ""
     tree = Tree()
     urls = UrlList(reading)
     reading.attempt("attachments", lambda: walk_parts(data, block, reading, tree), None)
@@ -301,6 +306,7 @@ def _assemble(
         author_marks=head.author_marks,
         claimed_at_us=None if received_at_us == borne_us else borne_us,
         content_key=content_key,
+        client_ip=client_ip,
     )
 
 

@@ -146,8 +146,8 @@ def local_part(rng: random.Random, name: str, style: str) -> str:
 
 
 def documentation_ip(rng: random.Random) -> str:
-    """An address of the blocks kept for documentation (RFC 5737)."""
-    return f"{rng.choice(('192.0.2', '198.51.100', '203.0.113'))}.{rng.randint(1, 254)}"
+    """An address of the block kept for benchmarks (RFC 2544): nobody's, in one of 512 networks of 24 bits."""
+    return f"198.{rng.choice((18, 19))}.{rng.randint(0, 255)}.{rng.randint(1, 254)}"
 
 
 def invent_person(rng: random.Random, domain: str, language: str = "en", style: str = "dotted") -> Person:

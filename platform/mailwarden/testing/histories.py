@@ -168,6 +168,7 @@ def _message(choose: Pieces, index: int, now: int) -> Event:
         link_domain=choose.one_of(NAMES),
         attachment=choose.one_of(NAMES),
         structure=choose.one_of(NAMES),
+        path=choose.one_of(NAMES),
         reply=choose.one_of((False, True)),
         new_recipients=tuple(recipient for recipient in recipients if choose.below(3) == 1),
     )
@@ -178,7 +179,7 @@ def _message(choose: Pieces, index: int, now: int) -> Event:
 _DRAWN = (
     "sender", "sender_domain", "direction", "recipients", "recipient_domains", "size_bytes", "url_count",
     "attachment_count", "has_link", "has_attachment", "authenticated", "reply_to_differs", "display_name", "thread",
-    "campaign", "link_domain", "attachment", "structure", "reply", "new_recipients",
+    "campaign", "link_domain", "attachment", "structure", "path", "reply", "new_recipients",
 )  # fmt: skip
 """Fields of an event that `_message` draws by hand, since they depend on each other or were drawn before others."""
 

@@ -46,6 +46,7 @@ def mail_events(n: int, *, senders: int = 60, domains: int = 9, recipients: int 
             campaign=f"{rng.randrange(1 + seq // 2):016x}",
             link_domain=f"l{rng.randrange(domains)}.example" if links else "",
             structure=f"{who % 13:016x}",
+            path=f"192.0.{who % 97}.0/24",
             reply=thread % 3 > 0,
             authenticated=rng.choice((True, False, None)),
         )

@@ -167,6 +167,7 @@ NAME_FACTS = (
     NameFact("link_domain", "registrable domain that a message's links lead to first", key=True),
     NameFact("attachment", "SHA-256 of a message's largest attachment", key=True),
     NameFact("structure", "digest of header order, mailer and the form of the Message-ID"),
+    NameFact("path", "network of the host that handed a message over to the site"),
 )
 
 FLAGS = tuple(fact.name for fact in FLAG_FACTS)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Literal, NamedTuple, get_args
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 Direction = Literal["inbound", "outbound", "internal"]
 Flow = Literal["inbound", "outbound"]
@@ -67,7 +67,8 @@ class Event:
         "" where it is nobody's campaign (`domain.mail.campaigns`). link_domain: registrable domain that its links
         lead to first, the sender's own passed over where there is another; where there is no link the one of its QR
         codes, and of a signal always that. attachment: SHA-256 of the largest one.
-    structure: digest of header order, mailer and the form of the Message-ID. Each "" where the message has none.
+    structure: digest of header order, mailer and the form of the Message-ID. path: network of the host that handed it
+        over to the site, as the site says. Each "" where the message has none.
     reply: it names a message that it answers.
     new_recipients: those of `recipients` that the sender had written nothing to before, in this tenant.
     labelled_bad, labelled_attack, labelled_good: change that a label makes to these counts, -1, 0 or 1: a
@@ -130,6 +131,7 @@ class Event:
     content_key: str = ""
     queue_id: str = ""
     copy_of: str = ""
+    path: str = ""
     schema_version: int = SCHEMA_VERSION
 
 

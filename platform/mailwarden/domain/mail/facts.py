@@ -12,12 +12,13 @@ from mailwarden.domain.mail.fingerprints import (
     attachment_of,
     folded_name,
     link_domain_of,
+    path_of,
     structure_of,
     thread_of,
 )
 from mailwarden.domain.mail.message import Message
 
-FACTS_VERSION = 2
+FACTS_VERSION = 3
 """Of the facts that `event_of` takes from a message: raised where the same message would get others, by the parser's
 doing or by what is here, in `addresses` or in `fingerprints`. Old facts are not overwritten: `mailwarden reparse`
 derives a set of new ones beside them. 2: hosts by UTS 46 (`ß` and final sigma are letters of their own)."""
@@ -84,6 +85,7 @@ def event_of(
         link_domain=link_domain_of(message),
         attachment=attachment_of(message),
         structure=structure_of(message),
+        path=path_of(message),
         reply=bool(message.in_reply_to or message.references),
         qr_code_count=len(message.qr_codes),
         qr_url_count=sum(code.url is not None for code in message.qr_codes),

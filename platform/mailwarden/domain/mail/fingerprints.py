@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from mailwarden.domain.mail.addresses import registrable_domain
 from mailwarden.domain.mail.message import Mailbox, Message, Url
+from mailwarden.domain.mail.networks import network_of
 
 MAX_DISPLAY_NAME = 128
 """Characters of a display name that are kept."""
@@ -117,6 +118,11 @@ def structure_of(message: Message) -> str:
             break
     form = _id_form(message.message_id_header, message.sender.domain)
     return _digest("\n".join((",".join(names), mailer, form)), 8)
+
+
+def path_of(message: Message) -> str:
+    """The network of the host that handed a message over to the site; "" where the site names none."""
+    return network_of(message.client_ip)
 
 
 def _digest(text: str, size: int) -> str:

@@ -274,7 +274,8 @@ class Message:
     invisible_chars: characters of the bodies' visible text that no reader sees and no writing system asks for; they
         are not in new_text. split_words: words of it that such characters, hidden text, empty elements or table
         cells divide; there they are whole.
-    hops: Received headers, topmost first. nested: messages inside (message/rfc822), parsed to a bounded depth.
+    hops: Received headers, topmost first. client_ip: address of the host that handed it over to the site: as its mail
+        system says, else as the Received field says by which it came in; "" where neither does. nested: messages inside (message/rfc822), parsed to a bounded depth.
     content_sha256: hex of the raw bytes. size: bytes. content_key: the same for every copy of the message, whichever
         way it came, see `ingest.content_keys`; "" where nothing tells its copies from other mail, and of nested ones.
     unread: what was not read in full, and why; each aspect at most once.
@@ -336,6 +337,7 @@ class Message:
     author_marks: tuple[AuthorMark, ...] = ()
     claimed_at_us: int | None = None
     content_key: str = ""
+    client_ip: str = ""
 
     def status_of(self, aspects: Iterable[Aspect]) -> Status:
         """How well these aspects were read: present, or the worst reason why one of them was not."""
