@@ -16,10 +16,11 @@ from mailwarden.domain.detection.detector import Detector, RawScores, Signal, Tr
 from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.mail.events import CATEGORIES
 from mailwarden.errors import DataError
+from mailwarden_detectors.behaviour.claims import DERIVED, with_proof
 from mailwarden_detectors.behaviour.columns import BUILD_ONLY, COLUMNS, words_of
 from mailwarden_detectors.behaviour.trees import Trees
 
-_MAGIC = b"mailwarden.behaviour.2\n"
+_MAGIC = b"mailwarden.behaviour.3\n"
 _TREES: dict[str, Any] = {"iterations": 400, "depth": 6, "learning_rate": 0.06, "l2_leaf_reg": 3.0}
 _CATEGORY_TREES: dict[str, Any] = {"iterations": 150, "depth": 4, "learning_rate": 0.1}
 _FIXED: dict[str, Any] = {
@@ -33,6 +34,8 @@ _FIXED: dict[str, Any] = {
 _VIEWS = tuple(dict.fromkeys(column.name.partition(":")[0] for column in COLUMNS))
 """Views of which the trees read why a null is null, in columns behind the features'."""
 
+_WIDTH = len(COLUMNS) + len(_VIEWS) + len(DERIVED)
+
 _EXPLAINED = 40
 """How many of the most important features may be named as reasons."""
 
@@ -41,7 +44,7 @@ class Behaviour(Detector):
     """Gradient-boosted trees over content facts and the history of sender, domain, recipient and pair."""
 
     name: ClassVar[str] = "behaviour"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     owner: ClassVar[str] = "behaviour-detection"
     description: ClassVar[str] = "Judges how the message is built and how it fits what is known of its sender."
     features: ClassVar[tuple[str, ...]] = tuple(column.name for column in COLUMNS)
@@ -149,7 +152,7 @@ class Behaviour(Detector):
         if self._category is not None:
             self._category_trees = Trees.of(self._category), [str(code) for code in self._category.classes_]
         # Compiled now, and not while a message waits.
-        nothing = np.full((1, len(COLUMNS) + len(_VIEWS)), np.nan)
+        nothing = np.full((1, _WIDTH), np.nan)
         self._raw(nothing)
         self._trees.without(nothing[0], np.zeros(1, dtype=np.int64), np.zeros(1))
 
@@ -169,11 +172,16 @@ class Behaviour(Detector):
 
 
 def _matrix(features: FeatureTable) -> NDArray[np.float64]:
-    """(n, features + views): every feature, then the status of every view as its number."""
-    out = np.empty((features.n, len(COLUMNS) + len(_VIEWS)))
-    out[:, : len(COLUMNS)] = features.numeric(Behaviour.features)
+    """(n, features + views + 2): every feature, the status of every view as its number, then `claims.DERIVED`.
+
+    What the history of a name says of a message that does not prove the name is null.
+    """
+    out = np.empty((features.n, _WIDTH))
+    own = out[:, : len(COLUMNS)]
+    own[:] = features.numeric(Behaviour.features)
     for at, view in enumerate(_VIEWS, start=len(COLUMNS)):
         out[:, at] = features.status(view)
+    out[:, -len(DERIVED) :] = with_proof(features, own)
     return out
 
 

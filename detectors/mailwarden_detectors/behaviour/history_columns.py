@@ -107,6 +107,12 @@ HISTORY: tuple[Column, ...] = (
         "sender_activity:last_authentication", "Authentication of the sender's latest message (1 passed, -1 failed)"
     ),
     Column("sender_activity:days_since_authenticated", "Days since the sender's latest authenticated message"),
+    Column("sender_activity:path_match_90d", "The message came by a network that the sender's mail came by", flag=True),
+    Column(
+        "sender_domain_activity:path_match_90d",
+        "The message came by a network that mail of the sender's domain came by",
+        flag=True,
+    ),
     Column("sender_activity:display_name_match", "The sender used this display name before", flag=True),
     Column(
         "sender_activity:structure_match_90d",

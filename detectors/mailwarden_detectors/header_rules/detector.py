@@ -8,14 +8,20 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mailwarden.domain.detection import proof
 from mailwarden.domain.detection.detector import Detector, RawScores, Signal, TrainingSet
 from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.errors import DataError
+from mailwarden_detectors.header_rules.rule import HABIT_BROKEN, PROOF, STRANGER, UNPROVEN
 from mailwarden_detectors.header_rules.rules import RULES
 
 _CONDITIONS = [condition for rule in RULES for condition in rule.conditions]
-_FEATURES = tuple(sorted({condition.feature for condition in _CONDITIONS}))
-_COLUMN = np.array([_FEATURES.index(condition.feature) for condition in _CONDITIONS])
+_WORKED_OUT = (PROOF, STRANGER, UNPROVEN, HABIT_BROKEN)
+_FEATURES = tuple(
+    sorted({condition.feature for condition in _CONDITIONS if condition.feature not in _WORKED_OUT} | {*proof.FEATURES})
+)
+_NAMES = (*_FEATURES, *_WORKED_OUT)
+_COLUMN = np.array([_NAMES.index(condition.feature) for condition in _CONDITIONS])
 _VALUE = np.array([condition.value for condition in _CONDITIONS])
 _AT_LEAST, _AT_MOST, _NULL = (
     np.array([condition.comparison == kind for condition in _CONDITIONS]) for kind in (">=", "<=", "null")
@@ -28,7 +34,7 @@ class HeaderRules(Detector):
     """Sum of the weights of the rules that hold; nothing is learnt, so that it serves before any label is there."""
 
     name: ClassVar[str] = "header_rules"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     owner: ClassVar[str] = "detection-rules"
     description: ClassVar[str] = "Judges headers, requests, links and attachments by rules with a weight and words."
     features: ClassVar[tuple[str, ...]] = _FEATURES
@@ -92,10 +98,19 @@ class HeaderRules(Detector):
 
 def _held(features: FeatureTable) -> NDArray[np.bool_]:
     """(n, rules) whether each rule holds: all conditions at once, then the conjunction of each rule's."""
-    values = features.numeric(HeaderRules.features)[:, _COLUMN]
+    values = np.hstack([features.numeric(_FEATURES), _worked_out(features)])[:, _COLUMN]
     # Comparisons with NaN are false, which is what a null feature means for all but "null".
     meets = np.where(_AT_LEAST, values >= _VALUE, np.where(_AT_MOST, values <= _VALUE, values == _VALUE))
     return np.asarray(np.logical_and.reduceat(np.where(_NULL, np.isnan(values), meets), _STARTS, axis=1))
+
+
+def _worked_out(features: FeatureTable) -> NDArray[np.float64]:
+    """(n, `_WORKED_OUT`), null where history is."""
+    proven = proof.proof_of(features)
+    (known,) = features.numeric(("sender_activity:history",)).T
+    unproven = np.where(np.isnan(known), np.nan, (proven == proof.NONE) & (known > 0.0))
+    stranger = np.where(known == 0.0, 1.0, unproven)
+    return np.column_stack([proven, stranger, unproven, proof.breaks_habit(features)])
 
 
 def _share(column: NDArray[np.bool_]) -> float:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+PROOF, STRANGER, UNPROVEN, HABIT_BROKEN = "@proof", "@stranger", "@unproven", "@habit_broken"
+"""Names of what is worked out of several features. proof: `proof.proof_of`. unproven: the sender is known, and the
+message does not prove to be from it. stranger: unproven, or the sender was never seen. habit_broken: `proof.breaks_habit`."""
+
 Comparison = Literal[">=", "<=", "==", "null"]
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One feature against a value; a null feature meets "null" alone."""
+    """One feature, or what is worked out of some, against a value; what is null meets "null" alone."""
 
     feature: str
     comparison: Comparison
