@@ -24,7 +24,8 @@ CLAIMED = tuple(
 """Features that the history of a claimed name speaks through, by full name."""
 
 DERIVED = ("proof", "breaks_habit")
-"""Columns behind the features': how a message proves its sender, and whether it fails to where that sender always does."""
+"""Columns behind the features': how a message proves its sender, and whether it does not though that sender's mail
+always does."""
 
 _AT = np.array([index for index, column in enumerate(COLUMNS) if column.name in CLAIMED], dtype=np.intp)
 _KNOWN = tuple(f"{view}:history" for view in ("sender_activity", "sender_domain_activity"))

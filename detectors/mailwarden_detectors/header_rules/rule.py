@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 PROOF, STRANGER, UNPROVEN, HABIT_BROKEN = "@proof", "@stranger", "@unproven", "@habit_broken"
-"""Names of what is worked out of several features. proof: `proof.proof_of`. unproven: the sender is known, and the
-message does not prove to be from it. stranger: unproven, or the sender was never seen. habit_broken: `proof.breaks_habit`."""
+"""Names of what is worked out of several features.
+
+proof: `proof.proof_of`. unproven: the sender is known, and the message does not prove to be from it. stranger:
+unproven, or the sender was never seen. habit_broken: `proof.breaks_habit`.
+"""
 
 Comparison = Literal[">=", "<=", "==", "null"]
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from mailwarden.domain.mail.message import AuthorMark, Envelope, Hop, Mailbox
+from mailwarden.domain.mail.trust import Trust
+from mailwarden.ingest.believed import hand_over
 from mailwarden.ingest.charsets import clean
 from mailwarden.ingest.dates import is_believable, read_date
 from mailwarden.ingest.headers import HeaderBlock, decode_words, one_line
@@ -37,11 +39,12 @@ class Head:
     references: tuple[str, ...]
     subject: str
     hops: tuple[Hop, ...]
+    client_ip: str
     authors: tuple[Mailbox, ...]
     author_marks: tuple[AuthorMark, ...]
 
 
-def read_head(block: HeaderBlock, envelope: Envelope, reading: Reading) -> Head:
+def read_head(block: HeaderBlock, envelope: Envelope, trust: Trust, reading: Reading) -> Head:
     """Read the fields of a message's own headers; one that cannot be read is empty, and damages no other."""
     hops = read_hops(block.all("received"), reading)
     marks: Marks = set()
@@ -64,9 +67,17 @@ def read_head(block: HeaderBlock, envelope: Envelope, reading: Reading) -> Head:
         references=_ids(block, "references", reading),
         subject=one_line(_decoded(block.first("subject") or "", reading)),
         hops=hops,
+        client_ip=_client_ip(block, envelope, trust, hops),
         authors=authors,
         author_marks=tuple(sorted(marks)),
     )
+
+
+def _client_ip(block: HeaderBlock, envelope: Envelope, trust: Trust, hops: tuple[Hop, ...]) -> str:
+    if envelope.reception is not None and envelope.reception.client_ip:
+        return envelope.reception.client_ip
+    at = hand_over(block.fields, trust)
+    return hops[at].from_ip if 0 <= at < len(hops) else ""
 
 
 def _decoded(value: str, reading: Reading) -> str:

@@ -14,7 +14,6 @@ from mailwarden.domain.mail.times import LIVE_AHEAD_US, settled
 from mailwarden.domain.mail.trust import NO_TRUST, Trust
 from mailwarden.domain.status import Status, worst
 from mailwarden.ingest.authentication import read_authentication
-from mailwarden.ingest.believed import hand_over
 from mailwarden.ingest.bodies import Bodies, read_bodies
 from mailwarden.ingest.budget import MESSAGES, PARTS, Budget
 from mailwarden.ingest.containers.opening import open_files
@@ -108,7 +107,7 @@ def _parse(raw: bytes, envelope: Envelope, trust: Trust, budget: Budget, images:
         reading.defect("parser_failed", type(error).__name__)
         for aspect in get_args(Aspect):
             reading.unread(aspect, Status.DAMAGED)
-        nothing = read_head(HeaderBlock([], 0), envelope, reading)
+        nothing = read_head(HeaderBlock([], 0), envelope, trust, reading)
         sha256 = hashlib.sha256(raw).hexdigest()
         urls = UrlList(reading)
         return _assemble(raw, envelope, None, nothing, Authentication(), Tree(), Bodies(), urls, reading, sha256, "")
@@ -129,7 +128,7 @@ def _read(raw: bytes, envelope: Envelope, trust: Trust, reading: Reading, images
     # The message's own headers are read first: nothing behind them may use up what they need. Their defects, which
     # are those of values, stand behind those of structure.
     of_values = Reading(reading.budget)
-    head = read_head(block, envelope, of_values)
+    head = read_head(block, envelope, trust, of_values)
     authentication = Authentication()
     if trust.believes:
         authentication = of_values.attempt(
@@ -145,10 +144,6 @@ def _read(raw: bytes, envelope: Envelope, trust: Trust, reading: Reading, images
             lambda: _verified(data, block, head, envelope, mbox, trust, authentication, images, of_values),
             authentication,
         )
-    client_ip = "" if reception is None else reception.client_ip
-    if not client_ip and not depth:
-        hop = hand_over(block.fields, trust)
-        client_ip = head.hops[hop].from_ip if 0 <= hop < len(head.hops) else ""
     tree = Tree()
     urls = UrlList(reading)
     reading.attempt("attachments", lambda: walk_parts(data, block, reading, tree), None)
@@ -306,7 +301,7 @@ def _assemble(
         author_marks=head.author_marks,
         claimed_at_us=None if received_at_us == borne_us else borne_us,
         content_key=content_key,
-        client_ip=client_ip,
+        client_ip=head.client_ip,
     )
 
 

@@ -50,11 +50,12 @@ def proof_of(rows: FeatureTable) -> NDArray[np.float64]:
     seldom = ~(np.where(known > 0, share, domain_share) > 0.0)
     by_structure = (known > 0) & (structure == 1.0) & seldom
     found = np.select([said == 1.0, by_path, by_structure], [AUTHENTICATED, PATH, STRUCTURE], NONE)
-    return np.where((found == NONE) & np.isnan(known) & np.isnan(domain_known), np.nan, found)
+    unknown = (found == NONE) & np.isnan(known) & np.isnan(domain_known)
+    return np.asarray(np.where(unknown, np.nan, found))
 
 
 def breaks_habit(rows: FeatureTable) -> NDArray[np.float64]:
     """(n,) 1 where the sender, or its domain, is authenticated as a rule and this message is not, else 0."""
     said, _, _, _, share, _, _, domain_share = rows.numeric(FEATURES).T
     habit = (share >= HABIT) | (np.isnan(share) & (domain_share >= HABIT))
-    return (habit & ~(said == 1.0)).astype(np.float64)
+    return np.asarray(habit & ~(said == 1.0), dtype=np.float64)

@@ -275,7 +275,8 @@ class Message:
         are not in new_text. split_words: words of it that such characters, hidden text, empty elements or table
         cells divide; there they are whole.
     hops: Received headers, topmost first. client_ip: address of the host that handed it over to the site: as its mail
-        system says, else as the Received field says by which it came in; "" where neither does. nested: messages inside (message/rfc822), parsed to a bounded depth.
+        system says, else as the Received field says by which it came in; "" where neither does. nested: messages inside
+        (message/rfc822), parsed to a bounded depth.
     content_sha256: hex of the raw bytes. size: bytes. content_key: the same for every copy of the message, whichever
         way it came, see `ingest.content_keys`; "" where nothing tells its copies from other mail, and of nested ones.
     unread: what was not read in full, and why; each aspect at most once.
