@@ -46,7 +46,7 @@ RULES: tuple[Rule, ...] = (
     Rule("name_unproven", 1.0, "It names a sender who is known here, and nothing shows that it is from that sender.",
          (_is(UNPROVEN),)),
     Rule("breaks_habit", 1.5, "This sender's mail is always authenticated, and this message is not.",
-         (_is(HABIT_BROKEN), _is(UNPROVEN)), "VF"),
+         (_is(HABIT_BROKEN), _is(UNPROVEN))),
     # Who it claims to be from, and where an answer goes
     Rule("display_name_other_address", 1.5, "The display name shows an address at another domain than the sender's.",
          (_is(f"{_I}display_name_other_address"),), "CP"),
