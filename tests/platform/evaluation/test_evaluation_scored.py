@@ -94,6 +94,11 @@ def test_parts_are_put_together_as_they_were(scored: Table, mails: Any) -> None:
     check()
 
 
+def test_campaigns_of_several_parts_stay_apart(scored: Table, mail: Any) -> None:
+    part = scored([mail("ham", campaign="x"), mail("ham"), mail("CP", campaign="x")])
+    assert joined([part, part, part]).campaign.tolist() == [0, -1, 0, 1, -1, 1, 2, -1, 2]
+
+
 def test_groups_are_campaigns_and_single_messages(scored: Table, mail: Any) -> None:
     table = scored([mail("ham", campaign="x"), mail("ham"), mail("CP", campaign="y"), mail("ham", campaign="x"),
                     mail("ham")])  # fmt: skip
