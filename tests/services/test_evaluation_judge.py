@@ -48,7 +48,7 @@ def fusion(names: Sequence[str], intercept: float) -> Fusion:
     return Fusion(dict.fromkeys(names, 1.0), intercept, {name: Calibration(1.0, 0.0) for name in names})
 
 
-def judge() -> Judge:
+def judge(categoriser: str = "words") -> Judge:
     without = {
         "known": Combination(fusion(["words"], -0.1), STEPS),
         "words": Combination(fusion(["known"], -0.2), STEPS),
@@ -65,7 +65,7 @@ def judge() -> Judge:
         fusion=bundle.fusion,
         thresholds=STEPS,
         content_views=frozenset({"content_text"}),
-        categoriser="words",
+        categoriser=categoriser,
         without=without,
     )
     return Judge(bundle, champion, {"careful": 0.002})
@@ -127,6 +127,11 @@ def test_a_detector_that_did_not_load_is_away_from_all() -> None:
     scored = judged(Judge(found.bundle, lame, {}), messages(ROWS[:1], ["acme"]))
     assert MISSING[scored.detectors["known"].missing[0]] == "away" and np.isnan(scored.without["words"]).all()
     assert scored.log_odds.tolist() == pytest.approx([0.6]) and np.isnan(scored.detectors["known"].milliseconds).all()
+
+
+def test_the_row_that_decided_names_the_category() -> None:
+    scored = judged(judge("known"), messages(ROWS[:3], ["acme", "acme"]))
+    assert [scored.category.word(n) for n in range(2)] == ["BE", "CP"]
 
 
 def test_who_names_no_category_leaves_it_unwanted(monkeypatch: pytest.MonkeyPatch) -> None:
