@@ -17,11 +17,12 @@ from mailwarden.domain.detection.detector import RawScores
 from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.mail.events import LABELS
 from mailwarden.domain.status import CODES, Status
+from mailwarden.errors import DataError
 from mailwarden.evaluation.coded import Coded
 from mailwarden.evaluation.rows import MISSING
 from mailwarden.scoring.champion import Champion
 from mailwarden.stores.bundle import Bundle, Member
-from mailwarden_services.evaluation.home import messages_of
+from mailwarden_services.evaluation.home import _check_labels, messages_of
 from mailwarden_services.evaluation.judge import Judge, Messages, judged
 
 TEXT, WORDS, KNOWN = "content_text:new_text", "content_text:subject_len", "sender_activity:messages_all"
@@ -169,3 +170,12 @@ def test_rows_come_as_whole_messages_in_order(tmp_path: Path, at_once: int) -> N
     assert np.isnan(columns[KNOWN]).all()
     statuses = [code for part in parts for code in part.rows.status("content_text").tolist()]
     assert statuses == [0] * 8 + [CODES[Status.DAMAGED]]
+
+
+def test_labels_of_one_class_end_before_features_are_computed(tmp_path: Path) -> None:
+    rows = pa.table({"label": ["ham", "ham", "ham"], "weight": [0.5, 0.5, 1.0]})
+    pq.write_table(rows, tmp_path / "rows.parquet")
+    with pytest.raises(DataError, match="labelled mail has 2 labels, and all say good"):
+        _check_labels(tmp_path)
+    pq.write_table(rows.set_column(0, "label", pa.array(["ham", "ham", "EX"])), tmp_path / "rows.parquet")
+    _check_labels(tmp_path)

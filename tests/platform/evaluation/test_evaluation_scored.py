@@ -127,8 +127,8 @@ def test_slices_are_named_in_words(scored: Table, mail: Any) -> None:
 
 @pytest.mark.parametrize(("labels", "said"), [
     ([None, None], "none of 2 messages of a home has a label; give labels"),
-    (["ham", None], "the 1 labelled messages of a home are all good.*needs bad mail too"),
-    (["CP", "spam"], "the 2 labelled messages of a home are all bad.*needs good mail too; label some .ham"),
+    (["ham", None], "a home has 1 labels, and all say good.*needs bad mail too"),
+    (["CP", "spam"], "a home has 2 labels, and all say bad.*needs good mail too; label some .ham"),
 ])  # fmt: skip
 def test_one_class_alone_is_said_with_the_mend(scored: Table, mail: Any, labels: list[str], said: str) -> None:
     with pytest.raises(DataError, match=said):
