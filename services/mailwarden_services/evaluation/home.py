@@ -122,7 +122,7 @@ def judge_home(
             for (judge, _), found in zip(judges, parts, strict=True):
                 found.append(replace(judged(judge, messages), slices={"language": language}))
     progress("slices")
-    return _with_facts(platform, [joined_tables(found) for found in parts], judges[0][1], wanted)
+    return _with_facts(platform, [joined_tables(found) for found in parts], [record for _, record in judges], wanted)
 
 
 def messages_of(
@@ -187,19 +187,23 @@ def _languages(messages: Messages) -> Coded:
 
 
 def _with_facts(
-    platform: Platform, tables: Sequence[Scored], record: ModelRecord, wanted: Wanted
+    platform: Platform, tables: Sequence[Scored], records: Sequence[ModelRecord], wanted: Wanted
 ) -> tuple[Scored, ...]:
+    """The tables in order, with campaigns and slices; what was learned from is each bundle's own."""
     first = tables[0]
     tenants = [word for word, n in zip(first.tenant.words, first.tenant.counts().tolist(), strict=True) if n]
     keys = Keys(first.tenant.to_arrow().dictionary_decode(), first.message_id)
     facts = facts_of(platform, keys, tenants)
-    slices = {**first.slices, **facts.slices}
-    what = learned_by(record)
-    if what is not None:
-        labels = labels_of(platform, keys, tenants, wanted.known_by_us)
-        slices["learned"] = learned(first.tenant, facts, labels, what)
-    order = replace(first, campaign=facts.campaign).order()
-    return tuple(replace(one, campaign=facts.campaign, slices=slices).take(order) for one in tables)
+    labels = labels_of(platform, keys, tenants, wanted.known_by_us)
+    order = first.order()
+    found = []
+    for one, record in zip(tables, records, strict=True):
+        slices = {**one.slices, **facts.slices}
+        what = learned_by(record)
+        if what is not None:
+            slices["learned"] = learned(first.tenant, facts, labels, what)
+        found.append(replace(one, campaign=facts.campaign, slices=slices).take(order))
+    return tuple(found)
 
 
 def _check_labels(rows: Path) -> None:
