@@ -32,7 +32,7 @@ BANNER, JUNK = VERDICTS.index("banner"), VERDICTS.index("junk")
 class Said:
     """What a detector said of each message, in the row that decided.
 
-    calibrated: (n,) log-odds, NaN where it said nothing. missing: (n,) uint8 places in `rows.MISSING`. milliseconds:
+    calibrated: (n,) log-odds, NaN where it said nothing. missing: (n,) uint8 places in `MISSING`. milliseconds:
     (n,) that it took for all rows of the message, NaN where nobody measured.
     """
 
