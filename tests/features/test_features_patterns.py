@@ -48,4 +48,4 @@ def test_a_pattern_is_linear(name: str) -> None:
 )
 def test_one_that_is_not_is_found(pattern: str) -> None:
     compiled: re.Pattern[Any] = re.compile(pattern)
-    assert any(attack_pattern(compiled, Random(seed), TRIES) is not None for seed in range(4))
+    assert any(attack_pattern(compiled, Random(seed), TRIES) is not None for seed in range(24))

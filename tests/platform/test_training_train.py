@@ -234,6 +234,7 @@ def test_rows_are_put_in_order_of_arrival_and_messages_numbered_by_it() -> None:
     assert rows.message.tolist() == [0, 0, 1, 2]
     assert rows.bad.tolist() == [True, True, False, True]
     assert rows.of_messages().tolist() == [0, 2, 3]
+    assert rows.through() == {"a": 9, "b": 1}
 
 
 def test_the_fingerprint_tells_any_change(mail: tuple[LabelledRows, dict[str, FeatureTable]]) -> None:

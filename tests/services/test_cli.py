@@ -18,7 +18,10 @@ from mailwarden.stores.spool import Spool
 from mailwarden_services.bootstrap import Platform
 
 Run = Callable[..., tuple[int, str, str]]
-COMMANDS = ("ingest", "reparse", "materialize", "train", "serve", "score", "skew", "status", "replay", "demo", "bench")
+COMMANDS = (
+    "ingest", "reparse", "materialize", "train", "evaluate", "serve", "score", "skew", "status", "replay", "demo",
+    "bench",
+)  # fmt: skip
 
 
 @pytest.fixture

@@ -17,11 +17,12 @@ from mailwarden.domain.detection.detector import RawScores
 from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.mail.events import LABELS
 from mailwarden.domain.status import CODES, Status
+from mailwarden.errors import DataError
 from mailwarden.evaluation.coded import Coded
 from mailwarden.evaluation.rows import MISSING
 from mailwarden.scoring.champion import Champion
 from mailwarden.stores.bundle import Bundle, Member
-from mailwarden_services.evaluation.home import messages_of
+from mailwarden_services.evaluation.home import _check_labels, messages_of
 from mailwarden_services.evaluation.judge import Judge, Messages, judged
 
 TEXT, WORDS, KNOWN = "content_text:new_text", "content_text:subject_len", "sender_activity:messages_all"
@@ -48,7 +49,7 @@ def fusion(names: Sequence[str], intercept: float) -> Fusion:
     return Fusion(dict.fromkeys(names, 1.0), intercept, {name: Calibration(1.0, 0.0) for name in names})
 
 
-def judge() -> Judge:
+def judge(categoriser: str = "words") -> Judge:
     without = {
         "known": Combination(fusion(["words"], -0.1), STEPS),
         "words": Combination(fusion(["known"], -0.2), STEPS),
@@ -65,7 +66,7 @@ def judge() -> Judge:
         fusion=bundle.fusion,
         thresholds=STEPS,
         content_views=frozenset({"content_text"}),
-        categoriser="words",
+        categoriser=categoriser,
         without=without,
     )
     return Judge(bundle, champion, {"careful": 0.002})
@@ -129,6 +130,11 @@ def test_a_detector_that_did_not_load_is_away_from_all() -> None:
     assert scored.log_odds.tolist() == pytest.approx([0.6]) and np.isnan(scored.detectors["known"].milliseconds).all()
 
 
+def test_the_row_that_decided_names_the_category() -> None:
+    scored = judged(judge("known"), messages(ROWS[:3], ["acme", "acme"]))
+    assert [scored.category.word(n) for n in range(2)] == ["BE", "CP"]
+
+
 def test_who_names_no_category_leaves_it_unwanted(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(self: Says, rows: FeatureTable) -> list[str]:
         raise RuntimeError
@@ -164,3 +170,12 @@ def test_rows_come_as_whole_messages_in_order(tmp_path: Path, at_once: int) -> N
     assert np.isnan(columns[KNOWN]).all()
     statuses = [code for part in parts for code in part.rows.status("content_text").tolist()]
     assert statuses == [0] * 8 + [CODES[Status.DAMAGED]]
+
+
+def test_labels_of_one_class_end_before_features_are_computed(tmp_path: Path) -> None:
+    rows = pa.table({"label": ["ham", "ham", "ham"], "weight": [0.5, 0.5, 1.0]})
+    pq.write_table(rows, tmp_path / "rows.parquet")
+    with pytest.raises(DataError, match="labelled mail has 2 labels, and all say good"):
+        _check_labels(tmp_path)
+    pq.write_table(rows.set_column(0, "label", pa.array(["ham", "ham", "EX"])), tmp_path / "rows.parquet")
+    _check_labels(tmp_path)

@@ -1,4 +1,4 @@
-"""What each detector is worth: alone, beside the others, and what is lost without it."""
+"""What each detector is worth: alone, by its unique catches beside the others, and by what is lost without it."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ BANNER, JUNK = VERDICTS.index("banner"), VERDICTS.index("junk")
 class Said:
     """What a detector said of each message, in the row that decided.
 
-    calibrated: (n,) log-odds, NaN where it said nothing. missing: (n,) uint8 places in `rows.MISSING`. milliseconds:
+    calibrated: (n,) log-odds, NaN where it said nothing. missing: (n,) uint8 places in `MISSING`. milliseconds:
     (n,) that it took for all rows of the message, NaN where nobody measured.
     """
 
@@ -264,17 +264,21 @@ def _reached(log_odds: Floats, thresholds: Thresholds) -> NDArray[np.int64]:
 
 def check_both_classes(scored: Scored, what: str) -> None:
     """Raise DataError, with the mend, where labels are absent or all of one class. what: of what they are."""
-    n_bad, n_good = int(scored.bad.sum()), int(scored.good.sum())
+    check_classes(int(scored.bad.sum()), int(scored.good.sum()), len(scored), what)
+
+
+def check_classes(n_bad: int, n_good: int, n: int, what: str) -> None:
+    """The same of so many bad and good messages of n."""
     if not n_bad and not n_good:
         raise DataError(
-            f"none of {len(scored):,} messages of {what} has a label; give labels (`mailwarden ingest --labels INDEX`, "
+            f"none of {n:,} messages of {what} has a label; give labels (`mailwarden ingest --labels INDEX`, "
             "POST /v1/labels), then evaluate"
         )
     if not n_bad or not n_good:
         alone, lacking = ("bad", "good") if n_bad else ("good", "bad")
         raise DataError(
-            f"the {n_bad + n_good:,} labelled messages of {what} are all {alone}: recall within a false-positive "
-            f"budget needs {lacking} mail too; label some ({'ham' if n_bad else ', '.join(LABELS[1:4]) + ' ...'}), or "
+            f"{what} has {n_bad + n_good:,} labels, and all say {alone}: recall within a false-positive budget "
+            f"needs {lacking} mail too; label some ({'ham' if n_bad else ', '.join(LABELS[1:4]) + ' ...'}), or "
             "widen what is judged"
         )
 

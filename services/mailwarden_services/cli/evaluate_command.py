@@ -6,12 +6,12 @@ import shlex
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 from rich.markup import escape
 
 from mailwarden.errors import ConfigError, DataError, did_you_mean
@@ -82,7 +82,6 @@ def evaluate(
     from mailwarden_services.evaluation.home import Wanted
     from mailwarden_services.evaluation.report import write_evaluation
     from mailwarden_services.evaluation.result import Asked, learned_words, result_of
-    from mailwarden_services.loop import code_revision
     from mailwarden_services.reports.files import check_new
 
     budgets = tuple(sorted(set(budget or BUDGETS)))
@@ -100,24 +99,37 @@ def evaluate(
         platform.tenants.get(tenant)
     judge = _served if served else _home
     tables, warnings = judge(platform, bundle, against, wanted)
-    chosen = [table.where(_chosen(table, slices)) for table in tables]
-    of = " with " + " and ".join(text for text in slices if "=" in text) if any("=" in text for text in slices) else ""
-    record = {
+    kept = _chosen(tables, slices)
+    scored, other = tables[0].where(kept), tables[1].where(kept) if len(tables) > 1 else None
+    asked = Asked(_source(served, tenant, slices), budgets, by, _record(wanted))
+    with stages("measuring"):
+        for table in (scored, other):
+            warnings += [] if table is None else learned_words(table)
+        result = result_of(scored, asked, against=other, warnings=warnings)
+    _show(result, [text for text in slices if "=" not in text])
+    if folder is not None:
+        with stages("writing"):
+            path = write_evaluation(folder, result, scored, other)
+        out.print(f"report: {path}", highlight=False, soft_wrap=True)
+
+
+def _source(served: bool, tenant: str, slices: Sequence[str]) -> str:
+    """In words what is judged."""
+    kept = [text for text in slices if "=" in text]
+    of = f" of {tenant}" if tenant else ""
+    return ("what was served" if served else "labelled mail") + of + (f" with {' and '.join(kept)}" if kept else "")
+
+
+def _record(wanted: Wanted) -> dict[str, str]:
+    """How an evaluation came about."""
+    from mailwarden_services.loop import code_revision
+
+    return {
         "command": shlex.join(["mailwarden", *sys.argv[1:]]),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "code_revision": code_revision(),
         "labels_known_by": datetime.fromtimestamp(wanted.known_by_us // 1_000_000, UTC).isoformat(),
     }
-    asked = Asked(("what was served" if served else "labelled mail") + (f" of {tenant}" if tenant else "") + of,
-                  budgets, by, record)  # fmt: skip
-    scored, other = chosen[0], chosen[1] if len(chosen) > 1 else None
-    with stages("measuring"):
-        result = result_of(scored, asked, against=other, warnings=[*warnings, *learned_words(scored)])
-    _show(result, [name for text in slices for name in [text.partition("=")[0]] if "=" not in text])
-    if folder is not None:
-        with stages("writing"):
-            path = write_evaluation(folder, result, scored, other)
-        out.print(f"report: {path}", highlight=False, soft_wrap=True)
 
 
 def _check(slices: Sequence[str], budgets: Sequence[float], by: str, *, served: bool, against: int | None) -> None:
@@ -179,9 +191,15 @@ def _served(
     return (scored,), warnings
 
 
-def _chosen(scored: Scored, slices: Sequence[str]) -> Any:
-    named = [scored.slice_named(text)[1] for text in slices]
-    return reduce(np.logical_and, named, np.ones(len(scored), dtype=np.bool_))
+def _chosen(tables: Sequence[Scored], slices: Sequence[str]) -> NDArray[np.bool_]:
+    """(n,) which messages are of every slice that is named with a word, by every table."""
+    kept = np.ones(len(tables[0]), dtype=np.bool_)
+    for table in tables:
+        for text in slices:
+            kept &= table.slice_named(text)[1]
+    if not kept.any():
+        raise DataError(f"no message that was judged is of all of {', '.join(slices)}; ask for fewer")
+    return kept
 
 
 def _show(result: dict[str, Any], names: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from mailwarden.domain.detection.rows import FeatureTable
@@ -18,7 +19,7 @@ from mailwarden.errors import DataError, NotFound
 from mailwarden.evaluation.coded import Coded
 from mailwarden.evaluation.keys import Keys, joined
 from mailwarden.evaluation.language import languages_of
-from mailwarden.evaluation.scored import Scored
+from mailwarden.evaluation.scored import GOOD, Scored, check_classes
 from mailwarden.evaluation.scored import joined as joined_tables
 from mailwarden.stores.feast.store import open_feature_store
 from mailwarden.stores.spark.failures import translated
@@ -107,6 +108,7 @@ def judge_home(
             from_us=wanted.from_us,
             until_us=wanted.until_us,
         )
+        _check_labels(rows)
         progress(f"{len(features)} features of them")
         ask(store, rows, features, values)
         with translated("ordering rows"):
@@ -120,7 +122,7 @@ def judge_home(
             for (judge, _), found in zip(judges, parts, strict=True):
                 found.append(replace(judged(judge, messages), slices={"language": language}))
     progress("slices")
-    return _with_facts(platform, [joined_tables(found) for found in parts], judges[0][1], wanted)
+    return _with_facts(platform, [joined_tables(found) for found in parts], [record for _, record in judges], wanted)
 
 
 def messages_of(
@@ -185,19 +187,34 @@ def _languages(messages: Messages) -> Coded:
 
 
 def _with_facts(
-    platform: Platform, tables: Sequence[Scored], record: ModelRecord, wanted: Wanted
+    platform: Platform, tables: Sequence[Scored], records: Sequence[ModelRecord], wanted: Wanted
 ) -> tuple[Scored, ...]:
+    """The tables in order, with campaigns and slices; what was learned from is each bundle's own."""
     first = tables[0]
     tenants = [word for word, n in zip(first.tenant.words, first.tenant.counts().tolist(), strict=True) if n]
     keys = Keys(first.tenant.to_arrow().dictionary_decode(), first.message_id)
     facts = facts_of(platform, keys, tenants)
-    slices = {**first.slices, **facts.slices}
-    what = learned_by(record)
-    if what is not None:
-        labels = labels_of(platform, keys, tenants, wanted.known_by_us)
-        slices["learned"] = learned(first.tenant, facts, labels, what)
-    order = replace(first, campaign=facts.campaign).order()
-    return tuple(replace(one, campaign=facts.campaign, slices=slices).take(order) for one in tables)
+    labels = labels_of(platform, keys, tenants, wanted.known_by_us)
+    order = first.order()
+    found = []
+    for one, record in zip(tables, records, strict=True):
+        slices = {**one.slices, **facts.slices}
+        what = learned_by(record)
+        if what is not None:
+            slices["learned"] = learned(first.tenant, facts, labels, what)
+        found.append(replace(one, campaign=facts.campaign, slices=slices).take(order))
+    return tuple(found)
+
+
+def _check_labels(rows: Path) -> None:
+    """Raise DataError where labels are of one class, before the features of all are computed."""
+    table = ds.dataset(str(rows), format="parquet").to_table(columns=["label", "weight"])
+    good = pc.equal(table["label"], GOOD)
+    # The weights of a message's rows come to one.
+    total, n_good = (
+        round(pc.sum(weights).as_py() or 0.0) for weights in (table["weight"], table.filter(good)["weight"])
+    )
+    check_classes(total - n_good, n_good, total, "labelled mail")
 
 
 def _check_content(platform: Platform, judges: Sequence[tuple[Judge, ModelRecord]]) -> None:

@@ -116,6 +116,17 @@ def test_recall_of_a_draw_is_that_of_the_messages_drawn(scored: Table, mails: An
     check()
 
 
+def test_a_threshold_behind_the_tail_is_found(scored: Table, mail: Any) -> None:
+    table = scored([*(mail("ham", float(score), 0.0) for score in (5, 4, 3, 2, 1)), mail("CP", 3.5, 0.0),
+                    mail("CP", 0.5, 0.0)])  # fmt: skip
+    prepared = RecallDrawn(table.log_odds, table.good, {"all": table.bad}, Groups(*table.groups(), "message"), (0.1,))
+    prepared._tail = 1
+    assert prepared.of(np.array([1, 1, 1, 1, 1, 1, 1])) == {"all": (0.0,)}
+    # The two highest good messages are not drawn: the third is the threshold.
+    assert prepared.of(np.array([0, 0, 1, 1, 1, 1, 1])) == {"all": (0.5,)}
+    assert prepared.of(np.array([0, 0, 0, 0, 1, 1, 1])) == {"all": (0.5,)}
+
+
 def test_the_area_of_a_draw_is_that_of_the_messages_drawn(scored: Table, mails: Any) -> None:
     @settings(deadline=None)
     @given(mails, st.integers(0, 9))

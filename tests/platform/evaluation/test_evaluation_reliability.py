@@ -69,4 +69,5 @@ def test_a_calibrated_score_errs_by_chance_alone_and_one_too_sure_does_not(score
     assert found.low <= found.high and found.base.rate == pytest.approx(0.5, abs=0.05)
     sure = scored([mail("CP" if b else "ham", float(3 * x), 0.0) for b, x in zip(bad, log_odds, strict=True)])
     other = reliability(sure)
+    assert 0.005 < other.high - other.low < 0.05
     assert other.error is not None and other.low > 3 * other.by_chance and other.low <= other.error <= other.high

@@ -94,6 +94,11 @@ def test_parts_are_put_together_as_they_were(scored: Table, mails: Any) -> None:
     check()
 
 
+def test_campaigns_of_several_parts_stay_apart(scored: Table, mail: Any) -> None:
+    part = scored([mail("ham", campaign="x"), mail("ham"), mail("CP", campaign="x")])
+    assert joined([part, part, part]).campaign.tolist() == [0, -1, 0, 1, -1, 1, 2, -1, 2]
+
+
 def test_groups_are_campaigns_and_single_messages(scored: Table, mail: Any) -> None:
     table = scored([mail("ham", campaign="x"), mail("ham"), mail("CP", campaign="y"), mail("ham", campaign="x"),
                     mail("ham")])  # fmt: skip
@@ -122,8 +127,8 @@ def test_slices_are_named_in_words(scored: Table, mail: Any) -> None:
 
 @pytest.mark.parametrize(("labels", "said"), [
     ([None, None], "none of 2 messages of a home has a label; give labels"),
-    (["ham", None], "the 1 labelled messages of a home are all good.*needs bad mail too"),
-    (["CP", "spam"], "the 2 labelled messages of a home are all bad.*needs good mail too; label some .ham"),
+    (["ham", None], "a home has 1 labels, and all say good.*needs bad mail too"),
+    (["CP", "spam"], "a home has 2 labels, and all say bad.*needs good mail too; label some .ham"),
 ])  # fmt: skip
 def test_one_class_alone_is_said_with_the_mend(scored: Table, mail: Any, labels: list[str], said: str) -> None:
     with pytest.raises(DataError, match=said):

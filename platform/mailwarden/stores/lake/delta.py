@@ -262,6 +262,20 @@ def rows_of(table: DeltaTable, files: Filters | None = None) -> ds.Dataset:
     return table.to_pyarrow_dataset(filesystem=folder, file_pruning_predicate=files)
 
 
+def scan_of(
+    table: DeltaTable | None, empty: pa.Schema, tenant: str | None, columns: Sequence[str] | None
+) -> pa.RecordBatchReader:
+    """Stream the rows of one version, in no set order.
+
+    empty: the columns where there is no table. tenant, columns: None for all.
+    """
+    if table is None:
+        return empty.empty_table().to_reader()
+    files = None if tenant is None else within([bucket_of(tenant)])
+    wanted = None if tenant is None else ds.field("tenant") == tenant
+    return rows_of(table, files).scanner(columns=None if columns is None else list(columns), filter=wanted).to_reader()
+
+
 def rows_of_message(
     table: DeltaTable | None, tenant: str, message_id: str, received_at_us: int
 ) -> list[dict[str, Any]]:

@@ -7,17 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 
-from mailwarden.stores.lake.delta import (
-    DeltaLog,
-    Snapshot,
-    bucket_of,
-    rows_of,
-    rows_of_message,
-    with_partitions,
-    within,
-)
+from mailwarden.stores.lake.delta import DeltaLog, Snapshot, rows_of_message, scan_of, with_partitions
 
 SCORE_SCHEMA: pa.Schema = pa.schema(
     [
@@ -72,13 +63,7 @@ class ScoreLog:
 
     def scan(self, tenant: str | None = None, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
         """Stream the rows of one version, in no set order; columns: all by default."""
-        table = self._delta.current()
-        if table is None:
-            return SCORE_SCHEMA.empty_table().to_reader()
-        files = None if tenant is None else within([bucket_of(tenant)])
-        wanted = None if tenant is None else ds.field("tenant") == tenant
-        kept = rows_of(table, files)
-        return kept.scanner(columns=None if columns is None else list(columns), filter=wanted).to_reader()
+        return scan_of(self._delta.current(), SCORE_SCHEMA, tenant, columns)
 
     def of_message(self, tenant: str, message_id: str, received_at_us: int) -> list[dict[str, Any]]:
         """The rows of one message, as plain values by column; none where it is not logged.

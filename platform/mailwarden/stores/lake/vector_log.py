@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 from deltalake import DeltaTable
 
 from mailwarden.errors import DataError
-from mailwarden.stores.lake.delta import DeltaLog, Snapshot, bucket_of, day_column, rows_of, rows_of_message, within
+from mailwarden.stores.lake.delta import DeltaLog, Snapshot, bucket_of, day_column, rows_of_message, scan_of
 
 VECTOR_KEYS: pa.Schema = pa.schema(
     [
@@ -70,13 +69,7 @@ class VectorLog:
 
     def scan(self, tenant: str | None = None, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
         """Stream the rows of one version, in no set order; columns: all by default."""
-        table = self._delta.current()
-        if table is None:
-            return VECTOR_KEYS.empty_table().to_reader()
-        files = None if tenant is None else within([bucket_of(tenant)])
-        wanted = None if tenant is None else ds.field("tenant") == tenant
-        kept = rows_of(table, files)
-        return kept.scanner(columns=None if columns is None else list(columns), filter=wanted).to_reader()
+        return scan_of(self._delta.current(), VECTOR_KEYS, tenant, columns)
 
     def of_message(self, tenant: str, message_id: str, received_at_us: int) -> list[dict[str, Any]]:
         """The rows of one message, one a recipient, as plain values by column; none where it is not logged.
