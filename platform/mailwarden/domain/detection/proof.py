@@ -5,12 +5,11 @@ name helps only a message that proves the name:
 
 1. `AUTHENTICATED`: DMARC passed, or an aligned signature or path, as believed results say.
 2. `PATH`: it came by a network that handed over this sender's mail before, or, of an address that is new, its domain's.
-   The network is the one that the site's own host saw.
+   The network is the one that the site's own host saw. Many share one with the senders of a large provider, so of a
+   sender who is authenticated as a rule it proves nothing where results are believed that say otherwise this time.
 3. `STRUCTURE`: it is put together as one of the sender's latest kinds of message, and the sender never authenticates:
    the weakest proof, since it can be imitated by who has seen such a message.
 4. `NONE`: none of these.
-
-A sender whose mail is authenticated as a rule proves itself so, or by its path, and by nothing less.
 
 Source: for the order of these, RFC 7489 (DMARC), and what public rule sets lean on (a trusted domain, unless
 authentication fails).
@@ -47,7 +46,9 @@ def proof_of(rows: FeatureTable) -> NDArray[np.float64]:
     said, known, path, structure, share, domain_known, domain_path, domain_share = rows.numeric(FEATURES).T
     # Of an address that wrote before its own path counts, of a new one its domain's.
     by_path = np.where(known > 0, path == 1.0, domain_path == 1.0)
-    seldom = ~(np.where(known > 0, share, domain_share) > 0.0)
+    usual = np.where(known > 0, share, domain_share)
+    by_path &= ~((usual >= HABIT) & (said == 0.0))
+    seldom = ~(usual > 0.0)
     by_structure = (known > 0) & (structure == 1.0) & seldom
     found = np.select([said == 1.0, by_path, by_structure], [AUTHENTICATED, PATH, STRUCTURE], NONE)
     unknown = (found == NONE) & np.isnan(known) & np.isnan(domain_known)
