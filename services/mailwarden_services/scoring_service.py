@@ -13,7 +13,7 @@ from socket import gethostname
 
 import structlog
 
-from mailwarden.domain.detection.decision import Thresholds
+from mailwarden.domain.detection.decision import Combination
 from mailwarden.domain.mail.facts import FACTS_VERSION
 from mailwarden.errors import MailwardenError, NotFound
 from mailwarden.settings import Settings
@@ -87,9 +87,9 @@ class ServingVersion:
         return self._now.version
 
     @property
-    def thresholds(self) -> Thresholds:
-        """Those that the bundle was trained with; raises NotFound where none serves."""
-        return self._now.thresholds
+    def whole(self) -> Combination:
+        """How scores become a verdict with nothing away; raises NotFound where none serves."""
+        return self._now.whole
 
     @property
     def away(self) -> Mapping[str, str]:
@@ -231,7 +231,7 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
         rspamd=Rspamd(
             settings.rspamd_password.get_secret_value(),
             rspamd_actions_of(settings.rspamd_actions),
-            lambda budget: serving.thresholds.within(budget),
+            lambda tenant, budget: serving.whole.thresholds_of(tenant).within(budget),
         ),
         in_flight=InFlight(requests=settings.tenant_requests, rates=rates),
         connections=ConnectionLimits(settings.connections, settings.connections_per_peer, settings.request_seconds),

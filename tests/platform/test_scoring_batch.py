@@ -74,8 +74,7 @@ def champion() -> Champion:
         version=1,
         detectors={"content": Content(), "history": History()},  # type: ignore[dict-item]
         detector_versions={"content": 5, "history": 6},
-        fusion=FUSIONS[""].fusion,
-        thresholds=FUSIONS[""].thresholds,
+        whole=FUSIONS[""],
         content_views=frozenset({"content_text"}),
         categoriser="",
         without={name: one for name, one in FUSIONS.items() if name},

@@ -63,10 +63,12 @@ def champion(
         version=1,
         detectors={"failing": failing, "sound": Sound()},  # type: ignore[dict-item]
         detector_versions={"failing": 1, "sound": 1},
-        fusion=Fusion(
-            {"failing": 1.0, "sound": 1.0}, 0.5, {"failing": Calibration(2.0, -3.0), "sound": Calibration(1.0, 0.0)}
+        whole=Combination(
+            Fusion(
+                {"failing": 1.0, "sound": 1.0}, 0.5, {"failing": Calibration(2.0, -3.0), "sound": Calibration(1.0, 0.0)}
+            ),
+            Thresholds(0.0, 1.0, 2.0),
         ),
-        thresholds=Thresholds(0.0, 1.0, 2.0),
         content_views=frozenset({"content_text"}),
         categoriser=categoriser,
         without=without or {},

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mailwarden.domain.detection.decision import Calibration, Fusion, Thresholds, sigmoid
+from mailwarden.domain.detection.decision import Calibration, Combination, Fusion, Thresholds, sigmoid
 from mailwarden.domain.detection.detector import RawScores, Signal
 from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.scoring.champion import Champion, strongest
@@ -49,8 +49,7 @@ def champion(detectors: dict[str, Any], *, categoriser: str = "", withheld: froz
         version=3,
         detectors=detectors,
         detector_versions={name: 1 for name in detectors},
-        fusion=Fusion({name: 1.0 for name in detectors}, 0.25, calibrations),
-        thresholds=Thresholds(0.5, 0.8, 0.9),
+        whole=Combination(Fusion({name: 1.0 for name in detectors}, 0.25, calibrations), Thresholds(0.5, 0.8, 0.9)),
         content_views=frozenset({"content_text"}),
         categoriser=categoriser,
         withheld=withheld,

@@ -13,7 +13,7 @@ import pytest
 
 from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.aggregates.online.reads import NEVER
-from mailwarden.domain.detection.decision import Calibration, Fusion, TenantPolicy, Thresholds
+from mailwarden.domain.detection.decision import Calibration, Combination, Fusion, TenantPolicy, Thresholds
 from mailwarden.domain.detection.detector import RawScores, Signal
 from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.mail.content import ContentFeature, ContentSet, ContentValues, ContentView
@@ -69,8 +69,9 @@ class Serving:
 
     def __init__(self, detector: Any, trained_on: dict[str, tuple[int, int]] | None = None) -> None:
         self.current = Champion(
-            2, {"watching": detector}, {"watching": 4}, Fusion({"watching": 1.0}, 0.0, {"watching": Calibration(1, 0)}),
-            Thresholds(0.6, 0.9, 0.999), frozenset({"content_text", "content_links"}), "watching",
+            2, {"watching": detector}, {"watching": 4},
+            Combination(Fusion({"watching": 1.0}, 0.0, {"watching": Calibration(1, 0)}), Thresholds(0.6, 0.9, 0.999)),
+            frozenset({"content_text", "content_links"}), "watching",
             trained_on=trained_on or {},
         )  # fmt: skip
 

@@ -21,8 +21,7 @@ MEMBER = Member(3, sha256(CONTENT).hexdigest(), HeaderRules.version)
 def bundle() -> Bundle:
     return Bundle(
         members={"header_rules": MEMBER},
-        fusion=FUSION,
-        thresholds=Thresholds(0.5, 41.7, math.inf, ((0.001, math.inf), (0.01, 37.5))),
+        whole=Combination(FUSION, Thresholds(0.5, 41.7, math.inf, ((0.001, math.inf), (0.01, 37.5)))),
         categoriser="header_rules",
         record={"seed": 7, "thresholds": ["words"]},
         without={"message_text": Combination(FUSION, Thresholds(1.5, math.inf, math.inf, ((0.01, 2.5),)))},

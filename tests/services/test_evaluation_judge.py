@@ -56,15 +56,15 @@ def judge(categoriser: str = "words") -> Judge:
         HISTORY: Combination(fusion(["known", "words"], -0.3), STEPS),
     }
     bundle = Bundle(
-        {name: Member(1, "", 1) for name in ("known", "words", "gone")}, fusion(["known", "words"], 0.0), STEPS,
+        {name: Member(1, "", 1) for name in ("known", "words", "gone")},
+        Combination(fusion(["known", "words"], 0.0), STEPS),
         "words", {"options": {"ablate": []}}, without,
     )  # fmt: skip
     champion = Champion(
         version=4,
         detectors={"words": Says(WORDS), "known": Says(KNOWN)},  # type: ignore[dict-item]
         detector_versions={"words": 1, "known": 1},
-        fusion=bundle.fusion,
-        thresholds=STEPS,
+        whole=bundle.whole,
         content_views=frozenset({"content_text"}),
         categoriser=categoriser,
         without=without,
@@ -123,8 +123,8 @@ def test_a_batch_is_judged_as_each_message_alone_is_decided() -> None:
 def test_a_detector_that_did_not_load_is_away_from_all() -> None:
     found = judge()
     lame = Champion(**{**{name: getattr(found.champion, name) for name in (
-        "version", "detector_versions", "thresholds", "content_views", "categoriser", "without")},
-        "detectors": {"words": Says(WORDS)}, "fusion": found.champion.fusion, "away": {"known": "lost"}})  # fmt: skip
+        "version", "detector_versions", "whole", "content_views", "categoriser", "without")},
+        "detectors": {"words": Says(WORDS)}, "away": {"known": "lost"}})  # fmt: skip
     scored = judged(Judge(found.bundle, lame, {}), messages(ROWS[:1], ["acme"]))
     assert MISSING[scored.detectors["known"].missing[0]] == "away" and np.isnan(scored.without["words"]).all()
     assert scored.log_odds.tolist() == pytest.approx([0.6]) and np.isnan(scored.detectors["known"].milliseconds).all()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from pyspark.sql import DataFrame
 
-from mailwarden.domain.detection.decision import HISTORY, Calibration, Combination, away_name
+from mailwarden.domain.detection.decision import HISTORY, Calibration, away_name
 from mailwarden.domain.mail.content import ContentSet
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.scoring.logged import LoggedPlan
@@ -44,7 +44,7 @@ def with_history(trained: Trained) -> Trained:
         away_name((*filter(None, name.split("+")), HISTORY)): replace(
             one, fusion=replace(one.fusion, calibrations=shifted(bundle))
         )
-        for name, one in {"": Combination(bundle.fusion, bundle.thresholds), **bundle.without}.items()
+        for name, one in {"": bundle.whole, **bundle.without}.items()
     }
     record = {**bundle.record, "options": {**bundle.record["options"], "ablate": []}}
     return replace(trained, bundle=replace(bundle, record=record, without={**bundle.without, **blind}))

@@ -346,7 +346,7 @@ def test_what_serves_is_exchanged_once_all_have_it_and_stays_where_they_cannot(m
     async def look(version: int) -> Any:
         if version == 3:
             raise DataError("model 3 is damaged")
-        return SimpleNamespace(version=version, thresholds=None, away={})
+        return SimpleNamespace(version=version, whole=None, away={})
 
     async def load(version: int) -> Any:
         loaded.append(version)

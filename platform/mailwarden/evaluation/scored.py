@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mailwarden.domain.detection.decision import VERDICTS, Fusion, Thresholds
+from mailwarden.domain.detection.decision import VERDICTS, Combination, Fusion
 from mailwarden.domain.mail.events import LABELS
 from mailwarden.errors import DataError, did_you_mean
 from mailwarden.evaluation import coded
@@ -113,7 +113,7 @@ class Scored:
 
     def held_back_without(self, name: str) -> Flags:
         """(n,) whether a message would be junk or quarantine without that detector, where `without` has log-odds."""
-        return held_back_at(self.without[name], self.tenant, self.bundle.without[name].thresholds, self.budgets)
+        return held_back_at(self.without[name], self.tenant, self.bundle.without[name], self.budgets)
 
     def take(self, rows: NDArray[np.intp]) -> Scored:
         """The messages at these positions, in their order."""
@@ -242,24 +242,20 @@ def joined(parts: Sequence[Scored]) -> Scored:
     )
 
 
-def verdicts_at(log_odds: Floats, tenant: Coded, thresholds: Thresholds, budgets: Mapping[str, float]) -> Coded:
-    """The verdict of each message's fused log-odds (n,), within each tenant's own budget where it has one."""
-    codes = _reached(log_odds, thresholds)
-    for name, budget in budgets.items():
-        own = tenant.has(name)
-        if own.any():
-            codes = np.where(own, _reached(log_odds, thresholds.within(budget)), codes)
-    return Coded(codes.astype(np.int32), VERDICTS)
+def verdicts_at(log_odds: Floats, tenant: Coded, combination: Combination, budgets: Mapping[str, float]) -> Coded:
+    """The verdict of each message's fused log-odds (n,) at its tenant's thresholds, within its own budget where it has
+    one."""
+    steps = np.full((len(tenant.words) + 1, len(VERDICTS) - 1), np.nan)
+    for number, name in enumerate(tenant.words):
+        own = combination.thresholds_of(name).within(budgets.get(name))
+        steps[number] = own.banner, own.junk, own.quarantine
+    reached = log_odds[:, None] >= steps[tenant.codes]
+    return Coded(reached.sum(axis=1).astype(np.int32), VERDICTS)
 
 
-def held_back_at(log_odds: Floats, tenant: Coded, thresholds: Thresholds, budgets: Mapping[str, float]) -> Flags:
+def held_back_at(log_odds: Floats, tenant: Coded, combination: Combination, budgets: Mapping[str, float]) -> Flags:
     """(n,) whether the verdict is junk or quarantine; see `verdicts_at`."""
-    return np.asarray(verdicts_at(log_odds, tenant, thresholds, budgets).codes >= JUNK)
-
-
-def _reached(log_odds: Floats, thresholds: Thresholds) -> NDArray[np.int64]:
-    steps = (thresholds.banner, thresholds.junk, thresholds.quarantine)
-    return np.asarray(sum((log_odds >= step).astype(np.int64) for step in steps), dtype=np.int64)
+    return np.asarray(verdicts_at(log_odds, tenant, combination, budgets).codes >= JUNK)
 
 
 def check_both_classes(scored: Scored, what: str) -> None:

@@ -61,9 +61,10 @@ class Scores:
     combination: Combination
     enough: bool
 
-    def verdict(self, budget: float | None) -> Verdict:
-        """The strongest verdict that the log-odds reach, within a tenant's own false-positive budget."""
-        return self.combination.thresholds.within(budget).verdict(self.logit)
+    def verdict(self, budget: float | None, tenant: str) -> Verdict:
+        """The strongest verdict that the log-odds reach at the tenant's thresholds, within its own false-positive
+        budget."""
+        return self.combination.thresholds_of(tenant).within(budget).verdict(self.logit)
 
 
 @dataclass(frozen=True, slots=True)

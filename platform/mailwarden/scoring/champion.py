@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -27,7 +27,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from mailwarden.domain.detection.decision import HISTORY, Combination, Fusion, Thresholds, away_name
+from mailwarden.domain.detection.decision import HISTORY, Combination, away_name
 from mailwarden.domain.detection.detector import Detector, RawScores, Signal
 from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.status import CODES, Status
@@ -56,8 +56,7 @@ class Champion:
     version: int
     detectors: Mapping[str, Detector]
     detector_versions: Mapping[str, int]
-    fusion: Fusion
-    thresholds: Thresholds
+    whole: Combination
     content_views: frozenset[str]
     categoriser: str
     withheld: frozenset[str] = frozenset()
@@ -105,8 +104,7 @@ class Champion:
             version=version,
             detectors=detectors,
             detector_versions={name: bundle.members[name].model for name in detectors},
-            fusion=bundle.fusion,
-            thresholds=bundle.thresholds,
+            whole=bundle.whole,
             content_views=content_views,
             categoriser=bundle.categoriser,
             withheld=frozenset(bundle.record["options"]["ablate"]),
@@ -119,12 +117,13 @@ class Champion:
         """How scores become a verdict with some detectors, or `HISTORY`, away, and whether more than a banner may be
         given."""
         if not away:
-            return Combination(self.fusion, self.thresholds), True
+            return self.whole, True
         found = self.without.get(away_name(away))
         if found is not None:
             few = len(away) > 1
-            return (Combination(found.fusion, found.thresholds.banner_at_most()) if few else found), not few
-        return Combination(self.fusion.leaving_out(away), self.thresholds.banner_at_most()), False
+            return (found.banner_at_most() if few else found), not few
+        left = replace(self.whole, fusion=self.whole.fusion.leaving_out(away))
+        return left.banner_at_most(), False
 
     def score(self, rows: FeatureTable, starts: NDArray[np.intp] | None = None) -> BatchScores:
         """Scores of rows of one message, or of many.

@@ -100,7 +100,7 @@ class Scorer:
         flags += [f"detector {name} gave no score" for name in scores.broken]
         if not scores.enough:
             flags.append("too much is away: nothing stronger than a banner")
-        suspected = scores.verdict(policy.false_positive_budget)
+        suspected = scores.verdict(policy.false_positive_budget, event.tenant)
         # A view that fails is ours to mend, and no fault of the message.
         statuses = [status for name, status in content.status.items() if name not in failed]
         least, unread = not_read_in_full(statuses, policy)

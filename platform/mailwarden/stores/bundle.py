@@ -11,6 +11,7 @@ from typing import Any
 
 from mailwarden.domain.detection.decision import Calibration, Combination, Fusion, Thresholds
 from mailwarden.domain.detection.detector import CONTRACT, Detector
+from mailwarden.domain.detection.tail import Standing, Tail
 from mailwarden.errors import ContractError, DataError, MailwardenError, NotFound
 
 FORMAT = 3
@@ -37,16 +38,26 @@ Fetch = Callable[[Member], bytes]
 class Bundle:
     """Fitted detectors by name, as the registry has them, with how their scores become a decision.
 
-    categoriser: the detector whose category is shown, "" for none. record: whatever else describes the training, plain
-    JSON values. without: by `away_name`, how the others' scores become a decision where these are away.
+    whole: how their scores become a decision with nothing away. categoriser: the detector whose category is shown, ""
+    for none. record: whatever else describes the training, plain JSON values. without: by `away_name`, how the others'
+    scores become a decision where these are away.
     """
 
     members: Mapping[str, Member]
-    fusion: Fusion
-    thresholds: Thresholds
+    whole: Combination
     categoriser: str = ""
     record: Mapping[str, Any] = field(default_factory=dict)
     without: Mapping[str, Combination] = field(default_factory=dict)
+
+    @property
+    def fusion(self) -> Fusion:
+        """Of the whole."""
+        return self.whole.fusion
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """Of the whole, where it was learned from."""
+        return self.whole.thresholds
 
     def to_bytes(self) -> bytes:
         """JSON, the same bytes for the same bundle."""
@@ -54,7 +65,7 @@ class Bundle:
             "format": FORMAT,
             "contract": CONTRACT,
             "detectors": {name: asdict(member) for name, member in self.members.items()},
-            **_written(Combination(self.fusion, self.thresholds)),
+            **_written(self.whole),
             "without": {name: _written(combination) for name, combination in self.without.items()},
             "categoriser": self.categoriser,
             "record": dict(self.record),
@@ -69,14 +80,12 @@ class Bundle:
         try:
             manifest = json.loads(data)
             _check_format(manifest)
-            whole = _read(manifest)
             return cls(
                 members={
                     name: Member(int(entry["model"]), str(entry["sha256"]), int(entry["code"]))
                     for name, entry in manifest["detectors"].items()
                 },
-                fusion=whole.fusion,
-                thresholds=whole.thresholds,
+                whole=_read(manifest),
                 categoriser=manifest["categoriser"],
                 record=manifest["record"],
                 without={name: _read(entry) for name, entry in manifest["without"].items()},
@@ -145,7 +154,27 @@ def _written(combination: Combination) -> dict[str, Any]:
             "quarantine": _finite(thresholds.quarantine),
             "held_back": [[budget, _finite(logit)] for budget, logit in thresholds.held_back],
         },
+        **_written_tail(combination),
     }
+
+
+def _written_tail(combination: Combination) -> dict[str, Any]:
+    if combination.tail is None:
+        return {}
+    standings = {name: [own.shift, own.variance] for name, own in combination.tenants.items()}
+    return {"tail": asdict(combination.tail), "learned": sorted(combination.learned), "tenants": standings}
+
+
+def _read_tail(entry: Mapping[str, Any]) -> tuple[Tail | None, frozenset[str], dict[str, Standing]]:
+    if "tail" not in entry:
+        return None, frozenset(), {}
+    tail = entry["tail"]
+    banner, junk, quarantine = map(float, tail["budgets"])
+    return (
+        Tail(float(tail["at"]), float(tail["scale"]), float(tail["spread"]), (banner, junk, quarantine)),
+        frozenset(map(str, entry["learned"])),
+        {name: Standing(float(shift), float(variance)) for name, (shift, variance) in entry["tenants"].items()},
+    )
 
 
 def _read(entry: Mapping[str, Any]) -> Combination:
@@ -166,6 +195,7 @@ def _read(entry: Mapping[str, Any]) -> Combination:
             _threshold(thresholds["quarantine"]),
             tuple((float(budget), _threshold(logit)) for budget, logit in thresholds["held_back"]),
         ),
+        *_read_tail(entry),
     )
 
 

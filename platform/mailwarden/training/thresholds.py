@@ -9,14 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mailwarden.domain.detection.decision import Thresholds
+from mailwarden.domain.detection.decision import TENANT_BUDGETS, Thresholds
 from mailwarden.errors import ConfigError
 
 NEVER = math.inf
 """A threshold that no log-odds reach."""
-
-TENANT_BUDGETS = tuple(float(f"{digits}e{power}") for power in range(-5, -1) for digits in (1, 1.5, 2, 3, 5, 7))
-"""The false-positive budgets that a tenant can have as its own, rising: the next below the one it asks for counts."""
 
 _TAIL_SHARE = 0.1
 _TAIL_LEAST = 20

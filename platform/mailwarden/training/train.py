@@ -150,8 +150,7 @@ def train(
                 name: Member(0, sha256(content).hexdigest(), detectors[name].version)
                 for name, content in contents.items()
             },
-            fusion=fusion,
-            thresholds=chosen.thresholds,
+            whole=Combination(fusion, chosen.thresholds),
             categoriser=max(sorted(right), key=lambda name: right[name]) if right else "",
             record=record,
             without={name: combination for name, (combination, _) in without.items()},

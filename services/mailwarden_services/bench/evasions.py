@@ -12,6 +12,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
+from mailwarden.domain.detection.decision import Combination
 from mailwarden.domain.mail.content import ContentSet
 from mailwarden.ingest.parse import parse_message
 from mailwarden.scoring.champion import Champion
@@ -51,8 +52,7 @@ def measure(
             version=1,
             detectors=bundle.load(detectors, trained.fetch),
             detector_versions=dict.fromkeys(bundle.members, 1),
-            fusion=bundle.fusion,
-            thresholds=bundle.thresholds,
+            whole=Combination(bundle.fusion, bundle.thresholds),
             content_views=frozenset(view.name for view in content.views),
             categoriser=bundle.categoriser,
             withheld=frozenset(withheld),
@@ -94,5 +94,5 @@ class _Judge:
         message = parse_message(raw, envelope, trusted_authserv_ids=self.trusted)
         features = content_table(self.content, [message], self.wanted)
         scores = self.champion.score(features).of()
-        held = scores.verdict(None) in ("junk", "quarantine")
+        held = scores.verdict(None, "") in ("junk", "quarantine")
         return held, frozenset(signal.name for signal in self.champion.reasons(features, scores, limit=limit))

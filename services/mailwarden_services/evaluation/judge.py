@@ -71,9 +71,8 @@ def judged(judge: Judge, messages: Messages) -> Scored:
     verdict = np.zeros(n, dtype=np.int32)
     for number, pattern in enumerate(batch.patterns):
         here = batch.pattern_of == number
-        thresholds = pattern.combination.thresholds
-        verdict[here] = verdicts_at(log_odds[here], messages.tenant.take(np.flatnonzero(here)), thresholds,
-                                    judge.budgets).codes  # fmt: skip
+        tenants = messages.tenant.take(np.flatnonzero(here))
+        verdict[here] = verdicts_at(log_odds[here], tenants, pattern.combination, judge.budgets).codes
     took = {name: np.full(n, 1_000.0 * one.seconds / max(1, n)) for name, one in batch.detectors.items()}
     took |= {name: np.full(n, np.nan) for name in champion.away}
     return Scored(

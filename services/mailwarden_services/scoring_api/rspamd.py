@@ -77,7 +77,7 @@ class Rspamd:
 
     password: str
     actions: Mapping[Action, RspamdAction]
-    thresholds: Callable[[float | None], Thresholds]
+    thresholds: Callable[[str, float | None], Thresholds]
     counts: Counter[str] = field(default_factory=Counter)
     learned: Counter[str] = field(default_factory=Counter)
 
@@ -160,8 +160,12 @@ def answer_in_its_words(outcome: Outcome, raw: bytes, rspamd: Rspamd, seconds: f
 
 
 def _thresholds(outcome: Outcome, rspamd: Rspamd) -> dict[str, float]:
-    budget = outcome.answers[0][0].policy.get("false_positive_budget") if outcome.answers else None
-    known = rspamd.thresholds(budget)
+    first = outcome.answers[0][0] if outcome.answers else None
+    known = (
+        rspamd.thresholds(first.name, first.policy.get("false_positive_budget"))
+        if first
+        else rspamd.thresholds("", None)
+    )
     pairs = (("rewrite subject", known.banner), ("add header", known.junk), ("quarantine", known.quarantine))
     return {name: round(at, 4) if math.isfinite(at) else NEVER for name, at in pairs}
 

@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Literal
 
 from mailwarden.domain.aggregates.definitions import ActivityView
-from mailwarden.domain.detection.decision import TenantPolicy, Thresholds
+from mailwarden.domain.detection.decision import Combination, TenantPolicy
 from mailwarden.domain.mail.content import ContentSet
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.message import Envelope, TimeSource
@@ -90,7 +90,7 @@ class Loaded:
     """A bundle that is at hand, as others are told of it. away: its detectors that did not load, with why."""
 
     version: int
-    thresholds: Thresholds
+    whole: Combination
     away: Mapping[str, str]
 
 
@@ -174,7 +174,7 @@ class ScoringWork:
         """See the module; None where the message needs no score."""
         if isinstance(asked, Load):
             champion = self._champions.use(asked.version)
-            return Loaded(champion.version, champion.thresholds, dict(champion.away))
+            return Loaded(champion.version, champion.whole, dict(champion.away))
         return self._score(asked)
 
     def _score(self, asked: Ask) -> Generator[Found, Order | None, ScoredDraft | None]:

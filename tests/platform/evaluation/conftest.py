@@ -43,8 +43,9 @@ def bundle_of(weights: tuple[float, float], intercept: float, steps: tuple[float
 
     return Bundle(
         members={name: Member(1, "", 1) for name in calibrations},
-        fusion=Fusion(dict(zip(calibrations, weights, strict=True)), intercept, calibrations),
-        thresholds=Thresholds(*steps),
+        whole=Combination(
+            Fusion(dict(zip(calibrations, weights, strict=True)), intercept, calibrations), Thresholds(*steps)
+        ),
         without={"text": alone("rules"), "rules": alone("text")},
     )
 
@@ -81,7 +82,7 @@ def scored_of(
         at_us=np.array([round(one.day * DAY_US) for one in mail], dtype=np.int64),
         label=Coded.of([one.label for one in mail], LABELS),
         category=Coded.of([one.category for one in mail], CATEGORIES),
-        verdict=verdicts_at(log_odds, tenant, bundle.thresholds, {}),
+        verdict=verdicts_at(log_odds, tenant, bundle.whole, {}),
         log_odds=log_odds,
         detectors=rows.said(np.arange(n), nothing),
         without=rows.without(bundle, rows.whole()),

@@ -26,8 +26,7 @@ def fusion_of(names: tuple[str, ...], intercept: float) -> Fusion:
 STEPS = Thresholds(0.0, 1.0, 2.0)
 BUNDLE = Bundle(
     members={name: Member(1, "", 1) for name in NAMES},
-    fusion=fusion_of(NAMES, -0.5),
-    thresholds=STEPS,
+    whole=Combination(fusion_of(NAMES, -0.5), STEPS),
     without={
         away_name(away): Combination(fusion_of(tuple(n for n in NAMES if n not in away), 0.1 * len(away)), STEPS)
         for away in (("a",), ("b",), ("c",), ("a", "b"))
@@ -85,7 +84,7 @@ def test_rows_come_to_what_a_plain_recount_says(drawn: list[list[Any]]) -> None:
 
 
 def test_a_bundle_of_one_detector_has_nothing_without_it() -> None:
-    alone = Bundle({"a": Member(1, "", 1)}, fusion_of(("a",), 0.0), STEPS)
+    alone = Bundle({"a": Member(1, "", 1)}, Combination(fusion_of(("a",), 0.0), STEPS))
     rows = RowScores(np.array([0, 1]), {"a": np.ones(1)}, {"a": np.ones(1)}, {"a": np.zeros(1, np.uint8)})
     assert rows.without(alone, rows.whole()) == {}
     gone = RowScores(rows.starts, rows.raw, rows.calibrated, {"a": np.array([AWAY], np.uint8)})

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailwarden.domain.detection.decision import VERDICTS, Thresholds
+from mailwarden.domain.detection.decision import VERDICTS, Combination, Fusion, Thresholds
 from mailwarden.errors import DataError
 from mailwarden.evaluation import coded, drift, reliability
 from mailwarden.evaluation.coded import Coded, rarely_others
@@ -58,7 +58,7 @@ def test_verdicts_are_those_of_the_thresholds_within_each_tenants_own_budget() -
     steps = Thresholds(0.0, 1.0, 2.0, ((0.001, 1.5), (0.01, 0.5)))
     tenant = Coded.of(["a", "a", "a", "a", "b", "b", "c"])
     log_odds = np.array([-0.1, 0.0, 1.2, 2.0, 1.2, 1.5, 9.0])
-    found = verdicts_at(log_odds, tenant, steps, {"b": 0.002, "c": 1e-9})
+    found = verdicts_at(log_odds, tenant, Combination(Fusion({}, 0.0, {}), steps), {"b": 0.002, "c": 1e-9})
     assert [found.word(row) for row in range(7)] == ["deliver", "banner", "junk", "quarantine", "banner", "junk",
                                                      "banner"]  # fmt: skip
     for row, value in enumerate(log_odds.tolist()):

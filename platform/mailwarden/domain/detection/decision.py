@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal
 
@@ -12,12 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mailwarden.domain.detection.detector import Signal
+from mailwarden.domain.detection.tail import Standing, Tail
 from mailwarden.domain.mail.addresses import entries_for
 from mailwarden.domain.status import Status, worst
 
 Verdict = Literal["deliver", "banner", "junk", "quarantine"]
 VERDICTS: tuple[Verdict, ...] = ("deliver", "banner", "junk", "quarantine")
 """What the platform would do with a message, the mildest first; what it asks for is an `action.Action`."""
+
+TENANT_BUDGETS = tuple(float(f"{digits}e{power}") for power in range(-5, -1) for digits in (1, 1.5, 2, 3, 5, 7))
+"""The false-positive budgets that a tenant can have as its own, rising: the next below the one it asks for counts."""
 
 _EPSILON = 1e-9
 
@@ -135,10 +140,41 @@ def away_name(detectors: Iterable[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Combination:
-    """How detectors' scores become a verdict: the fusion fitted to them, and the thresholds found for that."""
+    """How detectors' scores become a verdict: the fusion fitted to them, and the thresholds found for that.
+
+    thresholds: of the tenants whose held-out mail they were found on. tail: of good mail at any site, None where
+    nobody knows it. learned: those tenants, where there is a tail. tenants: what is believed of others, by name.
+    capped: nothing stronger than a banner is given.
+    """
 
     fusion: Fusion
     thresholds: Thresholds
+    tail: Tail | None = None
+    learned: frozenset[str] = frozenset()
+    tenants: Mapping[str, Standing] = field(default_factory=dict)
+    capped: bool = False
+
+    def thresholds_of(self, tenant: str) -> Thresholds:
+        """A tenant's: by what is believed of it, else those that were found where it was learned from, else those of a
+        site never seen."""
+        own = self.tenants.get(tenant)
+        if self.tail is None or (own is None and tenant in self.learned):
+            found = self.thresholds
+        else:
+            found = thresholds_at(self.tail, own or self.tail.unseen)
+        return found.banner_at_most() if self.capped else found
+
+    def banner_at_most(self) -> Combination:
+        """The same with nothing stronger than a banner for anybody."""
+        return replace(self, capped=True)
+
+
+@lru_cache(maxsize=16_384)
+def thresholds_at(tail: Tail, standing: Standing) -> Thresholds:
+    """The thresholds of a tenant of which this is believed, by the budgets of `tail`."""
+    banner, junk, quarantine = (tail.threshold(budget, standing) for budget in tail.budgets)
+    held_back = tuple((budget, tail.threshold(budget, standing)) for budget in TENANT_BUDGETS)
+    return Thresholds(banner, junk, quarantine, held_back)
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,15 +71,17 @@ class Standing:
 class Tail:
     """What is known of good mail at all sites.
 
-    at, scale: log-odds, see above. spread: standard deviation of `at` among sites, log-odds.
+    at, scale: log-odds, see above. spread: standard deviation of `at` among sites, log-odds. budgets: share of good
+    mail, 0..1, that banner, junk and quarantine may meet.
     """
 
     at: float
     scale: float
     spread: float
+    budgets: tuple[float, float, float]
 
     @classmethod
-    def of(cls, sites: Sequence[Sample], spread: float) -> Tail | None:
+    def of(cls, sites: Sequence[Sample], spread: float, budgets: tuple[float, float, float]) -> Tail | None:
         """Of the samples of sites; spread: where there are too few of them to tell. None where no sample says a thing.
 
         The spread is what the samples differ by beyond their own errors (method of moments), and half of `spread` at
@@ -91,10 +93,15 @@ class Tail:
         scale = float(np.median([sample.scale for sample in told]))
         at = float(np.mean([sample.at for sample in told]))
         if len(told) < 3:
-            return cls(at, scale, spread)
+            return cls(at, scale, spread, budgets)
         errors = [scale**2 * (1.0 - LEVEL) / (sample.n * LEVEL) for sample in told]
         between = float(np.var([sample.at for sample in told], ddof=1)) - float(np.mean(errors))
-        return cls(at, scale, math.sqrt(max(between, (spread / 2.0) ** 2)))
+        return cls(at, scale, math.sqrt(max(between, (spread / 2.0) ** 2)), budgets)
+
+    @property
+    def unseen(self) -> Standing:
+        """What is believed of a site of which nothing is known."""
+        return Standing(0.0, self.spread**2)
 
     def standing(self, sample: Sample) -> Standing:
         """What is believed of the tenant that a sample is of."""
@@ -106,7 +113,7 @@ class Tail:
         shift = sure * (sample.at - self.at)
         return Standing(min(BOUND, max(-BOUND, shift)), prior * (1.0 - sure))
 
-    def threshold(self, budget: float, standing: Standing | None = None) -> float:
-        """Log-odds that good mail passes as often as the budget says, 0..1; of a site never seen by default."""
-        own = standing or Standing(0.0, self.spread**2)
-        return self.at + own.shift + self.scale * math.log(LEVEL / budget) + own.variance / (2.0 * self.scale)
+    def threshold(self, budget: float, standing: Standing) -> float:
+        """Log-odds that a tenant's good mail passes as often as the budget says, 0..1."""
+        beyond = self.scale * math.log(LEVEL / budget) + standing.variance / (2.0 * self.scale)
+        return self.at + standing.shift + beyond
