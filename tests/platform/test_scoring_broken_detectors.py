@@ -95,7 +95,7 @@ def test_with_one_away_the_fusion_without_it_counts_with_its_thresholds(value: f
     served = champion(Failing(_raise), without={"failing": WITHOUT})
     scores = served.score(FeatureTable({"relationship:score": np.array([value])}, 1)).of()
     assert (scores.logit, scores.enough) == (pytest.approx(3.0 * value - 1.0), True)
-    assert scores.verdict(None) == verdict
+    assert scores.verdict(None, "acme") == verdict
     # Reasons are weighted as that fusion trusts.
     assert [signal.weight for signal in served.reasons(TABLE, scores)] == [3.0]
 
@@ -108,7 +108,7 @@ def test_with_none_that_fits_nothing_stronger_than_a_banner_is_given(without: di
         .of()
     )
     assert not scores.enough
-    assert [scores.verdict(budget) for budget in (None, 0.00001, 0.01, 0.5)] == ["banner"] * 4
+    assert [scores.verdict(budget, "acme") for budget in (None, 0.00001, 0.01, 0.5)] == ["banner"] * 4
 
 
 def test_with_two_away_the_fusion_of_the_rest_gives_no_more_than_a_banner() -> None:
@@ -117,14 +117,14 @@ def test_with_two_away_the_fusion_of_the_rest_gives_no_more_than_a_banner() -> N
     for value, verdict in ((1.0, "deliver"), (1.4, "banner"), (100.0, "banner")):
         scores = served.score(FeatureTable({"relationship:score": np.array([value])}, 1)).of()
         assert (scores.logit, scores.enough, scores.broken) == (pytest.approx(3.0 * value - 1.0), False, ("failing",))
-        assert scores.verdict(None) == scores.verdict(0.3) == verdict
+        assert scores.verdict(None, "acme") == scores.verdict(0.3, "acme") == verdict
 
 
 def test_with_all_away_there_is_a_score_and_no_reason() -> None:
     served = replace(champion(Failing(_raise)), detectors={}, away={"failing": "gone", "sound": "gone"})
     scores = served.score(TABLE).of()
     assert (scores.logit, scores.worst, dict(scores.detectors)) == (0.5, 0, {})
-    assert scores.verdict(None) == "banner" and served.reasons(TABLE, scores) == []
+    assert scores.verdict(None, "acme") == "banner" and served.reasons(TABLE, scores) == []
     assert served.category(TABLE, scores) == "SP"
 
 

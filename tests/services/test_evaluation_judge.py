@@ -102,7 +102,7 @@ def test_a_batch_is_judged_as_each_message_alone_is_decided() -> None:
     for number, (start, stop) in enumerate(pairwise(mail.starts.tolist())):
         one = found.champion.score(mail.rows.take(np.arange(start, stop))).of()
         assert scored.log_odds[number] == one.logit
-        assert scored.verdict.word(number) == one.verdict(found.budgets.get(mail.tenant.word(number)))
+        assert scored.verdict.word(number) == one.verdict(found.budgets.get(mail.tenant.word(number)), "acme")
         spoke = {name for name, said in scored.detectors.items() if said.missing[number] == 0}
         assert spoke == set(one.detectors)
         whole = not one.away

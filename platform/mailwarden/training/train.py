@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mailwarden.domain.detection.decision import HISTORY, Combination, Fusion, away_name
+from mailwarden.domain.detection.decision import HISTORY, Combination, away_name
 from mailwarden.domain.detection.detector import Detector
 from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.status import Status
 from mailwarden.errors import ContractError, DataError, NotFound
-from mailwarden.evaluation.figures import Evaluation, evaluate, worst_by_message
+from mailwarden.evaluation.figures import Evaluation, evaluate
 from mailwarden.stores.bundle import Bundle, Member
-from mailwarden.training.calibrate import fuse
 from mailwarden.training.dataset import LabelledRows
 from mailwarden.training.outages import training_set
+from mailwarden.training.said import Judged, Said
+from mailwarden.training.sites import parts_left_out, with_sites
 from mailwarden.training.split import TimeSplit, split_by_time
 from mailwarden.training.thresholds import Budgets, choose_thresholds, shares_reached
 
@@ -104,20 +105,22 @@ def train(
 
     progress("calibrate and fuse")
     late = np.flatnonzero(rows.message >= split.fuse_from)
-    said = _Said.of(fitted, {name: table.take(late) for name, table in tables.items()}, late, rows.n)
+    said = Said.of(fitted, {name: table.take(late) for name, table in tables.items()}, late, rows.n)
     blind = said
     read = {name: _history_of(kind, history) for name, kind in detectors.items()}
     if any(read.values()):
         # As they would have been had no history been there.
         again = {name: detector for name, detector in fitted.items() if read[name]}
         hidden = {name: tables[name].take(late).lacking(read[name], Status.UNAVAILABLE) for name in again}
-        blind = said.with_others(_Said.of(again, hidden, late, rows.n))
+        blind = said.with_others(Said.of(again, hidden, late, rows.n))
+    unseen = _unseen(rows, tables, detectors, fitting, read)
     fusing = late if split.shared else late[rows.message[late] < split.judge_from]
     fusion = said.fused(rows, fusing)
 
-    judged = _Judged.of(rows, split, said, fusion)
+    judged = Judged.of(rows, split, said, fusion)
     chosen = choose_thresholds(judged.fused[~judged.bad], options.budgets)
-    without = _without_each(rows, split, said, blind if any(read.values()) else None, fusing, options)
+    sited = _Sited(rows, unseen, np.flatnonzero(rows.message >= split.judge_from), options.budgets)
+    without = _without_each(rows, split, said, blind if any(read.values()) else None, fusing, options, sited)
     junk = chosen.thresholds.junk
     evaluations = {name: evaluate(score, judged.bad, judged.labels) for name, score in judged.by_detector.items()}
     evaluations["fused"] = evaluate(judged.fused, judged.bad, judged.labels, threshold=junk)
@@ -150,7 +153,7 @@ def train(
                 name: Member(0, sha256(content).hexdigest(), detectors[name].version)
                 for name, content in contents.items()
             },
-            whole=Combination(fusion, chosen.thresholds),
+            whole=sited(Combination(fusion, chosen.thresholds), said),
             categoriser=max(sorted(right), key=lambda name: right[name]) if right else "",
             record=record,
             without={name: combination for name, (combination, _) in without.items()},
@@ -168,81 +171,66 @@ def _history_of(kind: type[Detector], history: Collection[str]) -> frozenset[str
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
-    """What detectors say of the held-out rows: (n,) of all rows, raw scores NaN elsewhere, and where they abstain."""
+class _Unseen:
+    """What detectors that saw nothing of a row's site say of it, with history and without, and which rows these are."""
 
-    raw: Mapping[str, NDArray[np.float64]]
-    silent: Mapping[str, NDArray[np.bool_]]
+    said: Said
+    blind: Said
+    index: NDArray[np.intp]
 
-    @classmethod
-    def of(
-        cls, fitted: Mapping[str, Detector], tables: Mapping[str, FeatureTable], index: NDArray[np.intp], n: int
-    ) -> _Said:
-        raw, silent = {}, {}
-        for name, detector in fitted.items():
-            said = detector.score(tables[name])
-            raw[name] = np.full(n, np.nan)
-            raw[name][index] = said.raw
-            silent[name] = np.zeros(n, dtype=np.bool_)
-            if said.abstains is not None:
-                silent[name][index] = said.abstains
-        return cls(raw, silent)
 
-    def with_others(self, others: _Said) -> _Said:
-        return _Said({**self.raw, **others.raw}, {**self.silent, **others.silent})
-
-    def without(self, names: Collection[str]) -> _Said:
-        return _Said(
-            {name: score for name, score in self.raw.items() if name not in names},
-            {name: marks for name, marks in self.silent.items() if name not in names},
-        )
-
-    def at(self, index: NDArray[np.intp]) -> _Said:
-        return _Said(
-            {name: score[index] for name, score in self.raw.items()},
-            {name: marks[index] for name, marks in self.silent.items()},
-        )
-
-    def fused(self, rows: LabelledRows, index: NDArray[np.intp]) -> Fusion:
-        own = self.at(index)
-        return fuse(own.raw, rows.bad[index], rows.weight[index], own.silent)
+def _unseen(
+    rows: LabelledRows,
+    tables: Mapping[str, FeatureTable],
+    detectors: Mapping[str, type[Detector]],
+    fitting: _Fitting,
+    read: Mapping[str, Collection[str]],
+) -> _Unseen | None:
+    """Every site scored by detectors that learned from the others; None where there is but one. See `sites`."""
+    parts = parts_left_out(rows)
+    if not parts:
+        return None
+    found: list[tuple[Said, Said, NDArray[np.intp]]] = []
+    for out in parts:
+        index = np.flatnonzero(out)
+        fitted = {name: fitting.fit(kind, np.flatnonzero(~out)) for name, kind in detectors.items()}
+        part = {name: table.take(index) for name, table in tables.items()}
+        said = Said.of(fitted, part, index, rows.n)
+        hidden = {name: part[name].lacking(read[name], Status.UNAVAILABLE) for name in fitted if read[name]}
+        again = Said.of({name: fitted[name] for name in hidden}, hidden, index, rows.n)
+        found.append((said, said.with_others(again), index))
+    said, blind = (Said.joined([one[which] for one in found], [one[2] for one in found]) for which in (0, 1))
+    return _Unseen(said, blind, np.sort(np.concatenate([index for *_, index in found])))
 
 
 @dataclass(frozen=True, slots=True)
-class _Judged:
-    """Messages of the judging part: the worst score of their rows, by detector and fused (log-odds)."""
+class _Sited:
+    """Gives a combination what is known of sites, its own and others. judging: held-out rows that nothing was fitted
+    to."""
 
-    bad: NDArray[np.bool_]
-    labels: Sequence[str]
-    by_detector: Mapping[str, NDArray[np.float64]]
-    fused: NDArray[np.float64]
+    rows: LabelledRows
+    unseen: _Unseen | None
+    judging: NDArray[np.intp]
+    budgets: Budgets
 
-    @classmethod
-    def of(cls, rows: LabelledRows, split: TimeSplit, said: _Said, fusion: Fusion) -> _Judged:
-        last = np.flatnonzero(rows.message >= split.judge_from)
-        number = rows.message[last] - split.judge_from
-        n = rows.n_messages - split.judge_from
-        first = rows.of_messages()[split.judge_from :]
-        own = said.at(last)
-        # Who abstains catches nothing.
-        spoken = {
-            name: np.where(own.silent[name], np.min(score, initial=0.0) - 1.0, score) for name, score in own.raw.items()
-        }
-        return cls(
-            bad=rows.bad[first],
-            labels=[rows.labels[row] for row in first],
-            by_detector={name: worst_by_message(number, score, n) for name, score in spoken.items()},
-            fused=worst_by_message(number, fusion.logit(own.raw, own.silent), n),
-        )
+    def __call__(
+        self, combination: Combination, held_out: Said, *, lost: bool = False, away: Collection[str] = ()
+    ) -> Combination:
+        """lost: history is away; away: detectors are."""
+        unseen, index = None, self.judging[:0]
+        if self.unseen is not None:
+            unseen, index = (self.unseen.blind if lost else self.unseen.said).without(away), self.unseen.index
+        return with_sites(combination, self.rows, unseen, index, held_out, self.judging, self.budgets)
 
 
 def _without_each(
     rows: LabelledRows,
     split: TimeSplit,
-    said: _Said,
-    blind: _Said | None,
+    said: Said,
+    blind: Said | None,
     fusing: NDArray[np.intp],
     options: TrainingOptions,
+    sited: _Sited,
 ) -> dict[str, tuple[Combination, Evaluation]]:
     """How the others' scores become a decision where detectors or histories are away, by `away_name`; judged as the
     whole is.
@@ -258,10 +246,11 @@ def _without_each(
                 continue
             others = whole.without(away)
             fusion = others.fused(rows, fusing)
-            judged = _Judged.of(rows, split, others, fusion)
+            judged = Judged.of(rows, split, others, fusion)
             thresholds = choose_thresholds(judged.fused[~judged.bad], options.budgets).thresholds
             evaluation = evaluate(judged.fused, judged.bad, judged.labels, threshold=thresholds.junk)
-            found[away_name((*away, *lost))] = Combination(fusion, thresholds), evaluation
+            combination = sited(Combination(fusion, thresholds), others, lost=bool(lost), away=away)
+            found[away_name((*away, *lost))] = combination, evaluation
     return found
 
 

@@ -1,0 +1,101 @@
+"""How good mail of sites scores that detectors never saw: the ground of thresholds for tenants not learned from.
+
+1. Tenants with mail enough are sites; they are dealt into at most `FOLDS` parts, each of which is left out once.
+2. Detectors learn from the other parts and score the part that is left out. So every row is scored by detectors that
+   saw none of its site, as a new tenant's mail is.
+3. Of each site and each way to be away, the tail of its good mail's fused log-odds is kept (`tail.Sample`).
+
+Invariant: no row of a site is scored by detectors that learned from that site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mailwarden.domain.detection.decision import Combination, Fusion
+from mailwarden.domain.detection.tail import Sample, Standing, Tail
+from mailwarden.evaluation.figures import worst_by_message
+from mailwarden.training.dataset import LabelledRows
+from mailwarden.training.said import Said
+from mailwarden.training.thresholds import Budgets
+
+FOLDS = 3
+LEAST_MESSAGES = 200
+"""Labelled messages from which on a tenant counts as a site."""
+
+SPREAD = 2.0
+"""How far sites lie apart in log-odds where too few are known to tell: what was seen among public corpora."""
+
+
+def parts_left_out(rows: LabelledRows) -> list[NDArray[np.bool_]]:
+    """(n,) whether a row is left out, for each part; none where there are fewer than two sites, or the others of a part
+    hold but one class.
+
+    Sites are dealt the largest first, each to the part that is smallest so far.
+    """
+    first = rows.of_messages()
+    names, counts = np.unique(rows.tenant[first].astype(str), return_counts=True)
+    sizes = {str(name): int(n) for name, n in zip(names, counts, strict=True) if n >= LEAST_MESSAGES}
+    if len(sizes) < 2:
+        return []
+    parts: list[list[str]] = [[] for _ in range(min(FOLDS, len(sizes)))]
+    for site in sorted(sizes, key=lambda name: (-sizes[name], name)):
+        min(parts, key=lambda part: sum(sizes[name] for name in part)).append(site)
+    tenant = rows.tenant.astype(str)
+    left_out = [np.isin(tenant, part) for part in parts]
+    return [] if any(len(np.unique(rows.bad[~out])) < 2 for out in left_out) else left_out
+
+
+def with_sites(
+    combination: Combination,
+    rows: LabelledRows,
+    unseen: Said | None,
+    unseen_at: NDArray[np.intp],
+    held_out: Said,
+    held_out_at: NDArray[np.intp],
+    budgets: Budgets,
+) -> Combination:
+    """A combination with the tail of good mail at sites, and what is believed of those that it learned from.
+
+    unseen: what was said of rows at `unseen_at` by detectors that saw nothing of their site, None where there was but
+    one site. held_out: of the later rows, at `held_out_at`, by detectors that saw the earlier mail of their site. With
+    one site the thresholds that were found there stay its own.
+    """
+    shares = (budgets.banner, budgets.junk, budgets.quarantine)
+    own = samples(rows, combination.fusion, held_out, held_out_at)
+    if unseen is None:
+        found = Tail.of(list(own.values()), SPREAD, shares)
+        return _with(combination, found, frozenset(str(name) for name in rows.tenant), {})
+    others = samples(rows, combination.fusion, unseen, unseen_at)
+    tail = Tail.of(list(others.values()), SPREAD, shares)
+    if tail is None:
+        return combination
+    return _with(combination, tail, frozenset(), {name: tail.standing(sample) for name, sample in own.items()})
+
+
+def samples(rows: LabelledRows, fusion: Fusion, said: Said, index: NDArray[np.intp]) -> dict[str, Sample]:
+    """The tail of good mail among the rows at `index`, by tenant; of those that have enough."""
+    part = said.at(index)
+    logit = fusion.logit(part.raw, part.silent)
+    found = {}
+    tenant, good = rows.tenant[index].astype(str), ~rows.bad[index]
+    for name in _names(tenant[good]):
+        own = np.flatnonzero(good & (tenant == name))
+        _, number = np.unique(rows.message[index[own]], return_inverse=True)
+        sample = Sample.of(worst_by_message(number, logit[own], int(number.max()) + 1))
+        if sample.n:
+            found[name] = sample
+    return found
+
+
+def _names(tenant: NDArray[np.str_]) -> Sequence[str]:
+    return sorted({str(name) for name in tenant})
+
+
+def _with(
+    combination: Combination, tail: Tail | None, learned: Collection[str], tenants: dict[str, Standing]
+) -> Combination:
+    return Combination(combination.fusion, combination.thresholds, tail, frozenset(learned), tenants)
