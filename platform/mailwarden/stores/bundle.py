@@ -171,7 +171,13 @@ def _read_tail(entry: Mapping[str, Any]) -> tuple[Tail | None, frozenset[str], d
     tail = entry["tail"]
     banner, junk, quarantine = map(float, tail["budgets"])
     return (
-        Tail(float(tail["at"]), float(tail["scale"]), float(tail["spread"]), (banner, junk, quarantine)),
+        Tail(
+            at=float(tail["at"]),
+            scale=float(tail["scale"]),
+            spread=float(tail["spread"]),
+            budgets=(banner, junk, quarantine),
+            evident=float(tail["evident"]),
+        ),
         frozenset(map(str, entry["learned"])),
         {name: Standing(float(shift), float(variance)) for name, (shift, variance) in entry["tenants"].items()},
     )

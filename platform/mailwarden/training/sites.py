@@ -10,7 +10,8 @@ Invariant: no row of a site is scored by detectors that learned from that site.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,27 +58,49 @@ def with_sites(
     held_out: Said,
     held_out_at: NDArray[np.intp],
     budgets: Budgets,
+    evidence: NDArray[np.float64] | None,
 ) -> Combination:
     """A combination with the tail of good mail at sites, and what is believed of those that it learned from.
 
     unseen: what was said of rows at `unseen_at` by detectors that saw nothing of their site, None where there was but
     one site. held_out: of the later rows, at `held_out_at`, by detectors that saw the earlier mail of their site. With
-    one site the thresholds that were found there stay its own.
+    one site the thresholds that were found there stay its own. evidence: (n,) how much a row counts as good without its
+    label, None where nobody can tell.
     """
     shares = (budgets.banner, budgets.junk, budgets.quarantine)
     own = samples(rows, combination.fusion, held_out, held_out_at)
+    learned = _names(rows.tenant.astype(str))
     if unseen is None:
         found = Tail.of(list(own.values()), SPREAD, shares)
-        return _with(combination, found, frozenset(str(name) for name in rows.tenant), {})
+        if found is None:
+            return combination
+        known = samples(rows, combination.fusion, held_out, held_out_at, evidence)
+        return _with(combination, _with_evidence(found, own, known), learned, {})
     others = samples(rows, combination.fusion, unseen, unseen_at)
     tail = Tail.of(list(others.values()), SPREAD, shares)
     if tail is None:
         return combination
-    return _with(combination, tail, frozenset(), {name: tail.standing(sample) for name, sample in own.items()})
+    tail = _with_evidence(tail, others, samples(rows, combination.fusion, unseen, unseen_at, evidence))
+    standings = {name: tail.standing(own.get(name, Sample(0.0))) for name in learned}
+    return _with(combination, tail, learned, standings)
 
 
-def samples(rows: LabelledRows, fusion: Fusion, said: Said, index: NDArray[np.intp]) -> dict[str, Sample]:
-    """The tail of good mail among the rows at `index`, by tenant; of those that have enough."""
+def _with_evidence(tail: Tail, every: Mapping[str, Sample], evident: Mapping[str, Sample]) -> Tail:
+    apart = [sample.at - every[name].at for name, sample in evident.items() if name in every]
+    return replace(tail, evident=float(np.mean(apart))) if apart else tail
+
+
+def samples(
+    rows: LabelledRows,
+    fusion: Fusion,
+    said: Said,
+    index: NDArray[np.intp],
+    evidence: NDArray[np.float64] | None = None,
+) -> dict[str, Sample]:
+    """The tail of good mail among the rows at `index`, by tenant; of those that have enough.
+
+    evidence: (n,) by which each row counts, None for all alike.
+    """
     part = said.at(index)
     logit = fusion.logit(part.raw, part.silent)
     found = {}
@@ -85,7 +108,9 @@ def samples(rows: LabelledRows, fusion: Fusion, said: Said, index: NDArray[np.in
     for name in _names(tenant[good]):
         own = np.flatnonzero(good & (tenant == name))
         _, number = np.unique(rows.message[index[own]], return_inverse=True)
-        sample = Sample.of(worst_by_message(number, logit[own], int(number.max()) + 1))
+        n = int(number.max()) + 1
+        weights = None if evidence is None else worst_by_message(number, evidence[index[own]], n)
+        sample = Sample.of(worst_by_message(number, logit[own], n), weights)
         if sample.n:
             found[name] = sample
     return found
@@ -95,7 +120,5 @@ def _names(tenant: NDArray[np.str_]) -> Sequence[str]:
     return sorted({str(name) for name in tenant})
 
 
-def _with(
-    combination: Combination, tail: Tail | None, learned: Collection[str], tenants: dict[str, Standing]
-) -> Combination:
+def _with(combination: Combination, tail: Tail, learned: Iterable[str], tenants: Mapping[str, Standing]) -> Combination:
     return Combination(combination.fusion, combination.thresholds, tail, frozenset(learned), tenants)

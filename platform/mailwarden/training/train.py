@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from mailwarden.domain.detection.decision import HISTORY, Combination, away_name
 from mailwarden.domain.detection.detector import Detector
+from mailwarden.domain.detection.evidence import FEATURES as EVIDENCE
+from mailwarden.domain.detection.evidence import evidence_of
 from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.status import Status
 from mailwarden.errors import ContractError, DataError, NotFound
@@ -119,7 +121,7 @@ def train(
 
     judged = Judged.of(rows, split, said, fusion)
     chosen = choose_thresholds(judged.fused[~judged.bad], options.budgets)
-    sited = _Sited(rows, unseen, np.flatnonzero(rows.message >= split.judge_from), options.budgets)
+    sited = _Sited(rows, unseen, np.flatnonzero(rows.message >= split.judge_from), options.budgets, _evidence(tables))
     without = _without_each(rows, split, said, blind if any(read.values()) else None, fusing, options, sited)
     junk = chosen.thresholds.junk
     evaluations = {name: evaluate(score, judged.bad, judged.labels) for name, score in judged.by_detector.items()}
@@ -170,6 +172,16 @@ def _history_of(kind: type[Detector], history: Collection[str]) -> frozenset[str
     return frozenset(feature.partition(":")[0] for feature in kind.features) & frozenset(history)
 
 
+def _evidence(tables: Mapping[str, FeatureTable]) -> NDArray[np.float64] | None:
+    """(n,) how much each row counts as good without its label; None where no detector reads what tells it."""
+    columns: dict[str, NDArray[Any]] = {}
+    n = 0
+    for table in tables.values():
+        n = table.n
+        columns |= {name: table.columns[name] for name in EVIDENCE if name in table.columns and name not in columns}
+    return evidence_of(FeatureTable(columns, n)) if len(columns) == len(set(EVIDENCE)) else None
+
+
 @dataclass(frozen=True, slots=True)
 class _Unseen:
     """What detectors that saw nothing of a row's site say of it, with history and without, and which rows these are."""
@@ -212,6 +224,7 @@ class _Sited:
     unseen: _Unseen | None
     judging: NDArray[np.intp]
     budgets: Budgets
+    evidence: NDArray[np.float64] | None
 
     def __call__(
         self, combination: Combination, held_out: Said, *, lost: bool = False, away: Collection[str] = ()
@@ -220,7 +233,7 @@ class _Sited:
         unseen, index = None, self.judging[:0]
         if self.unseen is not None:
             unseen, index = (self.unseen.blind if lost else self.unseen.said).without(away), self.unseen.index
-        return with_sites(combination, self.rows, unseen, index, held_out, self.judging, self.budgets)
+        return with_sites(combination, self.rows, unseen, index, held_out, self.judging, self.budgets, self.evidence)
 
 
 def _without_each(

@@ -11,6 +11,7 @@ from mailwarden import __version__, logs
 from mailwarden_services.cli import (
     access_commands,
     bench_command,
+    calibrate_command,
     commands,
     dataset_command,
     detector_commands,
@@ -57,6 +58,7 @@ detector_commands.register(app)
 list_commands.register(app)
 dataset_command.register(app)
 evaluate_command.register(app)
+calibrate_command.register(app)
 sql_command.register(app)
 gateway_commands.register(app)
 quarantine_commands.register(app)

@@ -142,9 +142,9 @@ def away_name(detectors: Iterable[str]) -> str:
 class Combination:
     """How detectors' scores become a verdict: the fusion fitted to them, and the thresholds found for that.
 
-    thresholds: of the tenants whose held-out mail they were found on. tail: of good mail at any site, None where
-    nobody knows it. learned: those tenants, where there is a tail. tenants: what is believed of others, by name.
-    capped: nothing stronger than a banner is given.
+    thresholds: of the tenant whose held-out mail they were found on, where it is one. tail: of good mail at any site,
+    None where nobody knows it. learned: tenants whose mail detectors learned from. tenants: what is believed of
+    tenants, by name. capped: nothing stronger than a banner is given.
     """
 
     fusion: Fusion

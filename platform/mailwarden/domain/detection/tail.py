@@ -72,13 +72,15 @@ class Tail:
     """What is known of good mail at all sites.
 
     at, scale: log-odds, see above. spread: standard deviation of `at` among sites, log-odds. budgets: share of good
-    mail, 0..1, that banner, junk and quarantine may meet.
+    mail, 0..1, that banner, junk and quarantine may meet. evident: how far above `at` the tail of mail begins that is
+    good on other evidence (`evidence`): below it, since whoever is known scores lower.
     """
 
     at: float
     scale: float
     spread: float
     budgets: tuple[float, float, float]
+    evident: float = 0.0
 
     @classmethod
     def of(cls, sites: Sequence[Sample], spread: float, budgets: tuple[float, float, float]) -> Tail | None:
@@ -103,14 +105,15 @@ class Tail:
         """What is believed of a site of which nothing is known."""
         return Standing(0.0, self.spread**2)
 
-    def standing(self, sample: Sample) -> Standing:
-        """What is believed of the tenant that a sample is of."""
+    def standing(self, sample: Sample, *, evident: bool = False) -> Standing:
+        """What is believed of the tenant that a sample is of. evident: of mail that is good on other evidence, not of
+        all good mail."""
         prior = self.spread**2
         if not sample.n or prior == 0.0:
             return Standing(0.0, prior)
         error = max(sample.scale, self.scale) ** 2 * (1.0 - LEVEL) / (sample.n * LEVEL)
         sure = prior / (prior + error)
-        shift = sure * (sample.at - self.at)
+        shift = sure * (sample.at - self.at - (self.evident if evident else 0.0))
         return Standing(min(BOUND, max(-BOUND, shift)), prior * (1.0 - sure))
 
     def threshold(self, budget: float, standing: Standing) -> float:

@@ -1,0 +1,91 @@
+"""What is believed of tenants, by mail that a bundle's detectors did not learn from: thresholds that travel.
+
+1. Of a tenant's mail that counts (labelled good, or good on other evidence), the fused log-odds of every combination.
+2. Where at least `tail.LEAST` labelled messages count they speak alone, since they are of all good mail; else all that
+   counts speaks, held against what such mail scores at other sites (`Tail.evident`).
+3. The bundle's combinations take what is believed of the tenant then (`Tail.standing`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mailwarden.domain.detection.decision import Combination
+from mailwarden.domain.detection.tail import LEAST, Sample
+from mailwarden.stores.bundle import Bundle
+
+
+@dataclass(frozen=True, slots=True)
+class TenantMail:
+    """Messages of one tenant that no detector learned from.
+
+    log_odds: (n,) fused, by `away_name`, "" with nothing away. evidence: (n,) how much each counts as good without its
+    label, 0..1. good, bad: (n,) whether a label says so.
+    """
+
+    log_odds: Mapping[str, NDArray[np.float64]]
+    evidence: NDArray[np.float64]
+    good: NDArray[np.bool_]
+    bad: NDArray[np.bool_]
+
+    @property
+    def labelled(self) -> bool:
+        """Whether labels alone tell enough of its good mail."""
+        return int(self.good.sum()) >= LEAST
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """(n,) how much each message counts."""
+        if self.labelled:
+            return self.good.astype(np.float64)
+        return np.where(self.bad, 0.0, np.where(self.good, 1.0, self.evidence))
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """What was found of a tenant. n: messages looked at. counted: how many of them counted. shift: log-odds that its
+    thresholds lie above those of the bundle's sites, with nothing away. reached: share of what counted that would be
+    held back, 0..1."""
+
+    n: int
+    counted: float
+    labelled: bool
+    shift: float
+    reached: float
+
+
+def calibrate(bundle: Bundle, tenants: Mapping[str, TenantMail]) -> tuple[Bundle, dict[str, Calibrated]]:
+    """The bundle with what these tenants' mail tells of them, and what that is; others stay as they are.
+
+    So do tenants that the bundle learned from, whose later mail was held out for it then. A bundle that knows nothing
+    of sites is returned as it is.
+    """
+    whole = _moved(bundle.whole, "", tenants)
+    without = {name: _moved(combination, name, tenants) for name, combination in bundle.without.items()}
+    found = {}
+    for name, mail in tenants.items():
+        own = whole.tenants.get(name)
+        if own is None or name in whole.learned:
+            continue
+        weights = mail.weights
+        held = mail.log_odds[""] >= whole.thresholds_of(name).junk
+        counted = float(weights.sum())
+        reached = float((weights * held).sum() / counted) if counted else 0.0
+        found[name] = Calibrated(len(weights), counted, mail.labelled, own.shift, reached)
+    return replace(bundle, whole=whole, without=without), found
+
+
+def _moved(combination: Combination, away: str, tenants: Mapping[str, TenantMail]) -> Combination:
+    if combination.tail is None:
+        return combination
+    standings = dict(combination.tenants)
+    for name, mail in tenants.items():
+        if name in combination.learned:
+            continue
+        sample = Sample.of(mail.log_odds[away], mail.weights)
+        standings[name] = combination.tail.standing(sample, evident=not mail.labelled)
+    return replace(combination, tenants=standings)
