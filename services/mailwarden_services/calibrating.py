@@ -109,7 +109,7 @@ def _said(champion: Champion, messages: Messages) -> TenantMail:
     for name, combination in {"": champion.whole, **champion.without}.items():
         batch = scored[HISTORY in name.split("+")]
         there = [one for one in combination.fusion.weights if one in batch.detectors]
-        fused = combination.fusion.logit(
+        fused = combination.fusion.leaving_out(set(combination.fusion.weights) - set(there)).logit(
             {one: batch.detectors[one].raw for one in there},
             {one: batch.detectors[one].abstains for one in there},
         )
