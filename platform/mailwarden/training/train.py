@@ -211,8 +211,12 @@ def _unseen(
         hidden = {name: part[name].lacking(read[name], Status.UNAVAILABLE) for name in fitted if read[name]}
         again = Said.of({name: fitted[name] for name in hidden}, hidden, index, rows.n)
         found.append((said, said.with_others(again), index))
-    said, blind = (Said.joined([one[which] for one in found], [one[2] for one in found]) for which in (0, 1))
-    return _Unseen(said, blind, np.sort(np.concatenate([index for *_, index in found])))
+    indices = [index for _, _, index in found]
+    return _Unseen(
+        Said.joined([said for said, _, _ in found], indices),
+        Said.joined([blind for _, blind, _ in found], indices),
+        np.sort(np.concatenate(indices)),
+    )
 
 
 @dataclass(frozen=True, slots=True)
