@@ -94,6 +94,28 @@ def test_the_bundle_judges_unseen_mail_better_than_any_of_its_detectors(trained:
     assert np.mean(logit[~rows.bad] >= trained.bundle.thresholds.banner) < 0.1
 
 
+def test_sites_are_scored_by_detectors_that_saw_none_of_them(
+    mail: tuple[LabelledRows, dict[str, FeatureTable]],
+) -> None:
+    rows, features = mail
+    site = np.array(["a", "b", "c"], dtype=object)[rows.message % 3]
+    learned: list[str] = []
+    sited = replace(rows, tenant=site)
+    bundle = train(sited, features, DETECTORS, OPTIONS, history=["sender_activity"], progress=learned.append).bundle
+    # Two fits of each detector, and one for each site that is left out.
+    assert sum(stage.startswith("fit header_rules") for stage in learned) == 5
+    for name, combination in {"": bundle.whole, **bundle.without}.items():
+        assert combination.learned == {"a", "b", "c"} == set(combination.tenants), name
+        assert combination.tail is not None
+        # Of a site that was learned from more is known than of one never seen.
+        assert combination.tenants["a"].variance < combination.tail.unseen.variance / 2
+        assert combination.thresholds_of("a") != combination.thresholds_of("b")
+    assert bundle == Bundle.from_bytes(bundle.to_bytes())
+    alone = train(rows, features, DETECTORS, OPTIONS).bundle.whole
+    assert alone.learned == {"acme"} and alone.thresholds_of("acme") == alone.thresholds
+    assert alone.thresholds_of("new") != alone.thresholds
+
+
 def test_each_detector_can_be_away_within_the_budgets(trained: Trained) -> None:
     bundle = Bundle.from_bytes(trained.bundle.to_bytes())
     assert set(bundle.without) == set(bundle.record["without"])
