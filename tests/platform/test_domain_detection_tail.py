@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailwarden.domain.detection.decision import Combination, Fusion, Thresholds
-from mailwarden.domain.detection.tail import BOUND, LEAST, LEVEL, Sample, Standing, Tail
+from mailwarden.domain.detection.tail import BOUND, LEAST, LEVEL, Sample, Belief, Tail
 
 BUDGETS = (0.005, 0.001, 0.0002)
 TAIL = Tail(at=-4.0, scale=0.8, spread=1.5, budgets=BUDGETS)
@@ -39,7 +39,7 @@ def test_weights_count_as_copies_do() -> None:
 
 def test_few_messages_say_nothing() -> None:
     assert Sample.of(np.zeros(LEAST - 1)).n == 0.0
-    assert TAIL.standing(Sample(0.0)) == TAIL.unseen
+    assert TAIL.belief(Sample(0.0)) == TAIL.unseen
 
 
 def test_the_false_positive_rate_over_sites_is_the_budget() -> None:
@@ -49,7 +49,7 @@ def test_the_false_positive_rate_over_sites_is_the_budget() -> None:
         reached = []
         for _ in range(1_500):
             at = draw.normal(TAIL.at, TAIL.spread)
-            own = TAIL.standing(Sample.of(_site(at, TAIL.scale, n, draw)) if n else Sample(0.0))
+            own = TAIL.belief(Sample.of(_site(at, TAIL.scale, n, draw)) if n else Sample(0.0))
             threshold = TAIL.threshold(0.01, own)
             # The share above it is known, and need not be drawn.
             reached.append(LEVEL * math.exp(-max(0.0, threshold - at) / TAIL.scale))
@@ -58,14 +58,14 @@ def test_the_false_positive_rate_over_sites_is_the_budget() -> None:
 
 @given(st.floats(-40, 40), st.integers(LEAST, 100_000), st.floats(0.05, 5))
 def test_no_sample_moves_a_threshold_by_more_than_the_bound(at: float, n: int, scale: float) -> None:
-    own = TAIL.standing(Sample(float(n), at, scale))
+    own = TAIL.belief(Sample(float(n), at, scale))
     assert abs(own.shift) <= BOUND and 0.0 <= own.variance <= TAIL.spread**2
 
 
 def test_a_warm_up_with_attacks_moves_a_threshold_by_a_bound() -> None:
     draw = np.random.default_rng(4)
     good, attacks = _site(-4.0, 0.8, 350, draw), draw.normal(6.0, 1.0, 150)
-    clean, mixed = (TAIL.standing(Sample.of(mail)) for mail in (good, np.concatenate([good, attacks])))
+    clean, mixed = (TAIL.belief(Sample.of(mail)) for mail in (good, np.concatenate([good, attacks])))
     for budget in BUDGETS:
         assert TAIL.threshold(budget, mixed) - TAIL.threshold(budget, clean) <= BOUND + abs(clean.shift) + 0.1
 
@@ -81,7 +81,7 @@ def test_sites_that_differ_make_who_is_not_known_wait() -> None:
 
 def test_each_tenant_has_the_thresholds_of_what_is_believed_of_it() -> None:
     found = Thresholds(1.0, 2.0, 3.0, ((0.001, 2.0),))
-    known = Combination(Fusion({}, 0.0, {}), found, TAIL, frozenset({"own"}), {"high": Standing(2.0, 0.01)})
+    known = Combination(Fusion({}, 0.0, {}), found, TAIL, frozenset({"own"}), {"high": Belief(2.0, 0.01)})
     assert known.thresholds_of("own") == found
     assert Combination(Fusion({}, 0.0, {}), found).thresholds_of("anyone") == found
     high, new = known.thresholds_of("high"), known.thresholds_of("new")

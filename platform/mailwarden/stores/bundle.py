@@ -11,7 +11,7 @@ from typing import Any
 
 from mailwarden.domain.detection.decision import Calibration, Combination, Fusion, Thresholds
 from mailwarden.domain.detection.detector import CONTRACT, Detector
-from mailwarden.domain.detection.tail import Standing, Tail
+from mailwarden.domain.detection.tail import Belief, Tail
 from mailwarden.errors import ContractError, DataError, MailwardenError, NotFound
 
 FORMAT = 3
@@ -161,11 +161,11 @@ def _written(combination: Combination) -> dict[str, Any]:
 def _written_tail(combination: Combination) -> dict[str, Any]:
     if combination.tail is None:
         return {}
-    standings = {name: [own.shift, own.variance] for name, own in combination.tenants.items()}
-    return {"tail": asdict(combination.tail), "learned": sorted(combination.learned), "tenants": standings}
+    beliefs = {name: [own.shift, own.variance] for name, own in combination.tenants.items()}
+    return {"tail": asdict(combination.tail), "learned": sorted(combination.learned), "tenants": beliefs}
 
 
-def _read_tail(entry: Mapping[str, Any]) -> tuple[Tail | None, frozenset[str], dict[str, Standing]]:
+def _read_tail(entry: Mapping[str, Any]) -> tuple[Tail | None, frozenset[str], dict[str, Belief]]:
     if "tail" not in entry:
         return None, frozenset(), {}
     tail = entry["tail"]
@@ -179,7 +179,7 @@ def _read_tail(entry: Mapping[str, Any]) -> tuple[Tail | None, frozenset[str], d
             evident=float(tail["evident"]),
         ),
         frozenset(map(str, entry["learned"])),
-        {name: Standing(float(shift), float(variance)) for name, (shift, variance) in entry["tenants"].items()},
+        {name: Belief(float(shift), float(variance)) for name, (shift, variance) in entry["tenants"].items()},
     )
 
 

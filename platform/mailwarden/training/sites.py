@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mailwarden.domain.detection.decision import Combination, Fusion
-from mailwarden.domain.detection.tail import Sample, Standing, Tail
+from mailwarden.domain.detection.tail import Sample, Belief, Tail
 from mailwarden.evaluation.figures import worst_by_message
 from mailwarden.training.dataset import LabelledRows
 from mailwarden.training.said import Said
@@ -81,8 +81,8 @@ def with_sites(
     if tail is None:
         return combination
     tail = _with_evidence(tail, others, samples(rows, combination.fusion, unseen, unseen_at, evidence))
-    standings = {name: tail.standing(own.get(name, Sample(0.0))) for name in learned}
-    return _with(combination, tail, learned, standings)
+    beliefs = {name: tail.belief(own.get(name, Sample(0.0))) for name in learned}
+    return _with(combination, tail, learned, beliefs)
 
 
 def _with_evidence(tail: Tail, every: Mapping[str, Sample], evident: Mapping[str, Sample]) -> Tail:
@@ -120,5 +120,5 @@ def _names(tenant: NDArray[np.str_]) -> Sequence[str]:
     return sorted({str(name) for name in tenant})
 
 
-def _with(combination: Combination, tail: Tail, learned: Iterable[str], tenants: Mapping[str, Standing]) -> Combination:
+def _with(combination: Combination, tail: Tail, learned: Iterable[str], tenants: Mapping[str, Belief]) -> Combination:
     return Combination(combination.fusion, combination.thresholds, tail, frozenset(learned), tenants)

@@ -3,7 +3,7 @@
 1. Of a tenant's mail that counts (labelled good, or good on other evidence), the fused log-odds of every combination.
 2. Where at least `tail.LEAST` labelled messages count they speak alone, since they are of all good mail; else all that
    counts speaks, held against what such mail scores at other sites (`Tail.evident`).
-3. The bundle's combinations take what is believed of the tenant then (`Tail.standing`).
+3. The bundle's combinations take what is believed of the tenant then (`Tail.belief`).
 """
 
 from __future__ import annotations
@@ -82,10 +82,10 @@ def calibrate(bundle: Bundle, tenants: Mapping[str, TenantMail]) -> tuple[Bundle
 def _moved(combination: Combination, away: str, tenants: Mapping[str, TenantMail]) -> Combination:
     if combination.tail is None:
         return combination
-    standings = dict(combination.tenants)
+    beliefs = dict(combination.tenants)
     for name, mail in tenants.items():
         if name in combination.learned:
             continue
         sample = Sample.of(mail.log_odds[away], mail.weights)
-        standings[name] = combination.tail.standing(sample, evident=not mail.labelled)
-    return replace(combination, tenants=standings)
+        beliefs[name] = combination.tail.belief(sample, evident=not mail.labelled)
+    return replace(combination, tenants=beliefs)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mailwarden.domain.detection.detector import Signal
-from mailwarden.domain.detection.tail import Standing, Tail
+from mailwarden.domain.detection.tail import Belief, Tail
 from mailwarden.domain.mail.addresses import entries_for
 from mailwarden.domain.status import Status, worst
 
@@ -151,7 +151,7 @@ class Combination:
     thresholds: Thresholds
     tail: Tail | None = None
     learned: frozenset[str] = frozenset()
-    tenants: Mapping[str, Standing] = field(default_factory=dict)
+    tenants: Mapping[str, Belief] = field(default_factory=dict)
     capped: bool = False
 
     def thresholds_of(self, tenant: str) -> Thresholds:
@@ -170,10 +170,10 @@ class Combination:
 
 
 @lru_cache(maxsize=16_384)
-def thresholds_at(tail: Tail, standing: Standing) -> Thresholds:
+def thresholds_at(tail: Tail, belief: Belief) -> Thresholds:
     """The thresholds of a tenant of which this is believed, by the budgets of `tail`."""
-    banner, junk, quarantine = (tail.threshold(budget, standing) for budget in tail.budgets)
-    held_back = tuple((budget, tail.threshold(budget, standing)) for budget in TENANT_BUDGETS)
+    banner, junk, quarantine = (tail.threshold(budget, belief) for budget in tail.budgets)
+    held_back = tuple((budget, tail.threshold(budget, belief)) for budget in TENANT_BUDGETS)
     return Thresholds(banner, junk, quarantine, held_back)
 
 

@@ -60,7 +60,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Belief:
     """What is believed of a tenant: how far its good mail lies above other sites', in log-odds, and the variance."""
 
     shift: float
@@ -101,22 +101,22 @@ class Tail:
         return cls(at, scale, math.sqrt(max(between, (spread / 2.0) ** 2)), budgets)
 
     @property
-    def unseen(self) -> Standing:
+    def unseen(self) -> Belief:
         """What is believed of a site of which nothing is known."""
-        return Standing(0.0, self.spread**2)
+        return Belief(0.0, self.spread**2)
 
-    def standing(self, sample: Sample, *, evident: bool = False) -> Standing:
+    def belief(self, sample: Sample, *, evident: bool = False) -> Belief:
         """What is believed of the tenant that a sample is of. evident: of mail that is good on other evidence, not of
         all good mail."""
         prior = self.spread**2
         if not sample.n or prior == 0.0:
-            return Standing(0.0, prior)
+            return Belief(0.0, prior)
         error = max(sample.scale, self.scale) ** 2 * (1.0 - LEVEL) / (sample.n * LEVEL)
         sure = prior / (prior + error)
         shift = sure * (sample.at - self.at - (self.evident if evident else 0.0))
-        return Standing(min(BOUND, max(-BOUND, shift)), prior * (1.0 - sure))
+        return Belief(min(BOUND, max(-BOUND, shift)), prior * (1.0 - sure))
 
-    def threshold(self, budget: float, standing: Standing) -> float:
+    def threshold(self, budget: float, belief: Belief) -> float:
         """Log-odds that a tenant's good mail passes as often as the budget says, 0..1."""
-        beyond = self.scale * math.log(LEVEL / budget) + standing.variance / (2.0 * self.scale)
-        return self.at + standing.shift + beyond
+        beyond = self.scale * math.log(LEVEL / budget) + belief.variance / (2.0 * self.scale)
+        return self.at + belief.shift + beyond
