@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailwarden.domain.detection.decision import Combination, Fusion, Thresholds
-from mailwarden.domain.detection.tail import BOUND, LEAST, LEVEL, Sample, Belief, Tail
+from mailwarden.domain.detection.tail import BOUND, LEAST, LEVEL, Belief, Sample, Tail
 
 BUDGETS = (0.005, 0.001, 0.0002)
 TAIL = Tail(at=-4.0, scale=0.8, spread=1.5, budgets=BUDGETS)

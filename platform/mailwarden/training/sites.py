@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mailwarden.domain.detection.decision import Combination, Fusion
-from mailwarden.domain.detection.tail import Sample, Belief, Tail
+from mailwarden.domain.detection.tail import Belief, Sample, Tail
 from mailwarden.evaluation.figures import worst_by_message
 from mailwarden.training.dataset import LabelledRows
 from mailwarden.training.said import Said
