@@ -94,7 +94,8 @@ def test_weights_add_up() -> None:
     by_name = {rule.name: rule.weight for rule in RULES.rules}
     assert HeaderRules().score(_table(values)).raw[0] == pytest.approx(by_name["pay_by_wallet"] + by_name["list_mail"])
     off = HeaderRules().amount(_table(values), ["pay_by_wallet", "no_such_rule"])
-    assert off.tolist() == [by_name["pay_by_wallet"]]
+    assert off is not None and off.tolist() == [by_name["pay_by_wallet"]]
+    assert HeaderRules().amount(_table(values), ["no_such_rule"]) is None
 
 
 def test_bytes_of_other_rules_are_refused() -> None:

@@ -62,9 +62,11 @@ class HeaderRules(Detector):
         # Whole thousandths add up exactly in any order, so that a row scores the same alone and among others.
         return RawScores(np.asarray((self._held(features) @ _THOUSANDTHS) / 1000.0))
 
-    def amount(self, features: FeatureTable, rules: Collection[str]) -> NDArray[np.float64]:
+    def amount(self, features: FeatureTable, rules: Collection[str]) -> NDArray[np.float64] | None:
         """(n,) what these rules add to the score of each row; names that are no rule of these are passed over."""
         chosen = [_AT[name] for name in sorted(rules) if name in _AT]
+        if not chosen:
+            return None
         return np.asarray((self._held(features)[:, chosen] @ _THOUSANDTHS[chosen]) / 1000.0)
 
     def categorise(self, features: FeatureTable) -> list[str]:

@@ -21,6 +21,7 @@ from mailwarden_services.cli import (
     list_commands,
     quarantine_commands,
     replay_command,
+    rules_commands,
     sql_command,
     tenant_commands,
 )
@@ -54,6 +55,7 @@ tenant_commands.register(app)
 access_commands.register(app)
 feature_commands.register(app)
 detector_commands.register(app)
+rules_commands.register(app)
 list_commands.register(app)
 dataset_command.register(app)
 evaluate_command.register(app)

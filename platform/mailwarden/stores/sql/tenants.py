@@ -13,6 +13,9 @@ from sqlalchemy.engine import Connection, Engine
 
 from mailwarden.domain.detection.action import MODES, REJECT_FROM, ActionPolicy, Mode, RejectFrom
 from mailwarden.domain.detection.decision import VERDICTS, Verdict
+from mailwarden.domain.detection.rules.reading import rule_of
+from mailwarden.domain.detection.rules.rule import RULE_MODES
+from mailwarden.domain.detection.rules.tenant import MOST_RULES, KeptRule
 from mailwarden.domain.mail.addresses import checked_sender
 from mailwarden.domain.mail.own_domains import overlap, own_domain
 from mailwarden.domain.mail.trust import NO_TRUST, Trust, checked_trust
@@ -56,7 +59,10 @@ class TenantPolicy(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A customer. domains: its own; trusted_authserv_ids: whose Authentication-Results it trusts; trust: what else."""
+    """A customer. domains: its own; trusted_authserv_ids: whose Authentication-Results it trusts; trust: what else.
+
+    rules: its own, and what it does with the platform's; see `domain.detection.rules.tenant`.
+    """
 
     name: str
     domains: tuple[str, ...]
@@ -64,6 +70,7 @@ class Tenant:
     policy: TenantPolicy
     created_us: int
     trust: Trust = NO_TRUST
+    rules: Sequence[KeptRule] = ()
 
     @property
     def trusts(self) -> Trust:
@@ -139,7 +146,7 @@ class Tenants:
         Its name stays taken, since what was logged of it bears it: decisions and labels here, events and mail in the
         lake. Raises NotFound where there is no such tenant.
         """
-        gone = {"domains": (), "trusted_authserv_ids": (), "trust": NO_TRUST, "policy": {}, "removed_us": removed_us}
+        gone = {"domains": (), "trusted_authserv_ids": (), "trust": NO_TRUST, "policy": {}, "rules": []}
         with writing(self._engine) as connection:
             _get(connection, name)
             ended = connection.execute(
@@ -147,7 +154,7 @@ class Tenants:
                 .where(api_keys.c.tenant == name, api_keys.c.revoked_us.is_(None))
                 .values(revoked_us=removed_us)
             )
-            connection.execute(sa.update(tenants).where(tenants.c.name == name).values(**gone))
+            connection.execute(sa.update(tenants).where(tenants.c.name == name).values(**gone, removed_us=removed_us))
             return ended.rowcount
 
     def discard(self, name: str) -> None:
@@ -163,6 +170,7 @@ class Tenants:
         trusted_authserv_ids: Sequence[str] | None = None,
         trust: Trust | None = None,
         policy: TenantPolicy | None = None,
+        rules: Sequence[KeptRule] | None = None,
     ) -> Tenant:
         """Replace what is given, whole (a policy too), keep the rest, and return the tenant as it then is.
 
@@ -178,6 +186,8 @@ class Tenants:
             changes["trust"] = checked_trust(trust)
         if policy is not None:
             changes["policy"] = checked_policy(policy)
+        if rules is not None:
+            changes["rules"] = checked_rules(rules)
         with writing(self._engine) as connection:
             before = _get(connection, name)
             if changes:
@@ -233,6 +243,22 @@ class Tenants:
     def working_keys(self) -> frozenset[str]:
         """Return the digests of all keys that `authenticate` knows, by one look."""
         return working_keys(self._engine)
+
+
+def checked_rules(rules: Sequence[KeptRule]) -> list[KeptRule]:
+    """Return `rules` by name; raises DataError where one cannot be read, two are of one name, or they are too many."""
+    by_name = {one["name"]: one for one in rules}
+    own = [one for one in rules if one["rule"] is not None]
+    if len(by_name) < len(rules):
+        raise DataError("Two rules of a tenant are of one name. Choose another for one of them.")
+    if len(own) > MOST_RULES:
+        raise DataError(f"A tenant has at most {MOST_RULES} rules of its own, and these are {len(own)}. Remove some.")
+    for one in rules:
+        if one["mode"] not in RULE_MODES:
+            raise DataError(f"Rule {one['name']!r}: mode is {one['mode']!r}; use one of {', '.join(RULE_MODES)}.")
+        if one["rule"] is not None and rule_of(one["rule"], of_tenant=True).name != one["name"]:
+            raise DataError(f"Rule {one['name']!r} is kept under another name than its own.")
+    return [by_name[name] for name in sorted(by_name)]
 
 
 def checked_policy(policy: TenantPolicy) -> TenantPolicy:

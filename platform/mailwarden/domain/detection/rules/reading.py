@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -75,15 +76,19 @@ def read_rule(text: str, place: str, *, of_tenant: bool = False, kinds: Kinds | 
     Raises DataError.
     """
     try:
-        if len(text) > LARGEST:
-            raise DataError(f"the file has {len(text):,} characters, and {LARGEST:,} are allowed; split it")
-        try:
-            given = yaml.load(text, _Loader)
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise DataError(f"it is no YAML: {' '.join(str(error).split())}") from error
-        return rule_of(given, of_tenant=of_tenant, kinds=kinds)
+        return rule_of(parsed(text), of_tenant=of_tenant, kinds=kinds)
     except DataError as error:
         raise DataError(f"{place}: {error}") from error
+
+
+def parsed(text: str) -> Any:
+    """What a rule's file holds, in plain values, not checked further; raises DataError where it is no YAML."""
+    if len(text) > LARGEST:
+        raise DataError(f"the file has {len(text):,} characters, and {LARGEST:,} are allowed; split it")
+    try:
+        return yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise DataError(f"it is no YAML: {' '.join(str(error).split())}") from error
 
 
 def rule_of(given: Any, *, of_tenant: bool = False, kinds: Kinds | None = None) -> Rule:
@@ -166,7 +171,8 @@ def _cases(given: Any) -> tuple[RuleCase, ...]:
         for name, value in features.items():
             if not isinstance(name, str) or not _FEATURE_NAME.fullmatch(name):
                 raise DataError(f"cases[{at}].with: {name!r} is no feature; write view:feature")
-            if isinstance(value, bool) or not isinstance(value, int | float | str):
+            number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            if not number and not isinstance(value, str):
                 raise DataError(f"cases[{at}].with: {name} is {value!r}; write a number, 0 or 1 for a flag, or a text")
         found.append(RuleCase(one[said[0]], said[0] == "fires", dict(features)))
     for fires, word in ((True, "fires"), (False, "silent")):
