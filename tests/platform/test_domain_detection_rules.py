@@ -16,9 +16,10 @@ from mailwarden.domain.detection import proof
 from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.detection.rules.cases import failing_cases
 from mailwarden.domain.detection.rules.conditions import MOST_PARTS
-from mailwarden.domain.detection.rules.reading import read_rule, read_rules
+from mailwarden.domain.detection.rules.reading import parsed, read_rule, read_rules
 from mailwarden.domain.detection.rules.rule import AllOf, AnyOf, Condition, IsNull, Matches, Not, Rule, Within
 from mailwarden.domain.detection.rules.ruleset import RuleSet
+from mailwarden.domain.detection.rules.tenant import MOST_RULES, KeptRule, checked_rules, own_verdict, tenant_rules
 from mailwarden.errors import DataError
 
 NUMBERS = ("links:count", "links:ip", "text:terms")
@@ -210,3 +211,46 @@ def test_a_tenants_rule_acts_and_weighs_nothing() -> None:
     assert (rule.action, rule.weight) == ("junk", 0.0)
     with pytest.raises(DataError, match=r"no field 'weight'\. A tenant's rule acts by its `action`"):
         read_rule(GOOD, "many_links.yaml", of_tenant=True)
+
+
+def kept(name: str, **more: Any) -> KeptRule:
+    given = parsed(GOOD.replace("weight: 1.5", "action: junk").replace("many_links", name))
+    return {"name": name, "mode": "on", "rule": {**given, **more}}
+
+
+def test_a_tenants_rules_are_bounded_and_of_one_name_each() -> None:
+    assert [one["name"] for one in checked_rules([kept("second"), kept("first")])] == ["first", "second"]
+    with pytest.raises(DataError, match="of one name"):
+        checked_rules([kept("first"), kept("first")])
+    with pytest.raises(DataError, match="at most 100 rules"):
+        checked_rules([kept(f"rule_{n}") for n in range(MOST_RULES + 1)])
+    many = {"text": TEXT, "matches": ["a"] * 26}
+    with pytest.raises(DataError, match="at most 50 patterns, and these 52"):
+        checked_rules([kept("first", when=many), kept("second", when=many)])
+
+
+def test_the_strictest_of_a_tenants_rules_counts_and_none_in_shadow() -> None:
+    rules = [
+        kept("to_junk", when="links:count >= 1", category="SP"),
+        kept("to_hold", when="links:count >= 2", action="quarantine", category="MW"),
+        kept("to_free", when="links:ip == 0", action="deliver"),
+        {**kept("to_see", when="links:count >= 1", action="quarantine"), "mode": "shadow"},
+        {**kept("to_skip"), "mode": "off"},
+        {"name": "new_sender", "mode": "off", "rule": None},
+    ]
+    ready = tenant_rules(rules, NUMBERS)  # type: ignore[arg-type]
+    assert (ready.silenced, ready.unreadable) == ({"new_sender"}, ())
+
+    def said(*counts: float) -> tuple[str, bool, str, list[str]]:
+        n = len(counts)
+        table = FeatureTable({"links:count": np.array(counts), "links:ip": np.zeros(n)}, n)
+        own = own_verdict(ready, table)
+        assert "to_skip" not in own.held and "new_sender" not in own.held
+        assert ("to_see" in own.held) == (max(counts) >= 1.0)
+        return own.least, own.deliver, own.category, [signal.name for signal in own.signals]
+
+    assert said(0.0) == ("deliver", True, "", ["to_free"])
+    assert said(1.0) == ("junk", False, "SP", ["to_junk"])
+    # One recipient's row is enough.
+    assert said(0.0, 2.0) == ("quarantine", False, "MW", ["to_hold", "to_junk"])
+    assert tenant_rules([kept("first")], ["links:ip"]).unreadable == ("first",)

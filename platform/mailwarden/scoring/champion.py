@@ -215,8 +215,12 @@ class Champion:
         return strongest(signals, limit)
 
     def held(self, features: FeatureTable, rules: Collection[str]) -> dict[str, NDArray[np.bool_]]:
-        """By name of those of these rules that hold in some row: (n,) in which."""
-        found = {name: amount != 0.0 for name in sorted(rules) for amount in self._amounts(features, {name}).values()}
+        """By name of those of these rules that hold in some row of one message: (n,) in which."""
+        if not rules:
+            return {}
+        rows = features.lacking(self.withheld, Status.UNAVAILABLE)
+        rows, _ = self._without_history(rows, np.array([0, rows.n]), np.array([rows.n]))
+        found = {name: amount != 0.0 for name in sorted(rules) for amount in self._amounts(rows, {name}).values()}
         return {name: rows for name, rows in found.items() if rows.any()}
 
     def _amounts(self, rows: FeatureTable, silenced: Collection[str]) -> dict[str, NDArray[np.float64]]:

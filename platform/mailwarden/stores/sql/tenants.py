@@ -13,9 +13,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from mailwarden.domain.detection.action import MODES, REJECT_FROM, ActionPolicy, Mode, RejectFrom
 from mailwarden.domain.detection.decision import VERDICTS, Verdict
-from mailwarden.domain.detection.rules.reading import rule_of
-from mailwarden.domain.detection.rules.rule import RULE_MODES
-from mailwarden.domain.detection.rules.tenant import MOST_RULES, KeptRule
+from mailwarden.domain.detection.rules.tenant import KeptRule, checked_rules
 from mailwarden.domain.mail.addresses import checked_sender
 from mailwarden.domain.mail.own_domains import overlap, own_domain
 from mailwarden.domain.mail.trust import NO_TRUST, Trust, checked_trust
@@ -243,22 +241,6 @@ class Tenants:
     def working_keys(self) -> frozenset[str]:
         """Return the digests of all keys that `authenticate` knows, by one look."""
         return working_keys(self._engine)
-
-
-def checked_rules(rules: Sequence[KeptRule]) -> list[KeptRule]:
-    """Return `rules` by name; raises DataError where one cannot be read, two are of one name, or they are too many."""
-    by_name = {one["name"]: one for one in rules}
-    own = [one for one in rules if one["rule"] is not None]
-    if len(by_name) < len(rules):
-        raise DataError("Two rules of a tenant are of one name. Choose another for one of them.")
-    if len(own) > MOST_RULES:
-        raise DataError(f"A tenant has at most {MOST_RULES} rules of its own, and these are {len(own)}. Remove some.")
-    for one in rules:
-        if one["mode"] not in RULE_MODES:
-            raise DataError(f"Rule {one['name']!r}: mode is {one['mode']!r}; use one of {', '.join(RULE_MODES)}.")
-        if one["rule"] is not None and rule_of(one["rule"], of_tenant=True).name != one["name"]:
-            raise DataError(f"Rule {one['name']!r} is kept under another name than its own.")
-    return [by_name[name] for name in sorted(by_name)]
 
 
 def checked_policy(policy: TenantPolicy) -> TenantPolicy:

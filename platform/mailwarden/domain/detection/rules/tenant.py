@@ -12,13 +12,17 @@ from numpy.typing import NDArray
 from mailwarden.domain.detection.decision import VERDICTS, Verdict
 from mailwarden.domain.detection.detector import Signal
 from mailwarden.domain.detection.rows import FeatureTable
+from mailwarden.domain.detection.rules.conditions import leaves
 from mailwarden.domain.detection.rules.reading import rule_of
-from mailwarden.domain.detection.rules.rule import Rule, RuleMode
+from mailwarden.domain.detection.rules.rule import RULE_MODES, Matches, Rule, RuleMode
 from mailwarden.domain.detection.rules.ruleset import RuleSet
 from mailwarden.errors import DataError
 
 MOST_RULES = 100
 """Rules of its own that a tenant may have."""
+
+MOST_PATTERNS = 50
+"""Patterns that these may have together: reading them takes some 2 ms a message, see `patterns`."""
 
 
 class KeptRule(TypedDict):
@@ -45,6 +49,23 @@ class TenantRules:
 
 
 NO_RULES = TenantRules()
+
+
+def checked_rules(rules: Sequence[KeptRule]) -> list[KeptRule]:
+    """Return `rules` by name; raises DataError where one cannot be read, two are of one name, or they are too many."""
+    by_name = {one["name"]: one for one in rules}
+    if len(by_name) < len(rules):
+        raise DataError("Two rules of a tenant are of one name. Choose another for one of them.")
+    own = [rule_of(one["rule"], of_tenant=True) for one in rules if one["rule"] is not None]
+    if len(own) > MOST_RULES:
+        raise DataError(f"A tenant has at most {MOST_RULES} rules of its own, and these are {len(own)}. Remove some.")
+    patterns = sum(len(leaf.patterns) for rule in own for leaf in leaves(rule.when) if isinstance(leaf, Matches))
+    if patterns > MOST_PATTERNS:
+        raise DataError(f"A tenant's rules have at most {MOST_PATTERNS} patterns, and these {patterns}. Remove some.")
+    for one in rules:
+        if one["mode"] not in RULE_MODES:
+            raise DataError(f"Rule {one['name']!r}: mode is {one['mode']!r}; use one of {', '.join(RULE_MODES)}.")
+    return [by_name[name] for name in sorted(by_name)]
 
 
 def tenant_rules(kept: Sequence[KeptRule], features: Collection[str]) -> TenantRules:
@@ -76,7 +97,7 @@ class OwnVerdict:
     """What a tenant's own rules make of one message.
 
     least: the strictest verdict of those that hold a message back. deliver: one says deliver, which counts for
-    authenticated mail alone, and where nothing holds it back. signals: of those that act, of no weight. category: of
+    authenticated mail alone, and where nothing holds it back. signals: of those that count, of no weight. category: of
     the strictest, "" where it names none. held: by name of every rule that holds in some row, shadow ones too, (n,).
     """
 
@@ -105,6 +126,7 @@ def own_verdict(rules: TenantRules, features: FeatureTable) -> OwnVerdict:
             Signal(rule.name, rules.own.words(rule, features, int(np.argmax(held[:, n]))), 0.0)
             for n in acting
             for rule in [rules.own.rules[n]]
+            if not holding or rule.action != "deliver"
         ),
         category=holding[0].category if holding else "",
         held={rules.own.rules[n].name: held[:, n] for n in at},
