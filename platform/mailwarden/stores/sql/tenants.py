@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict
 
 import sqlalchemy as sa
@@ -68,7 +68,7 @@ class Tenant:
     policy: TenantPolicy
     created_us: int
     trust: Trust = NO_TRUST
-    rules: Sequence[KeptRule] = ()
+    rules: Sequence[KeptRule] = field(default_factory=list)
 
     @property
     def trusts(self) -> Trust:
