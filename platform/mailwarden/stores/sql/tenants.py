@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 import sqlalchemy as sa
@@ -68,7 +69,7 @@ class Tenant:
     policy: TenantPolicy
     created_us: int
     trust: Trust = NO_TRUST
-    rules: Sequence[KeptRule] = field(default_factory=list)
+    rules: Sequence[KeptRule] = dataclasses.field(default_factory=list)
 
     @property
     def trusts(self) -> Trust:
