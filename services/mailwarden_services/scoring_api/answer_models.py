@@ -242,7 +242,7 @@ class DetectorRead(BaseModel):
 
 
 class VectorRead(BaseModel):
-    """The features of one recipient's vector, by view, and what the bundle's detectors and a tenant's rules said of it."""
+    """The features of one recipient's vector, by view, and what detectors and rules of its tenant said of it."""
 
     recipient: str
     views: dict[str, ViewRead]
