@@ -52,7 +52,10 @@ def score_file(
         raise DataError(f"{file} bears no time: no Received, no Date; give it one, as the mail system would")
     campaigns = campaigns or local_campaigns(platform, tenant)
     event = replace(event, campaign=campaigns.find(tenant.name, event.signature))
-    scored = (scorer or local_scorer(platform)).score(reading.content, event, policy_of(tenant), failed=reading.failed)
+    scorer = scorer or local_scorer(platform)
+    scored = scorer.score(
+        reading.content, event, policy_of(tenant), rules=scorer.readable(tenant.rules), failed=reading.failed
+    )
     age_seconds = _age_seconds(platform, scored.watermark, tenant)
     decision = scored.decision
     end = ending(

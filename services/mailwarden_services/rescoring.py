@@ -14,6 +14,7 @@ from mailwarden.monitoring.skew_report import ScoreSkew
 from mailwarden.monitoring.skew_scores import measure_score_skew
 from mailwarden.scoring.logged import LoggedPlan
 from mailwarden.scoring.rescore import SentBundle, rescored
+from mailwarden.stores.accepted import RULE_LOGGED
 from mailwarden.stores.bundle import Bundle
 from mailwarden.stores.spark.snapshots import read_rows
 from mailwarden.training.register import BUNDLE
@@ -67,6 +68,8 @@ def score_skew(platform: Platform, spark: SparkSession) -> ScoreSkew:
     scores, vectors, texts = (
         read_rows(spark, log.snapshot()) for log in (platform.scores, platform.vectors, platform.texts)
     )
+    # Rules are no detectors of a bundle.
+    scores = scores.where(~scores["detector"].startswith(RULE_LOGGED))
 
     def answers(version: int, away: frozenset[str], messages: DataFrame) -> DataFrame | Silent:
         try:

@@ -1,4 +1,4 @@
-"""What the domain may be made of: the standard library, four packages and itself."""
+"""What the domain may be made of: the standard library, five packages and itself."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import mailwarden.domain
 
 DOMAIN = Path(mailwarden.domain.__file__).parent
-PACKAGES = {"numpy", "datasketches", "idna", "tldextract"}
-OWN = ("mailwarden.domain", "mailwarden.errors", "mailwarden.compiled")
+PACKAGES = {"numpy", "datasketches", "idna", "tldextract", "yaml"}
+OWN = ("mailwarden.domain", "mailwarden.errors", "mailwarden.compiled", "mailwarden.patterns")
 
 
 def imported(source: str) -> set[str]:

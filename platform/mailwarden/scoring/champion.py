@@ -125,11 +125,18 @@ class Champion:
         left = replace(self.whole, fusion=self.whole.fusion.leaving_out(away))
         return left.banner_at_most(), False
 
-    def score(self, rows: FeatureTable, starts: NDArray[np.intp] | None = None) -> BatchScores:
+    def score(
+        self,
+        rows: FeatureTable,
+        starts: NDArray[np.intp] | None = None,
+        *,
+        silenced: Collection[str] = frozenset(),
+    ) -> BatchScores:
         """Scores of rows of one message, or of many.
 
-        starts: (messages + 1,) where each message's rows begin, and where the last ones end; None for one message. A
-        detector that raises, or gives a score that is no number where it does not abstain, is `broken` and away.
+        starts: (messages + 1,) where each message's rows begin, and where the last ones end; None for one message.
+        silenced: rules that add nothing to the log-odds; what each detector says of a row stays its own. A detector
+        that raises, or gives a score that is no number where it does not abstain, is `broken` and away.
         """
         if starts is None:
             starts = np.array([0, rows.n], dtype=np.intp)
@@ -152,6 +159,7 @@ class Champion:
                 broken[name] = failed
             found[name] = DetectorScores(raw, silent, took)
         patterns, pattern_of = self._patterns(broken, lost, len(lengths))
+        amounts = self._amounts(rows, silenced) if silenced else {}
         logit = np.empty(rows.n)
         of_row = None if len(patterns) == 1 else np.repeat(pattern_of, lengths)
         for number, pattern in enumerate(patterns):
@@ -161,6 +169,8 @@ class Champion:
                 {name: one.raw[at] for name, one in there.items()},
                 {name: None if one.abstains is None else one.abstains[at] for name, one in there.items()},
             )
+            for name in amounts.keys() & there.keys():
+                logit[at] -= pattern.combination.fusion.share(name) * amounts[name][at]
         return BatchScores(starts, logit, found, tuple(patterns), pattern_of)
 
     def category(self, features: FeatureTable, scores: Scores) -> str:
@@ -175,8 +185,12 @@ class Champion:
             return "SP"
         return named[0] if named else "SP"
 
-    def reasons(self, features: FeatureTable, scores: Scores, *, limit: int = 5) -> list[Signal]:
+    def reasons(
+        self, features: FeatureTable, scores: Scores, *, limit: int = 5, silenced: Collection[str] = frozenset()
+    ) -> list[Signal]:
         """The signals of every detector for the worst row, weighted as the fusion weighs them, strongest first.
+
+        silenced: rules that are no reasons.
 
         No detector fills the list alone, and none is silenced: what adds little to the score may say it best. One that
         failed or abstains has no reasons, and one that cannot explain itself leaves its own out.
@@ -190,13 +204,36 @@ class Champion:
             trust = fusion.weights.get(name, 0.0) * abs(fusion.calibrations[name].slope)
             trust = max(trust, LEAST_TRUST)
             try:
-                found = detector.explain(row, 0, limit=REASONS_A_DETECTOR)
-                own = [Signal(s.name, s.words, s.weight * trust) for s in found]
+                found = detector.explain(row, 0, limit=REASONS_A_DETECTOR + len(silenced))
+                kept = [signal for signal in found if signal.name not in silenced][:REASONS_A_DETECTOR]
+                own = [Signal(s.name, s.words, s.weight * trust) for s in kept]
             except Exception as exc:
                 self._failed(name, "explain", exc)
                 continue
             signals += own
         return strongest(signals, limit)
+
+    def held(self, features: FeatureTable, rules: Collection[str]) -> dict[str, NDArray[np.bool_]]:
+        """By name of those of these rules that hold in some row of one message: (n,) in which."""
+        if not rules:
+            return {}
+        rows = features.lacking(self.withheld, Status.UNAVAILABLE)
+        rows, _ = self._without_history(rows, np.array([0, rows.n]), np.array([rows.n]))
+        found = {name: amount != 0.0 for name in sorted(rules) for amount in self._amounts(rows, {name}).values()}
+        return {name: rows for name, rows in found.items() if rows.any()}
+
+    def _amounts(self, rows: FeatureTable, silenced: Collection[str]) -> dict[str, NDArray[np.float64]]:
+        """By detector (n,), what silenced rules add to its score."""
+        found = {}
+        for name, detector in self.detectors.items():
+            try:
+                amount = detector.amount(rows, silenced)
+            except Exception as exc:
+                self._failed(name, "amount", exc)
+                continue
+            if amount is not None:
+                found[name] = amount
+        return found
 
     def _row(self, rows: FeatureTable, scores: Scores) -> FeatureTable:
         """The row that decided, of one message's, as the detectors saw it."""

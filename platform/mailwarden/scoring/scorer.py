@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.detection.decision import Decision, TenantPolicy, apply_policy, at_least, not_read_in_full
 from mailwarden.domain.detection.rows import FeatureTable, MatrixColumns, Places
+from mailwarden.domain.detection.rules.tenant import NO_RULES, KeptRule, TenantRules, tenant_rules
 from mailwarden.domain.mail.content import ContentSet, ContentValues, ContentView, full_names
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.times import TIME_CLAMPED
 from mailwarden.domain.status import CODES, Status
 from mailwarden.errors import StoreError
 from mailwarden.scoring.champion import Champion
+from mailwarden.scoring.own_rules import own_rules
 from mailwarden.stores.accepted import LoggedContent, LoggedRow, LoggedScores
 from mailwarden.stores.online.reader import OnlineReader, ReadRequest, VectorSet
 from mailwarden.stores.online.watermark import Watermark
@@ -69,13 +71,15 @@ class Scorer:
         event: Event,
         policy: TenantPolicy,
         *,
+        rules: TenantRules = NO_RULES,
         failed: Sequence[str] = (),
         due_seq: int = 0,
         lap: Lap = lambda _: None,
     ) -> Scored:
         """Score a message for all of its recipients; the worst of them decides.
 
-        content: what the content views say of it; failed: those whose functions raised. event: what will be accepted;
+        content: what the content views say of it; failed: those whose functions raised. rules: the tenant's own, which
+        act beside the champion, and those of the platform that it has silenced. event: what will be accepted;
         its seq does not matter here. due_seq: the highest seq that the online store
         should have folded by now, 0 for none. lap: told of each stage's end. Where the online store cannot be read the
         decision rests on the message alone, where a content view fails on the others, and says so. A view that changed
@@ -94,7 +98,7 @@ class Scorer:
         flags += [f"{name} could not be computed" for name in failed]
         features = self._row.table(content, vectors)
         lap("features")
-        batch = champion.score(features)
+        batch = champion.score(features, silenced=rules.silenced)
         scores = batch.of()
         flags += [f"detector {name} is away" for name in champion.away]
         flags += [f"detector {name} gave no score" for name in scores.broken]
@@ -104,21 +108,29 @@ class Scorer:
         # A view that fails is ours to mend, and no fault of the message.
         statuses = [status for name, status in content.status.items() if name not in failed]
         least, unread = not_read_in_full(statuses, policy)
+        authenticated = event.authenticated is True
+        own, hits, failure = own_rules(rules, champion, features)
+        flags += [failure] if failure else []
+        judged = "deliver" if own.deliver and authenticated else suspected
         verdict, override = apply_policy(
-            at_least(suspected, least),
+            at_least(at_least(judged, least), own.least),
             policy,
             sender=event.sender,
             sender_domain=event.sender_domain,
-            authenticated=event.authenticated is True,
+            authenticated=authenticated,
         )
         # Whoever looks for what was missed asks what spoke against mail that was delivered.
-        signals = champion.reasons(features, scores)
+        signals = champion.reasons(features, scores, silenced=rules.silenced)
         category = None
         if verdict != "deliver":
-            if suspected != "deliver" or override is not None:
+            if own.category:
+                category = own.category
+            elif suspected != "deliver" or override is not None or own.least != "deliver":
                 category = champion.category(features, scores)
             if unread is not None:
                 signals.append(unread)
+        if authenticated or not own.deliver:
+            signals = [*own.signals, *signals]
         if override is not None:
             signals.insert(0, override)
         if any(Status.STALE in status for status in vectors.status.values()):
@@ -135,6 +147,7 @@ class Scorer:
             flags=[
                 *flags,
                 *(f"{name} changed since training" for name in self._content.changed_since(champion.trained_on)),
+                *(f"rule {name} cannot be read here" for name in rules.unreadable),
                 *([TIME_CLAMPED] if event.time_clamped else []),
             ],
         )
@@ -144,8 +157,12 @@ class Scorer:
             logged_rows(vectors, self._views),
             LoggedContent.of(self._content, content),
             vectors.watermark,
-            batch.logged(champion.detector_versions),
+            (*batch.logged(champion.detector_versions), *hits),
         )
+
+    def readable(self, kept: Sequence[KeptRule]) -> TenantRules:
+        """A tenant's rules, of which those that name what is not read here are left out."""
+        return tenant_rules(kept, self._row.features)
 
 
 class RowPlan:
@@ -158,6 +175,11 @@ class RowPlan:
         self._numbers = [at for at, text in enumerate(kinds) if not text]
         self._texts = [at for at, text in enumerate(kinds) if text]
         self._places = places_of(views, content.views)
+
+    @property
+    def features(self) -> frozenset[str]:
+        """Full names of all that a row holds."""
+        return frozenset((*self._places.numeric, *self._places.texts))
 
     def table(self, content: ContentValues, vectors: VectorSet) -> FeatureTable:
         """A row a recipient: what the message says, the same in each, and what is known of its keys."""

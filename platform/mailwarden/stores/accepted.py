@@ -74,11 +74,17 @@ Missing = Literal["abstained", "failed", "away"]
 """Why a detector gave no score: it had nothing to say, it failed on the message, or it did not load."""
 
 
+RULE_LOGGED = "rule:"
+"""What a rule's name stands behind in the score log, in the place of a detector's: a tenant's own that holds, or one of
+the platform's that holds and is shadow. raw is 1 where it holds, and 0 for other recipients."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoggedScores:
     """What a detector of the bundle that decided said of a message, a value a recipient, in the order of its rows.
 
-    model: its version in the registry, None where it is away. milliseconds: for all recipients together. raw: as it
+    detector: its name, or `RULE_LOGGED` with a rule's. model: its version in the registry, None where it is away, or a
+    rule. milliseconds: for all recipients together. raw: as it
     gave it. calibrated: log-odds as the fusion that counted took it. missing: where there is no score, why.
     """
 

@@ -22,6 +22,7 @@ from mailwarden_services.cli import (
     list_commands,
     quarantine_commands,
     replay_command,
+    rules_commands,
     sql_command,
     tenant_commands,
 )
@@ -55,6 +56,7 @@ tenant_commands.register(app)
 access_commands.register(app)
 feature_commands.register(app)
 detector_commands.register(app)
+rules_commands.register(app)
 list_commands.register(app)
 dataset_command.register(app)
 evaluate_command.register(app)

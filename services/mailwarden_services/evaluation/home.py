@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -92,7 +94,33 @@ def judge_home(
     read = tuple(dict.fromkeys([*(name for judge, _ in judges for name in judge.features), *TEXTS]))
     features = [name for name in read if name in TEXTS or any(judge.sees(name) for judge, _ in judges)]
     hidden = _texts(platform, set(read) - set(features))
-    _check_content(platform, judges)
+    check_content(platform, {name for judge, _ in judges for name in read_by(_classes(judge), platform.content)})
+    with labelled_messages(loop, features, wanted, progress, hidden=hidden, both=True) as found_messages:
+        progress("scoring")
+        parts: list[list[Scored]] = [[] for _ in judges]
+        for messages in found_messages:
+            language = _languages(messages)
+            for (judge, _), found in zip(judges, parts, strict=True):
+                found.append(replace(judged(judge, messages), slices={"language": language}))
+    progress("slices")
+    return _with_facts(platform, [joined_tables(found) for found in parts], [record for _, record in judges], wanted)
+
+
+@contextmanager
+def labelled_messages(
+    loop: Loop,
+    features: Sequence[str],
+    wanted: Wanted,
+    progress: Progress = quiet,
+    *,
+    hidden: Mapping[str, bool] = MappingProxyType({}),
+    both: bool = False,
+) -> Iterator[Iterator[Messages]]:
+    """The labelled mail that is wanted, with these features as of the moment that each message was accepted.
+
+    hidden: see `messages_of`. both: there must be good and bad mail. Raises DataError where nothing is labelled.
+    """
+    platform = loop.platform
     facts = platform.facts.snapshot()
     store = open_feature_store(platform.settings, feast_objects(), fact_set=facts.number)
     platform.settings.run_path.mkdir(parents=True, exist_ok=True)
@@ -108,21 +136,14 @@ def judge_home(
             from_us=wanted.from_us,
             until_us=wanted.until_us,
         )
-        _check_labels(rows)
+        _check_labels(rows, both=both)
         progress(f"{len(features)} features of them")
         ask(store, rows, features, values)
         with translated("ordering rows"):
             told = {f"{name.partition(':')[0]}__status" for name in features}
             columns = [*_KEYS, *(name.replace(":", "__", 1) for name in features), *sorted(told)]
             loop.spark.read.parquet(str(values)).select(*columns).sort(*_ORDER).write.parquet(str(ordered))
-        progress("scoring")
-        parts: list[list[Scored]] = [[] for _ in judges]
-        for messages in messages_of(ordered, features, hidden):
-            language = _languages(messages)
-            for (judge, _), found in zip(judges, parts, strict=True):
-                found.append(replace(judged(judge, messages), slices={"language": language}))
-    progress("slices")
-    return _with_facts(platform, [joined_tables(found) for found in parts], [record for _, record in judges], wanted)
+        yield messages_of(ordered, features, hidden)
 
 
 def messages_of(
@@ -206,20 +227,22 @@ def _with_facts(
     return tuple(found)
 
 
-def _check_labels(rows: Path) -> None:
-    """Raise DataError where labels are of one class, before the features of all are computed."""
+def _check_labels(rows: Path, *, both: bool) -> None:
+    """Raise DataError where nothing is labelled, or, for `both`, labels are of one class, before the features of all
+    are computed."""
     table = ds.dataset(str(rows), format="parquet").to_table(columns=["label", "weight"])
     good = pc.equal(table["label"], GOOD)
     # The weights of a message's rows come to one.
     total, n_good = (
         round(pc.sum(weights).as_py() or 0.0) for weights in (table["weight"], table.filter(good)["weight"])
     )
-    check_classes(total - n_good, n_good, total, "labelled mail")
+    if both or not total:
+        check_classes(total - n_good, n_good, total, "labelled mail")
 
 
-def _check_content(platform: Platform, judges: Sequence[tuple[Judge, ModelRecord]]) -> None:
-    read = {name for judge, _ in judges for name in read_by(_classes(judge), platform.content)}
-    stale = sorted(made_by_others(platform.settings, platform.content.only(read)))
+def check_content(platform: Platform, views: Collection[str]) -> None:
+    """Raise DataError where offline values of one of these content views were made by other code or lists."""
+    stale = sorted(made_by_others(platform.settings, platform.content.only(views)))
     if stale:
         raise DataError(
             f"offline values of {', '.join(stale)} were made by other code, lists or parser than are installed; run "

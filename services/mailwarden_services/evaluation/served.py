@@ -20,6 +20,7 @@ from mailwarden.evaluation.keys import Keys
 from mailwarden.evaluation.language import LANGUAGES, languages_of
 from mailwarden.evaluation.rows import AWAY, RowScores
 from mailwarden.evaluation.scored import MISSING, Scored
+from mailwarden.stores.accepted import RULE_LOGGED
 from mailwarden.stores.bundle import Bundle
 from mailwarden.stores.sql import ModelRecord
 from mailwarden_services.bootstrap import Platform
@@ -201,7 +202,8 @@ class _Numbers:
 
 def _of_bundle(platform: Platform, version: int, tenant: str | None) -> Iterator[pa.RecordBatch]:
     for batch in platform.scores.scan(tenant, columns=_LOGGED):
-        kept = batch.filter(pc.fill_null(pc.equal(batch["bundle"], version), False))
+        wanted = pc.fill_null(pc.equal(batch["bundle"], version), False)
+        kept = batch.filter(pc.and_not(wanted, pc.starts_with(batch["detector"], RULE_LOGGED)))
         if kept.num_rows:
             yield kept
 

@@ -231,7 +231,7 @@ class ViewRead(BaseModel):
 class DetectorRead(BaseModel):
     """What one detector said of one recipient's vector when the decision was made."""
 
-    model_version: int | None = Field(description="in the registry; null where the detector was away")
+    model_version: int | None = Field(description="in the registry; null where it was away, and of a rule: rule:NAME")
     raw: float | None = Field(description="as the detector gave it, higher is worse; null where it gave none")
     score: float | None = Field(description="calibrated probability, 0..1, by the fusion that counted")
     log_odds: float | None = Field(description="the same as log-odds")
@@ -242,7 +242,7 @@ class DetectorRead(BaseModel):
 
 
 class VectorRead(BaseModel):
-    """The features of one recipient's vector, by view, and what each detector of the bundle said of it."""
+    """The features of one recipient's vector, by view, and what detectors and rules of its tenant said of it."""
 
     recipient: str
     views: dict[str, ViewRead]

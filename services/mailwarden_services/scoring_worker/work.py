@@ -17,6 +17,7 @@ from typing import Literal
 
 from mailwarden.domain.aggregates.definitions import ActivityView
 from mailwarden.domain.detection.decision import Combination, TenantPolicy
+from mailwarden.domain.detection.rules.tenant import TenantRules
 from mailwarden.domain.mail.content import ContentSet
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.message import Envelope, TimeSource
@@ -160,7 +161,7 @@ class ScoringWork:
         self, settings: Settings, activity: tuple[ActivityView, ...], content: ContentSet, version: int | None = None
     ) -> None:
         self._settings, self._activity, self._content, self.version = settings, activity, content, version
-        self._tenants: dict[bytes, tuple[Tenant, Site, TenantPolicy]] = {}
+        self._tenants: dict[bytes, tuple[Tenant, Site, TenantPolicy, TenantRules]] = {}
 
     def prepare(self) -> None:
         """Load all that a message needs, once a process."""
@@ -179,7 +180,7 @@ class ScoringWork:
 
     def _score(self, asked: Ask) -> Generator[Found, Order | None, ScoredDraft | None]:
         clock = StageClock()
-        tenant, site, policy = self._of(asked.tenant)
+        tenant, site, policy, rules = self._of(asked.tenant)
         read = {"whole": self._reader.whole, "headers": self._reader.headers, "envelope": self._reader.envelope_only}
         reading = read[asked.how](asked.raw, asked.envelope, site)
         event = reading.event
@@ -198,7 +199,13 @@ class ScoringWork:
         event = replace(event, campaign=order.campaign, signature=order.signature)
         self._champions.use(asked.version)
         scored = self._scorer.score(
-            reading.content, event, policy, failed=reading.failed, due_seq=order.due_seq, lap=clock.end
+            reading.content,
+            event,
+            policy,
+            rules=rules,
+            failed=reading.failed,
+            due_seq=order.due_seq,
+            lap=clock.end,
         )
         draft = draft_of(scored, event, reading, tenant, order.flags)
         clock.end("score")
@@ -208,14 +215,15 @@ class ScoringWork:
             draft, added(clock.seconds, (-took, took, 0.0, 0.0, 0.0)), self._platform.online_reader.breaker.words
         )
 
-    def _of(self, pickled: bytes) -> tuple[Tenant, Site, TenantPolicy]:
+    def _of(self, pickled: bytes) -> tuple[Tenant, Site, TenantPolicy, TenantRules]:
         """A tenant as it was sent, read once for all its messages."""
         known = self._tenants.get(pickled)
         if known is None:
             tenant: Tenant = pickle.loads(pickled)
             if len(self._tenants) >= _TENANTS_KEPT:
                 self._tenants.clear()
-            known = self._tenants[pickled] = tenant, site_of(tenant), policy_of(tenant)
+            rules = self._scorer.readable(tenant.rules)
+            known = self._tenants[pickled] = tenant, site_of(tenant), policy_of(tenant), rules
         return known
 
     @cached_property

@@ -120,6 +120,10 @@ class Fusion:
             total = total + (own if silent is None else np.where(silent, 0.0, own))
         return np.asarray(total)
 
+    def share(self, name: str) -> float:
+        """What a raw score's unit adds to the fused log-odds; 0 for a detector that has no weight."""
+        return self.weights.get(name, 0.0) * self.calibrations[name].slope
+
     def leaving_out(self, names: Collection[str]) -> Fusion:
         """The same sum without some detectors, each as if it abstained: not fitted to what is left."""
         return replace(self, weights={name: weight for name, weight in self.weights.items() if name not in names})

@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self, get_args
 
@@ -103,6 +103,13 @@ class Detector(ABC):
 
     def categorise(self, features: FeatureTable) -> list[str] | None:
         """n of `categories`, the likeliest if the row is bad; None where the detector has no opinion."""
+        return None
+
+    def amount(self, features: FeatureTable, rules: Collection[str]) -> NDArray[np.float64] | None:
+        """(n,) what rules of these names add to `score`; None where it is no sum of rules, or has none of these.
+
+        What a tenant has turned off is taken out of its decisions by this, and the score stays the detector's own.
+        """
         return None
 
     def parameters(self) -> dict[str, Any]:

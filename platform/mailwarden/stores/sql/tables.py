@@ -79,6 +79,7 @@ tenants = sa.Table(
     sa.Column("created_us", sa.BigInteger, nullable=False),
     sa.Column("trust", TrustColumn, nullable=False, server_default=sa.text("'{}'")),
     sa.Column("removed_us", sa.BigInteger),
+    sa.Column("rules", sa.JSON, nullable=False, server_default=sa.text("'[]'")),
 )
 
 api_keys = sa.Table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -13,6 +14,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from mailwarden.domain.detection.action import MODES, REJECT_FROM, ActionPolicy, Mode, RejectFrom
 from mailwarden.domain.detection.decision import VERDICTS, Verdict
+from mailwarden.domain.detection.rules.tenant import KeptRule, checked_rules
 from mailwarden.domain.mail.addresses import checked_sender
 from mailwarden.domain.mail.own_domains import overlap, own_domain
 from mailwarden.domain.mail.trust import NO_TRUST, Trust, checked_trust
@@ -56,7 +58,10 @@ class TenantPolicy(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A customer. domains: its own; trusted_authserv_ids: whose Authentication-Results it trusts; trust: what else."""
+    """A customer. domains: its own; trusted_authserv_ids: whose Authentication-Results it trusts; trust: what else.
+
+    rules: its own, and what it does with the platform's; see `domain.detection.rules.tenant`.
+    """
 
     name: str
     domains: tuple[str, ...]
@@ -64,6 +69,7 @@ class Tenant:
     policy: TenantPolicy
     created_us: int
     trust: Trust = NO_TRUST
+    rules: Sequence[KeptRule] = dataclasses.field(default_factory=list)
 
     @property
     def trusts(self) -> Trust:
@@ -139,7 +145,7 @@ class Tenants:
         Its name stays taken, since what was logged of it bears it: decisions and labels here, events and mail in the
         lake. Raises NotFound where there is no such tenant.
         """
-        gone = {"domains": (), "trusted_authserv_ids": (), "trust": NO_TRUST, "policy": {}, "removed_us": removed_us}
+        gone = {"domains": (), "trusted_authserv_ids": (), "trust": NO_TRUST, "policy": {}, "rules": []}
         with writing(self._engine) as connection:
             _get(connection, name)
             ended = connection.execute(
@@ -147,7 +153,7 @@ class Tenants:
                 .where(api_keys.c.tenant == name, api_keys.c.revoked_us.is_(None))
                 .values(revoked_us=removed_us)
             )
-            connection.execute(sa.update(tenants).where(tenants.c.name == name).values(**gone))
+            connection.execute(sa.update(tenants).where(tenants.c.name == name).values(**gone, removed_us=removed_us))
             return ended.rowcount
 
     def discard(self, name: str) -> None:
@@ -163,6 +169,7 @@ class Tenants:
         trusted_authserv_ids: Sequence[str] | None = None,
         trust: Trust | None = None,
         policy: TenantPolicy | None = None,
+        rules: Sequence[KeptRule] | None = None,
     ) -> Tenant:
         """Replace what is given, whole (a policy too), keep the rest, and return the tenant as it then is.
 
@@ -178,6 +185,8 @@ class Tenants:
             changes["trust"] = checked_trust(trust)
         if policy is not None:
             changes["policy"] = checked_policy(policy)
+        if rules is not None:
+            changes["rules"] = checked_rules(rules)
         with writing(self._engine) as connection:
             before = _get(connection, name)
             if changes:

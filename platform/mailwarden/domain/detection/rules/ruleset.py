@@ -1,0 +1,124 @@
+"""Rules made ready to be held against rows: all their tests at once, then the ors and the ands of each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mailwarden.domain.detection.rows import FeatureTable
+from mailwarden.domain.detection.rules.conditions import Test, clauses_of
+from mailwarden.domain.detection.rules.rule import IsNull, Matches, Rule
+from mailwarden.domain.detection.rules.signals import DERIVED, derived, read_by
+from mailwarden.patterns import PatternSet
+
+SHOWN = re.compile(r"\{([a-z0-9_]+:[a-z0-9_]+)\}")
+"""What stands for a feature's value in a rule's words."""
+
+
+class RuleSet:
+    """Rules, in the order that they were given, of one name each."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.rules = tuple(rules)
+        clauses = [clauses_of(rule.when) for rule in self.rules]
+        tests = list(dict.fromkeys(test for rule in clauses for clause in rule for test in clause))
+        named = {_signal(test) for test in tests}
+        self._matched = _patterns(tests)
+        texts = set(self._matched)
+        shown = {name for rule in self.rules for name in SHOWN.findall(rule.words)}
+        self._numeric = tuple(sorted(read_by(named - texts)))
+        self.texts = frozenset(texts)
+        """Those of the features that are text."""
+        self._derived = bool(named & DERIVED.keys())
+        self.features = tuple(sorted({*self._numeric, *texts, *shown}))
+        """Full names of all that is read, texts too."""
+        self._place(tests)
+        number = {test: at for at, test in enumerate(tests)}
+        ors = [[number[test] for test in clause] for rule in clauses for clause in rule]
+        self._of_clause = np.array([at for clause in ors for at in clause], dtype=np.intp)
+        self._clause_starts = _starts([len(clause) for clause in ors])
+        self._rule_starts = _starts([len(rule) for rule in clauses])
+
+    def _place(self, tests: Sequence[Test]) -> None:
+        """Where each test's column stands: numeric features, derived signals, texts' patterns, then what is null."""
+        names: list[str | Matches] = [*self._numeric, *(DERIVED if self._derived else ())]
+        names += [Matches(name, (pattern,)) for name, found in self._matched.items() for pattern in found.patterns]
+        self._any_of: list[tuple[Matches, list[int]]] = []
+        place: dict[str | IsNull | Matches, int] = {name: at for at, name in enumerate(names)}
+        for test in tests:
+            if isinstance(test.column, Matches) and test.column not in place:
+                found = [place[Matches(test.column.feature, (pattern,))] for pattern in test.column.patterns]
+                place[test.column] = len(names) + len(self._any_of)
+                self._any_of.append((test.column, found))
+        nulls = list(dict.fromkeys(test.column for test in tests if isinstance(test.column, IsNull)))
+        self._nulls = np.array([place[one.signal] for one in nulls], dtype=np.intp)
+        place |= {one: len(names) + len(self._any_of) + at for at, one in enumerate(nulls)}
+        self._width = len(names) + len(self._any_of) + len(nulls)
+        self._column = np.array([place[test.column] for test in tests], dtype=np.intp)
+        self._low = np.array([test.low for test in tests], dtype=np.float64)
+        self._high = np.array([test.high for test in tests], dtype=np.float64)
+
+    def held(self, features: FeatureTable) -> NDArray[np.bool_]:
+        """(n, rules) whether each rule holds in each row."""
+        if not self.rules:
+            return np.zeros((features.n, 0), dtype=np.bool_)
+        values = self._columns(features)[:, self._column]
+        meets = (values >= self._low) & (values <= self._high)
+        some = np.logical_or.reduceat(meets[:, self._of_clause], self._clause_starts, axis=1)
+        return np.asarray(np.logical_and.reduceat(some, self._rule_starts, axis=1))
+
+    def words(self, rule: Rule, features: FeatureTable, row: int) -> str:
+        """A rule's words with the values of a row in them, `?` for null."""
+        return SHOWN.sub(lambda found: _shown(features, found[1], row), rule.words)
+
+    def _columns(self, features: FeatureTable) -> NDArray[np.float64]:
+        whole = np.empty((features.n, self._width))
+        at = len(self._numeric)
+        whole[:, :at] = features.numeric(self._numeric)
+        if self._derived:
+            for column in derived(features):
+                whole[:, at] = column
+                at += 1
+        for name, patterns in self._matched.items():
+            there = np.array([value is not None for value in features.columns[name]], dtype=np.bool_)
+            found = np.where(there[:, None], patterns.hits(features.text(name)), np.nan)
+            whole[:, at : at + found.shape[1]] = found
+            at += found.shape[1]
+        for _, several in self._any_of:
+            whole[:, at] = whole[:, several].max(axis=1)
+            at += 1
+        if len(self._nulls):
+            whole[:, at:] = np.isnan(whole[:, self._nulls])
+        return whole
+
+
+def _patterns(tests: Sequence[Test]) -> dict[str, PatternSet]:
+    """By text feature, all patterns that are looked for in it, as one set."""
+    found: dict[str, dict[str, None]] = {}
+    for test in tests:
+        if isinstance(test.column, Matches):
+            found.setdefault(test.column.feature, {}).update(dict.fromkeys(test.column.patterns))
+    return {name: PatternSet(tuple(patterns)) for name, patterns in found.items()}
+
+
+def _signal(test: Test) -> str:
+    column = test.column
+    if isinstance(column, str):
+        return column
+    return column.signal if isinstance(column, IsNull) else column.feature
+
+
+def _starts(lengths: Sequence[int]) -> NDArray[np.intp]:
+    return np.cumsum([0, *lengths], dtype=np.intp)[:-1]
+
+
+def _shown(features: FeatureTable, name: str, row: int) -> str:
+    value = features.columns[name][row]
+    if value is None or value != value:
+        return "?"
+    if isinstance(value, str):
+        return value
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.2f}"
