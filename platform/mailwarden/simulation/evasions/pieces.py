@@ -6,6 +6,7 @@ import base64
 import email
 import html
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from email import policy
 from email.message import EmailMessage, Message
@@ -69,8 +70,12 @@ def message_of(pieces: Pieces, body: bytes) -> bytes:
     """Headers, then the body part (with its own content headers), with the attachments behind it where there are."""
     if not pieces.files:
         return pieces.headers + b"MIME-Version: 1.0\n" + body
+    return message_of_parts(pieces, [body, *(file_part(file) for file in pieces.files)])
+
+
+def message_of_parts(pieces: Pieces, parts: Sequence[bytes]) -> bytes:
+    """Headers, then these parts side by side."""
     boundary = b"=_outer_of_parts"
-    parts = [body, *(file_part(file) for file in pieces.files)]
     opened = b'MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary="' + boundary + b'"\n\n'
     inside = b"".join(b"--" + boundary + b"\n" + part + b"\n" for part in parts)
     return pieces.headers + opened + inside + b"--" + boundary + b"--\n"
