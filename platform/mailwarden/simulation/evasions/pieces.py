@@ -35,7 +35,11 @@ class Pieces:
 
     @classmethod
     def of(cls, raw: bytes) -> Pieces:
-        """Take a sound message apart: its HTML, or its plain text as HTML."""
+        """Take a sound message apart: its HTML, or its plain text as HTML.
+
+        Raises LookupError or ValueError where its text is in no charset that is known here.
+        """
+        raw = raw.replace(b"\r\n", b"\n")
         message = email.message_from_bytes(raw, policy=policy.default)
         assert isinstance(message, EmailMessage)
         body = message.get_body(("html",))
