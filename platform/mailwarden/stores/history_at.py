@@ -136,15 +136,20 @@ class HistoryAt:
 
 
 class SupposedReader:
-    """Reads as the scorer asks for them. before: events that never were, and count for the reads that follow."""
+    """Reads as the scorer asks for them, of the history that it was set to."""
 
-    def __init__(self, history: HistoryAt) -> None:
-        self._history = history
-        self.before: Sequence[Event] = ()
+    def __init__(self) -> None:
+        self._history: HistoryAt | None = None
+        self._before: Sequence[Event] = ()
+
+    def at(self, history: HistoryAt, before: Sequence[Event] = ()) -> None:
+        """Read of this history from now on. before: see `HistoryAt.read`."""
+        self._history, self._before = history, before
 
     def read(self, requests: Sequence[ReadRequest]) -> list[VectorSet]:
         """The vectors of messages that would come now, each alone."""
-        return [self._history.read(request.event, self.before) for request in requests]
+        assert self._history is not None
+        return [self._history.read(request.event, self._before) for request in requests]
 
     def unavailable(self, requests: Sequence[ReadRequest]) -> list[VectorSet]:
         """Never asked for: what lies in memory is there."""
