@@ -58,7 +58,7 @@ class Acquaintances:
         return tuple(recipient for recipient in recipients if (sender, recipient) not in self._pairs)
 
     def partner(self, event: Event) -> Seen | None:
-        """The newest mail of somebody outside whom the recipients write to most, of another domain than the attack's."""
+        """The newest mail of somebody outside, of another domain than the attack's, who is written to most."""
         best: tuple[int, str, Seen] | None = None
         for recipient in event.recipients:
             newest = self._newest.get(recipient, {})
