@@ -174,7 +174,7 @@ def _in_form_of(headers: bytes, theirs: bytes, seed: int) -> bytes:
     left_out = {"in-reply-to", "references", "bcc", *own}
     fields = [one for one in fields_of(headers) if one[0] in TRACE]
     for name, lines in fields_of(theirs):
-        if name in TRACE or name.startswith(("content-", "mime-version", "list-")):
+        if name in TRACE or name.startswith(("content-", "list-")):
             continue
         if name == "message-id":
             fields.append((name, _HEX_OR_DIGIT.sub(lambda _: b"%d" % rng.randrange(10), lines)))

@@ -12,6 +12,7 @@ from email import policy
 from email.message import EmailMessage, Message
 
 _CONTENT = re.compile(rb"^(content-|mime-version:)", re.IGNORECASE)
+_VERSION = re.compile(rb"^mime-version:", re.IGNORECASE | re.MULTILINE)
 _BODY = re.compile(r"<body[^>]*>(.*)</body>", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<[^>]*>")
 
@@ -73,16 +74,21 @@ def document(shown: str, head: str = "") -> str:
 def message_of(pieces: Pieces, body: bytes) -> bytes:
     """Headers, then the body part (with its own content headers), with the attachments behind it where there are."""
     if not pieces.files:
-        return pieces.headers + b"MIME-Version: 1.0\n" + body
+        return begun(pieces) + body
     return message_of_parts(pieces, [body, *(file_part(file) for file in pieces.files)])
 
 
 def message_of_parts(pieces: Pieces, parts: Sequence[bytes]) -> bytes:
     """Headers, then these parts side by side."""
     boundary = b"=_outer_of_parts"
-    opened = b'MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary="' + boundary + b'"\n\n'
+    opened = b'Content-Type: multipart/mixed; boundary="' + boundary + b'"\n\n'
     inside = b"".join(b"--" + boundary + b"\n" + part + b"\n" for part in parts)
-    return pieces.headers + opened + inside + b"--" + boundary + b"--\n"
+    return begun(pieces) + opened + inside + b"--" + boundary + b"--\n"
+
+
+def begun(pieces: Pieces) -> bytes:
+    """The headers, MIME-Version behind them where it does not stand among them."""
+    return pieces.headers if _VERSION.search(pieces.headers) else pieces.headers + b"MIME-Version: 1.0\n"
 
 
 def part(content_type: str, data: bytes, *more: str) -> bytes:

@@ -8,7 +8,7 @@ import re
 
 from mailwarden.simulation.evasions.benign import benign
 from mailwarden.simulation.evasions.evasion import SHORT, Evasion, Evasions, shown
-from mailwarden.simulation.evasions.pieces import Pieces, document, html_part, message_of, part
+from mailwarden.simulation.evasions.pieces import Pieces, begun, document, html_part, message_of, part
 
 FOUND = Evasions()
 """By name, the kind first."""
@@ -80,10 +80,10 @@ def _unknown_text(pieces: Pieces, seed: int) -> bytes:
 
 @FOUND.named("structure: a boundary in a comment")
 def _commented(pieces: Pieces, seed: int) -> bytes:
-    opened = b"MIME-Version: 1.0\nContent-Type: multipart/mixed; (boundary=no) boundary=yes\n\n"
+    opened = b"Content-Type: multipart/mixed; (boundary=no) boundary=yes\n\n"
     harmless = part("text/plain; charset=utf-8", benign(seed, SHORT).encode())
     inside = b"--no\n" + harmless + b"\n--no--\n\n--yes\n" + html_part(pieces.html) + b"\n--yes--\n"
-    return pieces.headers + opened + inside
+    return begun(pieces) + opened + inside
 
 
 @FOUND.named("structure: an encoded multipart")
