@@ -92,7 +92,7 @@ def test_who_forges_a_partner_is_not_vouched_for() -> None:
     assert structure_of(formed) == structure_of(read(PARTNER.encode())) != structure_of(plain)
     assert formed.message_id_header != read(PARTNER.encode()).message_id_header
     assert formed.subject == plain.subject == "Notice"
-    named = shown("forged partner: the display name alone")
+    named = shown("displayed name: of a partner")
     assert (named.sender.address, named.sender.display_name) == ("desk@attacker.example", "Ann Lee")
     assert authenticated(named) is True
 
@@ -134,7 +134,9 @@ def test_mails_before_are_benign_and_of_the_same_sender() -> None:
 def test_where_nobody_is_known_nobody_is_claimed() -> None:
     alone = attempt(Known())
     impossible = [name for name in CLAIMS if CLAIMS[name](alone, 3) is None]
-    assert {kind_of(name) for name in impossible} == {"forged partner", "own domain", "thread", "trusted results"}
+    assert {kind_of(name) for name in impossible} == {
+        "forged partner", "displayed name", "own domain", "thread", "trusted results",
+    }  # fmt: skip
     assert "thread: made up" not in impossible
 
 

@@ -56,14 +56,18 @@ class HistoryAt:
         self._facts = sorted({layout.view.recents[i].of for layout in self._layouts for i, _ in layout.matches})
         self._ways = list(dict.fromkeys((view.emission, view.keys) for view in views))
         self._number = [self._ways.index((view.emission, view.keys)) for view in views]
+        self._views_of = [[at for at, of in enumerate(self._number) if of == n] for n in range(len(self._ways))]
         self._keys: list[dict[_Key, _OfKey]] = [{} for _ in views]
 
     def add(self, event: Event) -> None:
         """Take in the next event; of what a tombstone names nothing counts any more."""
         for index, ways in enumerate(_reached(self._ways, event)):
-            for view in (at for at, number in enumerate(self._number) if number == index):
+            for view in self._views_of[index]:
+                known = self._keys[view]
                 for key, each in ways.items():
-                    of_key = self._keys[view].setdefault(key, _OfKey())
+                    of_key = known.get(key)
+                    if of_key is None:
+                        of_key = known[key] = _OfKey()
                     of_key.packed = None
                     if event.kind == TOMBSTONE:
                         of_key.rows = [row for row in of_key.rows if row[0].message_id != event.message_id]

@@ -98,7 +98,7 @@ def _claims_together() -> Iterator[Way]:
                 yield Way((first, second))
 
 
-_NAMES = {"forged partner", "own domain"}
+_NAMES = {"forged partner", "own domain", "displayed name"}
 
 
 def _content_together() -> Iterator[Way]:

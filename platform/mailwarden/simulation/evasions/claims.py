@@ -109,7 +109,7 @@ def _partner_in_form(attempt: Attempt, seed: int) -> Attempt | None:
     return forged.of(_in_form_of(forged.pieces.headers, header_lines(letter.raw), seed))
 
 
-@_named("forged partner: the display name alone")
+@_named("displayed name: of a partner")
 def _partner_name(attempt: Attempt, seed: int) -> Attempt | None:
     letter = attempt.known.partner
     if letter is None:

@@ -20,9 +20,6 @@ from mailwarden.simulation.evasions.evasion import kind_of
 from mailwarden_services.evaluation.evasions.trials import Trial, Tried
 
 FORGED, WARM_UP = ("forged partner", "own domain"), "warm-up"
-NO_NAME = "forged partner: the display name alone"
-"""Forges no address, and so is no forged From."""
-
 FEW_ATTACKS = 200
 """Fewer attacks say too little of single evasions, which is said."""
 
@@ -117,7 +114,7 @@ def _has_content(names: Sequence[str]) -> bool:
 
 
 def _is_forged(names: Sequence[str]) -> bool:
-    return any(kind_of(name) in FORGED and name != NO_NAME for name in names)
+    return any(kind_of(name) in FORGED for name in names)
 
 
 def _is_warm_up(names: Sequence[str]) -> bool:
