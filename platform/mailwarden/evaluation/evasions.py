@@ -25,7 +25,8 @@ class Trials:
     its own where it is of none. category: of `events.LABELS`. new: (n,) whether the bundle cannot have learned from the
     attack. way: name of what was done to it; kind: of which kinds that is. single: (n,) whether it was one evasion
     alone. before, after: of `decision.VERDICTS`, of the attack as it came and as it was shown. log_odds_before,
-    log_odds: (n,) fused. reasons: (n,) names of what was said of it, the strongest first.
+    log_odds: (n,) fused. proof: of `proof.PROOFS`, how far the message as shown proves its name, none where that is not
+    known. reasons: (n,) names of what was said of it, the strongest first.
     """
 
     tenant: Coded
@@ -41,6 +42,7 @@ class Trials:
     after: Coded
     log_odds_before: NDArray[np.float64]
     log_odds: NDArray[np.float64]
+    proof: Coded
     reasons: pa.Array
 
     def __len__(self) -> int:
@@ -62,6 +64,7 @@ class Trials:
             "verdict": self.after.to_arrow(),
             "log_odds_before": pa.array(self.log_odds_before),
             "log_odds": pa.array(self.log_odds),
+            "proof": self.proof.to_arrow(),
             "reasons": self.reasons,
         }
         return pa.table(columns)

@@ -145,6 +145,8 @@ class SupposedReader:
     def __init__(self) -> None:
         self._history: HistoryAt | None = None
         self._before: Sequence[Event] = ()
+        self.last: VectorSet | None = None
+        """What was read last."""
 
     def at(self, history: HistoryAt, before: Sequence[Event] = ()) -> None:
         """Read of this history from now on. before: see `HistoryAt.read`."""
@@ -153,7 +155,9 @@ class SupposedReader:
     def read(self, requests: Sequence[ReadRequest]) -> list[VectorSet]:
         """The vectors of messages that would come now, each alone."""
         assert self._history is not None
-        return [self._history.read(request.event, self._before) for request in requests]
+        found = [self._history.read(request.event, self._before) for request in requests]
+        self.last = found[-1] if found else None
+        return found
 
     def unavailable(self, requests: Sequence[ReadRequest]) -> list[VectorSet]:
         """Never asked for: what lies in memory is there."""

@@ -31,6 +31,12 @@ _NOTE = (
 )
 
 
+_PROOF_NOTE = (
+    "Authenticated: believed results vouch for it. Path: its network handed over this sender's mail before. Structure: "
+    "it is put together as that sender's mail, who is never authenticated. None: no history of the name may help it."
+)
+
+
 def write_evasions(folder: Path, result: Mapping[str, Any], trials: Trials) -> Path:
     """Write an evaluation to a new folder; the path of its report. Raises DataError where the folder exists."""
     with whole_folder(folder) as out:
@@ -50,6 +56,7 @@ def grids_of(result: Mapping[str, Any], most: int | None = SHOWN) -> list[Grid]:
     return [
         _grid("What becomes of attacks that are caught", [result["as_it_was"], *result["whole"]], _NOTE),
         _grid("By kind of evasion", result["by_kind"]),
+        _grid("Forged From, alone and in pairs, by what it proves", result["forged_by_proof"], _PROOF_NOTE),
         _grid("By category, over every single evasion", result["by_category"]),
         _grid("By evasion", result["by_evasion"]),
         _grid("Pairs by kind", result["pairs_by_kind"]),

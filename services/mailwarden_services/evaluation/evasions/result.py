@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mailwarden.domain.detection.decision import VERDICTS
+from mailwarden.domain.detection.proof import PROOFS
 from mailwarden.domain.mail.events import LABELS
 from mailwarden.evaluation.coded import Coded
 from mailwarden.evaluation.evasions import Trials, outcome, outcomes
@@ -43,6 +44,7 @@ def table_of(trials: Sequence[Trial]) -> Trials:
         after=Coded.of([one.after for one in trials], VERDICTS),
         log_odds_before=np.array([one.odds_before for one in trials]),
         log_odds=np.array([one.odds for one in trials]),
+        proof=Coded.of([one.proof for one in trials], PROOFS),
         reasons=pa.array([list(one.reasons) for one in trials], pa.list_(pa.string())),
     )
 
@@ -73,6 +75,7 @@ def result_of(table: Trials, found: Tried, version: int, source: str, record: Ma
         "by_category": [asdict(one) for one in outcomes(table, table.category, single, LABELS)],
         "pairs_by_kind": [asdict(one) for one in outcomes(table, table.kind, ~single & ~control)],
         "pairs": [asdict(one) for one in outcomes(table, table.way, ~single & ~control)],
+        "forged_by_proof": [asdict(one) for one in outcomes(table, table.proof, _of(table, _is_forged))],
         "reasons_of_forged": _reasons(table),
         "impossible": dict(found.left.impossible),
         "unreadable": found.left.unreadable,

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 
+import numpy as np
 import pyarrow.dataset as ds
 
 from mailwarden.domain.aggregates.windows import DAY_US, HOUR_US
+from mailwarden.domain.detection.proof import PROOFS, proof_of
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import DataError
-from mailwarden.scoring.scorer import Scored, Scorer
+from mailwarden.scoring.scorer import RowPlan, Scored, Scorer
 from mailwarden.simulation.evasions.catalog import NO_EVASION, Way, pairs, singles
 from mailwarden.simulation.evasions.claims import Attempt, Known, Letter
 from mailwarden.simulation.evasions.pieces import Pieces
@@ -36,7 +38,8 @@ Tick = Callable[[int], None]
 @dataclass(frozen=True, slots=True)
 class Trial:
     """One attack shown in one way. attack: its number. before, after: verdicts, of the attack as it came and as shown;
-    odds likewise fused log-odds. reasons: names of what was said, the strongest first."""
+    odds likewise fused log-odds. proof: the best that it proves of its name to a recipient, of `proof.PROOFS`, "" where
+    that is not known. reasons: names of what was said, the strongest first."""
 
     attack: int
     candidate: Candidate
@@ -45,6 +48,7 @@ class Trial:
     after: str
     odds_before: float
     odds: float
+    proof: str
     reasons: tuple[str, ...]
 
 
@@ -89,6 +93,7 @@ class Trying:
         self._reader = Reader(platform.content)
         self.supposed = SupposedReader()
         self._scorer = Scorer(champions, self.supposed, platform.activity, platform.content)
+        self._rows = RowPlan(platform.activity, platform.content)
 
     def reading(self, raw: bytes, envelope: Envelope, tenant: Tenant) -> Reading:
         """The message as its tenant would read it now."""
@@ -98,6 +103,14 @@ class Trying:
         """What the API would have answered at that moment, had these events come right before."""
         self.supposed.at(moment.history, before)
         return self._scorer.score(reading.content, event, policy_of(tenant), failed=reading.failed)
+
+    def proof(self, reading: Reading) -> str:
+        """How far the message that was scored last proves its name, to the recipient to whom it does best."""
+        if self.supposed.last is None:
+            return ""
+        found = proof_of(self._rows.table(reading.content, self.supposed.last))
+        known = found[~np.isnan(found)]
+        return PROOFS[int(known.max())] if len(known) else ""
 
 
 def tried(
@@ -229,6 +242,7 @@ def _trial(
         decision.decision,
         first.logit,
         decision.logit,
+        trying.proof(reading),
         tuple(signal.name for signal in decision.signals),
     )
 
