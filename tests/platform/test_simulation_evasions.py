@@ -11,7 +11,7 @@ from mailwarden.domain.mail.fingerprints import path_of, structure_of, thread_of
 from mailwarden.domain.mail.message import Message
 from mailwarden.domain.mail.trust import Trust
 from mailwarden.ingest.parse import parse_message
-from mailwarden.simulation.evasions.catalog import NO_EVASION, Way, pairs, singles
+from mailwarden.simulation.evasions.catalog import NO_EVASION, Guise, pairs, singles
 from mailwarden.simulation.evasions.claims import CLAIMS, WARM_UP, Attempt, Known, Letter
 from mailwarden.simulation.evasions.content import EVASIONS
 from mailwarden.simulation.evasions.evasion import kind_of
@@ -51,7 +51,7 @@ def attempt(known: Known = KNOWN) -> Attempt:
 
 
 def shown(*claims: str) -> Message:
-    made = Way(claims).applied(attempt(), 3)
+    made = Guise(claims).applied(attempt(), 3)
     assert made is not None
     return read(made[0])
 
@@ -61,19 +61,19 @@ def read(raw: bytes) -> Message:
 
 
 def test_there_are_enough_ways_and_each_has_a_name_of_its_own() -> None:
-    assert len(singles()) >= 45 and {way.kind for way in singles()} >= {
+    assert len(singles()) >= 45 and {guise.kind for guise in singles()} >= {
         "hidden", "prepended", "appended", "quoted", "invisible", "lookalike", "split", "image only", "attached",
         "forged partner", "own domain", "thread", "list headers", "trusted results", "base", "encoding", "warm-up",
     }  # fmt: skip
-    ways = [NO_EVASION, *singles(), *pairs()]
-    assert max(Counter(way.name for way in ways).values()) == 1
+    guises = [NO_EVASION, *singles(), *pairs()]
+    assert max(Counter(guise.name for guise in guises).values()) == 1
     for forged in ("forged partner: the From", "own domain: a colleague"):
-        assert {way.content[0] for way in pairs() if way.claims == (forged,) and way.content} == set(EVASIONS)
+        assert {guise.content[0] for guise in pairs() if guise.claims == (forged,) and guise.content} == set(EVASIONS)
 
 
-@pytest.mark.parametrize("way", [NO_EVASION, *singles(), *pairs()], ids=lambda way: way.name)
-def test_every_way_gives_a_message_that_still_says_what_it_did(way: Way) -> None:
-    made = way.applied(attempt(), 3)
+@pytest.mark.parametrize("guise", [NO_EVASION, *singles(), *pairs()], ids=lambda guise: guise.name)
+def test_every_way_gives_a_message_that_still_says_what_it_did(guise: Guise) -> None:
+    made = guise.applied(attempt(), 3)
     assert made is not None
     message = read(made[0])
     assert message.recipients == ("bob@corp.example",)
@@ -81,7 +81,7 @@ def test_every_way_gives_a_message_that_still_says_what_it_did(way: Way) -> None
     found = [url.domain for one in (message, *message.nested) for url in one.urls]
     found += [url.domain for file in message.inner for url in file.urls]
     assert "attacker.example" in found
-    assert len(made[1]) == (WARM_UP if any(kind_of(name) == "warm-up" for name in way.claims) else 0)
+    assert len(made[1]) == (WARM_UP if any(kind_of(name) == "warm-up" for name in guise.claims) else 0)
 
 
 def test_who_forges_a_partner_is_not_vouched_for() -> None:
@@ -115,14 +115,14 @@ def test_a_stolen_thread_is_answered_and_quoted() -> None:
     assert message.in_reply_to[0] in read(PARTNER.encode()).message_id_header
     assert thread_of(message) == thread_of(read(PARTNER.encode()))
     assert message.subject == "Re: The crane"
-    made = Way(("thread: answers a stolen message, quoted",)).applied(attempt(), 3)
+    made = Guise(("thread: answers a stolen message, quoted",)).applied(attempt(), 3)
     assert made is not None
     assert b"Shall we lift it on Monday?" in Pieces.of(made[0]).html.encode()
     assert "Shall we lift it" not in message.new_text
 
 
 def test_mails_before_are_benign_and_of_the_same_sender() -> None:
-    made = Way(("forged partner: the From", "warm-up: five benign mails")).applied(attempt(), 3)
+    made = Guise(("forged partner: the From", "warm-up: five benign mails")).applied(attempt(), 3)
     assert made is not None
     before = [read(raw) for raw in made[1]]
     assert {message.sender.address for message in before} == {"ann@partner.example"}

@@ -116,7 +116,7 @@ def test_attacks_are_shown_otherwise_and_what_becomes_of_each_is_told(home: Any,
     assert len(tried) == ATTACKS and len({row["category"] for row in rows}) == ATTACKS
     of = Counter(row["evasion"] for row in rows)
     assert of[AS_IT_WAS] == ATTACKS
-    assert of.keys() <= {AS_IT_WAS, *(way.name for way in (*singles(), *pairs()))}
+    assert of.keys() <= {AS_IT_WAS, *(guise.name for guise in (*singles(), *pairs()))}
     assert {name: of[name] for name in ("hidden: display", "list headers: of a newsletter")} == {
         "hidden: display": ATTACKS, "list headers: of a newsletter": ATTACKS,
     }  # fmt: skip

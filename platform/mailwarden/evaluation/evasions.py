@@ -23,7 +23,7 @@ class Trials:
 
     tenant, message_id: (n,) of the attack. attack: (n,) its number. campaign: (n,) the number of its campaign, one of
     its own where it is of none. category: of `events.LABELS`. new: (n,) whether the bundle cannot have learned from the
-    attack. way: name of what was done to it; kind: of which kinds that is. single: (n,) whether it was one evasion
+    attack. guise: name of what was done to it; kind: of which kinds that is. single: (n,) whether it was one evasion
     alone. before, after: of `decision.VERDICTS`, of the attack as it came and as it was shown. log_odds_before,
     log_odds: (n,) fused. proof: of `proof.PROOFS`, how far the message as shown proves its name, none where that is not
     known. reasons: (n,) names of what was said of it, the strongest first.
@@ -35,7 +35,7 @@ class Trials:
     campaign: NDArray[np.int64]
     category: Coded
     new: NDArray[np.bool_]
-    way: Coded
+    guise: Coded
     kind: Coded
     single: NDArray[np.bool_]
     before: Coded
@@ -57,7 +57,7 @@ class Trials:
             "campaign": pa.array(self.campaign),
             "category": self.category.to_arrow(),
             "new_to_the_bundle": pa.array(self.new),
-            "evasion": self.way.to_arrow(),
+            "evasion": self.guise.to_arrow(),
             "kind": self.kind.to_arrow(),
             "single": pa.array(self.single),
             "verdict_before": self.before.to_arrow(),
@@ -74,13 +74,13 @@ class Trials:
 class Outcome:
     """What became of some trials.
 
-    name: of the evasion, kind or category. ways: different evasions among them; trials, attacks: how many. quarantine,
+    name: of the evasion, kind or category. guises: different evasions among them; trials, attacks: how many. quarantine,
     junk, banner, delivered: what was decided. held: junk or above. lowered: a weaker verdict than the attack had as it
     came. moved: mean change of the fused log-odds; below 0 the evasion helped.
     """
 
     name: str
-    ways: int
+    guises: int
     trials: int
     attacks: int
     quarantine: int
@@ -99,7 +99,7 @@ def outcome(trials: Trials, chosen: NDArray[np.bool_], name: str) -> Outcome:
     moved = trials.log_odds[chosen] - trials.log_odds_before[chosen]
     return Outcome(
         name=name,
-        ways=len(np.unique(trials.way.codes[chosen])),
+        guises=len(np.unique(trials.guise.codes[chosen])),
         trials=int(chosen.sum()),
         attacks=len(np.unique(trials.attack[chosen])),
         quarantine=int(counts[QUARANTINE]),

@@ -33,7 +33,7 @@ _READ_BACK = (
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class Guise:
     """An evasion or two. claims: names of `CLAIMS` in the order that they are made; content: names of `EVASIONS`, the
     inner first."""
 
@@ -69,40 +69,40 @@ class Way:
         return raw, attempt.before
 
 
-NO_EVASION = Way()
+NO_EVASION = Guise()
 
 
-def singles() -> tuple[Way, ...]:
+def singles() -> tuple[Guise, ...]:
     """Each evasion alone."""
-    return (*(Way((name,)) for name in CLAIMS), *(Way((), (name,)) for name in EVASIONS))
+    return (*(Guise((name,)) for name in CLAIMS), *(Guise((), (name,)) for name in EVASIONS))
 
 
-def pairs() -> tuple[Way, ...]:
+def pairs() -> tuple[Guise, ...]:
     """Two at a time: a forged name with every content trick, every other claim with a content trick of each kind,
     claims with each other, and content tricks of two kinds."""
     return tuple(dict.fromkeys((*_claims_with_content(), *_claims_together(), *_content_together())))
 
 
-def _claims_with_content() -> Iterator[Way]:
+def _claims_with_content() -> Iterator[Guise]:
     for claim in CLAIMS:
         for name in EVASIONS if claim in _WITH_ALL else REPRESENTATIVES:
-            yield Way((claim,), (name,))
+            yield Guise((claim,), (name,))
 
 
-def _claims_together() -> Iterator[Way]:
+def _claims_together() -> Iterator[Guise]:
     names = list(CLAIMS)
     for number, first in enumerate(names):
         for second in names[number + 1 :]:
             # Two names cannot stand in one From, nor two threads in one message.
             if kind_of(first) != kind_of(second) and not {kind_of(first), kind_of(second)} <= _NAMES:
-                yield Way((first, second))
+                yield Guise((first, second))
 
 
 _NAMES = {"forged partner", "own domain", "displayed name"}
 
 
-def _content_together() -> Iterator[Way]:
+def _content_together() -> Iterator[Guise]:
     for first in _READ_BACK:
         for second in REPRESENTATIVES:
             if kind_of(first) != kind_of(second):
-                yield Way((), (first, second))
+                yield Guise((), (first, second))

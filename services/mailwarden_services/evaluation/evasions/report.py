@@ -65,10 +65,10 @@ def grids_of(result: Mapping[str, Any], most: int | None = SHOWN) -> list[Grid]:
 
 
 def _grid(title: str, found: Sequence[Mapping[str, Any]], note: str = "") -> Grid:
-    heading = ("", "ways", "attacks", "quarantine", "junk", "banner", "held", "delivered", "moved")
+    heading = ("", "guises", "attacks", "quarantine", "junk", "banner", "held", "delivered", "moved")
     rows = tuple(
         (
-            category_words(one["name"]), f"{one['ways']:,}", f"{one['attacks']:,}",
+            category_words(one["name"]), f"{one['guises']:,}", f"{one['attacks']:,}",
             *(_part(one[name], one["trials"]) for name in ("quarantine", "junk", "banner")),
             share_words(one["held"]), share_words(one["delivered"]),
             NOTHING if one["moved"] is None else f"{one['moved']:+.2f}",
@@ -105,7 +105,7 @@ def _told(result: Mapping[str, Any]) -> str:
         f"{result['attacks']:,} attacks of {result['campaigns']:,} campaigns, of {result['source']}; bundle "
         f"{result['bundle']} held back {result['caught']:,} of {result['candidates']:,} that were looked at. "
         f"{result['new_to_the_bundle']:,} of those that were tried it cannot have learned from. Each was shown in "
-        f"other ways, {result['trials']:,} messages in all, and scored as the API would have scored it when the attack "
+        f"other guises, {result['trials']:,} messages in all, and scored as the API would have scored it when the attack "
         "came: read anew, with the history of that moment, by the tenant's own lists. Nothing of it is in any store."
     )
 

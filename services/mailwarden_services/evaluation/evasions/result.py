@@ -27,8 +27,8 @@ FEW_ATTACKS = 200
 
 def table_of(trials: Sequence[Trial]) -> Trials:
     """The trials as columns."""
-    ways = (AS_IT_WAS, *(way.name for way in (*singles(), *pairs())))
-    kinds = tuple(dict.fromkeys((AS_IT_WAS, *(way.kind for way in (*singles(), *pairs())))))
+    guises = (AS_IT_WAS, *(guise.name for guise in (*singles(), *pairs())))
+    kinds = tuple(dict.fromkeys((AS_IT_WAS, *(guise.kind for guise in (*singles(), *pairs())))))
     campaigns = {key: number for number, key in enumerate(dict.fromkeys(map(_campaign, trials)))}
     return Trials(
         tenant=Coded.of([one.candidate.tenant for one in trials]),
@@ -37,9 +37,9 @@ def table_of(trials: Sequence[Trial]) -> Trials:
         campaign=np.array([campaigns[_campaign(one)] for one in trials], dtype=np.int64),
         category=Coded.of([one.candidate.label for one in trials], LABELS),
         new=np.array([one.candidate.new for one in trials], dtype=np.bool_),
-        way=Coded.of([one.way.name for one in trials], ways),
-        kind=Coded.of([one.way.kind for one in trials], kinds),
-        single=np.array([one.way.single for one in trials], dtype=np.bool_),
+        guise=Coded.of([one.guise.name for one in trials], guises),
+        kind=Coded.of([one.guise.kind for one in trials], kinds),
+        single=np.array([one.guise.single for one in trials], dtype=np.bool_),
         before=Coded.of([one.before for one in trials], VERDICTS),
         after=Coded.of([one.after for one in trials], VERDICTS),
         log_odds_before=np.array([one.odds_before for one in trials]),
@@ -55,7 +55,7 @@ def _campaign(trial: Trial) -> tuple[str, int]:
 
 def result_of(table: Trials, found: Tried, version: int, source: str, record: Mapping[str, Any]) -> dict[str, Any]:
     """All figures."""
-    single, control = table.single, table.way.has(AS_IT_WAS)
+    single, control = table.single, table.guise.has(AS_IT_WAS)
     _, firsts = np.unique(table.attack, return_index=True)
     first = np.isin(np.arange(len(table)), firsts)
     new = int(table.new[first].sum())
@@ -71,10 +71,10 @@ def result_of(table: Trials, found: Tried, version: int, source: str, record: Ma
         "as_it_was": asdict(outcome(table, control, AS_IT_WAS)),
         "whole": [asdict(one) for one in _whole(table)],
         "by_kind": [asdict(one) for one in outcomes(table, table.kind, single)],
-        "by_evasion": [asdict(one) for one in outcomes(table, table.way, single)],
+        "by_evasion": [asdict(one) for one in outcomes(table, table.guise, single)],
         "by_category": [asdict(one) for one in outcomes(table, table.category, single, LABELS)],
         "pairs_by_kind": [asdict(one) for one in outcomes(table, table.kind, ~single & ~control)],
-        "pairs": [asdict(one) for one in outcomes(table, table.way, ~single & ~control)],
+        "pairs": [asdict(one) for one in outcomes(table, table.guise, ~single & ~control)],
         "forged_by_proof": [asdict(one) for one in outcomes(table, table.proof, _of(table, _is_forged))],
         "reasons_of_forged": _reasons(table),
         "impossible": dict(found.left.impossible),
@@ -87,7 +87,7 @@ def result_of(table: Trials, found: Tried, version: int, source: str, record: Ma
 
 def _whole(table: Trials) -> list[Any]:
     content, forged, warm_up = (_of(table, test) for test in (_is_content, _is_forged, _is_warm_up))
-    control = table.way.has(AS_IT_WAS)
+    control = table.guise.has(AS_IT_WAS)
     parts: list[tuple[str, NDArray[np.bool_]]] = [
         ("content tricks alone", content & table.single),
         ("two content tricks", content & ~table.single & ~control),
@@ -103,9 +103,9 @@ def _whole(table: Trials) -> list[Any]:
 
 
 def _of(table: Trials, test: Any) -> NDArray[np.bool_]:
-    """(n,) whether the evasions of each trial pass a test, which is asked once a way."""
-    passes = np.array([test(word.split(" + ")) if word != AS_IT_WAS else False for word in table.way.words])
-    return np.asarray(passes[table.way.codes])
+    """(n,) whether the evasions of each trial pass a test, which is asked once a guise."""
+    passes = np.array([test(word.split(" + ")) if word != AS_IT_WAS else False for word in table.guise.words])
+    return np.asarray(passes[table.guise.codes])
 
 
 def _is_content(names: Sequence[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Attacks that are caught, shown in every way, and scored as the API would have scored them at their moment."""
+"""Attacks that are caught, shown in every guise, and scored as the API would have scored them at their moment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import DataError
 from mailwarden.scoring.scorer import RowPlan, Scored, Scorer
-from mailwarden.simulation.evasions.catalog import NO_EVASION, Way, pairs, singles
+from mailwarden.simulation.evasions.catalog import NO_EVASION, Guise, pairs, singles
 from mailwarden.simulation.evasions.claims import Attempt, Known, Letter
 from mailwarden.simulation.evasions.pieces import Pieces
 from mailwarden.stores.history_at import SupposedReader
@@ -37,13 +37,13 @@ Tick = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One attack shown in one way. attack: its number. before, after: verdicts, of the attack as it came and as shown;
+    """One attack shown in one guise. attack: its number. before, after: verdicts, of the attack as it came and as shown;
     odds likewise fused log-odds. proof: the best that it proves of its name to a recipient, of `proof.PROOFS`, "" where
     that is not known. reasons: names of what was said, the strongest first."""
 
     attack: int
     candidate: Candidate
-    way: Way
+    guise: Guise
     before: str
     after: str
     odds_before: float
@@ -120,7 +120,7 @@ def tried(
     asked: EvasionsAsked,
     progress: Callable[[str, int], Tick],
 ) -> Tried:
-    """Look which candidates are caught, and show those that are wanted in every way.
+    """Look which candidates are caught, and show those that are wanted in every guise.
 
     progress: told what begins and how many there are; what it gives is told how many are done. Raises DataError where
     none is caught.
@@ -141,20 +141,20 @@ def tried(
         for at in (place[one.tenant, one.message_id],)
     ]
     left = Left()
-    ways = _ways_of(len(attacks), asked)
-    tick = progress("showing them otherwise", sum(map(len, ways)))
-    trials = list(_trials(platform, trying, attacks, ways, asked, left, tick))
+    guises = _guises_of(len(attacks), asked)
+    tick = progress("showing them otherwise", sum(map(len, guises)))
+    trials = list(_trials(platform, trying, attacks, guises, asked, left, tick))
     return Tried(trials, len(candidates), sum(held), len(attacks), left)
 
 
-def _ways_of(attacks: int, asked: EvasionsAsked) -> list[list[Way]]:
+def _guises_of(attacks: int, asked: EvasionsAsked) -> list[list[Guise]]:
     """By attack, what it is shown as: every single evasion, and each pair on some attacks drawn for it."""
-    ways = [[NO_EVASION, *singles()] for _ in range(attacks)]
+    guises = [[NO_EVASION, *singles()] for _ in range(attacks)]
     for number, pair in enumerate(pairs() if asked.pairs else ()):
         drawn = Random(asked.seed * 10_007 + number).sample(range(attacks), min(asked.pairs, attacks))
         for attack in drawn:
-            ways[attack].append(pair)
-    return ways
+            guises[attack].append(pair)
+    return guises
 
 
 def _as_they_came(
@@ -181,7 +181,7 @@ def _trials(
     platform: Platform,
     trying: Trying,
     attacks: Sequence[_Chosen],
-    ways: Sequence[Sequence[Way]],
+    guises: Sequence[Sequence[Guise]],
     asked: EvasionsAsked,
     left: Left,
     tick: Tick,
@@ -199,17 +199,17 @@ def _trials(
             except (LookupError, ValueError, AttributeError):
                 # Text of an unknown charset, say: what it shows could not be put together again.
                 left.unreadable += 1
-                done += len(ways[attack.number])
+                done += len(guises[attack.number])
                 continue
             attempt = Attempt(pieces, _known(tenant, attack, moment, stolen))
-            for way in ways[attack.number]:
+            for guise in guises[attack.number]:
                 done += 1
                 tick(done)
-                made = way.applied(attempt, asked.seed * 1_000 + attack.number)
+                made = guise.applied(attempt, asked.seed * 1_000 + attack.number)
                 if made is None:
-                    left.impossible[way.name] += 1
+                    left.impossible[guise.name] += 1
                     continue
-                trial = _trial(trying, tenant, moment, attack, way, made, known)
+                trial = _trial(trying, tenant, moment, attack, guise, made, known)
                 if trial is None:
                     left.repeated += 1
                     continue
@@ -221,14 +221,14 @@ def _trial(
     tenant: Tenant,
     moment: Moment,
     attack: _Chosen,
-    way: Way,
+    guise: Guise,
     made: tuple[bytes, tuple[bytes, ...]],
     known: frozenset[str],
 ) -> Trial | None:
     raw, warm_up = made
     envelope = attack.candidate.row.envelope
     reading = trying.reading(raw, envelope, tenant)
-    if way != NO_EVASION and reading.event.content_sha256 in known:
+    if guise != NO_EVASION and reading.event.content_sha256 in known:
         return None
     event = replace(reading.event, campaign=moment.campaign_of(reading.event))
     before = _written_before(trying, tenant, moment, event, warm_up, envelope)
@@ -237,7 +237,7 @@ def _trial(
     return Trial(
         attack.number,
         attack.candidate,
-        way,
+        guise,
         first.decision,
         decision.decision,
         first.logit,
