@@ -74,7 +74,7 @@ class Trials:
 class Outcome:
     """What became of some trials.
 
-    name: of the evasion, kind or category. guises: different evasions among them; trials, attacks: how many. quarantine,
+    name: of the guise, kind or category. guises: different ones among them; trials, attacks: how many. quarantine,
     junk, banner, delivered: what was decided. held: junk or above. lowered: a weaker verdict than the attack had as it
     came. moved: mean change of the fused log-odds; below 0 the evasion helped.
     """

@@ -105,8 +105,8 @@ def _told(result: Mapping[str, Any]) -> str:
         f"{result['attacks']:,} attacks of {result['campaigns']:,} campaigns, of {result['source']}; bundle "
         f"{result['bundle']} held back {result['caught']:,} of {result['candidates']:,} that were looked at. "
         f"{result['new_to_the_bundle']:,} of those that were tried it cannot have learned from. Each was shown in "
-        f"other guises, {result['trials']:,} messages in all, and scored as the API would have scored it when the attack "
-        "came: read anew, with the history of that moment, by the tenant's own lists. Nothing of it is in any store."
+        f"other guises, {result['trials']:,} messages in all, and scored as the API would have scored it when the "
+        "attack came: read anew, with the history of then, by the tenant's own lists. Nothing of it is in any store."
     )
 
 

@@ -37,9 +37,9 @@ Tick = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One attack shown in one guise. attack: its number. before, after: verdicts, of the attack as it came and as shown;
-    odds likewise fused log-odds. proof: the best that it proves of its name to a recipient, of `proof.PROOFS`, "" where
-    that is not known. reasons: names of what was said, the strongest first."""
+    """One attack shown in one guise. attack: its number. before, after: verdicts, of the attack as it came and as
+    shown; odds likewise fused log-odds. proof: the best that it proves of its name to a recipient, of `proof.PROOFS`,
+    "" where that is not known. reasons: names of what was said, the strongest first."""
 
     attack: int
     candidate: Candidate
