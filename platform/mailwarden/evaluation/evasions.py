@@ -142,4 +142,4 @@ def share_of_groups(hits: NDArray[np.bool_], group: NDArray[np.int64]) -> Share:
         variance = groups / (groups - 1) * float((residual**2).sum()) / n**2
         alone = min(float(n), rate * (1 - rate) / variance) if variance > 0 else float(n)
     low, high = wilson_of(rate, alone)
-    return Share(k, n, rate, low, high)
+    return Share(k, n, rate, min(low, rate), max(high, rate))
