@@ -11,9 +11,9 @@ import pytest
 from mailwarden.domain.mail.message import Message
 from mailwarden.domain.status import Status
 from mailwarden.ingest.parse import parse_message
-from mailwarden.testing.evasions.benign import benign
-from mailwarden.testing.evasions.pieces import Pieces
-from mailwarden.testing.evasions.tricks import EVASIONS
+from mailwarden.simulation.evasions.benign import benign
+from mailwarden.simulation.evasions.content import EVASIONS
+from mailwarden.simulation.evasions.pieces import Pieces
 
 LINK = "https://login.attacker-host.example/verify"
 SHOWN = f"""<p>Dear customer,</p><p>the password of your mailbox expires today, and messages will be deleted.</p>

@@ -64,6 +64,9 @@ def test_own_mail_stays_own_mail() -> None:
         ((SPF, IN, STORE, FORGED), ("fail", None, None)),
         # Some write below their own Received, above what came with the message.
         ((IN, SPF, DKIM, "Received: from x by y; 1 Jan 2024 00:00:00 Z", FORGED), ("fail", "pass", None)),
+        # There nothing parts them from a sender's but that a host says once what it found by a method.
+        ((IN, SPF, FORGED), ("fail", None, None)),
+        ((IN, SPF, AR + "mx.corp.example; dkim=none", DMARC, FORGED), ("fail", "none", "pass")),
     ],
 )
 def test_what_stands_below_the_border_came_with_the_message(headers: tuple[str, ...], expected: object) -> None:
@@ -85,6 +88,11 @@ def test_what_stands_below_the_border_came_with_the_message(headers: tuple[str, 
 def test_what_a_peer_calls_itself_does_not_make_it_one_of_ours(hop: str) -> None:
     assert verdicts(SPF, f"Received: {hop}; 29 Dec 2025 09:00:00 Z", FORGED) == ("fail", None, None)
     assert message(SPF, f"Received: {hop}; 29 Dec 2025 09:00:00 Z", FORGED).authentication.forged == 1
+
+
+def test_a_field_that_says_again_what_was_said_is_counted_as_forged() -> None:
+    found = message(IN, SPF, AR + "mx.corp.example; dkim=none; dmarc=fail", FORGED)
+    assert (authenticated(found), found.authentication.forged) == (False, 1)
 
 
 @pytest.mark.parametrize(

@@ -86,9 +86,12 @@ def wilson(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
     >>> [round(bound, 3) for bound in wilson(9, 10)]
     [0.596, 0.982]
     """
-    if n == 0:
-        return 0.0, 1.0
-    share, square = hits / n, z * z
+    return wilson_of(hits / n, n, z) if n else (0.0, 1.0)
+
+
+def wilson_of(share: float, n: float, z: float = 1.959964) -> tuple[float, float]:
+    """The same of a share and as many trials as it is worth, which need be no whole number; n above 0."""
+    square = z * z
     centre = (share + square / (2 * n)) / (1 + square / n)
     half = z * math.sqrt(share * (1 - share) / n + square / (4 * n * n)) / (1 + square / n)
     return max(0.0, centre - half), min(1.0, centre + half)

@@ -36,7 +36,8 @@ def believed(fields: Fields, trust: Trust) -> tuple[tuple[Results, ...], int]:
     """The results that are believed, the topmost first, and how many fields bear a trusted id where a sender put them.
 
     An authserv-id is believed above the border, or, where none stands there, in the first run of fields that bear it,
-    up to the next Received: some write their results below their own Received. A position, and whatever stands above
+    up to the next Received, or to one that speaks of a method again: some write their results below their own Received,
+    where nothing else parts them from a sender's. A position, and whatever stands above
     a named hop, is believed there alone.
     """
     found = [(at, read_results(value)) for at, value in _named(fields, "authentication-results")[:MAX_FIELDS]]
@@ -53,11 +54,25 @@ def believed(fields: Fields, trust: Trust) -> tuple[tuple[Results, ...], int]:
         above = [at for at in bearing if at < border]
         if not above and not trust.hops:
             end = next((at for at, _ in hops if at > bearing[0]), len(fields))
-            above = [at for at in bearing if at < end]
+            above = _of_one_host([(at, results) for at, results in found if at in bearing and at < end])
         kept.update(above)
     elif trust.hops and not trust.authserv_ids and not trust.topmost:
         kept.update(at for at, _ in found if at < border)
     return tuple(results for at, results in found if at in kept), len(set(bearing) - kept)
+
+
+def _of_one_host(run: Sequence[tuple[int, Results]]) -> list[int]:
+    """Of fields that stand one below the other with nothing between, those that one host wrote: it says once what it
+    found by a method, and whoever speaks of it again below came with the message."""
+    told: set[str] = set()
+    kept = []
+    for at, results in run:
+        methods = {one.method for one in results.results}
+        if told & methods:
+            break
+        told |= methods
+        kept.append(at)
+    return kept
 
 
 def client_of(fields: Fields, trust: Trust) -> str:

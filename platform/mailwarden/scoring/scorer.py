@@ -21,7 +21,7 @@ from mailwarden.errors import StoreError
 from mailwarden.scoring.champion import Champion
 from mailwarden.scoring.own_rules import own_rules
 from mailwarden.stores.accepted import LoggedContent, LoggedRow, LoggedScores
-from mailwarden.stores.online.reader import OnlineReader, ReadRequest, VectorSet
+from mailwarden.stores.online.reader import ReadRequest, VectorSet
 from mailwarden.stores.online.watermark import Watermark
 
 Lap = Callable[[Literal["features", "store", "score"]], None]
@@ -34,6 +34,18 @@ class Champions(Protocol):
     @property
     def current(self) -> Champion:
         """The champion; raises NotFound where none was promoted."""
+        ...
+
+
+class ReadsHistory(Protocol):
+    """Whatever knows the history of a message's keys."""
+
+    def read(self, requests: Sequence[ReadRequest]) -> list[VectorSet]:
+        """The vectors of messages, in their order; raises StoreError where they cannot be read."""
+        ...
+
+    def unavailable(self, requests: Sequence[ReadRequest]) -> list[VectorSet]:
+        """The vectors of messages whose read failed."""
         ...
 
 
@@ -57,7 +69,7 @@ class Scorer:
     """Joins content features of the message with online history and asks the champion."""
 
     def __init__(
-        self, champions: Champions, reader: OnlineReader, views: Sequence[ActivityView], content: ContentSet
+        self, champions: Champions, reader: ReadsHistory, views: Sequence[ActivityView], content: ContentSet
     ) -> None:
         self._champions = champions
         self._reader = reader

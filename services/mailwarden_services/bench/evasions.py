@@ -17,12 +17,12 @@ from mailwarden.domain.mail.content import ContentSet
 from mailwarden.ingest.parse import parse_message
 from mailwarden.scoring.champion import Champion
 from mailwarden.simulation.company import company
+from mailwarden.simulation.evasions.content import EVASIONS
+from mailwarden.simulation.evasions.pieces import Pieces, html_part, message_of
 from mailwarden.simulation.simulate import simulate
 from mailwarden.stores.content_code import content_set
 from mailwarden.stores.lists import load_lists
 from mailwarden.testing.content_models import content_table, train_on_content
-from mailwarden.testing.evasions.pieces import Pieces, html_part, message_of
-from mailwarden.testing.evasions.tricks import EVASIONS
 from mailwarden_detectors import discover as discover_detectors
 from mailwarden_features import discover as discover_features
 

@@ -60,6 +60,17 @@ def evaluate(
     by: Annotated[
         str, typer.Option("--by", help="What intervals of --against are drawn over: campaign or message.")
     ] = "campaign",
+    evasions: Annotated[
+        bool,
+        typer.Option("--evasions", help="Show attacks that are caught in other ways, and see what becomes of each."),
+    ] = False,
+    attacks: Annotated[
+        int, typer.Option("--attacks", min=1, help="With --evasions: how many attacks are tried.")
+    ] = 200,
+    pairs: Annotated[
+        int, typer.Option("--pairs", min=0, help="With --evasions: on how many of them each pair of evasions is tried.")
+    ] = 40,
+    seed: Annotated[int, typer.Option("--seed", help="With --evasions: of what is drawn and made up.")] = 7,
 ) -> None:
     """Measure a bundle on labelled mail: recall at budgets by category and slice, detectors, calibration, drift.
 
@@ -69,12 +80,17 @@ def evaluate(
     is of and a 95% interval. Mail that the bundle learned from flatters it, and is counted: --slice learned=new leaves
     it out. Slices: authentication, direction, first_contact, free_mail, label, language, learned, site, tenant.
 
+    With --evasions nothing of that is measured: attacks that are held back are shown otherwise (hidden and quoted text,
+    lookalike letters, forged partners, threads, lists and results, five benign mails before, and pairs of these), each
+    scored as the API would have scored it at its moment, and what becomes of them is reported.
+
     Examples:
 
         mailwarden evaluate
         mailwarden evaluate --bundle 4 --against 3 --out artifacts/four-beside-three
         mailwarden evaluate --slice learned=new --slice language --budget 0.001
         mailwarden evaluate --served --tenant acme --from 2026-03-01 --slice first_contact
+        mailwarden evaluate --evasions --out artifacts/evasions
     """
     from mailwarden.evaluation.figures import BUDGETS
     from mailwarden.training.splits import moment_us
@@ -86,6 +102,8 @@ def evaluate(
 
     budgets = tuple(sorted(set(budget or BUDGETS)))
     _check(slices, budgets, by, served=served, against=against)
+    if evasions and (served or against is not None or slices or budget):
+        raise ConfigError("--evasions goes with --bundle, --tenant, --from, --until and --out; leave the others out")
     if folder is not None:
         check_new(folder)
     wanted = Wanted(
@@ -97,6 +115,13 @@ def evaluate(
     platform = Platform(Settings())
     if tenant:
         platform.tenants.get(tenant)
+    if evasions:
+        from mailwarden_services.cli.evaluate_evasions import evaluate_evasions
+        from mailwarden_services.evaluation.evasions.asked import EvasionsAsked
+
+        how = EvasionsAsked(wanted, attacks=attacks, pairs=pairs, seed=seed)
+        evaluate_evasions(platform, bundle, how, folder, _record(wanted))
+        return
     judge = _served if served else _home
     tables, warnings = judge(platform, bundle, against, wanted)
     kept = _chosen(tables, slices)

@@ -24,6 +24,9 @@ from mailwarden.domain.detection.rows import FeatureTable
 
 NONE, STRUCTURE, PATH, AUTHENTICATED = 0.0, 1.0, 2.0, 3.0
 
+PROOFS = ("none", "structure", "path", "authenticated")
+"""In words, the weakest first."""
+
 _SENDER, _DOMAIN = "sender_activity:", "sender_domain_activity:"
 FEATURES = (
     "content_authentication:authenticated",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from random import Random
 
 _WHO = ("The team", "Our committee", "The library", "Your neighbour", "The school", "Anna from the office", "Everyone")
@@ -10,6 +11,7 @@ _WHERE = ("in the park", "by the river", "at the station", "in room 12", "behind
 _WHEN = ("on Tuesday", "last week", "in the morning", "after lunch", "before the rain", "as every year")
 
 
+@lru_cache(maxsize=256)
 def benign(seed: int, letters: int) -> str:
     """Sentences of daily life, at least so many letters of them."""
     rng = Random(seed)

@@ -6,11 +6,13 @@ import base64
 import email
 import html
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from email import policy
 from email.message import EmailMessage, Message
 
 _CONTENT = re.compile(rb"^(content-|mime-version:)", re.IGNORECASE)
+_VERSION = re.compile(rb"^mime-version:", re.IGNORECASE | re.MULTILINE)
 _BODY = re.compile(r"<body[^>]*>(.*)</body>", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<[^>]*>")
 
@@ -34,7 +36,11 @@ class Pieces:
 
     @classmethod
     def of(cls, raw: bytes) -> Pieces:
-        """Take a sound message apart: its HTML, or its plain text as HTML."""
+        """Take a sound message apart: its HTML, or its plain text as HTML.
+
+        Raises LookupError or ValueError where its text is in no charset that is known here.
+        """
+        raw = raw.replace(b"\r\n", b"\n")
         message = email.message_from_bytes(raw, policy=policy.default)
         assert isinstance(message, EmailMessage)
         body = message.get_body(("html",))
@@ -68,12 +74,21 @@ def document(shown: str, head: str = "") -> str:
 def message_of(pieces: Pieces, body: bytes) -> bytes:
     """Headers, then the body part (with its own content headers), with the attachments behind it where there are."""
     if not pieces.files:
-        return pieces.headers + b"MIME-Version: 1.0\n" + body
+        return begun(pieces) + body
+    return message_of_parts(pieces, [body, *(file_part(file) for file in pieces.files)])
+
+
+def message_of_parts(pieces: Pieces, parts: Sequence[bytes]) -> bytes:
+    """Headers, then these parts side by side."""
     boundary = b"=_outer_of_parts"
-    parts = [body, *(file_part(file) for file in pieces.files)]
-    opened = b'MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary="' + boundary + b'"\n\n'
+    opened = b'Content-Type: multipart/mixed; boundary="' + boundary + b'"\n\n'
     inside = b"".join(b"--" + boundary + b"\n" + part + b"\n" for part in parts)
-    return pieces.headers + opened + inside + b"--" + boundary + b"--\n"
+    return begun(pieces) + opened + inside + b"--" + boundary + b"--\n"
+
+
+def begun(pieces: Pieces) -> bytes:
+    """The headers, MIME-Version behind them where it does not stand among them."""
+    return pieces.headers if _VERSION.search(pieces.headers) else pieces.headers + b"MIME-Version: 1.0\n"
 
 
 def part(content_type: str, data: bytes, *more: str) -> bytes:
