@@ -114,10 +114,14 @@ def two_bundles(served: Served, simulated: list[SimulatedMessage]) -> Served:
 
 
 @pytest.fixture
-def judge(
-    served: Served, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
+def judge(command: Run) -> Run:
     """Runs `mailwarden evaluate ...` over that home: exit code, standard output, standard error."""
+    return lambda *words: command("evaluate", *words)
+
+
+@pytest.fixture
+def command(served: Served, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs `mailwarden ...` over that home: exit code, standard output, standard error."""
     for name in [name for name in os.environ if name.startswith("MAILWARDEN_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("COLUMNS", "250")
@@ -128,7 +132,7 @@ def judge(
     monkeypatch.setenv("MAILWARDEN_SPARK_DRIVER_MEMORY", "1g")
 
     def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["mailwarden", "evaluate", *words])
+        monkeypatch.setattr(sys, "argv", ["mailwarden", *words])
         capsys.readouterr()
         try:
             application.main()
@@ -270,3 +274,42 @@ def test_nothing_half_written_stays(
     code, _, errors = judge("--served", "--out", str(tmp_path / "found"))
     assert code == 69 and "No space left" in errors
     assert list(tmp_path.iterdir()) == []
+
+
+def test_thresholds_of_a_tenant_are_found_by_its_own_mail(
+    command: Run, two_bundles: Served, simulated: list[SimulatedMessage], tmp_path: Path
+) -> None:
+    """Last, since another bundle serves then."""
+    platform, tenant = Platform(two_bundles.settings), "acme"
+    trained = train_on_content(
+        simulated,
+        content_set(discover_features().content, load_lists()),
+        {"header_rules": discover_detectors()["header_rules"]},
+        authserv_id=company(SEED).authserv_id,
+        withheld=[view.name for view in discover_features().activity],
+        seed=SEED,
+        tenant="elsewhere",
+    )
+    register(trained, platform.registry, platform.artefacts, code_revision="tests", created_us=10, promote="tests")
+    record, bundle = platform.bundle(None)
+    whole = bundle.whole
+    assert whole.tail is not None and whole.learned == {"elsewhere"}
+    unseen = whole.thresholds_of(tenant)
+    code, text, _ = command("calibrate", "--tenant", tenant)
+    assert code == 0 and "labels" in text
+    promoted, moved = platform.bundle(None)
+    assert promoted.version > record.version and f"bundle {promoted.version} serves" in text
+    assert moved.members == bundle.members and moved.whole.thresholds_of(tenant) != unseen
+    assert moved.whole.thresholds_of("another") == whole.thresholds_of("another")
+    kept = moved.record["calibrated"]
+    assert kept["of"] == record.version and kept["tenants"][tenant]["labelled"]
+    # Judged by them, and nothing but thresholds differs.
+    one, other = tmp_path / "one", tmp_path / "other"
+    for folder, version in ((one, record.version), (other, promoted.version)):
+        assert command("evaluate", "--bundle", str(version), "--out", str(folder))[0] == 0
+    before, after = read(one)[1], read(other)[1]
+    steps = moved.whole.thresholds_of(tenant)
+    for message_id, row in after.items():
+        assert row["log_odds"] == before[message_id]["log_odds"]
+        assert row["verdict"] == steps.verdict(row["log_odds"])
+    assert command("calibrate", "--tenant", "nobody")[0] != 0

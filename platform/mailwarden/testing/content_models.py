@@ -54,12 +54,14 @@ def train_on_content(
     authserv_id: str,
     withheld: Sequence[str],
     seed: int,
+    tenant: str = "acme",
 ) -> Trained:
-    """All detectors fitted to simulated mail in order of arrival. withheld: the activity views, which are all null."""
+    """All detectors fitted to a tenant's simulated mail in order of arrival. withheld: the activity views, which are all
+    null."""
     wanted = {feature for kind in detectors.values() for feature in kind.features}
     found = content_table(content, (read_simulated(message, authserv_id) for message in messages), wanted)
     rows, order = labelled_rows(
-        tenant=["acme"] * found.n,
+        tenant=[tenant] * found.n,
         message_id=[f"{number:032x}" for number in range(found.n)],
         recipient=[""] * found.n,
         seq=np.arange(1, found.n + 1),
