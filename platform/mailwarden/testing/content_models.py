@@ -56,7 +56,7 @@ def train_on_content(
     seed: int,
     tenant: str = "acme",
 ) -> Trained:
-    """All detectors fitted to a tenant's simulated mail in order of arrival. withheld: the activity views, which are all
+    """All detectors fitted to a tenant's simulated mail in order of arrival. withheld: the activity views, all of them
     null."""
     wanted = {feature for kind in detectors.values() for feature in kind.features}
     found = content_table(content, (read_simulated(message, authserv_id) for message in messages), wanted)
