@@ -120,6 +120,20 @@ def test_with_two_away_the_fusion_of_the_rest_gives_no_more_than_a_banner() -> N
         assert scores.verdict(None, "acme") == scores.verdict(0.3, "acme") == verdict
 
 
+def test_what_comes_of_a_message_without_a_detector_is_as_if_it_were_away() -> None:
+    served = champion(Failing(lambda table: RawScores(np.full(table.n, 50.0))), without={"failing": WITHOUT})
+    batch = served.score(TABLE)
+    others = served.without_each(batch)
+    away = champion(Failing(_raise), without={"failing": WITHOUT}).score(TABLE).of()
+    # Without the other one nobody fitted a fusion.
+    assert set(others) == {"failing"}
+    one = others["failing"]
+    assert (one.logit, one.worst, one.enough, dict(one.detectors)) == (away.logit, away.worst, True, away.detectors)
+    assert one.combination == away.combination and batch.of().logit > one.logit + 50.0
+    none = served.setting_aside(batch, ("failing", "sound"))
+    assert not none.enough and none.verdict(None, "acme") in ("deliver", "banner")
+
+
 def test_with_all_away_there_is_a_score_and_no_reason() -> None:
     served = replace(champion(Failing(_raise)), detectors={}, away={"failing": "gone", "sound": "gone"})
     scores = served.score(TABLE).of()

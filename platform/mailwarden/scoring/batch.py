@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import get_args
 
@@ -42,6 +42,24 @@ class Pattern:
     broken: tuple[str, ...]
     combination: Combination
     enough: bool
+
+
+def fused(
+    pattern: Pattern,
+    detectors: Mapping[str, DetectorScores],
+    amounts: Mapping[str, NDArray[np.float64]],
+    at: slice | NDArray[np.intp],
+) -> NDArray[np.float64]:
+    """Log-odds of the rows at these positions by what counts in `pattern`; amounts: see `BatchScores`."""
+    fusion = pattern.combination.fusion
+    there = {name: one for name, one in detectors.items() if name not in pattern.away}
+    logit = fusion.logit(
+        {name: one.raw[at] for name, one in there.items()},
+        {name: None if one.abstains is None else one.abstains[at] for name, one in there.items()},
+    )
+    for name in amounts.keys() & there.keys():
+        logit = logit - fusion.share(name) * amounts[name][at]
+    return logit
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +105,8 @@ class BatchScores:
     """Scores of n rows of some messages.
 
     starts: (messages + 1,) where each message's rows begin. logit: (n,) fused. detectors: by name. pattern_of:
-    (messages,) position of each message's in `patterns`.
+    (messages,) position of each message's in `patterns`. amounts: by detector (n,), what rules that are silenced add to
+    its score.
     """
 
     starts: NDArray[np.intp]
@@ -95,6 +114,13 @@ class BatchScores:
     detectors: Mapping[str, DetectorScores]
     patterns: Sequence[Pattern]
     pattern_of: NDArray[np.intp]
+    amounts: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+
+    def under(self, pattern: Pattern) -> BatchScores:
+        """What would have come of it, had for every message been away what `pattern` says."""
+        logit = fused(pattern, self.detectors, self.amounts, slice(None))
+        nothing = np.zeros(len(self.starts) - 1, dtype=np.intp)
+        return BatchScores(self.starts, logit, self.detectors, (pattern,), nothing, self.amounts)
 
     @cached_property
     def worst(self) -> NDArray[np.intp]:

@@ -32,7 +32,7 @@ from mailwarden.domain.detection.detector import Detector, RawScores, Signal
 from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.status import CODES, Status
 from mailwarden.logs import FailureLog
-from mailwarden.scoring.batch import BatchScores, DetectorScores, Pattern, Scores
+from mailwarden.scoring.batch import BatchScores, DetectorScores, Pattern, Scores, fused
 from mailwarden.stores.bundle import Bundle, Fetch
 
 log = structlog.get_logger(__name__)
@@ -164,14 +164,26 @@ class Champion:
         of_row = None if len(patterns) == 1 else np.repeat(pattern_of, lengths)
         for number, pattern in enumerate(patterns):
             at = slice(None) if of_row is None else np.flatnonzero(of_row == number)
-            there = {name: one for name, one in found.items() if name not in pattern.away}
-            logit[at] = pattern.combination.fusion.logit(
-                {name: one.raw[at] for name, one in there.items()},
-                {name: None if one.abstains is None else one.abstains[at] for name, one in there.items()},
-            )
-            for name in amounts.keys() & there.keys():
-                logit[at] -= pattern.combination.fusion.share(name) * amounts[name][at]
-        return BatchScores(starts, logit, found, tuple(patterns), pattern_of)
+            logit[at] = fused(pattern, found, amounts, at)
+        return BatchScores(starts, logit, found, tuple(patterns), pattern_of, amounts)
+
+    def without_each(self, batch: BatchScores) -> dict[str, Scores]:
+        """Of one message that was scored, by each detector that gave a score: what would have come of it without that
+        one, where a fusion was fitted for that."""
+        (pattern,) = batch.patterns
+        found = {}
+        for name in batch.detectors:
+            away = frozenset({*pattern.away, name})
+            if name not in pattern.away and away_name(away) in self.without:
+                found[name] = self.setting_aside(batch, (name,))
+        return found
+
+    def setting_aside(self, batch: BatchScores, names: Collection[str]) -> Scores:
+        """Of one message that was scored: what comes of it with these detectors away too."""
+        (pattern,) = batch.patterns
+        away = frozenset({*pattern.away, *names})
+        combination, enough = self.combination(away)
+        return batch.under(Pattern(away, pattern.broken, combination, enough)).of()
 
     def category(self, features: FeatureTable, scores: Scores) -> str:
         """The likeliest category of the worst row; SP where no detector names one."""

@@ -10,7 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mailwarden.domain.aggregates.definitions import ActivityView
-from mailwarden.domain.detection.decision import Decision, TenantPolicy, apply_policy, at_least, not_read_in_full
+from mailwarden.domain.detection.decision import (
+    HELD_BACK,
+    Decision,
+    TenantPolicy,
+    apply_policy,
+    at_least,
+    not_read_in_full,
+)
 from mailwarden.domain.detection.rows import FeatureTable, MatrixColumns, Places
 from mailwarden.domain.detection.rules.tenant import NO_RULES, KeptRule, TenantRules, tenant_rules
 from mailwarden.domain.mail.content import ContentSet, ContentValues, ContentView, full_names
@@ -18,6 +25,8 @@ from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.times import TIME_CLAMPED
 from mailwarden.domain.status import CODES, Status
 from mailwarden.errors import StoreError
+from mailwarden.scoring.bands import Bands
+from mailwarden.scoring.batch import BatchScores, Scores
 from mailwarden.scoring.champion import Champion
 from mailwarden.scoring.own_rules import own_rules
 from mailwarden.stores.accepted import LoggedContent, LoggedRow, LoggedScores
@@ -76,6 +85,7 @@ class Scorer:
         self._views = tuple(views)
         self._content = content
         self._row = RowPlan(views, content)
+        self._bands, self._banded = Bands(), 0
 
     def score(
         self,
@@ -111,7 +121,8 @@ class Scorer:
         features = self._row.table(content, vectors)
         lap("features")
         batch = champion.score(features, silenced=rules.silenced)
-        scores = batch.of()
+        scores, odd = self._in_band(champion, batch, event, policy)
+        flags += [f"detector {name} is out of its band, and set aside" for name in odd]
         flags += [f"detector {name} is away" for name in champion.away]
         flags += [f"detector {name} gave no score" for name in scores.broken]
         if not scores.enough:
@@ -171,6 +182,27 @@ class Scorer:
             vectors.watermark,
             (*batch.logged(champion.detector_versions), *hits),
         )
+
+    def _in_band(
+        self, champion: Champion, batch: BatchScores, event: Event, policy: TenantPolicy
+    ) -> tuple[Scores, Sequence[str]]:
+        """A message's scores, without detectors that are out of their band for its tenant, and these. See `bands`."""
+        scores = batch.of()
+        if champion.version != self._banded:
+            # Another bundle has other detectors, whose past is none of theirs.
+            self._bands, self._banded = Bands(), champion.version
+
+        def held(one: Scores) -> bool:
+            return one.verdict(policy.false_positive_budget, event.tenant) in HELD_BACK
+
+        without = champion.without_each(batch)
+        odd = self._bands.see(
+            event.tenant, event.sender, held(scores), {name: held(one) for name, one in without.items()}
+        )
+        if not odd:
+            return scores, ()
+        only = without[next(iter(odd))] if len(odd) == 1 else champion.setting_aside(batch, odd)
+        return only, sorted(odd)
 
     def readable(self, kept: Sequence[KeptRule]) -> TenantRules:
         """A tenant's rules, of which those that name what is not read here are left out."""

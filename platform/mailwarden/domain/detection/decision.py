@@ -24,6 +24,9 @@ VERDICTS: tuple[Verdict, ...] = ("deliver", "banner", "junk", "quarantine")
 TENANT_BUDGETS = tuple(float(f"{digits}e{power}") for power in range(-5, -1) for digits in (1, 1.5, 2, 3, 5, 7))
 """The false-positive budgets that a tenant can have as its own, rising: the next below the one it asks for counts."""
 
+HELD_BACK: frozenset[Verdict] = frozenset({"junk", "quarantine"})
+"""Verdicts that keep a message from its recipient's inbox."""
+
 _EPSILON = 1e-9
 
 
