@@ -118,7 +118,8 @@ class BatchScores:
 
     def under(self, pattern: Pattern) -> BatchScores:
         """What would have come of it, had for every message been away what `pattern` says."""
-        logit = fused(pattern, self.detectors, self.amounts, slice(None))
+        logit = np.empty_like(self.logit)
+        logit[:] = fused(pattern, self.detectors, self.amounts, slice(None))
         nothing = np.zeros(len(self.starts) - 1, dtype=np.intp)
         return BatchScores(self.starts, logit, self.detectors, (pattern,), nothing, self.amounts)
 
