@@ -177,6 +177,7 @@ def _read_tail(entry: Mapping[str, Any]) -> tuple[Tail | None, frozenset[str], d
             spread=float(tail["spread"]),
             budgets=(banner, junk, quarantine),
             evident=float(tail["evident"]),
+            evident_spread=float(tail["evident_spread"]),
         ),
         frozenset(map(str, entry["learned"])),
         {name: Belief(float(shift), float(variance)) for name, (shift, variance) in entry["tenants"].items()},

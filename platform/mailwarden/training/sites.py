@@ -81,13 +81,17 @@ def with_sites(
     if tail is None:
         return combination
     tail = _with_evidence(tail, others, samples(rows, combination.fusion, unseen, unseen_at, evidence))
-    beliefs = {name: tail.belief(own.get(name, Sample(0.0))) for name in learned}
+    # Of a site whose mail is all older than what was held out, its mail by detectors that never saw it tells.
+    beliefs = {name: tail.belief(own.get(name) or others.get(name) or Sample(0.0)) for name in learned}
     return _with(combination, tail, learned, beliefs)
 
 
 def _with_evidence(tail: Tail, every: Mapping[str, Sample], evident: Mapping[str, Sample]) -> Tail:
     apart = [sample.at - every[name].at for name, sample in evident.items() if name in every]
-    return replace(tail, evident=float(np.mean(apart))) if apart else tail
+    if not apart:
+        return replace(tail, evident_spread=SPREAD)
+    spread = float(np.std(apart, ddof=1)) if len(apart) > 1 else 0.0
+    return replace(tail, evident=float(np.mean(apart)), evident_spread=max(spread, SPREAD / 2.0))
 
 
 def samples(

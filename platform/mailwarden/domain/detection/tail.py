@@ -6,8 +6,11 @@ Scores shift by site: what ranks mail everywhere is cut rightly by no one thresh
 2. `at` differs by site, normally distributed with standard deviation `spread`; `scale` does not.
 3. A site's own sample of n good messages gives its `at` with variance scale^2 (1 - LEVEL) / (n LEVEL). So what is
    believed of it is the mean of both, weighted by how sure each is: pulled to the other sites' where n is small.
-4. A threshold for a budget b lies at  at + shift + scale ln(LEVEL / b) + variance / (2 scale): the share of good mail
+4. Mail that is good on other evidence than a label lies elsewhere than all good mail, by `evident`; sites differ in that
+   too, which adds to what is unsure.
+5. A threshold for a budget b lies at  at + shift + scale ln(LEVEL / b) + variance / (2 scale): the share of good mail
    above it, averaged over all that the site may be like, is b. Who knows less of a site holds back less of its mail.
+   The last part is at most `BOUND`: else nothing would be held back where sites are known to differ much.
 
 Invariants: a sample of none gives the thresholds of a site never seen; a shift is at most `BOUND` whatever the sample.
 
@@ -73,7 +76,8 @@ class Tail:
 
     at, scale: log-odds, see above. spread: standard deviation of `at` among sites, log-odds. budgets: share of good
     mail, 0..1, that banner, junk and quarantine may meet. evident: how far above `at` the tail of mail begins that is
-    good on other evidence (`evidence`): below it, since whoever is known scores lower.
+    good on other evidence (`evidence`): below it, since whoever is known scores lower. evident_spread: its standard
+    deviation among sites.
     """
 
     at: float
@@ -81,6 +85,7 @@ class Tail:
     spread: float
     budgets: tuple[float, float, float]
     evident: float = 0.0
+    evident_spread: float = 0.0
 
     @classmethod
     def of(cls, sites: Sequence[Sample], spread: float, budgets: tuple[float, float, float]) -> Tail | None:
@@ -112,11 +117,12 @@ class Tail:
         if not sample.n or prior == 0.0:
             return Belief(0.0, prior)
         error = max(sample.scale, self.scale) ** 2 * (1.0 - LEVEL) / (sample.n * LEVEL)
+        error += self.evident_spread**2 if evident else 0.0
         sure = prior / (prior + error)
         shift = sure * (sample.at - self.at - (self.evident if evident else 0.0))
         return Belief(min(BOUND, max(-BOUND, shift)), prior * (1.0 - sure))
 
     def threshold(self, budget: float, belief: Belief) -> float:
         """Log-odds that a tenant's good mail passes as often as the budget says, 0..1."""
-        beyond = self.scale * math.log(LEVEL / budget) + belief.variance / (2.0 * self.scale)
-        return self.at + belief.shift + beyond
+        unsure = min(BOUND, belief.variance / (2.0 * self.scale))
+        return self.at + belief.shift + self.scale * math.log(LEVEL / budget) + unsure
