@@ -6,8 +6,8 @@ Scores shift by site: what ranks mail everywhere is cut rightly by no one thresh
 2. `at` differs by site, normally distributed with standard deviation `spread`; `scale` does not.
 3. A site's own sample of n good messages gives its `at` with variance scale^2 (1 - LEVEL) / (n LEVEL). So what is
    believed of it is the mean of both, weighted by how sure each is: pulled to the other sites' where n is small.
-4. Mail that is good on other evidence than a label lies elsewhere than all good mail, by `evident`; sites differ in that
-   too, which adds to what is unsure.
+4. Mail that is good on other evidence than a label lies elsewhere than all good mail, by `evident`; sites differ in
+   that too, which adds to what is unsure.
 5. A threshold for a budget b lies at  at + shift + scale ln(LEVEL / b) + variance / (2 scale): the share of good mail
    above it, averaged over all that the site may be like, is b. Who knows less of a site holds back less of its mail.
    The last part is at most `BOUND`: else nothing would be held back where sites are known to differ much.
