@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 from mailwarden.domain.mail.content import ContentSet, ContentView
 from mailwarden.settings import Settings
 from mailwarden.stores.lake.raw_mail import RawMail
-from mailwarden.stores.spark.content import RAW_COLUMNS, Parse, column_of, content, content_schema
+from mailwarden.stores.spark.content import RAW_COLUMNS, STATUS, Parse, column_of, content, content_schema
 from mailwarden.stores.spark.failures import translated
 from mailwarden.stores.spark.offline_table import Manifest, OfflineTable
 
@@ -185,7 +185,8 @@ def _compute_chunk(
 
 def _of_view(wide: DataFrame, view: ContentView) -> DataFrame:
     features = [F.col(column_of(view.name, feature.name)).alias(feature.name) for feature in view.features]
-    return wide.select(*_KEYS, "event_timestamp", *features, "day")
+    status = F.col(column_of(view.name, STATUS)).alias(STATUS)
+    return wide.select(*_KEYS, "event_timestamp", *features, status, "day")
 
 
 def _day(name: str) -> str:

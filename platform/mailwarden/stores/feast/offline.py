@@ -30,7 +30,7 @@ from mailwarden.stores.feast.source import TIMESTAMP_FIELD, ContentDefinition, d
 from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.lake.fact_sets import FactSets
 from mailwarden.stores.spark.as_of import ROW_ID, as_of, as_of_seq_column
-from mailwarden.stores.spark.content import content_schema
+from mailwarden.stores.spark.content import STATUS, content_schema
 from mailwarden.stores.spark.facts import read_facts
 from mailwarden.stores.spark.fold_rows import SEQ, TENANT, TIME, key_columns
 from mailwarden.stores.spark.offline_table import OfflineTable
@@ -248,10 +248,11 @@ def _content_values(
     rows: DataFrame, definition: ContentDefinition, keys: dict[str, str], files: tuple[str, ...]
 ) -> DataFrame:
     asked = rows.select(F.col(ROW).alias(ROW_ID), *[F.col(column).alias(key) for key, column in keys.items()])
-    schema = content_schema(definition.features)
+    schema = T.StructType([*content_schema(definition.features), T.StructField(STATUS, T.StringType())])
     spark = rows.sparkSession
     values = spark.read.schema(schema).parquet(*files) if files else spark.createDataFrame([], schema)
     # Not computed yet, or its raw mail was gone before it was.
-    found = F.when(F.col("_there"), Status.PRESENT.value).otherwise(Status.UNAVAILABLE.value)
+    said = F.coalesce(F.col(STATUS), F.lit(Status.PRESENT.value))
+    found = F.when(F.col("_there"), said).otherwise(Status.UNAVAILABLE.value)
     beside = asked.join(values.withColumn("_there", F.lit(True)), list(keys), "left")
-    return beside.withColumn(_STATUS, found).drop("_there")
+    return beside.withColumn(_STATUS, found).drop("_there", STATUS)

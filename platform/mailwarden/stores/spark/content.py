@@ -37,6 +37,10 @@ _SPARK_TYPES = {"int64": T.LongType(), "float64": T.DoubleType(), "string": T.St
 _ARROW_TYPES = {"int64": pa.int64(), "float64": pa.float64(), "string": pa.string()}
 
 
+STATUS = "status"
+"""Column of a content view's files that says why its nulls are null, a `domain.status.Status`."""
+
+
 def content_schema(features: Sequence[ContentFeature]) -> T.StructType:
     """Schema of a content view's files: tenant, message_id, event_timestamp, then its features."""
     fields = [T.StructField("tenant", T.StringType()), T.StructField("message_id", T.StringType())]
