@@ -148,7 +148,7 @@ def test_replies_follow_earlier_messages(parsed: Parsed) -> None:
 def test_only_reserved_names(parsed: Parsed) -> None:
     def reserved(host: str) -> bool:
         if re.fullmatch(r"[\d.]+", host):
-            blocks = ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "10.0.0.0/8")
+            blocks = ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "10.0.0.0/8", "198.18.0.0/15")
             return any(ipaddress.ip_address(host) in ipaddress.ip_network(b) for b in blocks)
         return host.endswith((".example", ".test", ".invalid"))
 
