@@ -96,10 +96,10 @@ def senders(events: list[Event]) -> list[tuple[int, str, str, int, int]]:
 
 
 AS_LOGGED = [
-    (1, "message", "ann", 1, 2),
-    (2, "message", "ann2", 1, 2),
-    (3, "message", "eve", 1, 2),
-    (4, "label", "eve", 1, 2),
+    (1, "message", "ann", 1, 3),
+    (2, "message", "ann2", 1, 3),
+    (3, "message", "eve", 1, 3),
+    (4, "label", "eve", 1, 3),
 ]
 ANEW = [
     (1, "message", "ann", 1, 7),
@@ -197,8 +197,8 @@ def test_events_whose_raw_mail_is_gone_keep_their_facts_and_are_counted(lake: La
     made = lake.reparse().tenants["acme"]
     assert (made.events, made.kept) == (4, 2)
     assert senders(lake.events()) == [
-        (1, "message", "ann2", 1, 2),
-        (2, "label", "ann2", 1, 2),
+        (1, "message", "ann2", 1, 3),
+        (2, "label", "ann2", 1, 3),
         (3, "message", "ann", 1, 7),
         (4, "message", "ann", 0, 7),
     ]
