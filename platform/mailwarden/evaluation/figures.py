@@ -94,7 +94,8 @@ def wilson_of(share: float, n: float, z: float = 1.959964) -> tuple[float, float
     square = z * z
     centre = (share + square / (2 * n)) / (1 + square / n)
     half = z * math.sqrt(share * (1 - share) / n + square / (4 * n * n)) / (1 + square / n)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # The share itself lies within, whatever is lost in the last bits.
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
 def one_minus_roca(score: NDArray[np.float64], bad: NDArray[np.bool_]) -> float:
