@@ -113,7 +113,7 @@ def _said(champion: Champion, messages: Messages) -> TenantMail:
             {one: batch.detectors[one].raw for one in there},
             {one: batch.detectors[one].abstains for one in there},
         )
-        odds[name] = np.maximum.reduceat(np.nan_to_num(fused, nan=-np.inf), starts[:-1])
+        odds[name] = np.maximum.reduceat(fused, starts[:-1])
     label = messages.label
     good = np.asarray(label.codes == LABELS.index(GOOD))
     known = np.asarray(label.codes >= 0)

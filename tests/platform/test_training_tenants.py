@@ -61,6 +61,13 @@ def test_mail_without_evidence_says_nothing_and_bad_mail_never_counts() -> None:
     assert told.shift == pytest.approx(clean.shift)
 
 
+def test_what_no_detector_could_score_never_counts_as_good() -> None:
+    mail = _mail(-2.0, good=True)
+    failed = {name: np.where(np.arange(1_000) % 2 == 0, np.nan, odds) for name, odds in mail.log_odds.items()}
+    half = TenantMail(failed, mail.evidence, mail.good, mail.bad)
+    assert calibrate(_bundle(), {"a": half})[1]["a"].shift == pytest.approx(2.0, abs=0.4)
+
+
 def test_who_was_learned_from_keeps_its_thresholds() -> None:
     bundle = _bundle()
     moved, found = calibrate(bundle, {"own": _mail(2.0, good=True)})

@@ -23,8 +23,8 @@ from mailwarden.stores.bundle import Bundle
 class TenantMail:
     """Messages of one tenant that no detector learned from.
 
-    log_odds: (n,) fused, by `away_name`, "" with nothing away. evidence: (n,) how much each counts as good without its
-    label, 0..1. good, bad: (n,) whether a label says so.
+    log_odds: (n,) fused, by `away_name`, "" with nothing away, NaN where a detector failed. evidence: (n,) how much
+    each counts as good without its label, 0..1. good, bad: (n,) whether a label says so.
     """
 
     log_odds: Mapping[str, NDArray[np.float64]]
@@ -86,6 +86,9 @@ def _moved(combination: Combination, away: str, tenants: Mapping[str, TenantMail
     for name, mail in tenants.items():
         if name in combination.learned:
             continue
-        sample = Sample.of(mail.log_odds[away], mail.weights)
+        # What no detector could score says nothing, and never counts as good.
+        odds = mail.log_odds[away]
+        told = np.isfinite(odds)
+        sample = Sample.of(odds[told], mail.weights[told])
         beliefs[name] = combination.tail.belief(sample, evident=not mail.labelled)
     return replace(combination, tenants=beliefs)
