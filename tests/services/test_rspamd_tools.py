@@ -27,7 +27,6 @@ from mailwarden_services.scoring_api.app import create_app
 from mailwarden_services.scoring_api.rspamd_listener import rspamd_socket, with_rspamd
 from mailwarden_services.scoring_service import scoring_service
 
-Mail = list[SimulatedMessage]
 
 RSPAMC = shutil.which("rspamc")
 RSPAMD = shutil.which("rspamd")
@@ -96,9 +95,9 @@ def rspamc(port: int, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def bad(simulated: Mail) -> SimulatedMessage:
+def bad(seen_through: SimulatedMessage) -> SimulatedMessage:
     """An attack from outside that the models see through."""
-    return next(m for m in simulated[-400:] if m.label == "CP")
+    return seen_through
 
 
 @pytest.fixture

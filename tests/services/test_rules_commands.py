@@ -19,26 +19,26 @@ Run = Callable[..., tuple[int, str, str]]
 Mail = list[SimulatedMessage]
 
 OF_PATTERN = r"""
-name: invoice_{name}
-words: Its subject speaks of an invoice in {{content_text:subject_len}} characters.
+name: receipt_{name}
+words: Its subject speaks of a receipt in {{content_text:subject_len}} characters.
 severity: high
 action: {action}
 category: VF
 when:
   text: content_text:subject
-  matches: ['(?i)\binvoices?\b', '(?i)\bfaktura\b']
+  matches: ['(?i)\breceipts?\b', '(?i)\bkvitto\b']
 cases:
-  - fires: an invoice
-    with: {{content_text:subject: Your invoice}}
+  - fires: a receipt
+    with: {{content_text:subject: Your receipt}}
   - silent: a lunch
     with: {{content_text:subject: Lunch}}
 """
-ABOUT = re.compile(rb"(?m)^Subject: .*\b[Ii]nvoices?\b")
+ABOUT = re.compile(rb"(?m)^Subject: .*\b[Rr]eceipts?\b")
 OURS = {found.name for found in RULES.rules}
 
 
 def rule(folder: Path, name: str, action: str) -> str:
-    file = folder / f"invoice_{name}.yaml"
+    file = folder / f"receipt_{name}.yaml"
     file.write_text(OF_PATTERN.format(name=name, action=action))
     return str(file)
 
@@ -49,68 +49,68 @@ def rows_of(warden: Any, name: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def invoice(simulated: Mail) -> SimulatedMessage:
-    """Mail that nobody calls bad, about an invoice."""
+def receipt(simulated: Mail) -> SimulatedMessage:
+    """Mail that nobody calls bad, about a receipt."""
     return next(m for m in simulated if m.label == "ham" and ABOUT.search(m.raw) and b"dmarc=pass" in m.raw)
 
 
 def test_a_rule_that_is_on_gives_its_verdict_over_http(
-    run: Run, warden: Any, invoice: SimulatedMessage, simulated: Mail, tmp_path: Path
+    run: Run, warden: Any, receipt: SimulatedMessage, simulated: Mail, tmp_path: Path
 ) -> None:
     code, text, errors = run("rules", "add", rule(tmp_path, "held", "quarantine"), "--tenant", "acme")
-    assert code == 0 and "rule invoice_held of acme is on" in text, errors
+    assert code == 0 and "rule receipt_held of acme is on" in text, errors
     with warden.api() as api:
-        found = api.send(invoice)
+        found = api.send(receipt)
         other = api.send(next(m for m in simulated if m.label == "ham" and not ABOUT.search(m.raw)))
     assert (found["verdict"], found["category"], found["degraded"]) == ("quarantine", "VF", False)
-    assert found["signals"][0]["name"] == "invoice_held" and found["signals"][0]["weight"] == 0.0
-    assert found["signals"][0]["words"].startswith("Its subject speaks of an invoice in ")
+    assert found["signals"][0]["name"] == "receipt_held" and found["signals"][0]["weight"] == 0.0
+    assert found["signals"][0]["words"].startswith("Its subject speaks of a receipt in ")
     assert "{" not in found["signals"][0]["words"]
-    assert "invoice_held" not in {signal["name"] for signal in other["signals"]}
+    assert "receipt_held" not in {signal["name"] for signal in other["signals"]}
     # What the detectors say is theirs.
-    assert run("rules", "off", "invoice_held", "--tenant", "acme")[0] == 0
+    assert run("rules", "off", "receipt_held", "--tenant", "acme")[0] == 0
     with warden.api() as api:
-        after = api.score(invoice.raw, invoice.envelope, path="/v1/score?observe=false").json()
+        after = api.score(receipt.raw, receipt.envelope, path="/v1/score?observe=false").json()
     assert after["score"] == found["score"] and after["verdict"] != "quarantine"
-    assert "invoice_held" not in {signal["name"] for signal in after["signals"]}
+    assert "receipt_held" not in {signal["name"] for signal in after["signals"]}
 
 
 def test_a_rule_in_shadow_is_logged_and_does_nothing(
-    run: Run, warden: Any, invoice: SimulatedMessage, tmp_path: Path
+    run: Run, warden: Any, receipt: SimulatedMessage, tmp_path: Path
 ) -> None:
     with warden.api() as api:
-        before = api.score(invoice.raw, invoice.envelope, path="/v1/score?observe=false").json()
+        before = api.score(receipt.raw, receipt.envelope, path="/v1/score?observe=false").json()
     assert run("rules", "add", rule(tmp_path, "seen", "quarantine"), "--tenant", "acme", "--shadow")[0] == 0
     assert run("rules", "add", rule(tmp_path, "other", "quarantine"), "--tenant", "other")[0] == 0
     with warden.api() as api:
-        found = api.send(invoice)
+        found = api.send(receipt)
     warden.drain()
     assert found["verdict"] == before["verdict"] and found["signals"] == before["signals"]
-    logged = rows_of(warden, "invoice_seen")
-    assert [row["raw"] for row in logged] == [1.0] * len(invoice.envelope.rcpt_to)
+    logged = rows_of(warden, "receipt_seen")
+    assert [row["raw"] for row in logged] == [1.0] * len(receipt.envelope.rcpt_to)
     assert {(row["model"], row["calibrated"], row["missing"]) for row in logged} == {(None, None, None)}
-    assert rows_of(warden, "invoice_other") == []
+    assert rows_of(warden, "receipt_other") == []
 
 
 def test_a_rule_delivers_only_who_is_authenticated(
-    run: Run, warden: Any, invoice: SimulatedMessage, tmp_path: Path
+    run: Run, warden: Any, receipt: SimulatedMessage, tmp_path: Path
 ) -> None:
     everything = rule(tmp_path, "free", "deliver")
     assert run("tenant", "policy", "acme", "--unread", "deliver")[0] == 0
     assert run("rules", "add", everything, "--tenant", "acme")[0] == 0
-    forged = invoice.raw.replace(b"dmarc=pass", b"dmarc=fail").replace(b"dkim=pass", b"dkim=fail")
+    forged = receipt.raw.replace(b"dmarc=pass", b"dmarc=fail").replace(b"dkim=pass", b"dkim=fail")
     forged = forged.replace(b"spf=pass", b"spf=fail")
     with warden.api() as api:
-        proven = api.send(invoice)
-        unproven = api.score(forged, invoice.envelope, path="/v1/score?observe=false").json()
-    assert proven["verdict"] == "deliver" and proven["signals"][0]["name"] == "invoice_free"
-    assert "invoice_free" not in {signal["name"] for signal in unproven["signals"]}
+        proven = api.send(receipt)
+        unproven = api.score(forged, receipt.envelope, path="/v1/score?observe=false").json()
+    assert proven["verdict"] == "deliver" and proven["signals"][0]["name"] == "receipt_free"
+    assert "receipt_free" not in {signal["name"] for signal in unproven["signals"]}
     # What holds back is stronger than what delivers.
     assert run("rules", "add", rule(tmp_path, "junk", "junk"), "--tenant", "acme")[0] == 0
     with warden.api() as api:
-        held = api.score(invoice.raw, invoice.envelope, path="/v1/score?observe=false").json()
-    assert held["verdict"] == "junk" and held["signals"][0]["name"] == "invoice_junk"
-    assert "invoice_free" not in {signal["name"] for signal in held["signals"]}
+        held = api.score(receipt.raw, receipt.envelope, path="/v1/score?observe=false").json()
+    assert held["verdict"] == "junk" and held["signals"][0]["name"] == "receipt_junk"
+    assert "receipt_free" not in {signal["name"] for signal in held["signals"]}
 
 
 def test_a_rule_of_the_platform_is_turned_off_for_one_tenant(
@@ -161,7 +161,7 @@ def test_what_is_wrong_with_a_rule_is_said(run: Run, warden: Any, tmp_path: Path
     assert run("rules", "check", str(file))[0] == 0
     for change, words in (
         (("text: content_text:subject\n", "text: content_text:subjct\n"), "Did you mean 'content_text:subject'"),
-        (("binvoices", "breceipts"), "it is silent on the case 'an invoice'"),
+        (("breceipts", "bspoons"), "it is silent on the case 'a receipt'"),
         (("action: quarantine", "action: delete"), "action is 'delete'; write one of deliver, banner"),
         (("content_text:subject_len}", "content_text:new_text}"), "words: content_text:new_text is text"),
     ):
@@ -170,7 +170,7 @@ def test_what_is_wrong_with_a_rule_is_said(run: Run, warden: Any, tmp_path: Path
         assert code == 65 and words in errors.replace("\n", " "), errors
         assert run("rules", "add", str(file), "--tenant", "acme")[0] == 65
     file = tmp_path / "new_sender.yaml"
-    file.write_text(good.replace("invoice_held", "new_sender"))
+    file.write_text(good.replace("receipt_held", "new_sender"))
     code, _, errors = run("rules", "add", str(file), "--tenant", "acme")
     assert code == 65 and "'new_sender' is a rule of the platform" in errors
     assert Platform(warden.settings).tenants.get("acme").rules == []
@@ -181,18 +181,18 @@ def test_rules_are_listed_switched_removed_and_audited(run: Run, warden: Any, tm
     assert run("rules", "off", "shouting", "--tenant", "acme")[0] == 0
     code, text, _ = run("rules", "list", "--tenant", "acme")
     lines = {line.split()[1]: line for line in text.splitlines() if line.startswith("│")}
-    assert code == 0 and " junk " in lines["invoice_held"] and " off " in lines["shouting"]
+    assert code == 0 and " junk " in lines["receipt_held"] and " off " in lines["shouting"]
     code, _, errors = run("rules", "off", "shoutng", "--tenant", "acme")
     assert code == 66 and "Did you mean 'shouting'" in errors
     assert run("rules", "remove", "shouting", "--tenant", "acme")[0] == 66
-    assert run("rules", "remove", "invoice_held", "--tenant", "acme")[0] == 0
+    assert run("rules", "remove", "receipt_held", "--tenant", "acme")[0] == 0
     assert [one["name"] for one in Platform(warden.settings).tenants.get("acme").rules] == ["shouting"]
     audit = run("audit", "list")[1]
     assert all(word in audit for word in ("rule.add", "rule.mode", "rule.remove"))
 
 
 def test_a_rule_that_names_what_is_gone_is_flagged_and_costs_nothing(
-    run: Run, warden: Any, invoice: SimulatedMessage, tmp_path: Path
+    run: Run, warden: Any, receipt: SimulatedMessage, tmp_path: Path
 ) -> None:
     assert run("rules", "add", rule(tmp_path, "held", "junk"), "--tenant", "acme")[0] == 0
     platform = Platform(warden.settings)
@@ -201,7 +201,7 @@ def test_a_rule_that_names_what_is_gone_is_flagged_and_costs_nothing(
     gone = {**kept["rule"], "name": "gone", "when": "content_retired:flag"}
     platform.tenants.update("acme", rules=[kept, {"name": "gone", "mode": "on", "rule": gone}])
     with warden.api() as api:
-        answer = api.send(invoice)
+        answer = api.send(receipt)
     assert answer["verdict"] in ("junk", "quarantine") and "rule gone cannot be read here" in answer["flags"]
     assert answer["degraded"] is False
 
@@ -227,5 +227,5 @@ def test_hits_are_counted_over_labelled_mail(run: Run, warden: Any, simulated: M
     assert one["unique_bad"] <= one["bad_hits"]
     tried = rule(tmp_path, "tried", "junk")
     code, text, errors = run("rules", "hits", "--rules", tried)
-    assert code == 0 and "invoice_tried" in text and "new_sender" not in text, errors
+    assert code == 0 and "receipt_tried" in text and "new_sender" not in text, errors
     assert run("rules", "hits", "--out", str(out))[0] == 65

@@ -15,7 +15,6 @@ from mailwarden.domain.mail.events import keys_of
 from mailwarden.simulation.draft import SimulatedMessage
 from mailwarden_services.bootstrap import Platform
 
-Mail = list[SimulatedMessage]
 Run = Callable[..., tuple[int, str, str]]
 
 MINUTE_US = 60_000_000
@@ -23,8 +22,9 @@ QUEUE = {"X-Mailwarden-Queue-Id": "4F1C2"}
 
 
 @pytest.fixture
-def bad(simulated: Mail) -> SimulatedMessage:
-    return next(m for m in simulated[-400:] if m.label == "CP")
+def bad(seen_through: SimulatedMessage) -> SimulatedMessage:
+    """An attack from outside that the models see through."""
+    return seen_through
 
 
 @contextlib.contextmanager
