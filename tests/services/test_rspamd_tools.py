@@ -27,7 +27,6 @@ from mailwarden_services.scoring_api.app import create_app
 from mailwarden_services.scoring_api.rspamd_listener import rspamd_socket, with_rspamd
 from mailwarden_services.scoring_service import scoring_service
 
-
 RSPAMC = shutil.which("rspamc")
 RSPAMD = shutil.which("rspamd")
 
