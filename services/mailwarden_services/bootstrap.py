@@ -41,6 +41,7 @@ from mailwarden.stores.shards import shard_of, shards_of
 from mailwarden.stores.sql import (
     Audit,
     Decisions,
+    Directories,
     Labels,
     ModelArtefacts,
     ModelRecord,
@@ -60,6 +61,7 @@ from mailwarden_services.feature_writer.writer import FeatureWriter
 from mailwarden_services.mail_gateway.places import read_next_hop
 from mailwarden_services.mail_gateway.release import Releases
 from mailwarden_services.scoring_api.found_messages import FoundMessages, Rows, find_unlogged
+from mailwarden_services.starter.kinds import Starter, starter_of
 from mailwarden_services.teams.content_changes import changed_since_training
 
 log = structlog.get_logger(__name__)
@@ -128,6 +130,11 @@ class Platform:
     def tenants(self) -> Tenants:
         """Tenants and their keys."""
         return Tenants(self._engine)
+
+    @cached_property
+    def directories(self) -> Directories:
+        """Tenants' directories."""
+        return Directories(self._engine)
 
     @cached_property
     def decisions(self) -> Decisions:
@@ -287,6 +294,14 @@ class Platform:
         """The version of the bundle that was promoted last; None where none was."""
         record = self.registry.champion(BUNDLE)
         return None if record is None else record.version
+
+    def starter(self, version: int | None = None) -> Starter | None:
+        """Which kind of starter the bundle that serves is, or another by its version; None for one that was trained.
+
+        None too where none serves. Raises NotFound where there is no such version.
+        """
+        record = self.registry.champion(BUNDLE) if version is None else self.registry.get(BUNDLE, version)
+        return None if record is None else starter_of(record.record.parameters)
 
     def serving_detectors(self) -> list[str]:
         """Names of the detectors in that bundle, without loading any; none where no bundle was promoted."""

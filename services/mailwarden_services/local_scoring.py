@@ -37,16 +37,20 @@ def score_file(
     file: Path,
     scorer: Scorer | None = None,
     campaigns: Campaigns | None = None,
+    *,
+    explained: bool = False,
 ) -> dict[str, Any]:
     """The API's answer for the one message in a file, leaving no trace; raises DataError where it is no message.
 
-    scorer, campaigns: of this module; made anew for each file where they are not given.
+    explained: say what would have changed the verdict. scorer, campaigns: of this module; made anew for each file where
+    they are not given.
     """
     messages = list(open_source(file))
     if len(messages) != 1:
         raise DataError(f"{file} holds {len(messages)} messages; give one message a file, or use `mailwarden replay`")
     found = messages[0]
-    reading = Reader(platform.content, resolver_of(platform.settings)).whole(found.raw, found.envelope, site_of(tenant))
+    site = site_of(tenant, platform.directories.get(tenant.name))
+    reading = Reader(platform.content, resolver_of(platform.settings)).whole(found.raw, found.envelope, site)
     event = reading.event
     if reading.received_at_us is None:
         raise DataError(f"{file} bears no time: no Received, no Date; give it one, as the mail system would")
@@ -54,7 +58,12 @@ def score_file(
     event = replace(event, campaign=campaigns.find(tenant.name, event.signature))
     scorer = scorer or local_scorer(platform)
     scored = scorer.score(
-        reading.content, event, policy_of(tenant), rules=scorer.readable(tenant.rules), failed=reading.failed
+        reading.content,
+        event,
+        policy_of(tenant),
+        rules=scorer.readable(tenant.rules),
+        failed=reading.failed,
+        explained=explained,
     )
     age_seconds = _age_seconds(platform, scored.watermark, tenant)
     decision = scored.decision
@@ -66,7 +75,7 @@ def score_file(
         degraded=decision.degraded,
         flags=list(decision.flags),
     )
-    return {**answer_of(scored, event, reading, tenant), **end}
+    return {**answer_of(scored, event, reading, tenant, platform.starter()), **end}
 
 
 def _age_seconds(platform: Platform, watermark: Watermark | None, tenant: Tenant) -> float | None:

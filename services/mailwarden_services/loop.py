@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import tempfile
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -25,17 +27,19 @@ from mailwarden.monitoring.skew_history import SkewHistory, run_of
 from mailwarden.monitoring.skew_report import SkewReport
 from mailwarden.stores.bundle import Bundle
 from mailwarden.stores.feast.store import open_feature_store
+from mailwarden.stores.lake.fact_sets import FactSnapshot
 from mailwarden.stores.redirector_list import redirectors_in_use, use_redirectors
 from mailwarden.stores.spark.facts import read_facts
 from mailwarden.stores.spark.session import spark_session
 from mailwarden.training.export import ExportOptions, export_dataset
-from mailwarden.training.prepare import prepare
+from mailwarden.training.prepare import TrainingInput, check_rows, prepare
 from mailwarden.training.register import BUNDLE, register
 from mailwarden.training.rows import write_training_rows
 from mailwarden.training.train import TrainingOptions, train
 from mailwarden_features.feature_services import feast_objects
 from mailwarden_services.bootstrap import Platform, parse
 from mailwarden_services.rescoring import score_skew
+from mailwarden_services.starter.kinds import starter_of
 from mailwarden_services.teams.changes import refuse_changed
 from mailwarden_services.teams.content_changes import (
     changed_since_training,
@@ -100,6 +104,8 @@ class Loop:
     ) -> dict[str, Any]:
         """Train detectors on all labelled mail, register them and have the bundle serve.
 
+        One that would never act does not take the place of a starter, which does.
+
         Detectors that are not named stay in the bundle as the champion has them, fused anew with those that are.
         now_us: the time of training, for the registry. known_by_us: labels known later are not seen; None for
         `now_us`. tenants_known_by_us: the same for tenants whose mail lies in another time. detectors: names, all by
@@ -115,27 +121,10 @@ class Loop:
             for name, kind in platform.detectors.items()
             if not detectors or name in detectors or (champion is not None and name in champion[1].members)
         }
-        settings = platform.settings
-        read = platform.content.only(read_by(chosen, platform.content))
-        trained_on = content_for_training(settings, read)
-        facts = platform.facts.snapshot()
-        # Rows and values of one set, whichever becomes the newest meanwhile.
-        store = open_feature_store(settings, feast_objects(), fact_set=facts.number)
-        settings.run_path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=settings.run_path, prefix="train-") as folder:
-            rows = Path(folder) / "rows"
-            progress("reading training rows")
-            cutoff_us = now_us if known_by_us is None else known_by_us
-            write_training_rows(
-                self.spark,
-                facts,
-                rows,
-                cutoff_us=cutoff_us,
-                tenant_cutoffs_us=tenants_known_by_us or {},
-            )
-            found = prepare(store, rows, chosen, Path(folder), progress=progress)
-        # Whoever materialises at the same time must not have changed what the set was read from.
-        content_for_training(settings, read)
+        cutoff_us = now_us if known_by_us is None else known_by_us
+        found, facts, trained_on = self.labelled(
+            chosen, cutoff_us, tenants_known_by_us=tenants_known_by_us or {}, progress=progress
+        )
         options = TrainingOptions(seed=seed, ablate=tuple(without))
         trained = train(
             found.rows,
@@ -147,6 +136,9 @@ class Loop:
             content=trained_on,
             progress=progress,
         )
+        # Of too few good messages no threshold is found.
+        acts = math.isfinite(trained.bundle.thresholds.banner)
+        serves = acts or platform.starter() is None
         records = register(
             trained,
             platform.registry,
@@ -162,10 +154,11 @@ class Loop:
                 "through": found.rows.through(),
                 **read_by_bundle(platform.features.views, platform.detectors, list(trained.bundle.members)),
             },
-            promote=reason,
+            promote=reason if serves else "",
         )
         return {
             "version": records[BUNDLE].version,
+            "serves": serves,
             "data_fingerprint": trained.fingerprint,
             "messages": found.rows.n_messages,
             "rows": found.rows.n,
@@ -177,8 +170,44 @@ class Loop:
             "without_views": list(without),
             "content": trained_on,
             "thresholds": list(trained.threshold_words),
+            "shared": trained.evaluations["fused"].shared,
             "held_out": {name: found.as_json() for name, found in trained.evaluations.items()},
         }
+
+    def labelled(
+        self,
+        detectors: Mapping[str, type[Detector]],
+        cutoff_us: int,
+        *,
+        tenants_known_by_us: Mapping[str, int] = MappingProxyType({}),
+        limit: int | None = None,
+        to_train: bool = True,
+        progress: Progress = quiet,
+    ) -> tuple[TrainingInput, FactSnapshot, dict[str, list[int]]]:
+        """Labelled mail with what detectors read of it, the fact set that it was read from, and by content view the
+        version and fingerprint of its values.
+
+        limit: about so many rows at most. to_train: see first that there is enough to train on. Raises DataError.
+        """
+        platform, settings = self.platform, self.platform.settings
+        read = platform.content.only(read_by(detectors, platform.content))
+        facts = platform.facts.snapshot()
+        # Rows and values of one set, whichever becomes the newest meanwhile.
+        store = open_feature_store(settings, feast_objects(), fact_set=facts.number)
+        settings.run_path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=settings.run_path, prefix="train-") as folder:
+            rows = Path(folder) / "rows"
+            progress("reading training rows")
+            write_training_rows(
+                self.spark, facts, rows, cutoff_us=cutoff_us, tenant_cutoffs_us=tenants_known_by_us, limit=limit
+            )
+            if to_train:
+                check_rows(rows)
+            trained_on = content_for_training(settings, read)
+            found = prepare(store, rows, detectors, Path(folder), progress=progress)
+        # Whoever materialises at the same time must not have changed what the set was read from.
+        content_for_training(settings, read)
+        return found, facts, trained_on
 
     def export(self, out: Path, options: ExportOptions, progress: Progress = quiet) -> dict[str, Any]:
         """Write a training set as plain Parquet, and return its card; see `training.export`.
@@ -233,7 +262,8 @@ class Loop:
         platform = self.platform
         _check_detectors(platform.detectors, names)
         champion = platform.registry.champion(BUNDLE) if names else None
-        if champion is None:
+        # What a starter learned is not this home's.
+        if champion is None or starter_of(champion.record.parameters) is not None:
             return None, {}
         bundle = Bundle.from_bytes(platform.artefacts.get(champion.artefact_uri, champion.artefact_sha256))
         versions = {name: kind.version for name, kind in platform.detectors.items()}

@@ -51,6 +51,7 @@ from mailwarden_services.sequencer.sequencer import Sequencer
 from mailwarden_services.sequencer.sequencing import Here
 from mailwarden_services.sequencer.shards import Shards
 from mailwarden_services.signals.handover import Handover
+from mailwarden_services.starter.kinds import Starter
 
 log = structlog.get_logger(__name__)
 
@@ -90,6 +91,11 @@ class ServingVersion:
     def whole(self) -> Combination:
         """How scores become a verdict with nothing away; raises NotFound where none serves."""
         return self._now.whole
+
+    @property
+    def starter(self) -> Starter | None:
+        """Which kind of starter it is; raises NotFound where none serves."""
+        return self._now.starter
 
     @property
     def away(self) -> Mapping[str, str]:
@@ -244,6 +250,7 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
         shower=shower,
         champion_version=lambda: serving.current,
         detectors_away=lambda: serving.away,
+        starter=lambda: serving.starter,
         checks={
             "database": lambda: void(platform.tenants.list()),
             "online store": partial(_ping, platform),

@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -30,6 +31,8 @@ from mailwarden_services.scoring_api.rspamd_listener import rspamd_socket, with_
 from mailwarden_services.scoring_api.service import Service
 from mailwarden_services.scoring_service import scoring_service
 from mailwarden_services.sequencer.moving import move_tenants
+from mailwarden_services.starter.kinds import WORDS
+from mailwarden_services.starter.rules import have_rules_serve
 
 TENANTS_SHOWN = 20
 """Tenants that are named at the start."""
@@ -70,6 +73,7 @@ def serve(
             started.callback(lambda: socket.expanduser().unlink(missing_ok=True))
         move_tenants(named, say)
         platform = Platform(named)
+        have_rules_serve(platform, at_us=time.time_ns() // 1_000)
         service = scoring_service(platform)
         for line in announced(platform, place_of(listening), rspamd):
             say(line)
@@ -155,6 +159,8 @@ def announced(platform: Platform, place: str, rspamd: str | None) -> list[str]:
         if version is None
         else f"model: bundle {version}, {', '.join(platform.serving_detectors())}"
     )
+    if (starter := platform.starter()) is not None:
+        lines.append(f"bundle {version} is {WORDS[starter]}")
     tenants = platform.tenants.list()
     for tenant in tenants[:TENANTS_SHOWN]:
         lines.append(f"tenant {tenant.name}: {tenant.actions.mode}, {', '.join(tenant.domains) or 'no domain'}")

@@ -52,7 +52,7 @@ class Links(Detector):
 
     def explain(self, features: FeatureTable, row: int, *, limit: int = 3) -> list[Signal]:
         count = float(self.raw(features)[row])
-        return [Signal("links", f"{count:.0f} links.", count)][:limit] if count else []
+        return [Signal("links", f"{count:.0f} links.", count, (LINKS,))][:limit] if count else []
 
     def to_bytes(self) -> bytes:
         return b"links-detector"
@@ -287,17 +287,32 @@ class Arrayed(Links):
 
 class Talkative(Links):
     def explain(self, features: FeatureTable, row: int, *, limit: int = 3) -> list[Signal]:
-        return [Signal("links", "Links.", 1.0)] * 5
+        return [Signal("links", "Links.", 1.0, (LINKS,))] * 5
 
 
 class Curt(Links):
     def explain(self, features: FeatureTable, row: int, *, limit: int = 3) -> list[Signal]:
-        return [Signal("links", "links", 1.0)]
+        return [Signal("links", "links", 1.0, (LINKS,))]
 
 
 class Upside(Links):
     def explain(self, features: FeatureTable, row: int, *, limit: int = 3) -> list[Signal]:
-        return [Signal("few", "Few links.", 1.0), Signal("many", "Many links.", 2.0)][:limit]
+        return [Signal("few", "Few links.", 1.0, (LINKS,)), Signal("many", "Many links.", 2.0, (LINKS,))][:limit]
+
+
+class Groundless(Links):
+    def explain(self, features: FeatureTable, row: int, *, limit: int = 3) -> list[Signal]:
+        return [replace(signal, features=()) for signal in super().explain(features, row, limit=limit)]
+
+
+class Hearsay(Links):
+    def explain(self, features: FeatureTable, row: int, *, limit: int = 3) -> list[Signal]:
+        return [replace(signal, features=("content:words",)) for signal in super().explain(features, row, limit=limit)]
+
+
+class Lacking(Links):
+    def explain(self, features: FeatureTable, row: int, *, limit: int = 3) -> list[Signal]:
+        return super().explain(features, row, limit=limit) or [Signal("none", "No links are known.", 0.1, (LINKS,))]
 
 
 class Mute(Links):
@@ -307,7 +322,7 @@ class Mute(Links):
 
 class Absent(Links):
     def explain(self, features: FeatureTable, row: int, *, limit: int = 3) -> list[Signal]:
-        return super().explain(features, 0, limit=limit)
+        return super().explain(features, 0 if row == 1 else row, limit=limit)
 
 
 class Vague(Links):
@@ -402,6 +417,9 @@ PHISHING = [replace(CASES[0], category="CP"), *CASES[1:]]
         ("reasons", Talkative, "5 reasons for 'many links' where 1 were asked for"),
         ("reasons", Curt, "'links' is no sentence"),
         ("reasons", Upside, "the worst reason is not the first"),
+        ("reasons_backed", Groundless, "links rests on no feature, for 'many links'"),
+        ("reasons_backed", Hearsay, "links rests on content:words, which the detector does not read"),
+        ("reasons_backed", Lacking, "none is a reason for 'no body', where nothing that it rests on is known"),
         ("reasons_given", Mute, "no reason for 'many links', which fires"),
         ("reasons_alone", Absent, "'some links' has other reasons alone"),
         ("categories", Vague, "names 'bad', which it does not declare"),
@@ -527,7 +545,7 @@ class Elsewhere(Detector):
 
     def explain(self, features, row, *, limit=3):
         count = float(np.nan_to_num(features.columns["content:links"])[row])
-        return [Signal("links", f"{{count:.0f}} links.", count)][:limit]
+        return [Signal("links", f"{{count:.0f}} links.", count, ("content:links",))][:limit] if count else []
 
     def to_bytes(self):
         return b"elsewhere " + self.learned

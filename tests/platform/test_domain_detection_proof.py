@@ -20,6 +20,7 @@ _PARTNER = {
     "sender_domain_activity:history": 1.0,
     "sender_domain_activity:path_match_90d": 0.0,
     "sender_domain_activity:authenticated_share_30d": 0.0,
+    "content_directory:own_domain_unproven": 0.0,
 }
 
 
@@ -52,6 +53,9 @@ def _row(**changes: float) -> FeatureTable:
             PATH,
         ),
         ({"sender_activity__structure_match_90d": 1.0, "sender_activity__history": 0.0}, NONE),
+        # A colleague's mail is checked by nobody, and an imitation of it comes from outside.
+        ({"sender_activity__structure_match_90d": 1.0, "content_directory__own_domain_unproven": 1.0}, NONE),
+        ({"sender_activity__path_match_90d": 1.0, "content_directory__own_domain_unproven": 1.0}, PATH),
     ],
 )
 def test_the_strongest_proof_counts(changes: dict[str, float], proof: float) -> None:

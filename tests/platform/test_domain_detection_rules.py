@@ -87,10 +87,10 @@ def signal(name: str, row: dict[str, Any]) -> float:
     """A feature, or a derived signal by the words of `DERIVED`."""
     if name in row:
         return float(row[name])
-    said, known, path, structure, share, _, domain_path, domain_share = (row[one] for one in proof.FEATURES)
+    said, known, path, structure, share, _, domain_path, domain_share, own = (row[one] for one in proof.FEATURES)
     seen = known > 0
     proven = 3.0 if said == 1 else 2.0 if (path if seen else domain_path) == 1 else 0.0
-    if not proven and seen and structure == 1 and not ((share if seen else domain_share) > 0):
+    if not proven and seen and structure == 1 and own != 1 and not ((share if seen else domain_share) > 0):
         proven = 1.0
     if name == "proof":
         return math.nan if not proven and math.isnan(known) and math.isnan(row[proof.FEATURES[5]]) else proven

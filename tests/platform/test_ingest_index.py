@@ -34,6 +34,36 @@ def test_capitalised_words_set_a_message_apart_from_the_subset(tmp_path: Path) -
     assert not labels.selects(f"{tmp_path}/data/77")
 
 
+def test_a_line_may_say_when_its_label_was_given_and_how_it_came_about(tmp_path: Path) -> None:
+    labels = index(
+        tmp_path,
+        "CP ../data/1\t2026-01-31T09:30:00+01:00\tuser\nham ../data/2\taudit/50\n"
+        "SP ../data/in 3\tanalyst \t2026-02-01\nspam ../data/4\nspam ../data/5\taudit\n",
+    )
+    given = [(entry.given.known_us, entry.source, entry.stands_for) for entry in labels]
+    assert given == [
+        (1_769_848_200_000_000, "user", 0),
+        (None, "audit", 50),
+        (1_769_904_000_000_000, "analyst", 0),
+        (None, "index", 0),
+        (None, "audit", 0),
+    ]
+    assert labels.find(f"{tmp_path}/data/in 3") is not None
+    day_us = 86_400_000_000
+    # Never before the message came, and after the delay where nothing is said.
+    first, second = next(iter(labels)).given, next(iter(list(labels)[1:])).given
+    assert first.known_at_us(1_769_848_200_000_001, day_us) == 1_769_848_200_000_001
+    assert first.known_at_us(5, day_us) == 1_769_848_200_000_000
+    assert second.known_at_us(5, day_us) == 5 + day_us
+
+
+@pytest.mark.parametrize("column", ["soon", "users", "user/3", "audit/0", "audit/many", "2026-13-01"])
+def test_what_stands_behind_a_path_and_is_neither_is_an_error_with_its_line(tmp_path: Path, column: str) -> None:
+    with pytest.raises(DataError, match=r"line 2: .*audit/50") as raised:
+        index(tmp_path, f"ham ../data/1\nspam ../data/2\t{column}\n")
+    assert repr(column) in str(raised.value)
+
+
 def test_mail_that_was_moved_is_found_by_the_end_of_its_path(tmp_path: Path) -> None:
     labels = index(tmp_path, "spam ../data/1\nham ../data/2\n")
     for moved in ("/elsewhere/data/1", "corpus/data/1"):

@@ -12,7 +12,7 @@ import pytest
 from mailwarden.domain.mail.content import ContentSet, ContentValues
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.message import Envelope, Message
-from mailwarden.domain.mail.reception import Reception
+from mailwarden.domain.mail.reception import Reception, reception_of
 from mailwarden.ingest.parse import parse_message
 from mailwarden.ingest.pipeline import ingest
 from mailwarden.ingest.receive import Received, Site, receive, unwrapped
@@ -67,7 +67,11 @@ def test_what_is_kept_reads_again_as_it_was_accepted(what: str, how: str) -> Non
     first = receive(MAIL[what], ENVELOPES[how], SITE)
     assert first.event.received_at_us > 0
     kept = Envelope(
-        first.event.received_at_us, first.envelope.mail_from, first.envelope.rcpt_to, first.message.time_source
+        first.event.received_at_us,
+        first.envelope.mail_from,
+        first.envelope.rcpt_to,
+        first.message.time_source,
+        reception=first.envelope.reception,
     )
     again = parse_message(first.raw, kept, trusted_authserv_ids=SITE.trusted_authserv_ids)
     timely = {"mbox_time_unreadable", "envelope_time_absurd", "time_clamped"}
@@ -112,7 +116,13 @@ def test_bulk_ingest_keeps_what_receive_says(tmp_path: Path) -> None:
     for row in rows:
         found = expected[row["message_id"]]
         at_us = round(row["received_at"].timestamp() * 1_000_000)
-        kept = Envelope(at_us, row["mail_from"], tuple(row["rcpt_to"]), row["time_source"])
+        kept = Envelope(
+            at_us,
+            row["mail_from"],
+            tuple(row["rcpt_to"]),
+            row["time_source"],
+            reception=reception_of(row["reception"]),
+        )
         message = parse_message(row["raw"], kept, trusted_authserv_ids=SITE.trusted_authserv_ids)
         assert computed(message) == computed(found.message)
 

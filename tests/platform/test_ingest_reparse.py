@@ -10,6 +10,7 @@ import pytest
 
 from mailwarden.domain.mail import facts as domain_facts
 from mailwarden.domain.mail.events import Event
+from mailwarden.domain.mail.facts import FACTS_VERSION
 from mailwarden.domain.mail.message import Message
 from mailwarden.domain.mail.trust import Trust
 from mailwarden.errors import DataError, NotFound, StoreError
@@ -96,10 +97,10 @@ def senders(events: list[Event]) -> list[tuple[int, str, str, int, int]]:
 
 
 AS_LOGGED = [
-    (1, "message", "ann", 1, 3),
-    (2, "message", "ann2", 1, 3),
-    (3, "message", "eve", 1, 3),
-    (4, "label", "eve", 1, 3),
+    (1, "message", "ann", 1, FACTS_VERSION),
+    (2, "message", "ann2", 1, FACTS_VERSION),
+    (3, "message", "eve", 1, FACTS_VERSION),
+    (4, "label", "eve", 1, FACTS_VERSION),
 ]
 ANEW = [
     (1, "message", "ann", 1, 7),
@@ -197,8 +198,8 @@ def test_events_whose_raw_mail_is_gone_keep_their_facts_and_are_counted(lake: La
     made = lake.reparse().tenants["acme"]
     assert (made.events, made.kept) == (4, 2)
     assert senders(lake.events()) == [
-        (1, "message", "ann2", 1, 3),
-        (2, "label", "ann2", 1, 3),
+        (1, "message", "ann2", 1, FACTS_VERSION),
+        (2, "label", "ann2", 1, FACTS_VERSION),
         (3, "message", "ann", 1, 7),
         (4, "message", "ann", 0, 7),
     ]

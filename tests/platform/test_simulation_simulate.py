@@ -23,6 +23,7 @@ from mailwarden.simulation.simulate import START_US, simulate
 
 ATTACKS = {"CP", "MW", "BE", "VF", "LA", "EA", "CB", "EX", "RC", "SC"}
 DAYS = 20
+SEED = 3
 Parsed = list[tuple[SimulatedMessage, EmailMessage]]
 
 
@@ -40,7 +41,7 @@ def parsed() -> Parsed:
         assert isinstance(message, EmailMessage)
         return message
 
-    return [(m, parse(m.raw)) for m in simulate(seed=3, days=DAYS)]
+    return [(m, parse(m.raw)) for m in simulate(seed=SEED, days=DAYS)]
 
 
 def own(address: str) -> bool:
@@ -180,8 +181,8 @@ def test_verdicts_agree_with_each_other(parsed: Parsed) -> None:
 
 
 def test_compromised_mailboxes_are_genuine(parsed: Parsed) -> None:
-    partners = {p.address for o in company(3).partners for p in o.people}
-    staff = {p.address for p in company(3).people}
+    partners = {p.address for o in company(SEED).partners for p in o.people}
+    staff = {p.address for p in company(SEED).people}
     for message, mail in parsed:
         if message.label == "LA":
             assert message.envelope.mail_from in staff and "auth=pass" in str(mail["Authentication-Results"])
@@ -195,7 +196,7 @@ def test_tactics_are_present(parsed: Parsed) -> None:
     assert {name.rpartition(".")[2] for name in names} >= {"pdf", "html", "zip"}
     locked = [p.get_content() for _, mail in attacks for p in mail.walk() if (p.get_filename() or "").endswith(".zip")]
     assert all(content[:4] == b"PK\x03\x04" and content[6] & 1 for content in locked)
-    chief = company(3).chief
+    chief = company(SEED).chief
     assert any(chief.name in str(mail["From"]) and not own(m.envelope.mail_from or "") for m, mail in attacks)
     assert any(mail["Reply-To"] for _, mail in attacks)
     assert any(mail["In-Reply-To"] for m, mail in attacks if m.label == "VF")
@@ -231,7 +232,7 @@ def test_some_attacks_use_the_words_of_genuine_mail(parsed: Parsed) -> None:
         return {s for s in re.split(r"[.?!\n]\s*", text) if len(s) > 25 and not re.search(r"\d|<", s)}
 
     genuine = set().union(*(sentences(mail) for m, mail in parsed if m.label == "ham"))
-    for label in ("CP", "MW", "BE", "CB"):
+    for label in ("CP", "MW", "BE"):
         own = [sentences(mail) for m, mail in parsed if m.label == label]
         assert any(words and words <= genuine for words in own), label
         assert any(words and not words & genuine for words in own), label

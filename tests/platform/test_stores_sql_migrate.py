@@ -50,7 +50,7 @@ def test_processes_that_start_together_all_succeed(sql_url: str) -> None:
     assert [process.returncode for process in running] == [0, 0, 0, 0], errors
     engine = open_engine(sql_url)
     with engine.connect() as connection:
-        assert connection.execute(sa.text("SELECT version_num FROM alembic_version")).all() == [("0006",)]
+        assert connection.execute(sa.text("SELECT version_num FROM alembic_version")).all() == [("0007",)]
     engine.dispose()
 
 

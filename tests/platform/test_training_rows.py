@@ -10,6 +10,7 @@ from pyspark.sql import SparkSession
 from mailwarden.domain.aggregates.fact_specs import FACTS, MEMBERS
 from mailwarden.domain.aggregates.windows import DAY_US
 from mailwarden.domain.mail.events import WITHDRAWN, Event, members_of
+from mailwarden.errors import DataError
 from mailwarden.stores.lake.event_log import EVENT_SCHEMA, EventLog, events_to_table
 from mailwarden.stores.lake.fact_sets import FactSets
 from mailwarden.training.rows import training_rows, write_training_rows
@@ -49,6 +50,48 @@ def test_a_label_that_was_withdrawn_by_the_cutoff_labels_nothing(spark: SparkSes
     assert training_rows(events, cutoff_us=START + 20 * DAY_US).collect() == []
     (unlabelled,) = training_rows(events, cutoff_us=START + 20 * DAY_US, unlabelled=True).collect()
     assert unlabelled["label"] is None
+
+
+def _labels(*said: tuple[str, str, int, int]) -> list[Event]:
+    """A message and labels of it: label, source, day that it is known on, and how many messages it stands for."""
+    message, label = _labelled("here", 0)
+    return [message] + [
+        replace(label, seq=seq, label=code, label_source=source, known_at_us=START + day * DAY_US, stands_for=drawn)
+        for seq, (code, source, day, drawn) in enumerate(said, 2)
+    ]
+
+
+@pytest.mark.parametrize(("said", "counts", "weight"), [
+    # The most trusted source, then the label known last, whatever was numbered last.
+    ([("SP", "analyst", 1, 0), ("ham", "user", 2, 0)], "SP", 1.0),
+    ([("SP", "user", 1, 0), ("ham", "index", 2, 0)], "ham", 1.0),
+    ([("SP", "index", 1, 0), ("ham", "analyst", 2, 0), ("SP", "index", 3, 0)], "ham", 1.0),
+    ([("CP", "user", 3, 0), ("ham", "user", 2, 0)], "CP", 0.5),
+    ([("SP", "", 1, 0), ("ham", "user", 2, 0)], "SP", 1.0),
+    ([("SP", "audit", 1, 50)], "SP", 50.0),
+    ([("SP", "audit", 1, 5_000)], "SP", 100.0),
+    ([("SP", "audit", 1, 0)], "SP", 1.0),
+    ([("SP", "analyst", 1, 50)], "SP", 1.0),
+    # Only what was known, and nothing from before a withdrawal, whoever said it.
+    ([("SP", "analyst", 9, 0), ("ham", "user", 2, 0)], "ham", 0.5),
+    ([("SP", "analyst", 1, 0), (WITHDRAWN, "user", 2, 0), ("ham", "user", 3, 0)], "ham", 0.5),
+])  # fmt: skip
+def test_labels_that_conflict_are_settled_by_source_and_weigh_by_how_they_came_about(
+    spark: SparkSession, said: list[tuple[str, str, int, int]], counts: str, weight: float
+) -> None:
+    events = spark.createDataFrame(events_to_table(_labels(*said)).to_pandas())
+    (row,) = training_rows(events, cutoff_us=START + 5 * DAY_US).collect()
+    assert (row["label"], row["weight"]) == (counts, weight)
+
+
+def test_labels_that_are_not_known_yet_are_told(spark: SparkSession, tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "events")
+    facts = FactSets(tmp_path / "facts", log)
+    with pytest.raises(DataError, match=r"event log is empty.*mailwarden starter"):
+        write_training_rows(spark, facts.snapshot(), tmp_path / "none", cutoff_us=START)
+    log.append(_labels(("SP", "index", 1, 0), ("ham", "user", 3, 0)))
+    with pytest.raises(DataError, match=r"known by the cut-off: 2 labels were given later, the first on 2026-03-03"):
+        write_training_rows(spark, facts.snapshot(), tmp_path / "rows", cutoff_us=START)
 
 
 def test_rows_bear_every_key_and_the_messages_own_names_also_of_files_from_before(

@@ -107,5 +107,7 @@ def test_few_of_a_class_let_both_parts_share_the_late_mail() -> None:
 def test_labels_that_cannot_be_split_are_refused() -> None:
     bad = np.zeros(100, dtype=bool)
     bad[-3:] = True
-    with pytest.raises(DataError, match="both sides"):
+    with pytest.raises(DataError, match=r"97 good and 3 bad .* all good ones before all others; .* Label both kinds"):
         split_by_time(bad)
+    with pytest.raises(DataError, match=r"3 good and 97 bad .* all bad ones before all others"):
+        split_by_time(~bad)

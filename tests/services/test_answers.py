@@ -23,7 +23,8 @@ def test_a_verdict_stands_and_what_is_asked_is_by_the_policy_of_now(former: dict
     assert verdict_of(answer) == "junk"
     again = told_again(answer, ActionPolicy("enforce"), submitted=False)
     expected = {"verdict": "junk", "action": "junk", "authentication": None, "direction": "outbound", "repeated": True}
-    assert again == expected
+    # No release before starters had one answer.
+    assert again == {**expected, "starter": None}
     assert told_again(answer, ActionPolicy("enforce"), submitted=True)["action"] == "accept"
     assert told_again(answer, ActionPolicy(), submitted=False)["action"] == "accept"
 

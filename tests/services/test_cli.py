@@ -19,15 +19,19 @@ from mailwarden_services.bootstrap import Platform
 
 Run = Callable[..., tuple[int, str, str]]
 COMMANDS = (
-    "ingest", "reparse", "materialize", "train", "evaluate", "serve", "score", "skew", "status", "replay", "demo",
-    "bench",
+    "ingest", "reparse", "materialize", "starter", "train", "evaluate", "serve", "score", "skew", "status", "replay",
+    "demo", "bench",
 )  # fmt: skip
 
 
 @pytest.fixture
 def corpus(simulated: list[SimulatedMessage], tmp_path: Path) -> Path:
-    """A folder of twenty messages with an index."""
-    return write_corpus(tmp_path / "corpus", simulated[:20])
+    """A folder of twenty messages, the last of them spam, with an index."""
+    return write_corpus(tmp_path / "corpus", [*simulated[:19], _spam(simulated)])
+
+
+def _spam(simulated: list[SimulatedMessage]) -> SimulatedMessage:
+    return next(m for m in simulated[19:] if m.label == "SP")
 
 
 def test_help_teaches_each_command(run: Run) -> None:
@@ -69,17 +73,38 @@ def test_mail_is_ingested_once_and_what_is_missing_is_reported(run: Run, corpus:
     assert Platform(warden.settings).labels.count("acme") == 20
 
 
+def test_a_label_counts_from_a_day_after_its_message_on_unless_its_index_says_when(
+    run: Run, corpus: Path, warden: Any
+) -> None:
+    lines = corpus.read_text().splitlines()
+    first, second = lines[0], lines[1]
+    corpus.write_text("\n".join([f"{first}\t2026-04-01T00:00:00Z\tuser", f"{second}\taudit/50", *lines[2:]]) + "\n")
+    code, text, errors = run("ingest", str(corpus.parent), "--labels", str(corpus), "--tenant", "acme")
+    assert code == 0, errors
+    assert "19 of 20 labels say no time, and count from 1 days after their mail on (--label-delay)" in text
+    labels = {event.message_id: event for event in warden.events() if event.kind == "label"}
+    messages = [event for event in warden.events() if event.kind == "message"]
+    told = [labels[event.message_id] for event in messages]
+    assert [(label.label_source, label.stands_for) for label in told[:3]] == [("user", 0), ("audit", 50), ("index", 0)]
+    assert told[0].known_at_us == 1_775_001_600_000_000
+    delays = {label.known_at_us - label.received_at_us for label in told[1:]}
+    assert delays == {86_400_000_000}
+    sources = {record.source for record in Platform(warden.settings).labels.page("acme")}
+    assert sources == {"user", "audit", "index"}
+
+
 def test_what_people_said_survives_another_ingest(run: Run, corpus: Path, warden: Any) -> None:
     words = ("ingest", str(corpus.parent), "--labels", str(corpus), "--tenant", "acme")
     assert run(*words)[0] == 0
-    target = next(e for e in warden.events() if e.kind == "label" and e.label == "SP")
+    target = next(e for e in warden.events() if e.kind == "label")
+    other = "SP" if target.label == "ham" else "ham"
     with warden.api() as api:
-        assert api.label(message_id=target.message_id, label="ham", known_at="2026-04-01T00:00:00Z").status_code == 201
+        assert api.label(message_id=target.message_id, label=other, known_at="2026-04-01T00:00:00Z").status_code == 201
     warden.drain()
     code, _, errors = run(*words)
     assert code == 0, errors
     sources = [(r.label, r.source) for r in Platform(warden.settings).labels.history("acme", target.message_id)]
-    assert sorted(sources) == [("SP", "index"), ("SP", "index"), ("ham", "analyst")]
+    assert sorted(sources) == sorted([(target.label, "index")] * 2 + [(other, "analyst")])
 
 
 def test_a_new_tenant_is_made_with_its_domains(run: Run, corpus: Path, warden: Any) -> None:
@@ -185,15 +210,17 @@ def test_status_of_nothing_says_what_to_do(run: Run, monkeypatch: pytest.MonkeyP
     assert code == 0 and "mailwarden train" in text
     (tmp_path / "one.eml").write_bytes(b"From: a@x.example\r\nDate: Mon, 2 Mar 2026 10:00:00 +0000\r\n\r\nhi\r\n")
     assert run("tenant", "create", "t1")[0] == 0
-    code, _, errors = run("score", str(tmp_path / "one.eml"), "--tenant", "t1")
-    assert code == 66 and "mailwarden train" in errors
+    # By the rules alone, and it says so.
+    code, text, _ = run("score", str(tmp_path / "one.eml"), "--tenant", "t1", "--json")
+    answer = json.loads(text)
+    assert code == 0 and (answer["starter"], set(answer["detectors"])) == ("rules", {"header_rules"})
 
 
 def test_score_answers_as_the_api_does_and_leaves_no_trace(
-    run: Run, warden: Any, corpus: Path, simulated: list[SimulatedMessage]
+    run: Run, warden: Any, seen_through: SimulatedMessage, tmp_path: Path
 ) -> None:
-    chosen = next(m for m in simulated[:20] if m.label != "ham")
-    file = corpus.parent / chosen.path
+    chosen, file = seen_through, tmp_path / "attack.eml"
+    file.write_bytes(chosen.raw)
     code, text, errors = run("score", str(file), "--tenant", "acme", "--json")
     assert code == 0, errors
     answer = json.loads(text)

@@ -68,6 +68,7 @@ def test_a_message_of_two_tenants_is_one_event_in_each_with_its_own_recipients(
         "action",
         "category",
         "signals",
+        "starter",
         "degraded",
         "flags",
     }

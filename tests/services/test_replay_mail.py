@@ -118,6 +118,7 @@ class Api:
     def __init__(self, failing: bool = False) -> None:
         self.failing = failing
         self.labels: list[str] = []
+        self.said: list[tuple[str, int]] = []
         self.seq = 0
 
     def score(self, raw: bytes, envelope: Envelope) -> tuple[dict[str, Any], float]:
@@ -134,8 +135,9 @@ class Api:
         assert envelope.received_at_us is not None and envelope.received_at_us < NEXT_YEAR_US
         return answer, 0.001
 
-    def label(self, labels: list[dict[str, str]]) -> list[int]:
+    def label(self, labels: list[dict[str, Any]]) -> list[int]:
         self.labels += [label["message_id"] for label in labels]
+        self.said += [(label["source"], label["stands_for"]) for label in labels]
         self.seq += len(labels)
         return list(range(self.seq - len(labels) + 1, self.seq + 1))
 
@@ -164,6 +166,23 @@ def test_a_refused_message_is_recorded_and_the_stream_goes_on(mail: Path, tmp_pa
     # Nothing is ever said of what bears no label.
     stream.give_labels(messages[-1].time_us + 10**12)
     assert len(api.labels) == 3 and scored[0].answer["message_id"] not in api.labels
+
+
+def test_labels_are_given_when_their_index_says_and_as_what(mail: Path, tmp_path: Path) -> None:
+    (mail / "INDEX").write_text(
+        "ham in/0.eml\t2026-03-05T00:00:00Z\tuser\nham in/1.eml\nSpam in/3.eml\taudit/20\t2026-03-02T13:00:01Z\n"
+    )
+    spill, api = spill_of(mail, tmp_path), Api()
+    stream = streamed(spill, api)
+    scored = stream.run(spill.in_order()[:4], spill.reader(), before=nothing, progress=nothing)
+    ids = {s.message.path: s.answer["message_id"] for s in scored}
+    second_us = 1_000_000
+    last_us = max(s.message.time_us for s in scored)
+    assert api.labels == [ids["in/1.eml"]]
+    stream.give_labels(last_us + 7_200 * second_us)
+    assert api.labels[1:] == [ids["in/3.eml"]]
+    stream.give_labels(last_us + 5 * 86_400 * second_us)
+    assert api.labels[2:] == [ids["in/0.eml"]] and api.said == [("analyst", 0), ("audit", 20), ("user", 0)]
 
 
 def test_a_store_that_fails_is_no_refusal(mail: Path, tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_every_logged_score_is_what_spark_makes_of_the_logged_vector_to_the_last
             if number % 4 == 0:
                 warden.drain(writer)
         assert answer["model_version"] == version
-        asked, several = conversation(simulated)
+        asked, several = conversation(simulated[20:])
         api.send(asked)
         warden.drain(writer)
         seqs["several"] = api.score(several.raw, to_several(several)).json()["seq"]

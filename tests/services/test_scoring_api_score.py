@@ -35,10 +35,6 @@ def as_json(message: SimulatedMessage, **more: Any) -> dict[str, Any]:
     }
 
 
-def bad_of(mail: Mail) -> SimulatedMessage:
-    return next(m for m in mail[-400:] if m.label == "CP")
-
-
 def test_an_answer_says_all_that_a_caller_needs(warden: Any, simulated: Mail) -> None:
     with warden.api() as api:
         answers = [api.send(m) for m in simulated[-120:]]
@@ -152,13 +148,13 @@ def test_a_repeat_counts_once_also_after_a_restart(warden: Any, simulated: Mail,
     assert warden.states() == warden.folded(events)
 
 
-def test_without_observing_nothing_is_left_behind(warden: Any, simulated: Mail) -> None:
+def test_without_observing_nothing_is_left_behind(warden: Any, simulated: Mail, seen_through: SimulatedMessage) -> None:
     with warden.api() as api:
         seen = api.send(simulated[0])
         warden.drain()
         before = warden.online(), warden.events(), warden.platform.decisions.count("acme")
         reader = SpoolReader(warden.settings.spool_path, READER_NAME)
-        response = api.score(bad_of(simulated).raw, bad_of(simulated).envelope, path="/v1/score?observe=false")
+        response = api.score(seen_through.raw, seen_through.envelope, path="/v1/score?observe=false")
         answer = response.json()
         assert (answer["decision_id"], answer["seq"], answer["repeated"]) == (None, None, False)
         assert answer["verdict"] != "deliver" and answer["signals"]
@@ -167,7 +163,7 @@ def test_without_observing_nothing_is_left_behind(warden: Any, simulated: Mail) 
             api.label(message_id=answer["message_id"], label="CP", known_at="2026-03-03T00:00:00Z").status_code == 404
         )
         # It is not remembered either: asked for real it is new, and gets the next seq.
-        assert api.send(bad_of(simulated))["seq"] == seen["seq"] + 1
+        assert api.send(seen_through)["seq"] == seen["seq"] + 1
         reader.close()
         assert (warden.online(), warden.events(), warden.platform.decisions.count("acme")) == before
 

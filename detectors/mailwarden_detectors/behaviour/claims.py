@@ -11,7 +11,7 @@ from mailwarden_detectors.behaviour.columns import COLUMNS
 
 _CLAIMED_VIEWS = (
     "sender_activity", "sender_domain_activity", "relationship", "display_name_activity", "sender_display_name",
-    "thread_activity",
+    "thread_activity", "person_activity", "lookalike_domain_activity",
 )  # fmt: skip
 _TOLD = ("labelled_bad", "bad_rate", "authentica", "_match", "qr_")
 """What speaks of the message's proof, or against the sender, counts whoever it is from."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -14,13 +15,16 @@ from numpy.typing import NDArray
 
 from mailwarden.domain.detection.detector import Detector, RawScores, Signal, TrainingSet
 from mailwarden.domain.detection.rows import FeatureTable
+from mailwarden.domain.detection.usual import Usual, of_values
 from mailwarden.domain.mail.events import CATEGORIES
 from mailwarden.errors import DataError
+from mailwarden_detectors.behaviour.borrowed_names import NAMED
 from mailwarden_detectors.behaviour.claims import DERIVED, with_proof
-from mailwarden_detectors.behaviour.columns import BUILD_ONLY, COLUMNS, words_of
+from mailwarden_detectors.behaviour.columns import BUILD_ONLY, COLUMNS
+from mailwarden_detectors.behaviour.reasons import Raised, reasons_of
 from mailwarden_detectors.behaviour.trees import Trees
 
-_MAGIC = b"mailwarden.behaviour.3\n"
+_MAGIC = b"mailwarden.behaviour.5\n"
 _TREES: dict[str, Any] = {"iterations": 400, "depth": 6, "learning_rate": 0.06, "l2_leaf_reg": 3.0}
 _CATEGORY_TREES: dict[str, Any] = {"iterations": 150, "depth": 4, "learning_rate": 0.1}
 _FIXED: dict[str, Any] = {
@@ -34,6 +38,8 @@ _FIXED: dict[str, Any] = {
 _VIEWS = tuple(dict.fromkeys(column.name.partition(":")[0] for column in COLUMNS))
 """Views of which the trees read why a null is null, in columns behind the features'."""
 
+_NUMERIC = tuple(column.name for column in COLUMNS)
+
 _WIDTH = len(COLUMNS) + len(_VIEWS) + len(DERIVED)
 
 _EXPLAINED = 40
@@ -44,10 +50,10 @@ class Behaviour(Detector):
     """Gradient-boosted trees over content facts and the history of sender, domain, recipient and pair."""
 
     name: ClassVar[str] = "behaviour"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 8
     owner: ClassVar[str] = "behaviour-detection"
     description: ClassVar[str] = "Judges how the message is built and how it fits what is known of its sender."
-    features: ClassVar[tuple[str, ...]] = tuple(column.name for column in COLUMNS)
+    features: ClassVar[tuple[str, ...]] = (*_NUMERIC, *NAMED)
     cpu_budget_us: ClassVar[int] = 500
     categories: ClassVar[tuple[str, ...]] = CATEGORIES
 
@@ -57,7 +63,8 @@ class Behaviour(Detector):
         self._trees: Trees | None = None
         self._category_trees: tuple[Trees, list[str]] | None = None
         self._only_category = "SP"
-        self._references: list[tuple[int, float]] = []
+        self._references: list[tuple[int, Usual | None]] = []
+        self._last: tuple[FeatureTable, NDArray[np.float64]] | None = None
 
     def fit(self, training: TrainingSet, *, seed: int) -> None:
         """Learn from rows in order of arrival; nulls are read as they are, and why they are."""
@@ -79,7 +86,7 @@ class Behaviour(Detector):
 
     def score(self, features: FeatureTable) -> RawScores:
         """Log-odds before calibration; never abstains."""
-        return RawScores(self._raw(_matrix(features)))
+        return RawScores(self._raw(self._read(features)))
 
     def categorise(self, features: FeatureTable) -> list[str]:
         """n category codes, by build and behaviour."""
@@ -87,31 +94,25 @@ class Behaviour(Detector):
         if self._category_trees is None:
             return [self._only_category] * features.n
         trees, codes = self._category_trees
-        return [codes[likeliest] for likeliest in trees.raw(_matrix(features)).argmax(axis=1)]
+        return [codes[likeliest] for likeliest in trees.raw(self._read(features)).argmax(axis=1)]
 
     def explain(self, features: FeatureTable, row: int, *, limit: int = 3) -> list[Signal]:
-        """The features whose value raised the row's score most over what is usual in good mail.
+        """What raised the row's score most over what is usual in good mail, as `reasons` puts it.
 
         By occlusion: each of the model's most important features is put back to its reference in turn, which takes a
         hundredth of the time of SHAP values. Source: Robnik-Sikonja and Kononenko,
         Explaining Classifications for Individual Instances, 2008.
         """
-        own = _matrix(features)[row]
+        own = self._read(features)[row]
         columns = np.array([column for column, _ in self._references], dtype=np.int64)
-        shares = self._fitted_trees().without(own, columns, np.array([value for _, value in self._references]))
-        # That something is not known may weigh, but tells a reader least: it is named where too little else is.
-        unknown = np.isnan(own[columns])
-        raised = np.flatnonzero(shares > 0.0).tolist()
-        named = sorted(raised, key=lambda index: (unknown[index], -shares[index], index))[:limit]
-        strongest = sorted(named, key=lambda index: (-shares[index], index))
-        return [
-            Signal(
-                name=self.features[columns[index]],
-                words=words_of(self.features[columns[index]], float(own[columns[index]])),
-                weight=float(shares[index]),
-            )
-            for index in strongest
+        usual = np.array([np.nan if good is None else good.value for _, good in self._references])
+        shares = self._fitted_trees().without(own, columns, usual)
+        raised = [
+            Raised(_NUMERIC[column], float(own[column]), good, float(share))
+            for (column, good), share in zip(self._references, shares.tolist(), strict=True)
+            if share > 0.0
         ]
+        return reasons_of(raised, features, row, limit)
 
     def parameters(self) -> dict[str, Any]:
         """Settings of the trees."""
@@ -123,7 +124,7 @@ class Behaviour(Detector):
         head = {
             "only_category": self._only_category,
             "lengths": [len(blob) for blob in blobs],
-            "references": [(column, None if np.isnan(value) else value) for column, value in self._references],
+            "references": [(column, None if good is None else astuple(good)) for column, good in self._references],
         }
         return b"".join([_MAGIC, json.dumps(head).encode(), b"\n", *blobs])
 
@@ -137,7 +138,7 @@ class Behaviour(Detector):
             line, _, rest = data[len(_MAGIC) :].partition(b"\n")
             head = json.loads(line)
             detector._only_category = str(head["only_category"])
-            detector._references = [(int(at), np.nan if value is None else value) for at, value in head["references"]]
+            detector._references = [(int(at), good and Usual(*map(float, good))) for at, good in head["references"]]
             models = _models(rest, head["lengths"])
             detector._model = models[0]
             detector._category = models[1] if len(models) > 1 else None
@@ -145,6 +146,15 @@ class Behaviour(Detector):
         except (ValueError, KeyError, TypeError, IndexError, CatBoostError) as error:
             raise DataError(f"A damaged behaviour model ({error}). Train it again.") from error
         return detector
+
+    def _read(self, features: FeatureTable) -> NDArray[np.float64]:
+        """`_matrix`; of one row, whose score, category and reasons are asked for one after the other, made once."""
+        if features.n != 1:
+            return _matrix(features)
+        last = self._last
+        if last is None or last[0] is not features:
+            last = self._last = features, _matrix(features)
+        return last[1]
 
     def _take_trees(self) -> None:
         self._trees = Trees.of(self._fitted())
@@ -178,7 +188,7 @@ def _matrix(features: FeatureTable) -> NDArray[np.float64]:
     """
     out = np.empty((features.n, _WIDTH))
     own = out[:, : len(COLUMNS)]
-    own[:] = features.numeric(Behaviour.features)
+    own[:] = features.numeric(_NUMERIC)
     for at, view in enumerate(_VIEWS, start=len(COLUMNS)):
         out[:, at] = features.status(view)
     out[:, -len(DERIVED) :] = with_proof(features, own)
@@ -193,17 +203,12 @@ def _fit(
     return model
 
 
-def _references(model: CatBoostClassifier, good: NDArray[np.float64]) -> list[tuple[int, float]]:
-    """The features that matter most to the model, with their median among good mail, NaN where it is mostly null."""
+def _references(model: CatBoostClassifier, good: NDArray[np.float64]) -> list[tuple[int, Usual | None]]:
+    """The features that matter most to the model, with what is usual in good mail, None where it is never known."""
     importance = model.get_feature_importance(type="PredictionValuesChange", thread_count=1)
     ranked = np.argsort(-importance, kind="stable").tolist()
-    found = []
     named = [at for at in ranked if at < len(COLUMNS) and COLUMNS[at].name not in BUILD_ONLY]
-    for column in named[:_EXPLAINED]:
-        values = good[:, column]
-        known = values[~np.isnan(values)]
-        found.append((column, float(np.median(known)) if 2 * len(known) >= len(values) > 0 else np.nan))
-    return found
+    return [(column, of_values(good[:, column])) for column in named[:_EXPLAINED]]
 
 
 def _blob(model: CatBoostClassifier) -> bytes:

@@ -43,7 +43,7 @@ class HeaderRules(Detector):
     owner: ClassVar[str] = "detection-rules"
     description: ClassVar[str] = "Judges headers, requests, links and attachments by rules with a weight and words."
     features: ClassVar[tuple[str, ...]] = RULES.features
-    cpu_budget_us: ClassVar[int] = 200
+    cpu_budget_us: ClassVar[int] = 400
     categories: ClassVar[tuple[str, ...]] = tuple(sorted({*_CODES, "SP"}))
 
     def __init__(self) -> None:
@@ -78,7 +78,9 @@ class HeaderRules(Detector):
         """The rules that hold, the heaviest first; brakes are no reasons."""
         held = self._held(features if features.n == 1 else features.take(np.array([row])))[0]
         reasons = [RULES.rules[at] for at in _REASONS if held[at]][:limit]
-        return [Signal(rule.name, RULES.words(rule, features, row), rule.weight) for rule in reasons]
+        return [
+            Signal(rule.name, RULES.words(rule, features, row), rule.weight, RULES.rests_on(rule)) for rule in reasons
+        ]
 
     def _held(self, features: FeatureTable) -> NDArray[np.bool_]:
         """(n, rules); of one row, whose score, category and reasons are asked for one after the other, found once."""

@@ -94,9 +94,9 @@ class MessageText(Detector):
         subject, text = one.text(_SUBJECT)[0], one.text(_TEXT)[0]
         buckets = buckets_of(subject, text)
         signals = []
-        for name, what, block, data, is_subject in (
-            ("suspicious_subject", "The subject", buckets.subject, subject_bytes(subject), True),
-            ("suspicious_wording", "The text", buckets.text, text_bytes(text), False),
+        for name, what, of, block, data, is_subject in (
+            ("suspicious_subject", "The subject", _SUBJECT, buckets.subject, subject_bytes(subject), True),
+            ("suspicious_wording", "The text", _TEXT, buckets.text, text_bytes(text), False),
         ):
             if not len(block):
                 continue
@@ -104,7 +104,7 @@ class MessageText(Detector):
             if share > 0.0:
                 quoted = ", ".join(f"“{word}”" for word in _loudest(model, data.tobytes(), subject=is_subject))
                 tail = f", above all {quoted}" if quoted else ""
-                signals.append(Signal(name, f"{what} is worded like unwanted mail{tail}.", share))
+                signals.append(Signal(name, f"{what} is worded like unwanted mail{tail}.", share, (of,)))
         return sorted(signals, key=lambda signal: -signal.weight)[:limit]
 
     def parameters(self) -> dict[str, Any]:

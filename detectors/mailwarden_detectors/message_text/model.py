@@ -100,8 +100,16 @@ def buckets_of(subject: str, text: str) -> Buckets:
 def fit_linear(
     rows: Sequence[Buckets], bad: NDArray[np.bool_], weight: NDArray[np.float64], *, inverse_ridge: float
 ) -> tuple[NDArray[np.float32], float]:
-    """Weights (BUCKETS,) and intercept of a logistic regression over binary buckets, each block scaled to length 1."""
+    """Weights (BUCKETS,) and intercept of a logistic regression over binary buckets, each block scaled to length 1.
+
+    Raises DataError where no row has a word.
+    """
     matrix, used = _matrix(rows, shift=0)
+    if not len(used):
+        raise DataError(
+            "message_text needs words to learn from, and no message has any. Run `mailwarden materialize` first, which "
+            "reads what messages say."
+        )
     model = LogisticRegression(C=inverse_ridge, solver="liblinear", tol=1e-3, max_iter=200)
     model.fit(matrix, bad, sample_weight=weight)
     weights = np.zeros(BUCKETS, dtype=np.float32)

@@ -63,7 +63,8 @@ class Evaluation:
 
     roca: 1-ROCA%, 100 * (1 - area under the ROC curve), lower is better. lam: LAM% at the decision threshold, None
     where there is none. recall: at each budget. by_category: the same recalls of each category alone, against all
-    good messages.
+    good messages. shared: the messages are those that weighed the detectors and calibrated them, which flatters the
+    score.
     """
 
     bad: int
@@ -72,6 +73,7 @@ class Evaluation:
     lam: float | None
     recall: tuple[Recall, ...]
     by_category: Mapping[str, tuple[Recall, ...]]
+    shared: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values."""

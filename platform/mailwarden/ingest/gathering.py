@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mailwarden.domain.mail.events import Event
 from mailwarden.ingest.found_later import FoundLater
-from mailwarden.ingest.index import LabelIndex
+from mailwarden.ingest.index import GivenLabel, LabelIndex
 from mailwarden.ingest.parallel import Parsed, parse_all
 from mailwarden.ingest.receive import Site
 from mailwarden.ingest.sources import RawMessage, Source
@@ -53,7 +53,7 @@ class Gathered:
     source: Source
     spill: Spill
     folder: Path
-    labels: list[tuple[int, str]]
+    labels: list[tuple[int, GivenLabel]]
     signals: dict[int, FoundLater]
     found: set[str]
     defects: Counter[str]
@@ -127,7 +127,7 @@ def _read(
             before_us = event.received_at_us
             entry = None if labels is None else labels.find(source.full_path(message))
             if entry is not None:
-                gathered.labels.append((len(spill), entry.label))
+                gathered.labels.append((len(spill), entry.given))
             if parsed.later is not None:
                 gathered.signals[len(spill)] = parsed.later
             gathered.defects.update(set(parsed.defects))

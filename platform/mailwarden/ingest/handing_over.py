@@ -104,7 +104,6 @@ class _HandingOver:
     ) -> None:
         self._gathered, self._plan, self._stood, self._to = gathered, plan, stood, to
         self._taken, self._repeats, self._progress = taken, repeats, progress
-        self._reception = Reception(trust=gathered.site.trusts).to_text()
         self._told_of = {int(row) for row, kind in zip(plan.rows, plan.kind, strict=True) if kind != "message"}
         # A label or a signal bears the facts of its message, which stands before it: bit i is recipient i.
         self._campaign_of: dict[int, str] = {}
@@ -142,7 +141,9 @@ class _HandingOver:
 
     def _message(self, row: int, event: Event, envelope: Envelope) -> HistoryMessage:
         raw = self._gathered.spill.raw(row)
-        return HistoryMessage(encode_event(event), raw, envelope.mail_from, envelope.rcpt_to, self._reception)
+        site = self._gathered.site
+        reception = Reception(trust=site.trusts, directory=site.says(event)).to_text()
+        return HistoryMessage(encode_event(event), raw, envelope.mail_from, envelope.rcpt_to, reception)
 
     def _tell(self, place: int, row: int, event: Event) -> None:
         """A label or a signal of a message that stands before it, in this batch, in another one, or in the log."""
@@ -150,22 +151,25 @@ class _HandingOver:
             # It counts with the message, which the log may not have yet.
             self._gathered.spill.counts_with[row] = event.copy_of
             self._known.add(row)
-        if row in self._known:
-            self._waits.add(self._told_id(row, event))
-            return
-        of: bytes | int | None = self._place.get(row)
+        numbered = row in self._known
+        of: bytes | int | None = None if numbered else self._place.get(row)
         if of is None:
-            if row in self._campaign_of:
+            if numbered:
+                event = replace(event, message_id=self._told_id(row, event), copy_of="")
+            elif row in self._campaign_of:
                 bits = self._new_of.get(row, 0)
                 names = tuple(name for at, name in enumerate(event.recipients) if bits >> at & 1)
                 event = replace(event, new_recipients=names, campaign=self._campaign_of[row])
             of = encode_event(event)
         known_at_us = int(self._plan.known_us[place])
         if self._plan.kind[place] == "label":
-            label, held = self._plan.label[place], self._plan.replaced[place] or None
-            self._add(row, event, HistoryLabel(of, label, held, known_at_us), 0)
+            given, held = self._plan.label[place], self._plan.replaced[place] or None
+            assert given is not None
+            told = HistoryLabel(of, given.label, held, known_at_us, given.source, given.stands_for, numbered)
+            self._add(row, event, told, 0)
         else:
-            self._add(row, event, HistorySignal(of, self._gathered.signals[row].facts, known_at_us), 0)
+            facts = self._gathered.signals[row].facts
+            self._add(row, event, HistorySignal(of, facts, known_at_us, numbered), 0)
         if len(self._batch) >= BATCH_ITEMS:
             self._send()
 

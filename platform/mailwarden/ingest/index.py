@@ -5,25 +5,60 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from mailwarden.domain.mail.events import LABELS
+from mailwarden.domain.mail.events import LABEL_SOURCES, LABELS, LabelSource
 from mailwarden.errors import DataError
 from mailwarden.ingest.archives import normal_name, read_member
 
 _LABELS = {label.lower(): label for label in LABELS}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+LABEL_DELAY_DAYS = 1.0
+"""Days from a message to when its label became known, where nothing says."""
+
+
+@dataclass(frozen=True, slots=True)
+class GivenLabel:
+    """A label as an index gives it.
+
+    label: one of `domain.mail.events.LABELS`. known_us: when it was given, microseconds UTC, None where the index does
+    not say. source, stands_for: see `domain.mail.events.Event`.
+    """
+
+    label: str
+    known_us: int | None = None
+    source: LabelSource = "index"
+    stands_for: int = 0
+
+    def known_at_us(self, received_us: int, delay_us: int) -> int:
+        """When the label of a message received then became known: never before it came, and after the delay where the
+        index does not say."""
+        return received_us + delay_us if self.known_us is None else max(received_us, self.known_us)
 
 
 @dataclass(frozen=True, slots=True)
 class LabelEntry:
     """One line. label: one of `domain.mail.events.LABELS`; path: normalised, against the index's own folder; end: as
     written, without leading "../"; selected: False where the index writes `Spam` or `Ham` so, its way to set a
-    message apart from its subset."""
+    message apart from its subset.
+
+    known_us, source, stands_for: see `GivenLabel`.
+    """
 
     label: str
     path: str
     end: str
     selected: bool
+    known_us: int | None = None
+    source: LabelSource = "index"
+    stands_for: int = 0
+
+    @property
+    def given(self) -> GivenLabel:
+        """The label with when it was given and how it came about."""
+        return GivenLabel(self.label, self.known_us, self.source, self.stands_for)
 
 
 class LabelIndex:
@@ -44,8 +79,10 @@ class LabelIndex:
         """Read an index from a file, or from a member of an archive.
 
         Each line is `label path`: ham, spam or a category code in any letter case, then a path relative to the
-        index's folder. Raises DataError, with the line's number, on a line that is not so, and on a path that is
-        given two labels.
+        index's folder. Behind the path, each after a tab and in either order, may stand when the label was given (a
+        date, or a time by RFC 3339, UTC where it names no zone) and how it came about: `user`, `analyst`, `audit`, or
+        `audit/50` of a message that was drawn as one of 50. Raises DataError, with the line's number, on a line that
+        is not so, and on a path that is given two labels.
         """
         if member is not None:
             name = f"{path}:{member}"
@@ -90,11 +127,19 @@ def _entries(name: str, folder: str, data: bytes) -> Iterator[LabelEntry]:
         if not line.strip():
             continue
         word, _, rest = line.strip().partition(" ")
+        rest, *columns = rest.strip().split("\t")
         label = _LABELS.get(word.lower())
         if label is None or not rest.strip():
             raise DataError(
                 f"Label index {name}, line {number}: expected `label path`, the label one of {', '.join(LABELS)}."
             )
+        try:
+            told = _told(columns)
+        except ValueError as exc:
+            raise DataError(
+                f"Label index {name}, line {number}: {exc} is neither when the label was given (2026-01-31 or "
+                f"2026-01-31T08:30:00Z) nor how it came about (user, analyst, audit, audit/50)."
+            ) from exc
         path = posixpath.normpath(posixpath.join(folder, rest.strip()))
         if seen.setdefault(path, label) != label:
             raise DataError(
@@ -102,7 +147,27 @@ def _entries(name: str, folder: str, data: bytes) -> Iterator[LabelEntry]:
                 "Leave one label a message."
             )
         end = posixpath.normpath(rest.strip()).replace("../", "").lstrip("/")
-        yield LabelEntry(label, path, end, selected=not (label in ("ham", "spam") and word[0].isupper()))
+        yield LabelEntry(label, path, end, not (label in ("ham", "spam") and word[0].isupper()), *told)
+
+
+def _told(columns: Iterable[str]) -> tuple[int | None, LabelSource, int]:
+    """When a label was given, how it came about and for how many messages it stands; raises ValueError naming a column
+    that is none of these."""
+    known_us: int | None = None
+    source: LabelSource = "index"
+    stands_for = 0
+    for column in filter(None, (column.strip() for column in columns)):
+        said, _, share = column.partition("/")
+        known = next((one for one in LABEL_SOURCES if one == said), None)
+        if known is not None and (not share or (known == "audit" and share.isdecimal() and int(share))):
+            source, stands_for = known, int(share or 0)
+            continue
+        try:
+            time = datetime.fromisoformat(column)
+        except ValueError:
+            raise ValueError(repr(column)) from None
+        known_us = ((time if time.tzinfo else time.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1)
+    return known_us, source, stands_for
 
 
 def _common_folder(paths: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 
 from mailwarden.domain.mail.events import Event
@@ -41,6 +41,8 @@ def parse_all(
     Raises DataError where a process dies.
     """
     chunks = _chunks(messages)
+    # What the directory says is asked where a message is kept, by its event; sent along, it would be sent every time.
+    site = replace(site, directory=None)
     if workers > 1:
         # Starting processes takes longer than reading a few messages does.
         first = list(islice(chunks, workers * _CHUNKS_A_WORKER))

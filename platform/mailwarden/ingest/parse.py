@@ -192,7 +192,7 @@ def _verified(
 
     known = None if envelope.reception is None else envelope.reception.answers
     questions = Questions(images.resolver if known is None else None, known or (), reading)
-    at_us, _ = _event_time(envelope, mbox, head, Reading(reading.budget))
+    at_us, _ = event_time(envelope, mbox, head, Reading(reading.budget))
     found = verify(
         Signed(data, block.body), block.fields, head.authors, head.sender, envelope, at_us, trust, questions, reading
     )
@@ -250,7 +250,7 @@ def _assemble(
 ) -> Message:
     # Apart from the others, and last: read again with the time that was found, a message has all others alike.
     untimely = Reading(reading.budget)
-    borne_us, time_source = _event_time(envelope, mbox, head, untimely)
+    borne_us, time_source = event_time(envelope, mbox, head, untimely)
     received_at_us = borne_us
     if borne_us is not None and envelope.clock_us is not None:
         received_at_us = settled(borne_us, envelope.clock_us, LIVE_AHEAD_US)
@@ -302,12 +302,14 @@ def _assemble(
         claimed_at_us=None if received_at_us == borne_us else borne_us,
         content_key=content_key,
         client_ip=head.client_ip,
+        directory=None if envelope.reception is None else envelope.reception.directory,
     )
 
 
-def _event_time(
+def event_time(
     envelope: Envelope, mbox: MboxFrom | None, head: Head, reading: Reading
 ) -> tuple[int | None, TimeSource]:
+    """When a message was received, microseconds UTC, by the best that says so, and what that is; None where nothing."""
     if envelope.received_at_us is not None:
         if is_believable(envelope.received_at_us):
             return envelope.received_at_us, envelope.time_source

@@ -19,7 +19,7 @@ from mailwarden.domain.mail.trust import NO_TRUST, Trust
 from mailwarden.ingest.copies import find_copies
 from mailwarden.ingest.found_later import FoundLater
 from mailwarden.ingest.gathering import Gathered, IngestReport, gather
-from mailwarden.ingest.index import LabelIndex
+from mailwarden.ingest.index import GivenLabel, LabelIndex
 from mailwarden.ingest.planning import NOTHING, Plan, Rows, plan_of
 from mailwarden.ingest.receive import Site
 from mailwarden.ingest.sources import RawMessage, Source
@@ -66,7 +66,8 @@ def ingest(
     """Put a source's mail, and its labels, into the event log in one commit; run again, it adds nothing twice.
 
     Events get their seq by the time at which they were known, messages by event time (then source order), signals by
-    that too, after the messages of the same time, labels by that plus `label_delay_us`, after both. A message without
+    that too, after the messages of the same time, labels by when they became known, after both: as the index says, else
+    `label_delay_us` after their message. A message without
     any time takes that of the one before it in the source; one whose time lies ahead of all others' is set back, and
     its event says so. A label is added where the message does not bear it already, a signal where it has none.
 
@@ -205,15 +206,23 @@ def _batches(
             else:
                 event = before.get(told[i], event)
             if kind == "label":
-                label, replaced = plan.label[start + i], plan.replaced[start + i] or None
-                found[i] = label_event_of(event, label=label, replaced=replaced, seq=seqs[i], known_at_us=known_at_us)
+                given, replaced = plan.label[start + i], plan.replaced[start + i] or None
+                assert given is not None
+                found[i] = label_event_of(
+                    event,
+                    label=given.label,
+                    replaced=replaced,
+                    seq=seqs[i],
+                    known_at_us=known_at_us,
+                    source=given.source,
+                    stands_for=given.stands_for,
+                )
             else:
                 found[i] = signal_event_of(event, signals[row].facts, seq=seqs[i], known_at_us=known_at_us)
         yield from events_to_table(found).to_batches()
 
 
 def _write_raw(raw_mail: RawMail, site: Site, spill: Spill, rows: Rows) -> None:
-    reception = Reception(trust=site.trusts).to_text()
     for chunk in _by_bytes(spill, rows):
         raw_mail.append(
             [
@@ -226,7 +235,7 @@ def _write_raw(raw_mail: RawMail, site: Site, spill: Spill, rows: Rows) -> None:
                     rcpt_to=envelope.rcpt_to,
                     time_source=event.time_source,
                     raw=spill.raw(int(row)),
-                    reception=reception,
+                    reception=Reception(trust=site.trusts, directory=site.says(event)).to_text(),
                 )
                 for row, (event, envelope) in zip(chunk, spill.read(chunk), strict=True)
             ]
@@ -245,7 +254,7 @@ def _by_bytes(spill: Spill, rows: Rows) -> Iterator[Rows]:
 
 
 def _hand_over_labels(
-    event_log: EventLog, tenant: str, spill: Spill, labels: list[tuple[int, str]], label_sink: LabelSink
+    event_log: EventLog, tenant: str, spill: Spill, labels: list[tuple[int, GivenLabel]], label_sink: LabelSink
 ) -> None:
     labelled = {row for row, _ in labels}
     ids = pa.array([told for row, told in enumerate(spill.told_ids()) if row in labelled])

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from mailwarden.domain.mail.events import Kind
 from mailwarden.ingest.gathering import Gathered
+from mailwarden.ingest.index import GivenLabel
 from mailwarden.ingest.spill import Spill
 from mailwarden.stores.lake.delta import day_column
 from mailwarden.stores.lake.event_log import EventView
@@ -19,11 +20,11 @@ Rows = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Rows of the events to write, in order, and of which kind; label: "" but of a label; replaced: by that, or ""."""
+    """Rows of the events to write, in order, and their kind; label: None but of a label; replaced: by that, or ""."""
 
     rows: Rows
     kind: list[Kind]
-    label: list[str]
+    label: list[GivenLabel | None]
     replaced: list[str]
     known_us: Rows
 
@@ -51,7 +52,8 @@ def plan_of(
     *,
     only: Collection[str] | None = None,
 ) -> Plan:
-    """What a log lacks of a source. label_delay_us: from a message to when its label became known.
+    """What a log lacks of a source. label_delay_us: from a message to when its label became known, where its index does
+    not say.
 
     only: ids of messages in the log whose labels and signals alone are wanted. A message may be there without the
     signal found in it, where an ingest ended between the two.
@@ -76,7 +78,7 @@ def plan_of(
     rows: list[int] = []
     signal_rows: list[int] = []
     label_rows: list[int] = []
-    given: list[str] = []
+    given: list[GivenLabel] = []
     taken_back: list[str] = []
     firsts = set(spill.counts_with.values())
     for row, message_id in enumerate(spill.message_ids() if firsts else ()):
@@ -100,26 +102,29 @@ def plan_of(
             signalled.add(message_id)
             signal_rows.append(row)
         label = label_of.get(row)
-        if label is not None and bears.get(message_id) != label and message_id not in gone:
+        if label is not None and bears.get(message_id) != label.label and message_id not in gone:
             # A message may be in the source twice, and the second one be labelled.
             label_rows.append(first.get(message_id, row))
             given.append(label)
             taken_back.append(bears.get(message_id, ""))
-            bears[message_id] = label
+            bears[message_id] = label.label
     ranked: tuple[tuple[Kind, int], ...] = (
         ("message", len(rows)), ("signal", len(signal_rows)), ("label", len(label_rows)),
     )  # fmt: skip
     kinds = [kind for kind, times_over in ranked for _ in range(times_over)]
     rank = np.repeat([0, 1, 2], [times_over for _, times_over in ranked])
     position = np.array(rows + signal_rows + label_rows, dtype=np.int64)
-    known = times[position] + np.where(rank == 2, label_delay_us, 0)
+    known = times[position]
+    first_label = len(kinds) - len(given)
+    for at, one in enumerate(given, first_label):
+        known[at] = one.known_at_us(int(known[at]), label_delay_us)
     order = np.lexsort((position, rank, known))
-    given = [""] * (len(kinds) - len(given)) + given
+    labels = [None] * first_label + given
     taken_back = [""] * (len(kinds) - len(taken_back)) + taken_back
     return Plan(
         position[order],
         [kinds[i] for i in order],
-        [given[i] for i in order],
+        [labels[i] for i in order],
         [taken_back[i] for i in order],
         known[order],
     )

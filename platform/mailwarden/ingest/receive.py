@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from mailwarden.domain.mail.directory import NO_DIRECTORY, Directory
+from mailwarden.domain.mail.directory_answer import DirectoryAnswer
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.facts import event_of
 from mailwarden.domain.mail.message import Envelope, Message
@@ -18,7 +20,8 @@ class Site:
     """Whose mail is received. own_domains: as the tenant names them; trust: which Authentication-Results it believes;
     trusted_authserv_ids: more of its ids.
 
-    stored: its mail comes from the store of raw mail, and not for the first time.
+    stored: its mail comes from the store of raw mail, and not for the first time: what was said of it then stands.
+    directory: of the tenant; None where it cannot be had.
     """
 
     tenant: str
@@ -26,11 +29,16 @@ class Site:
     trusted_authserv_ids: frozenset[str] = frozenset()
     stored: bool = False
     trust: Trust = NO_TRUST
+    directory: Directory | None = NO_DIRECTORY
 
     @property
     def trusts(self) -> Trust:
         """All that the tenant trusts."""
         return self.trust.and_ids(self.trusted_authserv_ids)
+
+    def says(self, event: Event) -> DirectoryAnswer | None:
+        """What is known here of who wrote a message and whom to; None where the directory cannot be had."""
+        return None if self.directory is None else self.directory.says(event, self.own_domains)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,9 @@ def receive(raw: bytes, envelope: Envelope, site: Site, resolver: Resolver | Non
         raw, envelope = unwrapped(raw, envelope)
     message, beside = parse_beside(raw, envelope, trust=site.trusts, resolver=resolver)
     known = envelope.reception or Reception()
+    event = event_for(message, envelope, site)
+    # Mail that was accepted before there were answers has none.
+    said = known.directory if site.stored else site.says(event)
     reception = replace(
         known,
         trust=site.trusts,
@@ -67,9 +78,10 @@ def receive(raw: bytes, envelope: Envelope, site: Site, resolver: Resolver | Non
         auth_user=envelope.auth_user or "",
         queue_id=envelope.queue_id or "",
         flow=envelope.flow or "",
+        directory=said,
     )
     kept = replace(envelope, reception=reception)
-    return Received(raw, kept, message, event_for(message, kept, site), beside.later)
+    return Received(raw, kept, replace(message, directory=said), event, beside.later)
 
 
 def event_for(message: Message, envelope: Envelope, site: Site) -> Event:

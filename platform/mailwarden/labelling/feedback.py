@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
-from mailwarden.domain.mail.events import Event
+from mailwarden.domain.mail.events import LABEL_SOURCES, Event, LabelSource
 from mailwarden.stores.sql import LabelRecord, Labels
-
-Source = Literal["analyst", "user", "index"]
 
 
 def label_id_of(event: Event) -> str:
@@ -16,7 +13,7 @@ def label_id_of(event: Event) -> str:
     return f"l{event.seq}-{event.message_id}"
 
 
-def label_record(event: Event, *, source: Source, given_by: str) -> LabelRecord:
+def label_record(event: Event, *, source: LabelSource, given_by: str) -> LabelRecord:
     """A label event as the label log keeps it; raises DataError where it holds no label."""
     return LabelRecord(
         tenant=event.tenant,
@@ -41,6 +38,11 @@ def index_sink(labels: Labels) -> Callable[[Sequence[Event]], None]:
             for label_id in labels.standing(tenant, [label_id_of(event) for event in events if event.tenant == tenant])
         }
         fresh = [event for event in events if (event.tenant, label_id_of(event)) not in standing]
-        labels.append_many([label_record(event, source="index", given_by="") for event in fresh])
+        labels.append_many([label_record(event, source=_source(event), given_by="") for event in fresh])
 
     return take
+
+
+def _source(event: Event) -> LabelSource:
+    # One from before it was kept came of an index, as all here do.
+    return next((source for source in LABEL_SOURCES if source == event.label_source), "index")

@@ -28,8 +28,9 @@ import structlog
 from numpy.typing import NDArray
 
 from mailwarden.domain.detection.decision import HISTORY, Combination, away_name
-from mailwarden.domain.detection.detector import Detector, RawScores, Signal
+from mailwarden.domain.detection.detector import Detector, Evidence, RawScores, Signal
 from mailwarden.domain.detection.rows import FeatureTable
+from mailwarden.domain.detection.usual import Usual
 from mailwarden.domain.status import CODES, Status
 from mailwarden.logs import FailureLog
 from mailwarden.scoring.batch import BatchScores, DetectorScores, Pattern, Scores, fused
@@ -38,6 +39,8 @@ from mailwarden.stores.bundle import Bundle, Fetch
 log = structlog.get_logger(__name__)
 
 REASONS_A_DETECTOR = 3
+_EVIDENCE = 6
+"""Features that stand beside a reason, at most."""
 LEAST_TRUST = 0.3
 """Share of its own weight that a detector's reason keeps, however little the fusion leans on the detector."""
 
@@ -50,7 +53,8 @@ class Champion:
     content_views: names of the views of the message alone. categoriser: the detector that names the category, "" for
     none. withheld: views that the detectors were trained without, and so must not see. trained_on: by content view
     that its detectors read, the version and fingerprint that gave its training set. without: what counts where a
-    detector is away, by its name. away: detectors of the bundle that did not load, by name, with why.
+    detector is away, by its name. away: detectors of the bundle that did not load, by name, with why. usual: what good
+    mail has, by full name of a numeric feature.
     """
 
     version: int
@@ -63,6 +67,7 @@ class Champion:
     trained_on: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     without: Mapping[str, Combination] = field(default_factory=dict)
     away: Mapping[str, str] = field(default_factory=dict)
+    usual: Mapping[str, Usual] = field(default_factory=dict)
     _failures: FailureLog = field(
         default_factory=lambda: FailureLog(log, "a detector failed", "detector"), init=False, repr=False, compare=False
     )
@@ -111,6 +116,7 @@ class Champion:
             trained_on={name: (int(v), int(f)) for name, (v, f) in bundle.record.get("content", {}).items()},
             without=bundle.without,
             away=away,
+            usual=bundle.usual,
         )
 
     def combination(self, away: Collection[str]) -> tuple[Combination, bool]:
@@ -191,7 +197,7 @@ class Champion:
         if detector is None:
             return "SP"
         try:
-            named = detector.categorise(self._row(features, scores))
+            named = detector.categorise(self.deciding(features, scores))
         except Exception as exc:
             self._failed(self.categoriser, "categorise", exc)
             return "SP"
@@ -207,7 +213,7 @@ class Champion:
         No detector fills the list alone, and none is silenced: what adds little to the score may say it best. One that
         failed or abstains has no reasons, and one that cannot explain itself leaves its own out.
         """
-        row = self._row(features, scores)
+        row = self.deciding(features, scores)
         fusion = scores.combination.fusion
         signals: list[Signal] = []
         for name, detector in self.detectors.items():
@@ -218,12 +224,21 @@ class Champion:
             try:
                 found = detector.explain(row, 0, limit=REASONS_A_DETECTOR + len(silenced))
                 kept = [signal for signal in found if signal.name not in silenced][:REASONS_A_DETECTOR]
-                own = [Signal(s.name, s.words, s.weight * trust) for s in kept]
+                own = [replace(self.backed(signal, row), weight=signal.weight * trust) for signal in kept]
             except Exception as exc:
                 self._failed(name, "explain", exc)
                 continue
             signals += own
         return strongest(signals, limit)
+
+    def backed(self, signal: Signal, row: FeatureTable) -> Signal:
+        """A reason with the values of the features that it rests on in a table of one row, and what is usual."""
+        found = []
+        for name in signal.features[:_EVIDENCE]:
+            column = row.columns[name]
+            value = None if column.dtype == object or np.isnan(column[0]) else float(column[0])
+            found.append(Evidence(name, value, self.usual.get(name)))
+        return replace(signal, evidence=tuple(found))
 
     def held(self, features: FeatureTable, rules: Collection[str]) -> dict[str, NDArray[np.bool_]]:
         """By name of those of these rules that hold in some row of one message: (n,) in which."""
@@ -247,7 +262,7 @@ class Champion:
                 found[name] = amount
         return found
 
-    def _row(self, rows: FeatureTable, scores: Scores) -> FeatureTable:
+    def deciding(self, rows: FeatureTable, scores: Scores) -> FeatureTable:
         """The row that decided, of one message's, as the detectors saw it."""
         row = rows if rows.n == 1 else rows.take(np.array([scores.worst], dtype=np.intp))
         hidden = self.withheld | self.history_views if HISTORY in scores.away else self.withheld
@@ -346,9 +361,18 @@ def _checked(said: Any, n: int) -> RawScores | None:
 
 
 def strongest(signals: Sequence[Signal], limit: int) -> list[Signal]:
-    """At most `limit` signals that add to the score, each name once, strongest first."""
-    best: dict[str, Signal] = {}
-    for signal in signals:
-        if signal.weight > 0 and (signal.name not in best or best[signal.name].weight < signal.weight):
-            best[signal.name] = signal
-    return sorted(best.values(), key=lambda signal: (-signal.weight, signal.name))[:limit]
+    """At most `limit` signals that add to the score, each name once, strongest first; none that rests on no more than a
+    stronger one does."""
+    chosen: dict[str, Signal] = {}
+    for signal in sorted(signals, key=lambda signal: (-signal.weight, signal.name)):
+        told = signal.evidence and any(
+            set(signal.features) <= set(other.features) for other in chosen.values() if _is_of_numbers(other)
+        )
+        if signal.weight > 0 and signal.name not in chosen and not told:
+            chosen[signal.name] = signal
+    return list(chosen.values())[:limit]
+
+
+def _is_of_numbers(signal: Signal) -> bool:
+    # Of one text much may be said.
+    return any(found.value is not None for found in signal.evidence)

@@ -28,6 +28,7 @@ from mailwarden.errors import StoreError
 from mailwarden.scoring.bands import Bands
 from mailwarden.scoring.batch import BatchScores, Scores
 from mailwarden.scoring.champion import Champion
+from mailwarden.scoring.explanation import Explanation, explain
 from mailwarden.scoring.own_rules import own_rules
 from mailwarden.stores.accepted import LoggedContent, LoggedRow, LoggedScores
 from mailwarden.stores.online.reader import ReadRequest, VectorSet
@@ -64,7 +65,7 @@ class Scored:
 
     rows: one a recipient, as logged for skew. content: what is logged once for all of them. watermark: how far the
     tenant's features had folded, None where nothing was, or the store could not be read. scores: one a detector, none
-    where nobody was asked.
+    where nobody was asked. explanation: where it was asked for.
     """
 
     decision: Decision
@@ -72,6 +73,7 @@ class Scored:
     content: LoggedContent
     watermark: Watermark | None
     scores: tuple[LoggedScores, ...] = ()
+    explanation: Explanation | None = None
 
 
 class Scorer:
@@ -96,14 +98,16 @@ class Scorer:
         rules: TenantRules = NO_RULES,
         failed: Sequence[str] = (),
         due_seq: int = 0,
+        explained: bool = False,
         lap: Lap = lambda _: None,
     ) -> Scored:
         """Score a message for all of its recipients; the worst of them decides.
 
         content: what the content views say of it; failed: those whose functions raised. rules: the tenant's own, which
         act beside the champion, and those of the platform that it has silenced. event: what will be accepted;
-        its seq does not matter here. due_seq: the highest seq that the online store
-        should have folded by now, 0 for none. lap: told of each stage's end. Where the online store cannot be read the
+        its seq does not matter here. due_seq: the highest seq that the online store should have folded by now, 0
+        for none. explained: say what would have changed the scores' verdict, too. lap: told of each stage's end. Where
+        the online store cannot be read the
         decision rests on the message alone, where a content view fails on the others, and says so. A view that changed
         since the champion learned from it is flagged and degrades nothing: all was read, and training again is for
         whoever runs the platform.
@@ -153,7 +157,8 @@ class Scorer:
             if unread is not None:
                 signals.append(unread)
         if authenticated or not own.deliver:
-            signals = [*own.signals, *signals]
+            deciding = champion.deciding(features, scores)
+            signals = [*(champion.backed(signal, deciding) for signal in own.signals), *signals]
         if override is not None:
             signals.insert(0, override)
         if any(Status.STALE in status for status in vectors.status.values()):
@@ -174,6 +179,12 @@ class Scorer:
                 *([TIME_CLAMPED] if event.time_clamped else []),
             ],
         )
+        explanation = None
+        if explained:
+            budget, silenced = policy.false_positive_budget, rules.silenced
+            explanation = explain(
+                champion, features, batch, signals, tenant=event.tenant, budget=budget, silenced=silenced
+            )
         lap("score")
         return Scored(
             decision,
@@ -181,6 +192,7 @@ class Scorer:
             LoggedContent.of(self._content, content),
             vectors.watermark,
             (*batch.logged(champion.detector_versions), *hits),
+            explanation,
         )
 
     def _in_band(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import random
+import re
+import zlib
 from dataclasses import dataclass, replace
 
 from mailwarden.errors import ConfigError
+from mailwarden.simulation.networks import own_network
 from mailwarden.simulation.people import (
     MAILERS,
     Organisation,
@@ -16,15 +19,30 @@ from mailwarden.simulation.people import (
     invent_person,
     local_part,
 )
+from mailwarden.simulation.travel import office
 
+NAME = "Example Corp"
 TENANT = "example-corp"
 DOMAINS = ("example-corp.example", "example-corp.test")
+MOST_EMPLOYEES = 1_000
 AUTHSERV_ID = "mx.example-corp.example"
 FREEMAIL_DOMAINS = ("mailbox.example", "postfach.example", "courriel.example")
 FREE_HOSTS = ("freepages.example", "formbuilder.example", "filedrop.example")
 REDIRECTOR = "click.searchly.example"
 BRANDS = ("Cloudoffice", "Parcelworld", "Signwell", "Bankunion", "Sharebox", "Ringcast")
 
+_NAMED, _LIST_NETWORK = 70, 60
+"""Networks before these are of partners, services and newsletters with fixed names, then of lists, then of others."""
+_FIRST_HALVES = (
+    "ash", "bram", "calder", "dray", "elver", "fenn", "glen", "hart", "iron", "jasper", "keld", "lorne", "marl",
+    "nether", "orrin", "pell", "quill", "rowan", "stave", "thorn", "ulver", "vale", "wren", "yarrow",
+    "alt", "berg", "clair",
+)  # fmt: skip
+_SECOND_HALVES = (
+    "bridge", "croft", "dale", "field", "ford", "gate", "haven", "hurst", "lock", "mead", "mont", "port", "ridge",
+    "stone", "ton", "vale", "well", "wick", "wood", "worth", "bach", "feld", "rive",
+)  # fmt: skip
+_TRADES = ("tools", "freight", "paper", "power", "metal", "legal", "travel", "print", "labs", "foods", "pumps", "data")
 _DEPARTMENTS = (
     ("engineering", 10),
     ("sales", 8),
@@ -102,13 +120,21 @@ _LISTS = (
 )
 
 
+AWARENESS = Organisation(
+    "Phishwise", "phishwise.example", "service", "en", Posture(), (Person("Phishwise", "n@phishwise.example"),), ""
+)
+BENEFITS = Organisation(
+    "Staffwell", "staffwell.example", "service", "en", Posture(), (Person("Staffwell", "b@staffwell.example"),), ""
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Company:
     """The tenant and the world round it.
 
     tenant: its name. domains: its own registrable domains. authserv_id: the one Authentication-Results author to
     trust. freemail_domains: hosts that act as free-mail here. people: employees. roles: shared addresses by name.
-    partners: vendors, then customers. services, newsletters, lists: senders of machine mail.
+    partners: vendors, then customers. services, newsletters, lists: senders of machine mail. name: for people.
     """
 
     tenant: str
@@ -121,6 +147,7 @@ class Company:
     services: tuple[Organisation, ...]
     newsletters: tuple[Organisation, ...]
     lists: tuple[Organisation, ...]
+    name: str = "Example Corp"
 
     def department(self, name: str) -> tuple[Person, ...]:
         """The employees of a department, never empty."""
@@ -147,24 +174,36 @@ class Company:
         return tuple(o for o in self.partners if o.kind == "customer")
 
 
-def company(seed: int = 7, employees: int = 40) -> Company:
-    """The company of a seed; the same seed gives the same people. Raises ConfigError below 10 employees."""
-    if employees < 10:
-        raise ConfigError(f"simulation: employees={employees} leaves departments empty; give at least 10")
+def company(seed: int = 7, employees: int = 40, name: str = NAME, *, deep: bool = False) -> Company:
+    """The company of a seed; the same seed gives the same people.
+
+    name: for people, and what its domains are made of. deep: it has offices in several time zones and partners that
+    no other seed has. Raises ConfigError for fewer than 10 or more than 1,000 employees, and a name without letters.
+    """
+    if not 10 <= employees <= MOST_EMPLOYEES:
+        raise ConfigError(
+            f"simulation: employees={employees}; give at least 10, or departments are empty, and at most "
+            f"{MOST_EMPLOYEES:,}, for whom there are names"
+        )
+    label = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    if not label:
+        raise ConfigError(f"simulation: the company's name {name!r} has no letter for a domain; give another")
     rng = random.Random(f"company-{seed}")
-    return Company(
-        tenant=TENANT,
-        domains=DOMAINS,
-        authserv_id=AUTHSERV_ID,
+    domains = (f"{label}.example", f"{label}.test")
+    people = _employees(rng, employees, domains[0])
+    made = Company(
+        tenant=label,
+        domains=domains,
+        authserv_id=f"mx.{domains[0]}",
         freemail_domains=FREEMAIL_DOMAINS,
-        people=_employees(rng, employees),
+        people=tuple(map(office, people)) if deep else people,
         roles={
-            role: Person(name, f"{role}@{DOMAINS[0]}", role=role)
-            for role, name in (
+            role: Person(shown, f"{role}@{domains[0]}", role=role)
+            for role, shown in (
                 ("everyone", "Everyone"),
                 ("accounts", "Accounts Payable"),
                 ("jobs", "Recruiting"),
-                ("info", "Example Corp"),
+                ("info", name),
                 ("it-support", "IT Support"),
                 ("support", "Customer Support"),
             )
@@ -174,10 +213,65 @@ def company(seed: int = 7, employees: int = 40) -> Company:
         services=tuple(_machine(rng, *s, "service") for s in _SERVICES),
         newsletters=tuple(_machine(rng, *n, "newsletter") for n in _NEWSLETTERS),
         lists=tuple(_list(rng, *entry) for entry in _LISTS),
+        name=name,
+    )
+    if deep:
+        own = random.Random(f"partners-{seed}")
+        for number in range(employees // 6 + 4):
+            partner = new_partner(own, made, "vendor" if number % 2 == 0 else "customer")
+            made = replace(made, partners=(*made.partners, partner))
+        known = (AWARENESS, BENEFITS)
+        made = replace(made, services=(*made.services, *known))
+    return _with_networks(made)
+
+
+def hire(rng: random.Random, made: Company) -> Person:
+    """Somebody who begins to work for the company."""
+    names = {person.name for person in made.people}
+    drawn = (invent_name(rng, rng.choice(("en", "en", "de", "fr"))) for _ in range(50))
+    name = next((one for one in drawn if one not in names), f"{invent_name(rng)}-{len(names)}")
+    department = rng.choice([person.department for person in made.people])
+    return office(_employee(rng, name, department, made.domains[0], f"{department} team"))
+
+
+def new_partner(rng: random.Random, made: Company, kind: str) -> Organisation:
+    """A firm that begins to deal with the company. kind: vendor or customer."""
+    known = {partner.domain for partner in made.partners}
+    while True:
+        words = rng.choice(_FIRST_HALVES) + rng.choice(_SECOND_HALVES)
+        trade = rng.choice(_TRADES)
+        label = f"{words}-{trade}" if rng.random() < 0.5 else f"{words}{rng.choice(('', 'co', 'group', 'ltd'))}"
+        if f"{label}.example" not in known:
+            break
+        # Several hundred pairs of halves: another draw finds a free one.
+    partner = _partner(rng, f"{words.title()} {trade.title()}", label, kind)
+    language = rng.choice(("en", "en", "en", "de", "fr"))
+    return replace(partner, language=language, ip=own_network(_NAMED + len(known), partner.domain))
+
+
+def _with_networks(made: Company) -> Company:
+    """Each partner, service and newsletter with mail hosts in a network of its own."""
+    numbers = iter(range(10_000))
+
+    def placed(organisations: tuple[Organisation, ...]) -> tuple[Organisation, ...]:
+        return tuple(replace(one, ip=own_network(next(numbers), one.domain)) for one in organisations)
+
+    named = {f"{label}.example" for _, label in (*_VENDORS, *_CUSTOMERS)}
+    partners = placed(tuple(one for one in made.partners if one.domain in named))
+    others = tuple(one for one in made.partners if one.domain not in named)
+    return replace(
+        made,
+        partners=(*partners, *others),
+        services=placed(made.services),
+        newsletters=placed(made.newsletters),
+        lists=tuple(
+            replace(one, ip=own_network(_LIST_NETWORK + zlib.crc32(one.domain.encode()) % 8, one.domain))
+            for one in made.lists
+        ),
     )
 
 
-def _employees(rng: random.Random, count: int) -> tuple[Person, ...]:
+def _employees(rng: random.Random, count: int, domain: str) -> tuple[Person, ...]:
     total = sum(weight for _, weight in _DEPARTMENTS)
     departments = [d for d, weight in _DEPARTMENTS for _ in range(max(1, weight * count // total))]
     departments = (departments + ["engineering", "sales", "operations"] * count)[: count - 1]
@@ -186,16 +280,21 @@ def _employees(rng: random.Random, count: int) -> tuple[Person, ...]:
         name = invent_name(rng, rng.choice(("en", "en", "en", "en", "en", "de", "fr")))
         while name in people:
             name = invent_name(rng)
-        people[name] = Person(
-            name=name,
-            address=f"{local_part(rng, name, 'dotted')}@{DOMAINS[0]}",
-            department=department,
-            role="Chief Executive" if not people else f"{department} team",
-            mailer=rng.choice(MAILERS[:3]),
-            client_ip=f"10.20.{rng.randint(1, 9)}.{rng.randint(2, 250)}",
-            start_hour=rng.choice((7, 8, 8, 9, 9)),
-        )
+        role = "Chief Executive" if not people else f"{department} team"
+        people[name] = _employee(rng, name, department, domain, role)
     return tuple(people.values())
+
+
+def _employee(rng: random.Random, name: str, department: str, domain: str, role: str) -> Person:
+    return Person(
+        name=name,
+        address=f"{local_part(rng, name, 'dotted')}@{domain}",
+        department=department,
+        role=role,
+        mailer=rng.choice(MAILERS[:3]),
+        client_ip=f"10.20.{rng.randint(1, 9)}.{rng.randint(2, 250)}",
+        start_hour=rng.choice((7, 8, 8, 9, 9)),
+    )
 
 
 def _posture(rng: random.Random) -> Posture:

@@ -19,11 +19,11 @@ _SWAPS = (("i", "1"), ("o", "0"), ("l", "1"), ("m", "rn"), ("w", "vv"), ("e", "3
 def lookalike(world: World, domain: str) -> str:
     """A domain that reads like the given one and is not it."""
     rng = world.rng
-    label = domain.split(".")[0]
+    label, _, suffix = domain.partition(".")
     choices = [label.replace(a, b, 1) for a, b in _SWAPS if a in label]
     cut = rng.randrange(1, len(label))
     choices += [label[:cut] + label[cut - 1 :], f"{label}-group", f"{label.replace('-', '')}-inc", f"{label}s"]
-    return f"{rng.choice([c for c in choices if c != label])}.example"
+    return f"{rng.choice([c for c in choices if c != label])}.{suffix}"
 
 
 def impostor(world: World, victim: Person, domain: str | None = None) -> Person:
@@ -53,7 +53,14 @@ def brand_sender(world: World) -> tuple[str, Person]:
     rng = world.rng
     brand = rng.choice(BRANDS)
     shown = rng.choice(
-        (brand, f"{brand} Support", f"{brand} Security Team", "IT Helpdesk", "Mail Administrator", "Example Corp IT")
+        (
+            brand,
+            f"{brand} Support",
+            f"{brand} Security Team",
+            "IT Helpdesk",
+            "Mail Administrator",
+            f"{world.company.name} IT",
+        )
     )
     if rng.random() < 0.1:
         shown = shown.replace("o", "\u043e", 1)

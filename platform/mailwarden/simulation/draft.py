@@ -28,6 +28,7 @@ class Draft:
     quoted: earlier message, without marks; quoted_head: the line above it. html: an HTML alternative is made.
     only_html: and no plain text. hidden: text that an HTML reader does not see. skew_s: Date minus arrival, seconds.
     forged_results: an Authentication-Results value that the sender wrote. label, campaign: the truth.
+    case: what is told of it beside: which hard case of good mail, or how the attacker disguised it.
     """
 
     sender: Person
@@ -54,6 +55,7 @@ class Draft:
     headers: tuple[tuple[str, str], ...] = ()
     forged_results: str = ""
     charset: str = "utf-8"
+    case: str = ""
 
     @property
     def text(self) -> str:
@@ -67,6 +69,7 @@ class SimulatedMessage:
 
     raw: RFC 5322 bytes. envelope: arrival time, reverse path, recipients. label: "ham", "SP" or an attack category.
     path: a unique name that sorts in order of arrival. campaign: shared by the messages of one attacker's run.
+    case: the hard case of good mail, or the attacker's disguise, "" where there is none.
     """
 
     raw: bytes
@@ -74,3 +77,4 @@ class SimulatedMessage:
     label: str
     path: str
     campaign: str | None
+    case: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from mailwarden.simulation.attachments import login_page, pdf
@@ -80,7 +81,7 @@ def vendor_fraud(world: World, at_us: int) -> int:
     campaign = world.campaign("VF")
     grammar = phrasing(world)
     company = world.company
-    vendor = rng.choice(company.vendors)
+    vendor = _talked_to(world, company.vendors) if world.deep and rng.random() < 0.6 else rng.choice(company.vendors)
     means = rng.choices(("lookalike", "freemail", "spoof", "approval"), (50, 15, 20, 15))[0]
     billing = vendor.people[-1]
     sender = (
@@ -130,7 +131,11 @@ def lateral(world: World, at_us: int) -> int:
     grammar = phrasing(world)
     owner = rng.choice(world.company.people)
     taken = replace(owner, mailer="webmail" if rng.random() < 0.6 else owner.mailer, client_ip=documentation_ip(rng))
-    outside = [p for o in rng.sample(world.company.partners, 3) for p in o.people[:1]] if rng.random() < 0.25 else []
+    outside = (
+        [p for o in rng.sample(world.company.partners, min(3, len(world.company.partners))) for p in o.people[:1]]
+        if rng.random() < 0.25
+        else []
+    )
     inside = rng.sample(world.company.others(owner), rng.choice((2, 3, 5, 7)))
     values = world.values(taken, inside[0], at_us)
     line, subject = world.say("la_line", grammar, values), world.say("la_subject", grammar, values)
@@ -162,6 +167,8 @@ def compromised_partner(world: World, at_us: int) -> int:
     campaign = world.campaign("EA")
     grammar = phrasing(world)
     partner = world.company.partners[int(len(world.company.partners) * rng.random() ** 1.8)]
+    if world.deep and rng.random() < 0.5:
+        partner = _talked_to(world, world.company.partners)
     owner = rng.choice(partner.people)
     thread = _thread_with(world, partner) if rng.random() < 0.5 else None
     readers = rng.sample(world.company.people, rng.choice((1, 2, 3)))
@@ -215,6 +222,12 @@ def _fall_for(world: World, thread: Thread, campaign: str) -> None:
         return draft
 
     world.later(world.working_time(thread.at_us + rng.randint(4, 45) * MINUTE_US, reader), answer)
+
+
+def _talked_to(world: World, partners: Sequence[Organisation]) -> Organisation:
+    """A partner with a thread that is open, where there is one: attackers read stolen mail before they write."""
+    domains = {member.domain for thread in world.threads for member in thread.members}
+    return world.rng.choice([one for one in partners if one.domain in domains] or list(partners))
 
 
 def _thread_with(world: World, partner: Organisation) -> Thread | None:

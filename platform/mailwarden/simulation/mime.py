@@ -9,6 +9,7 @@ import quopri
 import random
 import re
 
+from mailwarden.simulation.clients import boundary, own_fields
 from mailwarden.simulation.draft import Draft, File
 from mailwarden.simulation.people import Person
 
@@ -17,24 +18,6 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _LINK = re.compile(r"\[\[([^|\]]*)\|([^\]]*)\]\]")
 _COMPANY_OFFSET_MINUTES = 60
-
-MAILERS: dict[str, dict[str, str]] = {
-    "suite": {
-        "order": "From To Cc Reply-To Subject References In-Reply-To Date Message-ID",
-        "X-Mailer": "Officesuite 16.0",
-    },
-    "bird": {
-        "order": "Message-ID Date From Reply-To Subject To Cc References In-Reply-To",
-        "User-Agent": "Birdmail 128.5",
-    },
-    "post": {"order": "From Subject Date Message-ID Reply-To To Cc In-Reply-To References", "X-Mailer": "Post (3.774)"},
-    "webmail": {"order": "References In-Reply-To From Date Message-ID Subject To Cc Reply-To"},
-    "bulk": {"order": "Date From Reply-To To Cc Message-ID Subject References In-Reply-To", "X-Mailer": "Sendgrove"},
-    "script": {
-        "order": "To Cc Subject From Reply-To Date Message-ID References In-Reply-To",
-        "X-Mailer": "PHPMailer 6.9",
-    },
-}
 
 
 def message_id(rng: random.Random, sender: Person) -> str:
@@ -84,7 +67,7 @@ def render(rng: random.Random, draft: Draft, received_us: int, company_domain: s
     lines += _signature(rng, draft)
     lines += _own_headers(draft, received_us)
     content = _content(rng, draft)
-    return ("\n".join(lines) + "\nMIME-Version: 1.0\n").encode("utf-8") + content
+    return ("\n".join(lines) + "\n").encode("utf-8") + content
 
 
 def reverse_path(draft: Draft) -> str:
@@ -150,36 +133,39 @@ def _signature(rng: random.Random, draft: Draft) -> list[str]:
 
 
 def _own_headers(draft: Draft, received_us: int) -> list[str]:
-    profile = MAILERS[draft.sender.mailer]
     values = {
-        "From": _mailbox(draft.sender, draft.charset),
-        "To": ",\n ".join(_mailbox(p, draft.charset) for p in draft.to) or "undisclosed-recipients:;",
-        "Cc": ",\n ".join(_mailbox(p, draft.charset) for p in draft.cc),
-        "Reply-To": f"<{draft.reply_to}>" if draft.reply_to else "",
-        "Subject": _encoded(draft.subject, draft.charset) or " ",
-        "Date": date_header(received_us + draft.skew_s * US_PER_S, draft.sender.utc_offset_minutes),
-        "Message-ID": draft.message_id,
-        "In-Reply-To": draft.in_reply_to,
-        "References": "\n ".join(draft.references),
+        "from": _mailbox(draft.sender, draft.charset),
+        "to": ",\n ".join(_mailbox(p, draft.charset) for p in draft.to) or "undisclosed-recipients:;",
+        "cc": ",\n ".join(_mailbox(p, draft.charset) for p in draft.cc),
+        "reply-to": f"<{draft.reply_to}>" if draft.reply_to else "",
+        "subject": _encoded(draft.subject, draft.charset) or " ",
+        "date": date_header(received_us + draft.skew_s * US_PER_S, draft.sender.utc_offset_minutes),
+        "message-id": draft.message_id,
+        "in-reply-to": draft.in_reply_to,
+        "references": "\n ".join(draft.references),
     }
-    lines = [f"{name}: {values[name]}" for name in profile["order"].split(" ") if values[name]]
-    lines += [f"{name}: {value}" for name, value in profile.items() if name != "order"]
+    lines = [f"{name}: {value}" for name, value in own_fields(draft, values)]
     return lines + [f"{name}: {value}" for name, value in draft.headers]
 
 
 def _content(rng: random.Random, draft: Draft) -> bytes:
-    boundary = f"{rng.getrandbits(72):018x}"
+    mark = boundary(rng, draft.sender.mailer)
     text = None if draft.only_html else _text_part(plain_text(draft), "plain", draft.charset)
     page = _text_part(_page(draft), "html", draft.charset) if draft.html or draft.only_html else None
     bodies = [part for part in (text, page) if part is not None]
-    body = bodies[0] if len(bodies) == 1 else _multipart("alternative", f"alt_{boundary}", bodies)
+    body = bodies[0] if len(bodies) == 1 else _multipart("alternative", _inner(mark, 2), bodies)
     inline = [_file_part(f, n) for n, f in enumerate(draft.files) if f.inline]
     if inline:
-        body = _multipart("related", f"rel_{boundary}", [body, *inline])
+        body = _multipart("related", _inner(mark, 1), [body, *inline])
     attached = [_file_part(f, n) for n, f in enumerate(draft.files) if not f.inline]
     if attached:
-        body = _multipart("mixed", f"mix_{boundary}", [body, *attached])
+        body = _multipart("mixed", mark, [body, *attached])
     return body
+
+
+def _inner(mark: str, depth: int) -> str:
+    """Another boundary of the same form."""
+    return f"{mark[:-1]}{depth}" if mark[-1] != str(depth) else f"{mark[:-1]}{depth + 2}"
 
 
 def _multipart(kind: str, boundary: str, parts: list[bytes]) -> bytes:

@@ -146,10 +146,8 @@ def local_part(rng: random.Random, name: str, style: str) -> str:
 
 
 def documentation_ip(rng: random.Random) -> str:
-    """An address of the block kept for benchmarks (RFC 2544): nobody's, in one of 512 networks of 24 bits."""
-    third, host = rng.choice((0, 1, 2)), rng.randint(1, 254)
-    network = (254 * third + host - 1) % 512
-    return f"198.{18 + network // 256}.{network % 256}.{host}"
+    """An address of the block kept for benchmarks (RFC 2544): nobody's, in one of its 256 rented networks."""
+    return f"198.19.{rng.randint(0, 255)}.{rng.randint(1, 254)}"
 
 
 def invent_person(rng: random.Random, domain: str, language: str = "en", style: str = "dotted") -> Person:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import ConfigError
-from mailwarden.simulation import attacks, bulk, correspondence, impersonation
-from mailwarden.simulation.company import company
+from mailwarden.simulation import attacks, bulk, correspondence, hard_cases, impersonation, patience
+from mailwarden.simulation.adaptation import adapt
+from mailwarden.simulation.company import NAME, Company, company
 from mailwarden.simulation.correspondence import Plan
 from mailwarden.simulation.draft import Draft, SimulatedMessage
+from mailwarden.simulation.drift import drift
 from mailwarden.simulation.mime import US_PER_S, civil, recipients, render, reverse_path
 from mailwarden.simulation.world import DAY_US, HOUR_US, World, weekday
 
@@ -27,6 +29,12 @@ _ATTACKS: tuple[tuple[Plan, int], ...] = (
     (attacks.extortion, 2),
     (attacks.reconnaissance, 2),
     (attacks.scam, 2),
+)
+_DEEP_ATTACKS: tuple[tuple[Plan, int], ...] = (
+    *_ATTACKS,
+    (impersonation.lateral, 1),
+    (patience.patient_attacker, 2),
+    (patience.forged_partner, 3),
 )
 _PEOPLE_WRITE: tuple[tuple[Plan, int], ...] = (
     (correspondence.colleagues, 24),
@@ -45,6 +53,10 @@ _MACHINES_WRITE: tuple[tuple[Plan, int], ...] = (
     (bulk.newsletters, 3),
     (correspondence.mailing_lists, 5),
 )
+_HARD_SHARE = 0.05
+"""Of good mail that people or machines begin."""
+_PATIENCE_US = 180 * DAY_US
+"""After which attackers have adapted to what is caught."""
 _REPLIES_A_PLAN = 0.45
 _BUSY_DAY, _QUIET_DAY = 1.3, 0.25
 
@@ -57,21 +69,35 @@ def simulate(
     messages_per_day: int = 110,
     attack_share: float = 0.06,
     spam_share: float = 0.12,
+    name: str = NAME,
+    *,
+    deep: bool = False,
+    at_end: Callable[[Company], None] | None = None,
 ) -> Iterator[SimulatedMessage]:
     """Yield a made-up company's mail in order of arrival, every byte settled by the arguments.
 
     days: from start_us, which is midnight (microseconds, UTC). messages_per_day: the mean over a week. attack_share,
     spam_share: 0..1, of all messages, reached to within a campaign's size. Arrivals are whole seconds, each later
-    than the one before. Raises ConfigError for shares that leave no room, a start
-    within a day, and fewer than 10 employees.
+    than the one before. name: the company's. deep: with time zones and travel, people and vendors that come, partners
+    that move their mail, good mail that looks like an attack, and attackers who adapt. at_end: told the company as it
+    is then. What is kept in memory does not grow with the days. Raises ConfigError for shares that leave no room, a
+    start within a day, and a company that there are no people for.
     """
     if not (attack_share >= 0 and spam_share >= 0 and attack_share + spam_share < 1):
         raise ConfigError(f"simulation: attack_share={attack_share} and spam_share={spam_share} must add up to below 1")
     if start_us % DAY_US:
         raise ConfigError(f"simulation: start_us={start_us} is not midnight UTC; round it to whole days")
-    return _days(
-        World(random.Random(seed), company(seed, employees), start_us), days, messages_per_day, attack_share, spam_share
-    )
+    firm = company(seed, employees, name, deep=deep)
+    world = World(random.Random(seed), firm, start_us, deep=deep)
+    return _told(world, _days(world, days, messages_per_day, attack_share, spam_share), at_end)
+
+
+def _told(
+    world: World, mail: Iterator[SimulatedMessage], at_end: Callable[[Company], None] | None
+) -> Iterator[SimulatedMessage]:
+    yield from mail
+    if at_end is not None:
+        at_end(world.company)
 
 
 def _days(
@@ -88,6 +114,8 @@ def _days(
         owed["attack"] += volume * attack_share
         owed["SP"] += volume * spam_share
         owed["ham"] += volume * (1 - attack_share - spam_share)
+        if world.deep:
+            drift(world, day_us)
         planned = float(world.due_before(day_us + DAY_US))
         while planned < owed["ham"]:
             planned += _plan_benign(world, day_us, busy) * (1 + _REPLIES_A_PLAN)
@@ -95,17 +123,20 @@ def _days(
             owed["SP"] -= bulk.spam(world, day_us + rng.randrange(DAY_US))
         while owed["attack"] >= 1:
             if not bag:
-                bag = [plan for plan, weight in _ATTACKS for _ in range(weight)]
+                bag = [plan for plan, weight in (_DEEP_ATTACKS if world.deep else _ATTACKS) for _ in range(weight)]
                 rng.shuffle(bag)
             owed["attack"] -= bag.pop()(world, _attack_time(world, day_us))
         while (due := world.pop(day_us + DAY_US)) is not None:
             at_us, action = due
             last_us = max(at_us // US_PER_S * US_PER_S, last_us + US_PER_S)
+            world.now_us = last_us
             draft = action(last_us)
             if draft.label == "ham":
                 owed["ham"] -= 1
             else:
                 world.unwanted.append(draft)
+                if world.deep and draft.case != "warm_up":
+                    adapt(world, draft, (last_us - world.start_us) / _PATIENCE_US)
             number += 1
             yield _deliver(world, draft, last_us, number)
 
@@ -114,6 +145,8 @@ def _plan_benign(world: World, day_us: int, busy: bool) -> int:
     rng = world.rng
     machine = rng.random() < (0.3 if busy else 0.85)
     plans, weights = zip(*(_MACHINES_WRITE if machine else _PEOPLE_WRITE), strict=True)
+    if world.deep and rng.random() < _HARD_SHARE:
+        plans, weights = zip(*hard_cases.PLANS, strict=True)
     plan: Plan = rng.choices(plans, weights)[0]
     hour = rng.random() * 24 if machine and rng.random() < 0.4 else rng.triangular(6.5, 18.5, 10)
     return plan(world, day_us + int(hour * HOUR_US))
@@ -135,4 +168,5 @@ def _deliver(world: World, draft: Draft, received_us: int, number: int) -> Simul
         label=draft.label,
         path=f"mail/{year}-{month:02d}-{day:02d}/{number:07d}.eml",
         campaign=draft.campaign,
+        case=draft.case,
     )

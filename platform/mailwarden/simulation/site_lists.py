@@ -14,16 +14,21 @@ _ENTRIES = {
 }
 
 
-def write_lists(folder: Path) -> Path:
+def write_lists(folder: Path, *, beside: Path | None = None) -> Path:
     """Write a folder for `MAILWARDEN_LISTS` that adds the world's names to the lists that ship; returns it.
 
-    Raises DataError where it cannot be written.
+    beside: a site's own folder of lists, whose files are taken over, the world's names behind theirs. Raises DataError
+    where it cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for own in sorted(beside.glob("*.txt")) if beside is not None else ():
+            (folder / own.name).write_bytes(own.read_bytes().rstrip() + b"\n")
         for name, entries in _ENTRIES.items():
             head = f"# name: {name}\n# version: simulation\n# source: the simulated world\n# mode: extend\n\n"
-            (folder / f"{name}.txt").write_text(head + "".join(f"{entry}\n" for entry in entries), encoding="utf-8")
+            path = folder / f"{name}.txt"
+            before = path.read_text(encoding="utf-8") if path.exists() else head
+            path.write_text(before + "".join(f"{entry}\n" for entry in entries), encoding="utf-8")
     except OSError as failure:
         raise DataError(f"simulation: cannot write {failure.filename or folder}; check space and rights") from failure
     return folder

@@ -13,6 +13,7 @@ from mailwarden.simulation.company import Company
 from mailwarden.simulation.draft import Draft
 from mailwarden.simulation.grammar import Grammar, expand, mistype
 from mailwarden.simulation.mime import US_PER_S, civil, date_header, message_id
+from mailwarden.simulation.networks import host_for, rented_network
 from mailwarden.simulation.people import (
     Organisation,
     Person,
@@ -22,6 +23,7 @@ from mailwarden.simulation.people import (
     invent_person,
     route_of,
 )
+from mailwarden.simulation.travel import away
 
 MINUTE_US = 60 * US_PER_S
 HOUR_US = 60 * MINUTE_US
@@ -79,13 +81,16 @@ class Thread:
 class World:
     """Everything that changes while the mail is made; all chance comes from one generator in a fixed order."""
 
-    def __init__(self, rng: random.Random, company: Company, start_us: int) -> None:
+    def __init__(self, rng: random.Random, company: Company, start_us: int, *, deep: bool = False) -> None:
         self.rng = rng
         self.company = company
         self.start_us = start_us
         self.threads: deque[Thread] = deque(maxlen=150)
-        self.acquaintances: list[Person] = []
+        self.acquaintances: deque[Person] = deque(maxlen=300)
         self.unwanted: deque[Draft] = deque(maxlen=40)
+        self.suffixes: tuple[str, ...] = ("example",)
+        self.deep = deep
+        self.now_us = start_us
         self._campaigns = 0
         self._agenda: list[tuple[int, int, Action]] = []
         self._scheduled = 0
@@ -94,6 +99,11 @@ class World:
         }
         for domain in company.freemail_domains:
             self._add_organisation(domain, domain, "freemail", Posture())
+
+    def become(self, company: Company) -> None:
+        """The company as it is from now on."""
+        self.company = company
+        self._organisations.update((one.domain, one) for one in company.partners)
 
     def later(self, at_us: int, action: Action) -> None:
         """Have the action make a message at that time or as soon after as the border host is free."""
@@ -143,7 +153,9 @@ class World:
             return Route(
                 host=f"host-{sender.client_ip.replace('.', '-')}.lan.invalid", ip=sender.client_ip, submitted=True
             )
-        return route_of(self.rng, self.organisation(sender.domain))
+        found = route_of(self.rng, self.organisation(sender.domain))
+        own = self.organisation(sender.domain).ip
+        return replace(found, ip=host_for(own, sender.address)) if self.deep and found.ip == own else found
 
     def stranger(self, *, freemail: bool, language: str = "en") -> Person:
         """Somebody who has never written before."""
@@ -156,7 +168,8 @@ class World:
     def new_domain(self) -> str:
         """The domain of a firm that the company has most likely not met."""
         label = f"{self.rng.choice(_NEW_FIRMS)}-{self.rng.choice(_NEW_TRADES)}"
-        return f"{label}{self.rng.randint(2, 99) if self.rng.random() < 0.3 else ''}.example"
+        suffix = self.suffixes[0] if len(self.suffixes) == 1 else self.rng.choice(self.suffixes)
+        return f"{label}{self.rng.randint(2, 99) if self.rng.random() < 0.3 else ''}.{suffix}"
 
     def values(self, sender: Person, reader: Person, at_us: int) -> dict[str, str]:
         """What the grammars' braces stand for in a message from sender to reader."""
@@ -168,7 +181,7 @@ class World:
             "me": sender.name,
             "me_first": sender.first,
             "first": reader.first,
-            "company": "Example Corp",
+            "company": self.company.name,
             "partner": rng.choice(self.company.partners).name,
             "actor": rng.choice(self.company.people).name,
             "amount": currency.format(amount),
@@ -196,7 +209,9 @@ class World:
         """A genuine message with what the sender's mailer and language imply."""
         rng = self.rng
         charsets = _CHARSETS[sender.language]
-        if sender.domain in self.company.domains and rng.random() < 0.06:
+        if self.deep and sender.domain in self.company.domains:
+            sender = away(sender, self.now_us)
+        elif sender.domain in self.company.domains and rng.random() < 0.06:
             # Staff on the road write from webmail and foreign networks, as a thief of the mailbox does.
             sender = replace(sender, mailer="webmail", client_ip=documentation_ip(rng))
         return Draft(
@@ -233,7 +248,7 @@ class World:
         return draft
 
     def _add_organisation(self, domain: str, name: str, kind: str, posture: Posture) -> Organisation:
-        added = Organisation(name, domain, kind, "en", posture, (), documentation_ip(self.rng))
+        added = Organisation(name, domain, kind, "en", posture, (), rented_network(domain))
         self._organisations[domain] = added
         return added
 

@@ -11,7 +11,7 @@ import orjson
 
 from mailwarden.domain.detection.decision import Verdict
 from mailwarden.domain.mail.content import ContentSet, ContentValue, ContentValues
-from mailwarden.domain.mail.events import TOMBSTONE, TUPLES, Event
+from mailwarden.domain.mail.events import TOMBSTONE, TUPLES, Event, LabelSource
 from mailwarden.errors import StoreError
 
 
@@ -143,7 +143,7 @@ class AcceptedLabel:
     """A label event, with who gave it and as what; an index has no name."""
 
     event: Event
-    source: Literal["analyst", "user", "index"]
+    source: LabelSource
     given_by: str
 
 

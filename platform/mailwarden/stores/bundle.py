@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from hashlib import sha256
 from typing import Any
 
 from mailwarden.domain.detection.decision import Calibration, Combination, Fusion, Thresholds
 from mailwarden.domain.detection.detector import CONTRACT, Detector
 from mailwarden.domain.detection.tail import Belief, Tail
+from mailwarden.domain.detection.usual import Usual
 from mailwarden.errors import ContractError, DataError, MailwardenError, NotFound
 
-FORMAT = 3
+FORMAT = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Bundle:
 
     whole: how their scores become a decision with nothing away. categoriser: the detector whose category is shown, ""
     for none. record: whatever else describes the training, plain JSON values. without: by `away_name`, how the others'
-    scores become a decision where these are away.
+    scores become a decision where these are away. usual: what good mail has, by full name of a numeric feature.
     """
 
     members: Mapping[str, Member]
@@ -48,6 +49,7 @@ class Bundle:
     categoriser: str = ""
     record: Mapping[str, Any] = field(default_factory=dict)
     without: Mapping[str, Combination] = field(default_factory=dict)
+    usual: Mapping[str, Usual] = field(default_factory=dict)
 
     @property
     def fusion(self) -> Fusion:
@@ -69,6 +71,7 @@ class Bundle:
             "without": {name: _written(combination) for name, combination in self.without.items()},
             "categoriser": self.categoriser,
             "record": dict(self.record),
+            "usual": {name: list(astuple(usual)) for name, usual in self.usual.items()},
         }
         return json.dumps(manifest, sort_keys=True, indent=1, allow_nan=False).encode()
 
@@ -89,6 +92,7 @@ class Bundle:
                 categoriser=manifest["categoriser"],
                 record=manifest["record"],
                 without={name: _read(entry) for name, entry in manifest["without"].items()},
+                usual={name: Usual(*map(float, values)) for name, values in manifest["usual"].items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"This is no model bundle, or a damaged one ({error}). Train it again.") from error
@@ -154,6 +158,7 @@ def _written(combination: Combination) -> dict[str, Any]:
             "quarantine": _finite(thresholds.quarantine),
             "held_back": [[budget, _finite(logit)] for budget, logit in thresholds.held_back],
         },
+        "capped": combination.capped,
         **_written_tail(combination),
     }
 
@@ -203,6 +208,7 @@ def _read(entry: Mapping[str, Any]) -> Combination:
             tuple((float(budget), _threshold(logit)) for budget, logit in thresholds["held_back"]),
         ),
         *_read_tail(entry),
+        capped=bool(entry["capped"]),
     )
 
 

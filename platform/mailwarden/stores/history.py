@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from mailwarden.domain.mail.events import LabelSource
 from mailwarden.domain.mail.facts import SignalFacts
 
 BATCH_ITEMS = 64
@@ -31,21 +32,29 @@ class HistoryMessage:
 
 @dataclass(frozen=True, slots=True)
 class HistoryLabel:
-    """A label. of: its message's event as JSON, or that message's place in the batch. held: what the log holds."""
+    """A label. of: its message's event as JSON, or that message's place in the batch. held: what the log holds.
+
+    source, stands_for: see `events.Event`. numbered: the message was numbered before, and the event tells no more of it
+    than its id: a label that it does not have waits for the log.
+    """
 
     of: bytes | int
     label: str
     held: str | None
     known_at_us: int
+    source: LabelSource = "index"
+    stands_for: int = 0
+    numbered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class HistorySignal:
-    """What was found in a message. of: see `HistoryLabel`."""
+    """What was found in a message. of, numbered: see `HistoryLabel`."""
 
     of: bytes | int
     facts: SignalFacts
     known_at_us: int
+    numbered: bool = False
 
 
 HistoryItem = HistoryMessage | HistoryLabel | HistorySignal

@@ -45,6 +45,7 @@ CHECKS: Mapping[str, Check] = {
         storage.no_code,
         storage.parameters,
         answers.reasons,
+        answers.reasons_backed,
         answers.reasons_given,
         answers.reasons_alone,
         answers.categories,
@@ -61,6 +62,7 @@ _FIRST = ("definition", "cases", "fit", "score_shape", "abstention")
 _AFTER = {
     "fit_outage": "score_finite",
     "elsewhere": "fit_again",
+    "reasons_backed": "reasons",
     "categories_right": "categories",
     **dict.fromkeys(("batches", "order", "beside", "serving_table"), "alone"),
 }

@@ -20,8 +20,8 @@ class LabelledRows:
     """One row a recipient of a labelled message, in order of arrival: by (at_us, tenant, seq, recipient).
 
     tenant, message_id, recipient: (n,) object arrays of str. seq, at_us: (n,) int64. labels: n codes of
-    `events.LABELS`. weight: (n,) float64, 1/recipients. message: (n,) int64, number of the row's message, counted
-    from 0 in order of arrival.
+    `events.LABELS`. weight: (n,) float64, 1/recipients times what the label weighs. message: (n,) int64, number of the
+    row's message, counted from 0 in order of arrival.
     """
 
     tenant: NDArray[Any]

@@ -18,6 +18,7 @@ from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.status import CODES, Status
 from mailwarden.errors import DataError
 from mailwarden.training.dataset import LabelledRows, labelled_rows
+from mailwarden.training.split import split_by_time
 
 _ROW_COLUMNS = ("tenant", "message_id", "recipient", "seq", "event_timestamp", "label", "weight")
 _BATCH_ROWS = 16_384
@@ -66,6 +67,14 @@ def prepare(
     return TrainingInput(rows, found)
 
 
+def check_rows(entity_rows: Path) -> None:
+    """See that rows as `training.rows` writes them can be trained on, before their features are asked for, which takes
+    minutes; raises DataError, saying what is there and what it takes, where they cannot."""
+    found = ds.dataset(str(entity_rows), format="parquet").to_table(columns=list(_ROW_COLUMNS))
+    rows, _ = _labelled(found)
+    split_by_time(rows.bad[rows.of_messages()])
+
+
 def ask(store: Any, entity_rows: Path, features: Sequence[str], path: Path) -> None:
     """Write the values of features, and why what is null is null, of these rows as a set in Parquet at `path`.
 
@@ -108,16 +117,7 @@ def read_set(path: Path, features: Sequence[str]) -> tuple[LabelledRows, Feature
     n = dataset.count_rows()
     if n == 0:
         raise DataError(f"The training set {path} has no rows. Label mail before the cut-off.")
-    own = dataset.to_table(columns=list(_ROW_COLUMNS))
-    rows, order = labelled_rows(
-        tenant=own["tenant"].to_pylist(),
-        message_id=own["message_id"].to_pylist(),
-        recipient=[value or "" for value in own["recipient"].to_pylist()],
-        seq=_integers(own["seq"]),
-        at_us=_integers(own["event_timestamp"].cast(pa.timestamp("us", own["event_timestamp"].type.tz))),
-        labels=own["label"].to_pylist(),
-        weight=own["weight"].to_numpy().astype(np.float64),
-    )
+    rows, order = _labelled(dataset.to_table(columns=list(_ROW_COLUMNS)))
     kinds = {name: _is_text(dataset.schema.field(column).type) for name, column in columns.items()}
     values: dict[str, NDArray[Any]] = {
         name: np.empty(n, dtype=object if text else np.float64) for name, text in kinds.items()
@@ -136,6 +136,18 @@ def read_set(path: Path, features: Sequence[str]) -> tuple[LabelledRows, Feature
         {name: column[order] for name, column in values.items()},
         n,
         {view: codes[order] for view, codes in statuses.items()},
+    )
+
+
+def _labelled(own: pa.Table) -> tuple[LabelledRows, NDArray[np.intp]]:
+    return labelled_rows(
+        tenant=own["tenant"].to_pylist(),
+        message_id=own["message_id"].to_pylist(),
+        recipient=[value or "" for value in own["recipient"].to_pylist()],
+        seq=_integers(own["seq"]),
+        at_us=_integers(own["event_timestamp"].cast(pa.timestamp("us", own["event_timestamp"].type.tz))),
+        labels=own["label"].to_pylist(),
+        weight=own["weight"].to_numpy().astype(np.float64),
     )
 
 

@@ -18,6 +18,8 @@ from mailwarden.stores.spark.facts import read_facts
 from mailwarden.stores.spark.failures import translated
 from mailwarden.stores.spark.message_facts import own_names
 from mailwarden.stores.spark.tombstones import is_tombstone
+from mailwarden.training.label_weights import rank_column, weight_column
+from mailwarden.training.split import NO_LABELS_NEEDED
 
 _SAMPLES = 1_000_000
 _NO_OTHERS: Mapping[str, int] = MappingProxyType({})
@@ -37,23 +39,19 @@ def training_rows(
 
     Messages that a tombstone takes out of the counts are left out, whatever the cut-off.
 
-    events: `fold_rows.EVENT_COLUMNS`. cutoff_us: microseconds UTC; labels known later are not seen, and of several
-    the one of the greatest seq counts; where that is a withdrawal, none does. tenant_cutoffs_us: the cut-offs of
-    tenants that have one of their own, whose mail may lie in another time altogether. tenant: None for all.
-    from_us, until_us: messages received in that time, its end not in it, None for open. unlabelled: messages
-    without a label as well, with a null one. Columns: tenant, the facts of `events.FACTS` and the recipient (""
-    where there is none), message_id, event_timestamp, seq, label, weight (1/recipients), and for each fact of
-    `fact_specs.MEMBERS` the names that the message holds in it (`own_column`, array<string>).
+    events: `fold_rows.EVENT_COLUMNS`. cutoff_us: microseconds UTC; labels known later are not seen. of several that of
+    the most trusted source counts, of one source the one known last, and none from before a withdrawal
+    (`domain.mail.label_sources`). tenant_cutoffs_us: the cut-offs of tenants that have one of their own, whose mail may
+    lie in another time altogether. tenant: None for all. from_us, until_us: messages received in that time, its end not
+    in it, None for open. unlabelled: messages without a label as well, with a null one. Columns: tenant, the facts of
+    `events.FACTS` and the recipient ("" where there is none), message_id, event_timestamp, seq, label, weight
+    (1/recipients, times what the label's source weighs), and for each fact of `fact_specs.MEMBERS` the names that the
+    message holds in it (`own_column`, array<string>).
     """
     if tenant is not None:
         events = events.where(F.col("tenant") == tenant)
-    known = (F.col("kind") == "label") & (F.unix_micros("known_at") <= _cutoff(cutoff_us, tenant_cutoffs_us))
-    newest = Window.partitionBy("tenant", "message_id").orderBy(F.col("seq").desc())
-    labels = (
-        events.where(known)
-        .withColumn("age", F.row_number().over(newest))
-        .where((F.col("age") == 1) & (F.col("label") != WITHDRAWN))
-        .select("tenant", "message_id", "label")
+    labels = settled(events, _cutoff(cutoff_us, tenant_cutoffs_us)).select(
+        "tenant", "message_id", "label", weight_column().alias("label_weight")
     )
     names = dict.fromkeys(("tenant", "recipients", "message_id", "received_at", "seq", *FACTS, *MEMBERS))
     gone = events.where(is_tombstone()).select("tenant", "message_id")
@@ -68,7 +66,7 @@ def training_rows(
     return (
         messages.join(labels, ["tenant", "message_id"], "left" if unlabelled else "inner")
         .withColumn("addressed", addressed)
-        .withColumn("weight", F.lit(1.0) / F.size("addressed"))
+        .withColumn("weight", F.coalesce("label_weight", F.lit(1.0)) / F.size("addressed"))
         .select(
             "tenant",
             # Events from before a fact was kept hold a null there.
@@ -84,11 +82,37 @@ def training_rows(
     )
 
 
+def settled(events: DataFrame, cutoff: Column) -> DataFrame:
+    """The label event that counts of each message, of those known by a time: see `training_rows`."""
+    of_message = Window.partitionBy("tenant", "message_id")
+    withdrawn_seq = F.max(F.when(F.col("label") == WITHDRAWN, F.col("seq"))).over(of_message)
+    best = of_message.orderBy(rank_column().desc(), F.col("known_at").desc(), F.col("seq").desc())
+    return (
+        events.where((F.col("kind") == "label") & (F.unix_micros("known_at") <= cutoff))
+        .withColumn("_withdrawn", withdrawn_seq)
+        .where(F.col("seq") > F.coalesce("_withdrawn", F.lit(0)))
+        .withColumn("_age", F.row_number().over(best))
+        .where(F.col("_age") == 1)
+    )
+
+
 def _cutoff(cutoff_us: int, tenant_cutoffs_us: Mapping[str, int]) -> Column:
     found = F.lit(cutoff_us)
     for tenant, own_us in tenant_cutoffs_us.items():
         found = F.when(F.col("tenant") == tenant, F.lit(own_us)).otherwise(found)
     return found
+
+
+def _known_later(events: DataFrame, cutoff_us: int, tenant_cutoffs_us: Mapping[str, int], tenant: str | None) -> str:
+    """In words, how many labels became known after the cut-off, and when the first of them did; "" for none."""
+    known_us = F.unix_micros("known_at")
+    later = events.where((F.col("kind") == "label") & (known_us > _cutoff(cutoff_us, tenant_cutoffs_us)))
+    if tenant is not None:
+        later = later.where(F.col("tenant") == tenant)
+    (found,) = later.agg(F.count("*").alias("n"), F.min("known_at").alias("first")).collect()
+    if not found["n"]:
+        return ""
+    return f": {found['n']:,} labels were given later, the first on {found['first']:%Y-%m-%d %H:%M} (Spark's time zone)"
 
 
 def write_training_rows(
@@ -110,7 +134,7 @@ def write_training_rows(
     DataError where no message is labelled, StoreError where Spark fails.
     """
     if not facts.log.files:
-        raise DataError("The event log is empty. Ingest mail with labels first.")
+        raise DataError(f"The event log is empty. Ingest mail with labels first; {NO_LABELS_NEEDED}.")
     with translated("reading training rows"):
         events = read_facts(spark, facts)
         rows = training_rows(
@@ -129,8 +153,12 @@ def write_training_rows(
                 rows = rows.where(draw < int(_SAMPLES * limit / n))
         rows.write.mode("error").parquet(str(out))
         written: int = spark.read.parquet(str(out)).count()
+        if written == 0:
+            later = _known_later(events, cutoff_us, tenant_cutoffs_us, tenant)
     if written == 0 and (from_us is not None or until_us is not None):
-        raise DataError("No message of that time and tenant is there, with a label known by the cut-off. Widen them.")
+        raise DataError(
+            f"No message of that time and tenant is there, with a label known by the cut-off{later}. Widen them."
+        )
     if written == 0:
-        raise DataError("No message has a label that was known by the cut-off. Ingest labels, or move the cut-off.")
+        raise DataError(f"No message has a label that was known by the cut-off{later}. Label mail; {NO_LABELS_NEEDED}.")
     return written

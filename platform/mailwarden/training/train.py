@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from itertools import chain, combinations
 from types import MappingProxyType
@@ -17,8 +17,9 @@ from mailwarden.domain.detection.detector import Detector
 from mailwarden.domain.detection.evidence import FEATURES as EVIDENCE
 from mailwarden.domain.detection.evidence import evidence_of
 from mailwarden.domain.detection.rows import FeatureTable
+from mailwarden.domain.detection.usual import usual_of
 from mailwarden.domain.status import Status
-from mailwarden.errors import ContractError, DataError, NotFound
+from mailwarden.errors import ContractError, DataError, MailwardenError, NotFound
 from mailwarden.evaluation.figures import Evaluation, evaluate
 from mailwarden.stores.bundle import Bundle, Member
 from mailwarden.training.dataset import LabelledRows
@@ -42,13 +43,15 @@ class TrainingOptions:
     """What may be chosen.
 
     budgets: false-positive rates of the actions. ablate: views whose features are all taken as null. refit: after
-    calibration the detectors learn from all rows, the held-out ones too, and keep the calibration.
+    calibration the detectors learn from all rows, the held-out ones too, and keep the calibration. ridge: pull of the
+    fusion's weights towards one share each, in messages (`calibrate.fuse`).
     """
 
     seed: int = 7
     budgets: Budgets = field(default_factory=Budgets)
     ablate: tuple[str, ...] = ()
     refit: bool = True
+    ridge: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,7 @@ def train(
         blind = said.with_others(Said.of(again, hidden, late, rows.n))
     unseen = _unseen(rows, tables, detectors, fitting, read)
     fusing = late if split.shared else late[rows.message[late] < split.judge_from]
-    fusion = said.fused(rows, fusing)
+    fusion = said.fused(rows, fusing, options.ridge)
 
     judged = Judged.of(rows, split, said, fusion)
     chosen = choose_thresholds(judged.fused[~judged.bad], options.budgets)
@@ -126,6 +129,7 @@ def train(
     junk = chosen.thresholds.junk
     evaluations = {name: evaluate(score, judged.bad, judged.labels) for name, score in judged.by_detector.items()}
     evaluations["fused"] = evaluate(judged.fused, judged.bad, judged.labels, threshold=junk)
+    evaluations = {name: replace(found, shared=split.shared) for name, found in evaluations.items()}
     right = _categories_right(rows, tables, fitted, split)
 
     if options.refit:
@@ -159,6 +163,7 @@ def train(
             categoriser=max(sorted(right), key=lambda name: right[name]) if right else "",
             record=record,
             without={name: combination for name, (combination, _) in without.items()},
+            usual=usual_of(tables.values(), rows.of_messages()[~bad_messages]),
         ),
         evaluations=evaluations,
         fingerprint=fingerprint,
@@ -262,10 +267,11 @@ def _without_each(
             if not away and not lost:
                 continue
             others = whole.without(away)
-            fusion = others.fused(rows, fusing)
+            fusion = others.fused(rows, fusing, options.ridge)
             judged = Judged.of(rows, split, others, fusion)
             thresholds = choose_thresholds(judged.fused[~judged.bad], options.budgets).thresholds
             evaluation = evaluate(judged.fused, judged.bad, judged.labels, threshold=thresholds.junk)
+            evaluation = replace(evaluation, shared=split.shared)
             combination = sited(Combination(fusion, thresholds), others, lost=bool(lost), away=away)
             found[away_name((*away, *lost))] = combination, evaluation
     return found
@@ -304,7 +310,17 @@ class _Fitting:
         detector = kind()
         seed = self.options.seed
         learned = training_set(kind, self.rows, self.tables[kind.name], index, history=self.history, seed=seed)
-        detector.fit(learned, seed=seed)
+        try:
+            detector.fit(learned, seed=seed)
+        except MailwardenError:
+            raise
+        except Exception as exc:
+            # A team's code may fail in any way.
+            messages = len(np.unique(self.rows.message[index]))
+            raise DataError(
+                f"Detector {kind.name} cannot learn from {messages:,} messages ({exc}). Label more mail, run "
+                "`mailwarden materialize` where features are not computed, or name the detectors to train without it."
+            ) from exc
         return detector
 
 

@@ -47,6 +47,8 @@ def mail_events(n: int, *, senders: int = 60, domains: int = 9, recipients: int 
             link_domain=f"l{rng.randrange(domains)}.example" if links else "",
             structure=f"{who % 13:016x}",
             path=f"192.0.{who % 97}.0/24",
+            person="" if outbound else f"{who % 499} person",
+            domain_skeleton="".join(sorted(sender.partition("@")[2].partition(".")[0])),
             reply=thread % 3 > 0,
             authenticated=rng.choice((True, False, None)),
         )

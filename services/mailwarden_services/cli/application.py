@@ -23,7 +23,9 @@ from mailwarden_services.cli import (
     quarantine_commands,
     replay_command,
     rules_commands,
+    simulate_command,
     sql_command,
+    starter_command,
     tenant_commands,
 )
 from mailwarden_services.cli.progress import console, out
@@ -33,8 +35,9 @@ app = typer.Typer(
     name="mailwarden",
     help=(
         "Detects e-mail attacks over a shared feature store.\n\n"
-        "Start with `mailwarden demo`. On your own mail: `ingest`, `materialize`, `train`, `serve`, `score`; or "
-        "`replay`, which does all of it honestly and reports. Settings are environment variables MAILWARDEN_*; "
+        "Start with `mailwarden demo`. On the first day: `starter` and `serve`. On your own mail: `ingest`, "
+        "`materialize`, `train`, `serve`, `score`; or `replay`, which does all of it honestly and reports. Settings "
+        "are environment variables MAILWARDEN_*; "
         "what is kept lies under MAILWARDEN_HOME (default .mailwarden).\n\n"
         "Exit codes: 0 done, 1 failed or a check did not hold, 2 wrong usage, 65 bad data, 66 not found, 69 a store "
         "is down, 70 a view or detector breaks its contract, 78 wrong settings. Labelled files that are missing are "
@@ -50,7 +53,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 commands.register(app)
+starter_command.register(app)
 replay_command.register(app)
+simulate_command.register(app)
 bench_command.register(app)
 tenant_commands.register(app)
 access_commands.register(app)

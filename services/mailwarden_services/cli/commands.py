@@ -19,11 +19,14 @@ from mailwarden.errors import StoreError
 from mailwarden.settings import Settings
 from mailwarden_services.allocator import have_libraries_give_back
 from mailwarden_services.cli.acts import note
+from mailwarden_services.cli.explained import explanation_lines
 from mailwarden_services.cli.ingest_command import ingest
 from mailwarden_services.cli.options import DEFAULT_TENANT, now_us
-from mailwarden_services.cli.progress import out, stages, ticker
+from mailwarden_services.cli.progress import console, out, stages, ticker
 from mailwarden_services.cli.reparse_command import fact_status, fact_table, reparse
 from mailwarden_services.cli.skew_command import skew
+from mailwarden_services.reports.words import SHARED
+from mailwarden_services.starter.kinds import WORDS
 
 if TYPE_CHECKING:
     pass
@@ -117,8 +120,18 @@ def train(
             reason="mailwarden train",
             progress=begins,
         )
-        note(platform, "", "model.promote", str(trained["version"]), {"detectors": list(detector or ())})
+        if trained["serves"]:
+            note(platform, "", "model.promote", str(trained["version"]), {"detectors": list(detector or ())})
     out.print_json(data=trained)
+    if not trained["serves"]:
+        console.print(
+            f"[yellow]bundle {trained['version']} would never act, since too little good mail is labelled; the starter "
+            "goes on serving[/]",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if trained["shared"]:
+        console.print(f"[yellow]few messages: the held-out figures are {SHARED}[/]", highlight=False, soft_wrap=True)
 
 
 def serve(
@@ -165,6 +178,7 @@ def score(
         str, typer.Option("--tenant", help="Whose mail it is: its history, domains and policy count. Must exist.")
     ] = DEFAULT_TENANT,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a message, as the API answers.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="What would have changed the verdict, too.")] = False,
 ) -> None:
     """Decide on messages here and now, without leaving a trace. Exit code 0 whatever the verdicts are.
 
@@ -173,19 +187,22 @@ def score(
     Examples:
 
         mailwarden score suspicious.eml
+        mailwarden score suspicious.eml --explain
         mailwarden score inbox/*.eml --tenant acme --json | jq -r '[.path, .verdict] | @tsv'
     """
     from mailwarden_services.bootstrap import Platform
     from mailwarden_services.embedded import with_redis
     from mailwarden_services.local_scoring import local_campaigns, local_scorer, score_file
+    from mailwarden_services.starter.rules import have_rules_serve
 
     with with_redis(Settings()) as settings:
         platform = Platform(settings)
         owner = platform.tenants.get(tenant)
+        have_rules_serve(platform, at_us=now_us())
         scorer, campaigns = local_scorer(platform), local_campaigns(platform, owner)
         with ticker("scoring", len(files)) if len(files) > 1 else contextlib.nullcontext(lambda done: None) as tick:
             for number, file in enumerate(files, 1):
-                _print_answer(file, score_file(platform, owner, file, scorer, campaigns), as_json)
+                _print_answer(file, score_file(platform, owner, file, scorer, campaigns, explained=explain), as_json)
                 tick(number)
 
 
@@ -198,6 +215,9 @@ def _print_answer(file: Path, answer: Mapping[str, Any], as_json: bool) -> None:
     out.print(f"[bold]{escape(str(file))}[/]: {answer['verdict']}  score {answer['score']:.6f}  {category}")
     for signal in answer["signals"]:
         out.print(f"  - {signal['words']}", highlight=False, markup=False)
+    if "explanation" in answer:
+        for line in explanation_lines(answer["explanation"]):
+            out.print(f"  {line}", highlight=False, markup=False)
 
 
 def status(
@@ -231,7 +251,9 @@ def status(
         "home": str(settings.root),
         "events": platform.events.count(),
         "spool_bytes_not_logged": _spool_lag(settings),
-        "model": None if champion is None else {"version": champion.version, "metrics": champion.record.metrics},
+        "model": None
+        if champion is None
+        else {"version": champion.version, "starter": platform.starter(), "metrics": champion.record.metrics},
         "facts": fact_status(platform),
         "tenants": {},
     }
@@ -250,7 +272,7 @@ def status(
         out.print_json(data=found)
         return
     out.print(f"home {found['home']}: {found['events']:,} events; {found['spool_bytes_not_logged']} bytes in the spool")
-    out.print("no model serves; run `mailwarden train`" if champion is None else f"bundle {champion.version} serves")
+    out.print(_model_words(found["model"]), highlight=False, soft_wrap=True)
     if found["content_changed_since_training"]:
         out.print(
             f"[yellow]{', '.join(found['content_changed_since_training'])} changed since the bundle was trained; run "
@@ -262,6 +284,15 @@ def status(
     for name, row in found["tenants"].items():
         table.add_row(name, *(str(row[key]) for key in ("last_seq", "online_seq", "decisions", "labels")))
     out.print(table)
+
+
+def _model_words(model: Mapping[str, Any] | None) -> str:
+    if model is None:
+        return "no model serves; run `mailwarden starter`, which needs no labels, or `mailwarden train`"
+    words = f"bundle {model['version']} serves"
+    if model["starter"] is not None:
+        return f"{words}: {WORDS[model['starter']]}"
+    return f"{words}; its held-out figures are {SHARED}" if model["metrics"].get("shared") else words
 
 
 def _spool_lag(settings: Settings) -> int:

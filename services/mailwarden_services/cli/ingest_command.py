@@ -12,6 +12,7 @@ import typer
 from rich.markup import escape
 
 from mailwarden.errors import DataError, NotFound
+from mailwarden.ingest.index import LABEL_DELAY_DAYS
 from mailwarden.settings import Settings
 from mailwarden_services.cli.options import DEFAULT_TENANT, DomainsOption, TrustOption, now_us
 from mailwarden_services.cli.progress import console, out, say, ticker
@@ -140,7 +141,10 @@ def ingest(
     ] = DEFAULT_TENANT,
     domain: DomainsOption = [],  # noqa: B006 - typer's way to say "none given"
     trust: TrustOption = [],  # noqa: B006
-    label_delay: Annotated[float, typer.Option(help="Days from a message to when its label became known.")] = 0.0,
+    label_delay: Annotated[
+        float,
+        typer.Option(min=0.0, help="Days from a message to when its label became known, where the index says no time."),
+    ] = LABEL_DELAY_DAYS,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 65 where the index names mail that SOURCE does not hold.")
     ] = False,
@@ -165,15 +169,22 @@ def ingest(
         ham  inbox/1.eml
         spam inbox/2.eml
         CP   inbox/3.eml
+
+    Behind a path, each after a tab, may stand when the label was given and how it came about (user, analyst, audit,
+    or audit/50 of a message that was drawn as one of 50):
+
+        CP   inbox/4.eml<TAB>2026-01-31T08:30:00Z<TAB>user
+
+    A label without a time counts from a day after its message on, or from --label-delay days after it.
     """
     from mailwarden.domain.aggregates.windows import DAY_US
     from mailwarden.ingest.gathering import gather
-    from mailwarden.ingest.receive import Site
     from mailwarden.ingest.sources import open_source
     from mailwarden.stores.shards import shard_of, shards_of
     from mailwarden_services.bootstrap import Platform
     from mailwarden_services.replay.experiment import read_index
     from mailwarden_services.replay.spill import files_in
+    from mailwarden_services.scoring_api.answers import site_of
     from mailwarden_services.scoring_service import note_facts
     from mailwarden_services.sequencer.who_numbers import who_numbers
 
@@ -196,7 +207,7 @@ def ingest(
                 gathered = opened.enter_context(
                     gather(
                         mail,
-                        Site(owner.name, frozenset(owner.domains), trust=owner.trusts),
+                        site_of(owner, platform.directories.get(owner.name)),
                         labels=index,
                         clock_us=now_us() if settings.live_clock else None,
                         progress=lambda done, _: tick(done),
@@ -214,6 +225,11 @@ def ingest(
         f"{report.labels} labels, {report.signals} signals; "
         f"{sum(report.defects.values())} defects of {len(report.defects)} kinds"
     )
+    if index is not None and (untimed := sum(entry.known_us is None for entry in index)):
+        out.print(
+            f"{untimed:,} of {len(index):,} labels say no time, and count from {label_delay:g} days after their mail "
+            "on (--label-delay)"
+        )
     if report.clamped:
         out.print(
             f"{report.clamped} messages bear a time that lies ahead; they were set back to the newest of the others"

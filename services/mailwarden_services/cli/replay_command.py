@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,9 +12,9 @@ import typer
 from mailwarden.errors import ConfigError
 from mailwarden.settings import Settings
 from mailwarden_services.cli.progress import out, say, ticker
+from mailwarden_services.cli.simulate_command import counted
 
 if TYPE_CHECKING:
-    from mailwarden.simulation.draft import SimulatedMessage
     from mailwarden_services.replay.experiment import ReplayPlan
 
 
@@ -160,7 +159,7 @@ def demo(
     with tempfile.TemporaryDirectory(prefix="mailwarden-demo-") as folder:
         mail = simulate(seed, days=days, messages_per_day=messages_per_day)
         with ticker(f"simulating {days} days of a company's mail (seed {seed})", None) as tick:
-            index = write_corpus(Path(folder) / "mail", _counted(mail, tick))
+            index = write_corpus(Path(folder) / "mail", counted(mail, tick))
         plan = ReplayPlan(
             source=index.parent,
             labels=str(index),
@@ -184,9 +183,3 @@ def demo(
         "  .venv/bin/mailwarden replay MAIL --labels INDEX --out artifacts/mine --domain your-domain.example",
         highlight=False,
     )
-
-
-def _counted(mail: Iterable[SimulatedMessage], tick: Callable[[int], None]) -> Iterator[SimulatedMessage]:
-    for number, message in enumerate(mail, 1):
-        yield message
-        tick(number)

@@ -12,6 +12,7 @@ from rich.table import Table
 from mailwarden.errors import ConfigError, NotFound
 from mailwarden.settings import Settings
 from mailwarden_services.cli.acts import note
+from mailwarden_services.cli.directory_command import directory
 from mailwarden_services.cli.options import DomainsOption, TenantName, TrustOption, now_us
 from mailwarden_services.cli.progress import out
 from mailwarden_services.cli.tenant_policy_commands import mode, policy, trust
@@ -38,6 +39,7 @@ def register(app: typer.Typer) -> None:
         "policy": policy,
         "mode": mode,
         "trust": trust,
+        "directory": directory,
         "key": key,
         "keys": keys,
         "revoke": revoke,
@@ -115,7 +117,7 @@ def remove(
     name: TenantName,
     yes: Annotated[bool, typer.Option("--yes", help="Also where its mail may be flowing.")] = False,
 ) -> None:
-    """End a tenant: its keys are revoked, and its domains, trust and policy are gone. There is no way back.
+    """End a tenant: its keys are revoked, and its domains, trust, policy and directory are gone. There is no way back.
 
     What was logged stays, and bears its name, which no other tenant can have: events, raw mail, vectors and texts in
     the lake, decisions and labels, and states in Redis. Raw mail and texts go with their retention; nothing else is
@@ -140,8 +142,8 @@ def remove(
         )
     ended = tenants.remove(name, now_us())
     out.print(
-        f"tenant {name} removed: {ended} keys revoked; domains, trust and policy gone. Its events, mail, decisions and "
-        "labels stay until their retention is over, and its name stays taken.",
+        f"tenant {name} removed: {ended} keys revoked; domains, trust, policy and directory gone. Its events, mail, "
+        "decisions and labels stay until their retention is over, and its name stays taken.",
         markup=False,
         highlight=False,
         soft_wrap=True,

@@ -12,6 +12,7 @@ import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from mailwarden.domain.mail.events import LABELS, TOMBSTONE, WITHDRAWN
+from mailwarden.domain.mail.label_sources import RANKS, UNSAID
 from mailwarden.evaluation.coded import NONE, Coded, rarely_others
 from mailwarden.evaluation.keys import Keys, newest
 from mailwarden.stores.lake.delta import bucket_of, within
@@ -65,12 +66,13 @@ class MessageFacts:
 
 
 def labels_of(platform: Platform, keys: Keys, tenants: Sequence[str], cutoff_us: int) -> Labels:
-    """Labels known by a time; of several the one of the greatest seq, and none where that is a withdrawal."""
+    """Labels known by a time; of several the one that training takes (`domain.mail.label_sources`)."""
     never = np.iinfo(np.int64).max
     first_us = np.full(len(keys), never)
     gone = np.zeros(len(keys), dtype=np.bool_)
-    places, seqs, words = [], [], []
-    for place, rows in keys.read(_events(platform, tenants, (*_WHOLE, "seq", "kind", "label", "known_at"), _SAID)):
+    places, seqs, words, known, ranks = [], [], [], [], []
+    columns = (*_WHOLE, "seq", "kind", "label", "known_at", "label_source")
+    for place, rows in keys.read(_events(platform, tenants, columns, _SAID)):
         known_us = np.asarray(rows["known_at"].cast(pa.int64()))
         dead = np.asarray(pc.equal(rows["kind"], TOMBSTONE))
         gone[place[dead]] = True
@@ -79,10 +81,20 @@ def labels_of(platform: Platform, keys: Keys, tenants: Sequence[str], cutoff_us:
         places.append(place[kept])
         seqs.append(np.asarray(rows["seq"])[kept])
         words.append(Coded.of(rows["label"].filter(pa.array(kept)), (*LABELS, WITHDRAWN)).codes)
-    last = newest(places, seqs, len(keys))
-    every = np.append(np.concatenate(words) if words else np.empty(0, np.int32), NONE)
-    codes = every[last]
-    return Labels(Coded(np.where(codes == len(LABELS), NONE, codes).astype(np.int32), LABELS), first_us, gone)
+        known.append(known_us[kept])
+        source = rows["label_source"].filter(pa.array(kept)).to_pylist()
+        ranks.append(np.array([RANKS.get(one or UNSAID, RANKS[UNSAID]) for one in source], dtype=np.int64))
+    if not places:
+        return Labels(Coded(np.full(len(keys), NONE, dtype=np.int32), LABELS), first_us, gone)
+    place, seq, code = np.concatenate(places), np.concatenate(seqs), np.concatenate(words)
+    withdrawn = np.zeros(len(keys), dtype=np.int64)
+    taken_back = code == len(LABELS)
+    np.maximum.at(withdrawn, place[taken_back], seq[taken_back])
+    order = np.lexsort((seq, np.concatenate(known), np.concatenate(ranks)))
+    order = order[seq[order] > withdrawn[place[order]]]
+    last = newest([place[order]], [np.arange(len(order))], len(keys))
+    codes = np.append(code[order], NONE)[last]
+    return Labels(Coded(codes.astype(np.int32), LABELS), first_us, gone)
 
 
 _SAID = ds.field("kind").isin(["label", TOMBSTONE])

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import shutil
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import structlog
 
 from mailwarden.domain.aggregates.windows import DAY_US
 from mailwarden.domain.mail.events import message_identity
 from mailwarden.errors import ConfigError, DataError, StoreUnavailable
-from mailwarden.ingest.index import LabelEntry, LabelIndex
+from mailwarden.ingest.index import LABEL_DELAY_DAYS, GivenLabel, LabelEntry, LabelIndex
 from mailwarden.ingest.pipeline import IngestReport, ingest
 from mailwarden.ingest.reparse import reparse
 from mailwarden.ingest.sources import open_source
 from mailwarden.labelling.feedback import index_sink
 from mailwarden.settings import Settings
 from mailwarden.stores.sql.keys import DEFAULT_ROLES
+from mailwarden.training.split import split_by_time
 from mailwarden_services.bootstrap import Platform
 from mailwarden_services.embedded import with_redis
 from mailwarden_services.loop import Loop
@@ -61,7 +63,7 @@ class ReplayPlan:
     train_until: float | datetime = 0.6
     retrain_days: float | None = None
     reparse: bool = False
-    label_delay_days: float = 1.0
+    label_delay_days: float = LABEL_DELAY_DAYS
     pretrain: tuple[Path, str] | None = None
     limit: int | None = None
     only: str | None = None
@@ -126,8 +128,14 @@ class Experiment:
         source = open_source(plan.source)
         labels = read_index(plan.source, plan.labels)
         self._settings.run_path.mkdir(parents=True, exist_ok=True)
-        outcome = self._spill(source, labels)
-        outcome.subsets = {name: read_index(plan.source, name) for name in plan.subsets}
+        try:
+            outcome = self._spill(source, labels)
+            self._check_trainable(outcome)
+            outcome.subsets = {name: read_index(plan.source, name) for name in plan.subsets}
+        except BaseException:
+            # Nothing was learned yet: the same --out does once what was wrong is mended.
+            shutil.rmtree(self._settings.root, ignore_errors=True)
+            raise
         with with_redis(self._settings, keep=False) as settings:
             platform = Platform(settings)
             loop = Loop(platform)
@@ -159,6 +167,31 @@ class Experiment:
         outcome.seconds["read"] = time.perf_counter() - started
         return outcome
 
+    def _check_trainable(self, outcome: ReplayOutcome) -> None:
+        """See, before anything that takes minutes, that there is enough to train on; raises DataError."""
+        plan, messages, split = self.plan, outcome.spill.in_order(), outcome.split
+        if plan.pretrain is not None:
+            labels = [entry.label for entry in read_index(*plan.pretrain)]
+            good = labels.count("ham")
+            if min(good, len(labels) - good) < 2:
+                raise DataError(
+                    f"--pretrain-labels names {good:,} good and {len(labels) - good:,} bad messages; training needs "
+                    "two of each at least. Give a site that has both."
+                )
+            return
+        delay_us = round(plan.label_delay_days * DAY_US)
+        now_us = messages[split].time_us if split < len(messages) else messages[-1].time_us
+        known = [m for m in messages[:split] if m.label and m.known_at_us(delay_us) <= now_us]
+        try:
+            split_by_time(np.array([m.label != "ham" for m in known], dtype=np.bool_))
+        except DataError as exc:
+            later = [m.label == "ham" for m in messages[split:] if m.label]
+            raise DataError(
+                f"nothing can be trained at the split, before which {split:,} of {len(messages):,} messages came, by "
+                f"the labels known then: {exc} Behind it are {sum(later):,} good and {len(later) - sum(later):,} bad; "
+                "a later split (--train-until), a shorter --label-delay, or another site's mail (--pretrain) may do."
+            ) from exc
+
     def _tenant(self, platform: Platform, outcome: ReplayOutcome) -> str:
         now = outcome.spill.in_order()[0].time_us
         platform.tenants.create(
@@ -169,14 +202,14 @@ class Experiment:
         )
         return platform.tenants.issue_key(self.plan.tenant, "replay", now, (*DEFAULT_ROLES, "admin"))
 
-    def _learn(self, platform: Platform, loop: Loop, outcome: ReplayOutcome) -> deque[PendingLabel]:
+    def _learn(self, platform: Platform, loop: Loop, outcome: ReplayOutcome) -> list[PendingLabel]:
         """Ingest what lies before the split with the labels known by then, materialise and train."""
         plan, spill, split = self.plan, outcome.spill, outcome.split
         messages = spill.in_order()
         past = messages[:split]
         delay_us = round(plan.label_delay_days * DAY_US)
         now_us = messages[split].time_us if split < len(messages) else messages[-1].time_us
-        known = [m for m in past if m.label and m.time_us + delay_us <= now_us]
+        known = [m for m in past if m.label and m.known_at_us(delay_us) <= now_us]
         if plan.pretrain is not None:
             self._ingest_other_site(platform, outcome, *plan.pretrain, now_us)
         if split:
@@ -188,22 +221,20 @@ class Experiment:
                     trusted_authserv_ids=frozenset(plan.trusted_authserv_ids),
                     event_log=platform.events,
                     raw_mail=platform.raw,
-                    labels=LabelIndex(
-                        "known by the split", [LabelEntry(m.label, m.path, m.path, selected=True) for m in known]
-                    ),
+                    labels=LabelIndex("known by the split", [_entry(m) for m in known]),
                     label_delay_us=delay_us,
                     label_sink=index_sink(platform.labels),
                     progress=lambda done, _: tick(done),
                 )
         self._retrain(platform, loop, outcome, now_us)
-        waiting = sorted((m for m in past if m.label and m.time_us + delay_us > now_us), key=lambda m: m.time_us)
+        waiting = [m for m in past if m.label and m.known_at_us(delay_us) > now_us]
         ids = _message_ids(spill, plan.tenant, waiting)
-        return deque(PendingLabel(m.time_us + delay_us, ids[m.number], m.time_us, m.label) for m in waiting)
+        return sorted(PendingLabel.of(m, ids[m.number], delay_us) for m in waiting)
 
     def _ingest_other_site(
         self, platform: Platform, outcome: ReplayOutcome, path: Path, index: str, now_us: int
     ) -> None:
-        """The site that the models come from, as a tenant of its own, every label of it known."""
+        """The site that the models come from, as a tenant of its own; every label of it is known by when it ends."""
         platform.tenants.create(OTHER_SITE, domains=(), created_us=now_us)
         with self._timed(outcome, "ingest"), self._ticker("ingesting the other site", files_in(path)) as tick:
             ingest(
@@ -214,7 +245,7 @@ class Experiment:
                 event_log=platform.events,
                 raw_mail=platform.raw,
                 labels=read_index(path, index),
-                label_delay_us=0,
+                label_delay_us=round(self.plan.label_delay_days * DAY_US),
                 label_sink=index_sink(platform.labels),
                 progress=lambda done, _: tick(done),
             )
@@ -258,7 +289,7 @@ class Experiment:
         loop: Loop,
         service: LiveService,
         outcome: ReplayOutcome,
-        pending: deque[PendingLabel],
+        pending: list[PendingLabel],
     ) -> None:
         plan = self.plan
         rest = outcome.spill.in_order()[outcome.split :]
@@ -297,6 +328,11 @@ class Experiment:
             yield
         finally:
             outcome.seconds[what] = outcome.seconds.get(what, 0.0) + time.perf_counter() - started
+
+
+def _entry(message: Spilled) -> LabelEntry:
+    given = message.given or GivenLabel(message.label)
+    return LabelEntry(given.label, message.path, message.path, True, given.known_us, given.source, given.stands_for)
 
 
 def _counted(tick: Callable[[int], None]) -> Callable[[str], None]:

@@ -24,7 +24,7 @@ from mailwarden_services.replay.summary import (
 )
 from mailwarden_services.reports.files import plain, write_json, write_text
 from mailwarden_services.reports.grids import Grid, markdown
-from mailwarden_services.reports.words import category_words, without_addresses
+from mailwarden_services.reports.words import SHARED, category_words, without_addresses
 
 __all__ = ["summary_table", "write_report"]
 
@@ -36,7 +36,7 @@ _PICTURES = {
 
 
 _SPLIT_FACTS = {
-    "label_delay_days": "A label became known {} days after its message.",
+    "label_delay_days": "A label became known {} days after its message, where the index says no time.",
     "retrain_days": "Models were trained again every {} days.",
     "labels_given": "{} labels were given on the way.",
 }
@@ -178,6 +178,7 @@ def _training(report: Mapping[str, Any]) -> list[str]:
         budgets = [f"recall at {100 * recall['budget']:g}% FPR" for recall in first["recall"]]
         rows = tuple(ranking_row(name, found) for name, found in held_out.items())
         title = f"Held out in training: {first['bad']:,} bad, {first['good']:,} good"
+        title += f" ({SHARED})" if first.get("shared") else ""
         parts += markdown(Grid(title, ("score", "1-ROCA%", "LAM%", *budgets), rows, budget_note(first)))
     return parts
 

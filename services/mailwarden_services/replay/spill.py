@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mailwarden.domain.mail.message import Envelope, TimeSource
 from mailwarden.domain.mail.times import settled_all
 from mailwarden.errors import DataError
-from mailwarden.ingest.index import LabelIndex
+from mailwarden.ingest.index import GivenLabel, LabelIndex
 from mailwarden.ingest.parse import parse_message
 from mailwarden.ingest.sources import RawMessage, Source
 
@@ -25,7 +25,7 @@ class Spilled:
     """One message of a spill: its place in the source's order, path, label ("" without one) and event time.
 
     path: in the source; full_path: what a label index can be held against. clamped: it bears a time that lay ahead of
-    the source's, and time_us is what that was set back to.
+    the source's, and time_us is what that was set back to. given: its label as the index gives it.
     """
 
     number: int
@@ -34,6 +34,11 @@ class Spilled:
     label: str
     time_us: int
     clamped: bool = False
+    given: GivenLabel | None = None
+
+    def known_at_us(self, delay_us: int) -> int:
+        """When its label becomes known."""
+        return self.time_us + delay_us if self.given is None else self.given.known_at_us(self.time_us, delay_us)
 
 
 class Spill(Source):
@@ -89,13 +94,16 @@ class Spill(Source):
                 if limit is not None and len(spill.messages) >= limit:
                     whole = False
                     break
-                label = "" if entry is None else entry.label
+                given = None if entry is None else entry.given
+                label = "" if given is None else given.label
                 spill.unlabelled += entry is None
                 time_us, time_source = _event_time(message)
                 last_us = last_us if time_us is None else time_us
                 timeless += last_us is None
                 digest.update(hashlib.sha256(message.raw).digest() + label.encode())
-                spill._add(message, full, label, last_us or 0, time_source, out)
+                if given not in (None, GivenLabel(label)):
+                    digest.update(repr(given).encode())
+                spill._add(message, full, given, last_us or 0, time_source, out)
                 progress(len(spill.messages))
         spill._date_first(timeless)
         spill._settle()
@@ -109,12 +117,19 @@ class Spill(Source):
         return spill
 
     def _add(
-        self, message: RawMessage, full_path: str, label: str, time_us: int, time_source: TimeSource, out: IO[bytes]
+        self,
+        message: RawMessage,
+        full_path: str,
+        given: GivenLabel | None,
+        time_us: int,
+        time_source: TimeSource,
+        out: IO[bytes],
     ) -> None:
         self._offsets.append((out.tell(), len(message.raw)))
         out.write(message.raw)
         self._envelopes.append(Envelope(time_us, message.envelope.mail_from, message.envelope.rcpt_to, time_source))
-        self.messages.append(Spilled(len(self.messages), message.path, full_path, label, time_us))
+        label = "" if given is None else given.label
+        self.messages.append(Spilled(len(self.messages), message.path, full_path, label, time_us, given=given))
 
     def _date_first(self, timeless: int) -> None:
         """Give the first messages, where they bear no time, that of the first that bears one."""

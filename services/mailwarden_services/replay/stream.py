@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
 from typing import Any
 
 from mailwarden.domain.aggregates.windows import HOUR_US
 from mailwarden.domain.mail.times import TIME_CLAMPED
+from mailwarden.ingest.index import GivenLabel
 from mailwarden.ingest.sources import RawMessage
 from mailwarden_services.replay.live import LiveService, Refused, rfc3339
 from mailwarden_services.replay.spill import Spilled
@@ -17,14 +18,27 @@ from mailwarden_services.scoring_api.requests import MAX_LABELS
 LABEL_RHYTHM_US = HOUR_US
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class PendingLabel:
-    """A label that becomes known later. message_id: ours; received_at_us: event time of the message."""
+    """A label that becomes known later; those known first come first.
+
+    message_id: ours; received_at_us: event time of the message. source, stands_for: as the API takes them.
+    """
 
     known_at_us: int
-    message_id: str
     received_at_us: int
+    message_id: str
     label: str
+    source: str = "analyst"
+    stands_for: int = 0
+
+    @classmethod
+    def of(cls, message: Spilled, message_id: str, delay_us: int) -> PendingLabel:
+        """The label of a message; one of which the index does not say how it came about is an analyst's."""
+        given = message.given or GivenLabel(message.label)
+        source = "analyst" if given.source == "index" else given.source
+        known_us = message.known_at_us(delay_us)
+        return cls(known_us, message.time_us, message_id, message.label, source, given.stands_for)
 
 
 @dataclass(slots=True)
@@ -49,14 +63,14 @@ class RefusedMessage:
 class Stream:
     """Streams messages into a live service as one mail flow.
 
-    delay_us: from a message's event time to its label. pending: labels of earlier mail that are not known yet, in
-    order of their known time. refused: what the API would not take, in order of arrival.
+    delay_us: from a message's event time to its label, where the index does not say. pending: labels of earlier mail
+    that are not known yet, a heap. refused: what the API would not take, in order of arrival.
     """
 
     service: LiveService
     tenant: str
     delay_us: int
-    pending: deque[PendingLabel] = field(default_factory=deque)
+    pending: list[PendingLabel] = field(default_factory=list)
     refused: list[RefusedMessage] = field(default_factory=list)
     labels_given: int = 0
     last_seq: int = 0
@@ -94,8 +108,7 @@ class Stream:
                 self.last_seq = answer["seq"]
                 self.service.wait_folded(self.tenant, answer["seq"])
                 if message.label and not answer["repeated"]:
-                    known_us = message.time_us + self.delay_us
-                    self.pending.append(PendingLabel(known_us, answer["message_id"], message.time_us, message.label))
+                    heappush(self.pending, PendingLabel.of(message, answer["message_id"], self.delay_us))
             progress(number)
         return scored
 
@@ -107,15 +120,17 @@ class Stream:
         if until_us < self._next_us:
             return
         self._next_us = until_us + LABEL_RHYTHM_US
-        due: list[dict[str, str]] = []
+        due: list[dict[str, Any]] = []
         while self.pending and self.pending[0].known_at_us <= until_us:
-            label = self.pending.popleft()
+            label = heappop(self.pending)
             due.append(
                 {
                     "message_id": label.message_id,
                     "label": label.label,
                     "known_at": rfc3339(until_us),
                     "received_at": rfc3339(label.received_at_us),
+                    "source": label.source,
+                    "stands_for": label.stands_for,
                 }
             )
         for start in range(0, len(due), MAX_LABELS):

@@ -24,6 +24,9 @@ CATEGORY_WORDS = {
 
 NOTHING = "–"
 
+SHARED = "shared: of the messages that weighed the detectors and chose the thresholds too, which flatters"
+"""Said beside figures that too few messages for parts of their own are measured on."""
+
 _ADDRESS = re.compile(r"""[^\s@<>"'(),;:=\[\]{}|/\\]+@([^\s@<>"'(),;:=\[\]{}|/\\]+)""")
 
 

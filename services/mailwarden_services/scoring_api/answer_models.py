@@ -9,10 +9,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mailwarden.domain.mail.events import LABELS, WITHDRAWN
+from mailwarden.domain.mail.events import LABELS, WITHDRAWN, LabelSource
 from mailwarden.stores.accepted import Missing
 from mailwarden_services.scoring_api.problem_types import TYPES, URN
 from mailwarden_services.scoring_api.times import Time
+from mailwarden_services.starter.kinds import Starter
+
+Verdict = Literal["deliver", "banner", "junk", "quarantine"]
 
 
 class FieldProblem(BaseModel):
@@ -36,12 +39,62 @@ class ProblemDocument(BaseModel):
     role: str | None = Field(None, description="the role that the key lacks")
 
 
+class EvidenceAnswer(BaseModel):
+    """A feature that a reason rests on."""
+
+    feature: str = Field(description="full name, `view:feature`")
+    value: float | None = Field(description="the message's; null where it is not known, or is text")
+    usual: tuple[float, float, float] | None = Field(
+        description="5th, 50th and 95th percentile in the good mail that was trained on; null where nobody knows"
+    )
+
+
 class SignalAnswer(BaseModel):
     """One thing that drove a decision."""
 
     name: str
     words: str = Field(description="one sentence for people")
     weight: float = Field(description="log-odds that it adds; below 0 it speaks for the message")
+    evidence: list[EvidenceAnswer] = Field([], description="what it rests on, the most telling first")
+
+
+class ChangeAnswer(BaseModel):
+    """What had come of the message with something else."""
+
+    changed: list[str] = Field(description="views, or features, put back to what good mail has; or a detector left out")
+    log_odds: float
+    verdict: Verdict
+
+
+class SaidAnswer(BaseModel):
+    """One detector's part in a decision."""
+
+    raw: float | None = Field(description="its score, of its own scale")
+    log_odds: float | None = Field(description="the same, calibrated")
+    adds: float | None = Field(description="to the fused log-odds")
+    why_silent: Literal["abstained", "away"] | None
+    without: ChangeAnswer | None = Field(description="by the fusion fitted without it; null where there is none")
+
+
+class ThresholdsAnswer(BaseModel):
+    """Log-odds from which each verdict is given to this tenant; null for one that is never given."""
+
+    banner: float | None
+    junk: float | None
+    quarantine: float | None
+
+
+class ExplanationAnswer(BaseModel):
+    """What the scores' verdict came of, and what would have changed it."""
+
+    verdict: Verdict = Field(description="of the scores alone: lists, rules and unread mail may decide over it")
+    log_odds: float
+    thresholds: ThresholdsAnswer
+    intercept: float = Field(description="of the fusion; with what the detectors add, the log-odds")
+    detectors: dict[str, SaidAnswer]
+    views: list[ChangeAnswer] = Field(description="each view that raises the log-odds, alone, the strongest first")
+    features: list[ChangeAnswer] = Field(description="each feature that a reason rests on, alone")
+    enough: ChangeAnswer | None = Field(description="views that made the verdict together; null where it delivers")
 
 
 class DetectorAnswer(BaseModel):
@@ -58,7 +111,6 @@ class FeaturesRead(BaseModel):
     age_seconds: float | None = Field(description="how far that is behind what was accepted")
 
 
-Verdict = Literal["deliver", "banner", "junk", "quarantine"]
 Action = Literal["accept", "banner", "junk", "quarantine", "reject"]
 Direction = Literal["inbound", "outbound", "internal"]
 
@@ -89,6 +141,10 @@ class ScoreAnswer(BaseModel):
     signals: list[SignalAnswer] = Field(description="what spoke against it, the strongest first, of delivered mail too")
     detectors: dict[str, DetectorAnswer]
     model_version: int
+    starter: Starter | None = Field(
+        None,
+        description="the models are a starter: rules alone, or learned from the simulated world; null where trained",
+    )
     features: FeaturesRead
     pending: list[str] = Field(description="what is looked into after the answer")
     degraded: bool = Field(description="history or a store was missing")
@@ -97,6 +153,7 @@ class ScoreAnswer(BaseModel):
     authentication: AuthenticationAnswer | None = Field(description="null where nobody who is believed spoke")
     time_source: str = Field(description="where the message's time was taken from")
     defects: int = Field(description="how many things of the message were malformed")
+    explanation: ExplanationAnswer | None = Field(None, description="where `explain=full` asked for it")
     message_id_header: str = Field(description="the message's own Message-ID, cut off after 500 characters")
     repeated: bool = Field(description="the message was handed over before, and this is what was answered then")
 
@@ -111,6 +168,7 @@ class TenantsPart(BaseModel):
     action: Action
     category: str | None
     signals: list[SignalAnswer]
+    starter: Starter | None = Field(None, description="as of `/v1/score`")
     degraded: bool
     flags: list[str]
     repeated: bool
@@ -180,7 +238,7 @@ class LabelGiven(BaseModel):
     label: str = Field(json_schema_extra={"enum": [*LABELS, WITHDRAWN]}, description="`withdrawn` takes one back")
     known_at: Time
     seq: int
-    source: Literal["analyst", "user", "index"]
+    source: LabelSource
     given_by: str
 
 
@@ -350,5 +408,6 @@ class Ready(BaseModel):
 
     status: Literal["ready", "degraded", "not ready"]
     model_version: int | None = None
+    starter: Starter | None = None
     down: dict[str, str] | None = None
     feature_writer: dict[str, Any] | None = None

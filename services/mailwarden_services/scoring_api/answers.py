@@ -9,18 +9,22 @@ import orjson
 
 from mailwarden.domain.detection.action import ActionPolicy
 from mailwarden.domain.detection.decision import Decision, TenantPolicy
+from mailwarden.domain.detection.detector import Signal
+from mailwarden.domain.mail.directory import NO_DIRECTORY, Directory
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.message import Authentication
 from mailwarden.ingest.receive import Site
+from mailwarden.scoring.explanation import as_json
 from mailwarden.scoring.scorer import Scored
 from mailwarden.stores.accepted import verdict_of
 from mailwarden.stores.sql import Tenant
 from mailwarden_services.reading.read import Reading
+from mailwarden_services.starter.kinds import Starter
 
 
-def site_of(tenant: Tenant) -> Site:
-    """The tenant as one that mail is received for."""
-    return Site(tenant.name, frozenset(tenant.domains), trust=tenant.trusts)
+def site_of(tenant: Tenant, directory: Directory | None = NO_DIRECTORY) -> Site:
+    """The tenant as one that mail is received for. directory: its own, None where it cannot be had."""
+    return Site(tenant.name, frozenset(tenant.domains), trust=tenant.trusts, directory=directory)
 
 
 def policy_of(tenant: Tenant) -> TenantPolicy:
@@ -43,7 +47,7 @@ def in_todays_words(answer: Mapping[str, Any]) -> dict[str, Any]:
     """An answer as it was given, in the form of now: former releases called the verdict `decision`, asked for nothing
     and did not say who vouched for the sender."""
     known = {name: value for name, value in answer.items() if name != "decision"}
-    return {"action": "accept", "authentication": None, **known, "verdict": verdict_of(answer)}
+    return {"action": "accept", "authentication": None, "starter": None, **known, "verdict": verdict_of(answer)}
 
 
 def told_again(answer: Mapping[str, Any], actions: ActionPolicy, *, submitted: bool) -> dict[str, Any]:
@@ -58,8 +62,13 @@ def submitted_by(tenant: Tenant, reading: Reading) -> bool:
     return reading.envelope.submitted_by(frozenset(tenant.domains))
 
 
-def answer_of(scored: Scored, event: Event, reading: Reading, tenant: Tenant) -> dict[str, Any]:
-    """What the API answers for a message of a tenant, but for its end (`draft.ending`): plain JSON."""
+def answer_of(
+    scored: Scored, event: Event, reading: Reading, tenant: Tenant, starter: Starter | None = None
+) -> dict[str, Any]:
+    """What the API answers for a message of a tenant, but for its end (`draft.ending`): plain JSON.
+
+    starter: which kind the bundle that decided is of.
+    """
     decision: Decision = scored.decision
     submitted = submitted_by(tenant, reading)
     return {
@@ -69,18 +78,37 @@ def answer_of(scored: Scored, event: Event, reading: Reading, tenant: Tenant) ->
         "verdict": decision.decision,
         "action": tenant.actions.action(decision.decision, event.direction, submitted=submitted),
         "category": decision.category,
-        "signals": [{"name": s.name, "words": s.words, "weight": round(s.weight, 4)} for s in decision.signals],
+        "signals": [signal_answer(signal) for signal in decision.signals],
         "detectors": {
             name: {"score": score, "model_version": decision.models.get(name)}
             for name, score in decision.detectors.items()
         },
         "model_version": decision.models["bundle"],
+        "starter": starter,
         "pending": list(event.pending),
         "direction": event.direction,
         "authentication": _authentication(reading.authentication),
         "time_source": reading.time_source,
         "defects": reading.defects,
         "message_id_header": reading.message_id_header,
+        **({} if scored.explanation is None else {"explanation": as_json(scored.explanation)}),
+    }
+
+
+def signal_answer(signal: Signal) -> dict[str, Any]:
+    """One reason, with the values that it rests on and what is usual of them in good mail."""
+    return {
+        "name": signal.name,
+        "words": signal.words,
+        "weight": round(signal.weight, 4),
+        "evidence": [
+            {
+                "feature": found.feature,
+                "value": found.value,
+                "usual": None if found.usual is None else [found.usual.low, found.usual.median, found.usual.high],
+            }
+            for found in signal.evidence
+        ],
     }
 
 

@@ -56,13 +56,15 @@ def _readiness(service: Service) -> dict[str, Any]:
             down[name] = type(error).__name__
     try:
         version: int | None = service.champion_version()
-        away = dict(service.detectors_away())
+        away, starter = dict(service.detectors_away()), service.starter()
     except NotFound:
-        version, away, down["models"] = None, {}, "NotFound"
+        version, away, starter, down["models"] = None, {}, None, "NotFound"
     blocked = any(name in service.essential or name == "models" for name in down)
     lag = service.writer_lag() if service.writer_lag is not None else None
     status = "not ready" if blocked else "degraded" if down or away or (lag is not None and lag.words) else "ready"
     body: dict[str, Any] = {"status": status, "model_version": version, "down": down}
+    if starter is not None:
+        body["starter"] = starter
     if away:
         body["detectors_away"] = away
     if lag is not None and (lag.status is not None or lag.words):

@@ -103,10 +103,12 @@ class Intake:
         *,
         idempotency_key: str | None = None,
         observe: bool = True,
+        explained: bool = False,
     ) -> Answer:
         """Decide on one message; a repeat of it (content and envelope, or idempotency key) gets the same answer.
 
-        observe: False leaves no trace: nothing is logged and no later feature knows of the message.
+        observe: False leaves no trace: nothing is logged and no later feature knows of the message. explained: say what
+        would have changed the verdict; of what leaves no trace.
         Raises Problem where the bytes are no message, DataError where an idempotency key is used for another one.
         """
         sequencing = self._sequencing(tenant.name)
@@ -146,7 +148,7 @@ class Intake:
             return Order(begun.campaign, course.signature, begun.due_seq, (*begun.flags, *flags))
 
         try:
-            scored = await self._workers.score(tenant, raw, envelope, version, consult)
+            scored = await self._workers.score(tenant, raw, envelope, version, consult, explained=explained)
             if scored is None:
                 assert course.stop is not None
                 return course.stop()

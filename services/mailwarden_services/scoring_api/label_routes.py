@@ -177,6 +177,7 @@ async def _prepared(service: Service, caller: Caller, body: LabelBody) -> Give:
         body.source,
         body.given_by,
         None if body.received_at is None else microseconds(body.received_at),
+        body.stands_for,
     )
     return await service.labelling.prepare_label(caller.tenant, body.label, said)
 

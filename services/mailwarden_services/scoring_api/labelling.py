@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from mailwarden.domain.mail.events import LABELS, WITHDRAWN, Event, message_identity
 from mailwarden.domain.mail.message import Envelope
@@ -17,7 +17,7 @@ from mailwarden.stores.lake.event_log import EventLog
 from mailwarden.stores.lake.fact_sets import FactSets
 from mailwarden.stores.sql import Decisions, Labels, Tenant
 from mailwarden_services.scoring_api.counted import check_counts, is_forgotten
-from mailwarden_services.sequencer.sequencing import ByTenant, Lately
+from mailwarden_services.sequencer.sequencing import ByTenant, Lately, Source
 from mailwarden_services.signals.found import FoundSignal
 
 Give = Callable[[], Awaitable[dict[str, Any]]]
@@ -29,14 +29,15 @@ class Said:
     """What somebody says of a message, when and who.
 
     known_at_us: when it was said, microseconds UTC. received_at_us: event time of the message, which finds an ingested
-    one by its day.
+    one by its day. stands_for: see `Event`.
     """
 
     message_id: str
     known_at_us: int
-    source: Literal["analyst", "user"]
+    source: Source
     given_by: str
     received_at_us: int | None = None
+    stands_for: int = 0
 
 
 class Labelling:
@@ -109,7 +110,13 @@ class Labelling:
 
         async def give() -> dict[str, Any]:
             seq = await sequencing.label(
-                target, label, held, known_at_us=known_at_us, source=said.source, given_by=said.given_by
+                target,
+                label,
+                held,
+                known_at_us=known_at_us,
+                source=said.source,
+                given_by=said.given_by,
+                stands_for=said.stands_for,
             )
             taken: dict[str, Any] = {"message_id": message_id, "label": label}
             return taken | ({"seq": seq, "repeated": False} if seq else {"repeated": True})

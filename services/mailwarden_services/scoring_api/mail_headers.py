@@ -14,7 +14,7 @@ PREFIX = "X-Mailwarden-"
 HEADERS_MOST = 256 * 1024
 """Bytes in front of a message that are searched for header fields."""
 
-_WRITTEN = tuple(PREFIX + name for name in ("Verdict", "Score", "Category", "Id", "Signals"))
+_WRITTEN = tuple(PREFIX + name for name in ("Verdict", "Score", "Category", "Id", "Signals", "Starter"))
 """Fields that are written here: however many others there are, a forged one of these goes."""
 
 _WRITTEN_LOW = frozenset(name.lower() for name in _WRITTEN)
@@ -78,6 +78,8 @@ def changes_for(
             add.append((PREFIX + "Category", answer["category"]))
         if answer["decision_id"]:
             add.append((PREFIX + "Id", answer["decision_id"]))
+        if answer.get("starter"):
+            add.append((PREFIX + "Starter", answer["starter"]))
         if answer["signals"] and answer["verdict"] != "deliver":
             words = (f"{signal['name']}={signal['weight']:.2f}" for signal in answer["signals"])
             add.append((PREFIX + "Signals", ";\n\t".join(words).encode("ascii", "replace").decode()))

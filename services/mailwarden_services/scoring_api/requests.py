@@ -125,7 +125,12 @@ class LabelBody(Body):
     label: str = Field(description="ham, spam, or a category code", json_schema_extra={"enum": [*LABELS]})
     known_at: Time = Field(description="when it was given (RFC 3339)")
     received_at: Time | None = Field(None, description="of the message; needed where it was ingested in bulk")
-    source: Literal["analyst", "user"] = "analyst"
+    source: Literal["analyst", "audit", "user"] = Field(
+        "analyst", description="how it came about; audit: of a message that was drawn by chance"
+    )
+    stands_for: int = Field(
+        0, ge=0, le=1_000_000, description="of an audit: as one of how many it was drawn; 0 where nobody knows"
+    )
     given_by: str = Field("", max_length=200, pattern=PRINTABLE)
 
     def target(self) -> str:
@@ -239,6 +244,18 @@ def observe_of(request: Request) -> bool:
     except ValidationError as exc:
         errors = [{"loc": ("query", "observe"), "msg": e["msg"], "type": e["type"]} for e in exc.errors()]
         raise RequestValidationError(errors) from exc
+
+
+def explain_of(request: Request, *, observe: bool) -> bool:
+    """Whether the query parameter `explain` asks for all; raises RequestValidationError on another value than `full`,
+    and where the message is observed."""
+    given = request.query_params.get("explain")
+    if given is None:
+        return False
+    if given == "full" and not observe:
+        return True
+    words = "write full" if given != "full" else "what is explained leaves no trace: write observe=false too"
+    raise RequestValidationError([{"loc": ("query", "explain"), "msg": words, "type": "value_error"}])
 
 
 def _asked(request: Request) -> dict[str, list[str]]:

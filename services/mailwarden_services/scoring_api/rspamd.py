@@ -191,6 +191,8 @@ def _symbols(outcome: Outcome) -> dict[str, Any]:
         ids = [answer["decision_id"] for _, answer in outcome.answers if answer["decision_id"]]
         categories = [answer["category"] for _, answer in outcome.answers if answer["category"]]
         add(f"MW_VERDICT_{outcome.verdict.upper()}", 0.0, "What Mailwarden would do.", [*ids, *categories])
+        if starters := sorted({answer["starter"] for _, answer in outcome.answers if answer.get("starter")}):
+            add("MW_STARTER", 0.0, "The models are a starter, and nothing of this site's.", starters)
     return symbols
 
 

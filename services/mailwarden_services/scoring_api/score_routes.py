@@ -20,6 +20,7 @@ from mailwarden_services.scoring_api.requests import (
     MessageBody,
     body_within,
     envelope_of,
+    explain_of,
     idempotency_key_of,
     observe_of,
 )
@@ -55,6 +56,13 @@ OBSERVE = parameter(
     "query", "observe", {"type": "boolean", "default": True}, "false: nothing is logged, and nothing learnt"
 )
 
+_EXPLAIN = parameter(
+    "query",
+    "explain",
+    {"type": "string", "enum": ["full"]},
+    "full: what would have changed the verdict, in `explanation`; with `observe=false` alone",
+)
+
 _KEY = parameter(
     "header",
     "Idempotency-Key",
@@ -75,13 +83,14 @@ _KEY = parameter(
         "no-model",
         role="score",
         body=mail_body(*MAIL_TYPES) | json_body(MessageBody, _IN_JSON),
-        parameters=(*ENVELOPE, OBSERVE, _KEY),
+        parameters=(*ENVELOPE, OBSERVE, _EXPLAIN, _KEY),
     ),
 )
 async def score(request: Request) -> Response:
     """The message as it is, with the envelope in headers or query; or JSON with both.
 
-    `observe=false` leaves no trace: nothing is logged and no later decision knows of the message.
+    `observe=false` leaves no trace: nothing is logged and no later decision knows of the message. With it,
+    `explain=full` says what each detector added, and what would have changed the verdict.
     """
     # See `direct`: nothing of the framework's stands before this.
     service: Service = request.app.state.service
@@ -89,6 +98,7 @@ async def score(request: Request) -> Response:
     limit = service.max_message_bytes
     kind = request.headers.get("content-type", "message/rfc822").partition(";")[0].strip().lower()
     key, envelope, observe = idempotency_key_of(request), envelope_of(request), observe_of(request)
+    explained = explain_of(request, observe=observe)
     if kind == "application/json":
         body = read_json(MessageBody, await body_within(request, limit * 4 // 3 + 65_536))
         raw, envelope, key = await body.raw(limit), body.envelope(), body.idempotency_key or key
@@ -104,7 +114,9 @@ async def score(request: Request) -> Response:
             f"{kind} cannot be scored; send message/rfc822, or application/json with the message as base64.",
         )
     with service.observer.message(caller.tenant.name, request.headers) as seen:
-        answer = await service.intake.decide(caller.tenant, raw, envelope, idempotency_key=key, observe=observe)
+        answer = await service.intake.decide(
+            caller.tenant, raw, envelope, idempotency_key=key, observe=observe, explained=explained
+        )
         seen.answer = answer
     return Response(answer.body, media_type="application/json")
 

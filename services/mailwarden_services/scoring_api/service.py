@@ -29,6 +29,7 @@ from mailwarden_services.scoring_api.labelling import Labelling
 from mailwarden_services.scoring_api.mail_flow import MailFlow
 from mailwarden_services.scoring_api.metrics import Metrics
 from mailwarden_services.scoring_api.rspamd import Rspamd
+from mailwarden_services.starter.kinds import Starter
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +37,7 @@ log = structlog.get_logger(__name__)
 @dataclass
 class Service:
     """What the API needs. champion_version: of the bundle that serves, raises NotFound where there is none.
+    starter: which kind of starter it is, None where it was trained.
     detectors_away: those of that bundle that did not load, with why; they make the API degraded.
 
     checks: by store name, raising MailwardenError where it is down; `essential` of them make the API not ready.
@@ -70,6 +72,7 @@ class Service:
     connections: ConnectionLimits
     writer_lag: Callable[[], WriterLag] | None = None
     detectors_away: Callable[[], Mapping[str, str]] = dict
+    starter: Callable[[], Starter | None] = lambda: None
 
     async def note(
         self,

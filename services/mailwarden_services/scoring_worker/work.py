@@ -33,6 +33,8 @@ from mailwarden_services.bootstrap import Platform, resolver_of
 from mailwarden_services.observability.stages import StageClock, StageSeconds, added
 from mailwarden_services.reading.read import Reader, Reading
 from mailwarden_services.scoring_api.answers import answer_of, policy_of, site_of
+from mailwarden_services.scoring_worker.known_directories import KnownDirectories
+from mailwarden_services.starter.kinds import Starter
 
 How = Literal["whole", "headers", "envelope"]
 
@@ -41,13 +43,15 @@ _TENANTS_KEPT = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A message to be scored. how: how much of it is read. tenant: a pickled `Tenant`. version: of the bundle."""
+    """A message to be scored. how: how much of it is read. tenant: a pickled `Tenant`. version: of the bundle.
+    explained: say what would have changed the verdict."""
 
     how: How
     raw: bytes
     envelope: Envelope
     tenant: bytes
     version: int
+    explained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +92,13 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A bundle that is at hand, as others are told of it. away: its detectors that did not load, with why."""
+    """A bundle that is at hand, as others are told of it. away: its detectors that did not load, with why. starter: its
+    kind, None where it was trained."""
 
     version: int
     whole: Combination
     away: Mapping[str, str]
+    starter: Starter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +110,16 @@ class ScoredDraft:
     store: str = ""
 
 
-def draft_of(scored: Scored, event: Event, reading: Reading, tenant: Tenant, flags: Sequence[str] = ()) -> Draft:
-    """A scored message in all but its number. flags: what could not be found out, beside the decision's own."""
+def draft_of(
+    scored: Scored,
+    event: Event,
+    reading: Reading,
+    tenant: Tenant,
+    flags: Sequence[str] = (),
+    starter: Starter | None = None,
+) -> Draft:
+    """A scored message in all but its number. flags: what could not be found out, beside the decision's own. starter:
+    see `answer_of`."""
     decision = scored.decision
     return Draft.of(
         event,
@@ -116,7 +130,7 @@ def draft_of(scored: Scored, event: Event, reading: Reading, tenant: Tenant, fla
         category=decision.category,
         degraded=decision.degraded or bool(flags),
         flags=[*decision.flags, *flags],
-        answer=answer_of(scored, event, reading, tenant),
+        answer=answer_of(scored, event, reading, tenant, starter),
         rows=scored.rows,
         content=scored.content,
         scores=scored.scores,
@@ -128,20 +142,21 @@ class _Named:
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
-        self._loaded: dict[int, Champion] = {}
+        self._loaded: dict[int, tuple[Champion, Starter | None]] = {}
         self._current: Champion | None = None
+        self.starter: Starter | None = None
 
     def use(self, version: int) -> Champion:
         """The bundle, which is current from now on.
 
         Raises NotFound, StoreError, DataError or ContractError where it cannot be had.
         """
-        champion = self._loaded.pop(version, None) or self._platform.champion(version)
-        self._loaded[version] = champion
+        found = self._loaded.pop(version, None) or (self._platform.champion(version), self._platform.starter(version))
+        self._loaded[version] = found
         while len(self._loaded) > 2:
             del self._loaded[next(iter(self._loaded))]
-        self._current = champion
-        return champion
+        self._current, self.starter = found
+        return found[0]
 
     @property
     def current(self) -> Champion:
@@ -175,7 +190,8 @@ class ScoringWork:
         """See the module; None where the message needs no score."""
         if isinstance(asked, Load):
             champion = self._champions.use(asked.version)
-            return Loaded(champion.version, champion.whole, dict(champion.away))
+            away = dict(champion.away)
+            return Loaded(champion.version, champion.whole, away, self._champions.starter)
         return self._score(asked)
 
     def _score(self, asked: Ask) -> Generator[Found, Order | None, ScoredDraft | None]:
@@ -205,9 +221,10 @@ class ScoringWork:
             rules=rules,
             failed=reading.failed,
             due_seq=order.due_seq,
+            explained=asked.explained,
             lap=clock.end,
         )
-        draft = draft_of(scored, event, reading, tenant, order.flags)
+        draft = draft_of(scored, event, reading, tenant, order.flags, self._champions.starter)
         clock.end("score")
         # What the message alone says is computed where it is read.
         took = reading.features_seconds
@@ -223,8 +240,15 @@ class ScoringWork:
             if len(self._tenants) >= _TENANTS_KEPT:
                 self._tenants.clear()
             rules = self._scorer.readable(tenant.rules)
-            known = self._tenants[pickled] = tenant, site_of(tenant), policy_of(tenant), rules
+            directory, is_current = self._directories.of(tenant)
+            known = tenant, site_of(tenant, directory), policy_of(tenant), rules
+            if is_current:
+                self._tenants[pickled] = known
         return known
+
+    @cached_property
+    def _directories(self) -> KnownDirectories:
+        return KnownDirectories(self._platform.directories.get)
 
     @cached_property
     def _platform(self) -> Platform:

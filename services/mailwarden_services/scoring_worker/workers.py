@@ -90,11 +90,19 @@ class ScoringWorkers:
         )
 
     async def score(
-        self, tenant: Tenant, raw: bytes, envelope: Envelope, version: int, consult: Consult
+        self,
+        tenant: Tenant,
+        raw: bytes,
+        envelope: Envelope,
+        version: int,
+        consult: Consult,
+        *,
+        explained: bool = False,
     ) -> ScoredDraft | None:
         """The draft of a message; None where `consult` said so.
 
-        version: of the bundle. Raises NotFound, StoreError, DataError or ContractError where that cannot be had.
+        version: of the bundle. explained: the answer says what would have changed the verdict. Raises NotFound,
+        StoreError, DataError or ContractError where the bundle cannot be had.
         """
         sent = _pickled(_Held(tenant))
 
@@ -115,7 +123,7 @@ class ScoringWorkers:
             size += vectors * VECTOR_BYTES
             try:
                 scored: ScoredDraft | None = await self._lanes.ask(
-                    Ask(how, raw, envelope, sent, version), tenant=tenant.name, size=size, consult=heard
+                    Ask(how, raw, envelope, sent, version, explained), tenant=tenant.name, size=size, consult=heard
                 )
                 self.trouble = ""
                 if scored is not None:
@@ -174,7 +182,7 @@ class ScoringWorkers:
         self, tenant: Tenant, raw: bytes, envelope: Envelope, version: int, consult: Consult
     ) -> ScoredDraft | None:
         # A long message is hashed.
-        reading = await asyncio.to_thread(Reader(self._content).envelope_only, raw, envelope, site_of(tenant))
+        reading = await asyncio.to_thread(Reader(self._content).envelope_only, raw, envelope, site_of(tenant, None))
         event = reading.event
         found = Found(event.message_id, "", reading.has_headers, reading.borne_us, reading.time_source)
         order = await consult(found)

@@ -194,9 +194,15 @@ class History:
     async def _label(self, tenant: str, item: HistoryLabel, of: _Message | Event) -> Numbered:
         def make(seq: int, replaced: str | None) -> AcceptedLabel:
             event = label_event_of(
-                _event(of), label=item.label, replaced=replaced, seq=seq, known_at_us=item.known_at_us
+                _event(of, item),
+                label=item.label,
+                replaced=replaced,
+                seq=seq,
+                known_at_us=item.known_at_us,
+                source=item.source,
+                stands_for=item.stands_for,
             )
-            return AcceptedLabel(event, "index", "")
+            return AcceptedLabel(event, item.source, "")
 
         try:
             return Numbered(await self._sequencer.label(tenant, _id(of), item.label, item.held, make, later=True))
@@ -205,7 +211,7 @@ class History:
 
     async def _signal(self, tenant: str, item: HistorySignal, of: _Message | Event) -> Numbered:
         def make(seq: int) -> AcceptedSignal:
-            return AcceptedSignal(signal_event_of(_event(of), item.facts, seq=seq, known_at_us=item.known_at_us))
+            return AcceptedSignal(signal_event_of(_event(of, item), item.facts, seq=seq, known_at_us=item.known_at_us))
 
         try:
             return Numbered(await self._sequencer.signal(tenant, _id(of), item.facts.signal, make, later=True))
@@ -232,9 +238,9 @@ class History:
         return contacts.meet(event.tenant, event.sender, event.recipients, seq, event.message_id, content)
 
 
-def _event(of: _Message | Event) -> Event:
+def _event(of: _Message | Event, item: HistoryLabel | HistorySignal) -> Event:
     event = of.event if isinstance(of, _Message) else of
-    if event is None or event.copy_of:
+    if event is None or event.copy_of or item.numbered:
         raise _KnownMessage("its message was known already")
     return event
 

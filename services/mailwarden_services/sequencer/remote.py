@@ -142,11 +142,26 @@ class There:
             await self._call("abandon", tenant, member)
 
     async def label(
-        self, target: Event, label: str, held: str | None, *, known_at_us: int, source: Source, given_by: str
+        self,
+        target: Event,
+        label: str,
+        held: str | None,
+        *,
+        known_at_us: int,
+        source: Source,
+        given_by: str,
+        stands_for: int = 0,
     ) -> int:
         """See `Sequencing`."""
         seq: int = await self._call(
-            "label", target, label, held, known_at_us=known_at_us, source=source, given_by=given_by
+            "label",
+            target,
+            label,
+            held,
+            known_at_us=known_at_us,
+            source=source,
+            given_by=given_by,
+            stands_for=stands_for,
         )
         return seq
 

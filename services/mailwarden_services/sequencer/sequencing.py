@@ -20,7 +20,7 @@ from mailwarden_services.sequencer.history import History, HistoryTook
 from mailwarden_services.sequencer.order import Begun, age_seconds
 from mailwarden_services.sequencer.sequencer import Sequencer
 
-Source = Literal["analyst", "user"]
+Source = Literal["analyst", "audit", "user"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +115,18 @@ class Sequencing(Protocol):
         """Take back what `begin` took in."""
 
     async def label(
-        self, target: Event, label: str, held: str | None, *, known_at_us: int, source: Source, given_by: str
+        self,
+        target: Event,
+        label: str,
+        held: str | None,
+        *,
+        known_at_us: int,
+        source: Source,
+        given_by: str,
+        stands_for: int = 0,
     ) -> int:
-        """Number a label of a message; its seq, 0 where it has that one. held: what the log holds."""
+        """Number a label of a message; its seq, 0 where it has that one. held: what the log holds. source, stands_for:
+        see `Event`."""
 
     async def signal(self, target: Event, facts: SignalFacts) -> int:
         """Number a signal of a message; its seq, 0 where it has it."""
@@ -204,12 +213,28 @@ class Here:
             self._sequencer.abandon(tenant, Begun("", 0, member))
 
     async def label(
-        self, target: Event, label: str, held: str | None, *, known_at_us: int, source: Source, given_by: str
+        self,
+        target: Event,
+        label: str,
+        held: str | None,
+        *,
+        known_at_us: int,
+        source: Source,
+        given_by: str,
+        stands_for: int = 0,
     ) -> int:
         """See `Sequencing`."""
 
         def make(seq: int, replaced: str | None) -> AcceptedLabel:
-            event = label_event_of(target, label=label, replaced=replaced, seq=seq, known_at_us=known_at_us)
+            event = label_event_of(
+                target,
+                label=label,
+                replaced=replaced,
+                seq=seq,
+                known_at_us=known_at_us,
+                source=source,
+                stands_for=stands_for,
+            )
             return AcceptedLabel(event, source, given_by)
 
         await self._sequencer.meet(target.tenant)

@@ -72,7 +72,7 @@ class {class_name}(Detector):
         for at in strongest[:limit]:
             name, what = named[at]
             words = f"{{what}}: {{values[0, at]:g}}, where good mail mostly has {{self._usual[at]:g}} or less."
-            signals.append(Signal(name, words, float(parts[at])))
+            signals.append(Signal(name, words, float(parts[at]), (name,)))
         return signals
 
     def parameters(self) -> dict[str, Any]:

@@ -167,6 +167,8 @@ NAME_FACTS = (
     NameFact("link_domain", "registrable domain that a message's links lead to first", key=True),
     NameFact("attachment", "SHA-256 of a message's largest attachment", key=True),
     NameFact("structure", "digest of header order, mailer and the form of the Message-ID"),
+    NameFact("person", "the sender's display name, as whoever looks like it passes for it", key=True),
+    NameFact("domain_skeleton", "what the sender's domain and those that pass for it share", key=True),
     NameFact("path", "network of the host that handed a message over to the site"),
 )
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mailwarden.domain.detection.rows import FeatureTable
+from mailwarden.domain.detection.usual import Usual
 
 CONTRACT = 2
 """Version of the contract between detectors and the platform."""
@@ -30,15 +31,30 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """A feature that a reason rests on.
+
+    value: its own, None for null and for text. usual: what good mail has, None where nobody knows.
+    """
+
+    feature: str
+    value: float | None
+    usual: Usual | None
+
+
+@dataclass(frozen=True, slots=True)
 class Signal:
     """One reason, in words that a reader of mail understands.
 
-    name: fixed word of the reason. words: a sentence. weight: log-odds that it added, higher is worse.
+    name: fixed word of the reason. words: a sentence. weight: log-odds that it added, higher is worse. features: full
+    names of what it rests on, the most telling first. evidence: their values, put beside by the platform.
     """
 
     name: str
     words: str
     weight: float
+    features: tuple[str, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +74,9 @@ class TrainingSet:
     """Rows to learn from, in order of arrival.
 
     features: n rows. bad: (n,) bool, unwanted or an attack. labels: n codes of `events.LABELS`.
-    weight: (n,) float64, 1/recipients of the message. at_us: (n,) int64 event time. outage: (n,) bool, rows made to be
-    learned from: an earlier row as it would have been had the history been unavailable.
+    weight: (n,) float64, 1/recipients of the message times what its label weighs (`mail.label_sources`). at_us: (n,)
+    int64 event time. outage: (n,) bool, rows made to be learned from: an earlier row as it would have been had the
+    history been unavailable.
     """
 
     features: FeatureTable
@@ -99,7 +116,10 @@ class Detector(ABC):
 
     @abstractmethod
     def explain(self, features: FeatureTable, row: int, *, limit: int = 3) -> list[Signal]:
-        """The strongest reasons behind one row's score, worst first, at most `limit`."""
+        """The strongest reasons behind one row's score, worst first, at most `limit`, with the features they rest on.
+
+        What is absent is a reason only where its absence says something: never that a value is not known.
+        """
 
     def categorise(self, features: FeatureTable) -> list[str] | None:
         """n of `categories`, the likeliest if the row is bad; None where the detector has no opinion."""

@@ -8,7 +8,8 @@ name helps only a message that proves the name:
    The network is the one that the site's own host saw. Many share one with the senders of a large provider, so of a
    sender who is authenticated as a rule it proves nothing where results are believed that say otherwise this time.
 3. `STRUCTURE`: it is put together as one of the sender's latest kinds of message, and the sender never authenticates:
-   the weakest proof, since it can be imitated by who has seen such a message.
+   the weakest proof, since it can be imitated by who has seen such a message. It proves no colleague: mail within a
+   site is checked by nobody.
 4. `NONE`: none of these.
 
 Source: for the order of these, RFC 7489 (DMARC), and what public rule sets lean on (a trusted domain, unless
@@ -37,6 +38,7 @@ FEATURES = (
     f"{_DOMAIN}history",
     f"{_DOMAIN}path_match_90d",
     f"{_DOMAIN}authenticated_share_30d",
+    "content_directory:own_domain_unproven",
 )
 """What it is read from, by full name."""
 
@@ -46,12 +48,13 @@ HABIT = 0.8
 
 def proof_of(rows: FeatureTable) -> NDArray[np.float64]:
     """(n,) `NONE` to `AUTHENTICATED`; NaN where history is unavailable and the message is not authenticated."""
-    said, known, path, structure, share, domain_known, domain_path, domain_share = rows.numeric(FEATURES).T
+    said, known, path, structure, share, domain_known, domain_path, domain_share, outside = rows.numeric(FEATURES).T
     # Of an address that wrote before its own path counts, of a new one its domain's.
     by_path = np.where(known > 0, path == 1.0, domain_path == 1.0)
     usual = np.where(known > 0, share, domain_share)
     by_path &= ~((usual >= HABIT) & (said == 0.0))
-    seldom = ~(usual > 0.0)
+    # Mail of colleagues has no results, since nobody checks it: whoever has seen it can imitate it from outside.
+    seldom = ~(usual > 0.0) & ~(outside == 1.0)
     by_structure = (known > 0) & (structure == 1.0) & seldom
     found = np.select([said == 1.0, by_path, by_structure], [AUTHENTICATED, PATH, STRUCTURE], NONE)
     unknown = (found == NONE) & np.isnan(known) & np.isnan(domain_known)
@@ -60,6 +63,6 @@ def proof_of(rows: FeatureTable) -> NDArray[np.float64]:
 
 def breaks_habit(rows: FeatureTable) -> NDArray[np.float64]:
     """(n,) 1 where the sender, or its domain, is authenticated as a rule and this message is not, else 0."""
-    said, _, _, _, share, _, _, domain_share = rows.numeric(FEATURES).T
+    said, _, _, _, share, _, _, domain_share, _ = rows.numeric(FEATURES).T
     habit = (share >= HABIT) | (np.isnan(share) & (domain_share >= HABIT))
     return np.asarray(habit & ~(said == 1.0), dtype=np.float64)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Literal, NamedTuple, get_args
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 Direction = Literal["inbound", "outbound", "internal"]
 Flow = Literal["inbound", "outbound"]
@@ -20,6 +20,11 @@ CATEGORIES = ("CP", "MW", "BE", "VF", "LA", "EA", "CB", "EX", "RC", "SC", "SP")
 """Attack categories, `SP` (spam, graymail) last: unwanted, not an attack."""
 
 LABELS = ("ham", "spam", *CATEGORIES)
+
+LabelSource = Literal["analyst", "audit", "index", "user"]
+LABEL_SOURCES: tuple[LabelSource, ...] = get_args(LabelSource)
+"""How a label came about. analyst: somebody looked at the message whose work that is. audit: an analyst, at a message
+that was drawn by chance. index: a label index that does not say. user: whoever got the message reported it."""
 
 WITHDRAWN = "withdrawn"
 """Stands in a label event where a label is: the message's label is taken back, and none is given for it."""
@@ -68,11 +73,15 @@ class Event:
         lead to first, the sender's own passed over where there is another; where there is no link the one of its QR
         codes, and of a signal always that. attachment: SHA-256 of the largest one.
     structure: digest of header order, mailer and the form of the Message-ID. path: network of the host that handed it
-        over to the site, as the site says. Each "" where the message has none.
+        over to the site, as the site says. person: the sender's display name as whoever looks like it passes for it
+        (`domain.mail.person_names`). domain_skeleton: what the sender's domain and those that pass for it share
+        (`domain.mail.domain_lookalikes`). Each "" where the message has none.
     reply: it names a message that it answers.
     new_recipients: those of `recipients` that the sender had written nothing to before, in this tenant.
     labelled_bad, labelled_attack, labelled_good: change that a label makes to these counts, -1, 0 or 1: a
         correction takes the earlier label back in the same row, and a withdrawal does nothing else. 0 for messages.
+    label_source: which of `LABEL_SOURCES` a label is of, "" in labels from before it was kept.
+    stands_for: of an audit's label how many messages the one that was drawn stands for, 0 where that is not said.
     signal: which of `SIGNALS` an event of that kind is, "" for others; a message has each at most once.
     qr_code_count, qr_url_count: QR codes read, and those of them that hold a link: of a message, before it was
         accepted; of a signal, what was found later.
@@ -132,6 +141,10 @@ class Event:
     queue_id: str = ""
     copy_of: str = ""
     path: str = ""
+    label_source: str = ""
+    stands_for: int = 0
+    person: str = ""
+    domain_skeleton: str = ""
     schema_version: int = SCHEMA_VERSION
 
 

@@ -7,7 +7,17 @@ from functools import lru_cache
 
 from mailwarden.domain.mail.addresses import address_domain, normalise_host, registrable_domain
 from mailwarden.domain.mail.campaigns import signature_of
-from mailwarden.domain.mail.events import TOMBSTONE, Event, Flow, Signal, direction_of, label_change, message_identity
+from mailwarden.domain.mail.domain_lookalikes import skeleton_of
+from mailwarden.domain.mail.events import (
+    TOMBSTONE,
+    Event,
+    Flow,
+    LabelSource,
+    Signal,
+    direction_of,
+    label_change,
+    message_identity,
+)
 from mailwarden.domain.mail.fingerprints import (
     attachment_of,
     folded_name,
@@ -17,17 +27,22 @@ from mailwarden.domain.mail.fingerprints import (
     thread_of,
 )
 from mailwarden.domain.mail.message import Message
+from mailwarden.domain.mail.person_names import person_of
 
-FACTS_VERSION = 3
+FACTS_VERSION = 4
 """Of the facts that `event_of` takes from a message: raised where the same message would get others, by the parser's
 doing or by what is here, in `addresses` or in `fingerprints`. Old facts are not overwritten: `mailwarden reparse`
-derives a set of new ones beside them. 2: hosts by UTS 46 (`ß` and final sigma are letters of their own)."""
+derives a set of new ones beside them. 2: hosts by UTS 46 (`ß` and final sigma are letters of their own).
+4: person and domain_skeleton are there."""
 
 _OWN = {
-    "label": ("kind", "seq", "known_at_us", "label", "labelled_bad", "labelled_attack", "labelled_good"),
+    "label": (
+        "kind", "seq", "known_at_us", "label", "labelled_bad", "labelled_attack", "labelled_good", "label_source",
+        "stands_for",
+    ),
     "signal": ("kind", "seq", "known_at_us", "signal", "qr_code_count", "qr_url_count", "link_domain", "pending"),
     "tombstone": ("kind", "seq", "known_at_us", "signal", "pending"),
-}
+}  # fmt: skip
 """By kind, the fields that an event about a message has of its own; the others are the message's."""
 
 
@@ -86,6 +101,8 @@ def event_of(
         attachment=attachment_of(message),
         structure=structure_of(message),
         path=path_of(message),
+        person=person_of(message.sender.display_name) if message.sender.address else "",
+        domain_skeleton=skeleton_of(message.sender.domain) if message.sender.domain else "",
         reply=bool(message.in_reply_to or message.references),
         qr_code_count=len(message.qr_codes),
         qr_url_count=sum(code.url is not None for code in message.qr_codes),
@@ -103,11 +120,20 @@ def _registrable(own_domains: frozenset[str]) -> frozenset[str]:
     return frozenset(registrable_domain(name) or normalise_host(name) for name in own_domains)
 
 
-def label_event_of(message: Event, *, label: str, replaced: str | None, seq: int, known_at_us: int) -> Event:
+def label_event_of(
+    message: Event,
+    *,
+    label: str,
+    replaced: str | None,
+    seq: int,
+    known_at_us: int,
+    source: LabelSource = "index",
+    stands_for: int = 0,
+) -> Event:
     """The event of a label given to a message, with the message's own facts.
 
     label: one of `events.LABELS`, or `events.WITHDRAWN`. replaced: the label that the message bore before, taken back
-    in the same row.
+    in the same row. source, stands_for: see `Event`.
     """
     bad, attack, good = label_change(label, replaced)
     return replace(
@@ -119,6 +145,8 @@ def label_event_of(message: Event, *, label: str, replaced: str | None, seq: int
         labelled_bad=bad,
         labelled_attack=attack,
         labelled_good=good,
+        label_source=source,
+        stands_for=stands_for,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mailwarden.domain.mail.addresses import address_domain, normalise_address
+from mailwarden.domain.mail.directory_answer import DirectoryAnswer
 from mailwarden.domain.mail.events import Flow, Signal
 from mailwarden.domain.mail.inner import InnerFile
 from mailwarden.domain.mail.own_domains import covers
@@ -289,6 +290,7 @@ class Message:
         among them.
     inner: its files that were looked into, and those inside of them, each before what it holds; those of messages
         inside are in `nested`, where messages out of such files are too.
+    directory: what the tenant's directory and own domains said of it when it was accepted; None where nobody knows.
     """
 
     headers: tuple[tuple[str, str], ...]
@@ -339,6 +341,7 @@ class Message:
     claimed_at_us: int | None = None
     content_key: str = ""
     client_ip: str = ""
+    directory: DirectoryAnswer | None = None
 
     def status_of(self, aspects: Iterable[Aspect]) -> Status:
         """How well these aspects were read: present, or the worst reason why one of them was not."""

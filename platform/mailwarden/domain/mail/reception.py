@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mailwarden.domain.mail.directory_answer import DirectoryAnswer
 from mailwarden.domain.mail.trust import Trust
 from mailwarden.errors import DataError
 
@@ -36,7 +37,8 @@ class Reception:
     trust: whom its tenant trusted then; None where that is not known. client_ip, helo: the host that handed it over,
     and what that one called itself, as the mail system knows; "" where unknown. answers: what the DNS said when its
     signatures were verified; None where nobody asked. auth_user, queue_id, flow: kept of the envelope, see
-    `domain.mail.message.Envelope`; "" where the mail system did not say.
+    `domain.mail.message.Envelope`; "" where the mail system did not say. directory: what the tenant's directory and own
+    domains said of it then; None where nobody asked, or the directory could not be had.
     """
 
     trust: Trust | None = None
@@ -46,6 +48,7 @@ class Reception:
     auth_user: str = ""
     queue_id: str = ""
     flow: Literal["", "inbound", "outbound"] = ""
+    directory: DirectoryAnswer | None = None
 
     def to_text(self) -> str:
         """As JSON, what is not known left out."""
@@ -61,6 +64,8 @@ class Reception:
                 values[name] = getattr(self, name)
         if self.answers is not None:
             values["answers"] = [[a.name, a.type, a.said, a.records] for a in self.answers]
+        if self.directory is not None:
+            values["directory"] = self.directory.to_json()
         return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
@@ -68,7 +73,7 @@ class Reception:
         """What `to_text` wrote; raises DataError where it is something else."""
         try:
             values = json.loads(text)
-            trust, answers = values.get("trust"), values.get("answers")
+            trust, answers, directory = values.get("trust"), values.get("answers"), values.get("directory")
             return cls(
                 None if trust is None else Trust.from_json(trust),
                 values.get("client_ip", ""),
@@ -77,6 +82,7 @@ class Reception:
                 values.get("auth_user", ""),
                 values.get("queue_id", ""),
                 values.get("flow", ""),
+                None if directory is None else DirectoryAnswer.from_json(directory),
             )
         except (ValueError, TypeError, AttributeError) as exc:
             raise DataError("how a message was received is kept in a form that this version did not write") from exc

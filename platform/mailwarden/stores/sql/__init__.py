@@ -3,6 +3,7 @@
 from mailwarden.stores.sql.artefacts import ModelArtefacts
 from mailwarden.stores.sql.audit import Audit, AuditEntry
 from mailwarden.stores.sql.decisions import DecisionFilter, DecisionPage, DecisionRecord, Decisions
+from mailwarden.stores.sql.directories import Directories, DirectoryRecord
 from mailwarden.stores.sql.engine import open_engine
 from mailwarden.stores.sql.keys import ApiKey, PlatformKeys, Principal
 from mailwarden.stores.sql.labels import LabelRecord, Labels
@@ -18,6 +19,8 @@ __all__ = [
     "DecisionPage",
     "DecisionRecord",
     "Decisions",
+    "Directories",
+    "DirectoryRecord",
     "LabelRecord",
     "Labels",
     "ModelArtefacts",

@@ -6,18 +6,16 @@ import itertools
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine
 
-from mailwarden.domain.mail.events import LABELS, WITHDRAWN
+from mailwarden.domain.mail.events import LABEL_SOURCES, LABELS, WITHDRAWN, LabelSource
 from mailwarden.errors import DataError
 from mailwarden.stores.sql.engine import reading, writing
 from mailwarden.stores.sql.tables import labels
-
-LabelSource = Literal["analyst", "user", "index"]
 
 _BATCH = 1_000
 
@@ -43,8 +41,8 @@ class LabelRecord:
     def __post_init__(self) -> None:
         if self.label not in LABELS and self.label != WITHDRAWN:
             raise DataError(f"Label {self.label!r} is unknown. Write one of {', '.join(LABELS)}.")
-        if self.source not in get_args(LabelSource):
-            raise DataError(f"Label source {self.source!r} is unknown. Write one of {get_args(LabelSource)}.")
+        if self.source not in LABEL_SOURCES:
+            raise DataError(f"Label source {self.source!r} is unknown. Write one of {', '.join(LABEL_SOURCES)}.")
 
 
 _FIELDS = tuple(field.name for field in fields(LabelRecord))

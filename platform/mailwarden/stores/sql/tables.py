@@ -80,6 +80,18 @@ tenants = sa.Table(
     sa.Column("trust", TrustColumn, nullable=False, server_default=sa.text("'{}'")),
     sa.Column("removed_us", sa.BigInteger),
     sa.Column("rules", sa.JSON, nullable=False, server_default=sa.text("'[]'")),
+    sa.Column("directory", sa.Text, nullable=False, server_default=""),
+)
+
+# One row a tenant: a directory is replaced, and read, as a whole.
+directories = sa.Table(
+    "directories",
+    metadata,
+    sa.Column("tenant", sa.Text, sa.ForeignKey("tenants.name"), primary_key=True),
+    sa.Column("fingerprint", sa.Text, nullable=False),
+    sa.Column("entries", sa.BigInteger, nullable=False),
+    sa.Column("content", sa.LargeBinary, nullable=False),
+    sa.Column("set_us", sa.BigInteger, nullable=False),
 )
 
 api_keys = sa.Table(

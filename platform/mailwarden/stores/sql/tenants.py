@@ -19,6 +19,7 @@ from mailwarden.domain.mail.addresses import checked_sender
 from mailwarden.domain.mail.own_domains import overlap, own_domain
 from mailwarden.domain.mail.trust import NO_TRUST, Trust, checked_trust
 from mailwarden.errors import DataError, NotFound
+from mailwarden.stores.sql.directories import erase
 from mailwarden.stores.sql.engine import reading, serialise, writing
 from mailwarden.stores.sql.keys import (
     DEFAULT_ROLES,
@@ -61,6 +62,7 @@ class Tenant:
     """A customer. domains: its own; trusted_authserv_ids: whose Authentication-Results it trusts; trust: what else.
 
     rules: its own, and what it does with the platform's; see `domain.detection.rules.tenant`.
+    directory: fingerprint of its directory, which lies apart (`directories`); "" where it gave none.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Tenant:
     created_us: int
     trust: Trust = NO_TRUST
     rules: Sequence[KeptRule] = dataclasses.field(default_factory=list)
+    directory: str = ""
 
     @property
     def trusts(self) -> Trust:
@@ -140,12 +143,19 @@ class Tenants:
         return tuple(Tenant(*row) for row in rows)
 
     def remove(self, name: str, removed_us: int) -> int:
-        """End a tenant for good: its working keys are revoked, its domains, trust and policy go; how many keys.
+        """End a tenant for good: its keys are revoked, its domains, trust, policy and directory go; how many keys.
 
         Its name stays taken, since what was logged of it bears it: decisions and labels here, events and mail in the
         lake. Raises NotFound where there is no such tenant.
         """
-        gone = {"domains": (), "trusted_authserv_ids": (), "trust": NO_TRUST, "policy": {}, "rules": []}
+        gone = {
+            "domains": (),
+            "trusted_authserv_ids": (),
+            "trust": NO_TRUST,
+            "policy": {},
+            "rules": [],
+            "directory": "",
+        }
         with writing(self._engine) as connection:
             _get(connection, name)
             ended = connection.execute(
@@ -154,11 +164,13 @@ class Tenants:
                 .values(revoked_us=removed_us)
             )
             connection.execute(sa.update(tenants).where(tenants.c.name == name).values(**gone, removed_us=removed_us))
+            erase(connection, name)
             return ended.rowcount
 
     def discard(self, name: str) -> None:
         """Undo `create`: no trace stays. Raises DataError where a key, a decision or a label names the tenant."""
         with writing(self._engine) as connection:
+            erase(connection, name)
             connection.execute(sa.delete(tenants).where(tenants.c.name == name))
 
     def update(
@@ -250,9 +262,9 @@ def checked_policy(policy: TenantPolicy) -> TenantPolicy:
     An unknown field is refused: a block list under a misspelt name would block nothing and tell nobody.
     """
     fields = sorted(TenantPolicy.__annotations__)
-    for field in policy:
-        if field not in fields:
-            raise DataError(f"Tenant policy has no field {field!r}.{_nearest(field, fields)} Fields: {fields}.")
+    for name in policy:
+        if name not in fields:
+            raise DataError(f"Tenant policy has no field {name!r}.{_nearest(name, fields)} Fields: {fields}.")
     checked = TenantPolicy()
     if "allow_senders" in policy:
         checked["allow_senders"] = list(_each(checked_sender, policy["allow_senders"]))

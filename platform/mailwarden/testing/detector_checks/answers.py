@@ -27,6 +27,30 @@ def reasons(trial: Trial) -> Iterator[Fault]:
                 return
 
 
+def reasons_backed(trial: Trial) -> Iterator[Fault]:
+    """Each reason names the features that it rests on, all of them its own; none rests on nothing but nulls."""
+    table = trial.table()
+    own = set(trial.kind.features)
+    for row, case in enumerate(trial.cases):
+        for signal in trial.detector.explain(table, row, limit=_ALL):
+            if not signal.features:
+                yield f"{signal.name} rests on no feature, for {case.case!r}", "name them in `Signal.features`"
+                return
+            for name in sorted(set(signal.features) - own):
+                yield f"{signal.name} rests on {name}, which the detector does not read", "name what it reads"
+                return
+            if all(_is_null(table.columns[name][row]) for name in signal.features):
+                yield (
+                    f"{signal.name} is a reason for {case.case!r}, where nothing that it rests on is known",
+                    ("leave out what is not known"),
+                )
+                return
+
+
+def _is_null(value: object) -> bool:
+    return value is None or value != value
+
+
 def reasons_given(trial: Trial) -> Iterator[Fault]:
     """A case that fires has a reason, and those that it names."""
     table = trial.table()

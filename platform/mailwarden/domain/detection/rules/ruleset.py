@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.detection.rules.conditions import Test, clauses_of
 from mailwarden.domain.detection.rules.rule import IsNull, Matches, Rule
-from mailwarden.domain.detection.rules.signals import DERIVED, derived, read_by
+from mailwarden.domain.detection.rules.signals import DERIVED, derived, read_by, rests_on
 from mailwarden.patterns import PatternSet
 
 SHOWN = re.compile(r"\{([a-z0-9_]+:[a-z0-9_]+)\}")
@@ -24,6 +24,7 @@ class RuleSet:
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = tuple(rules)
         clauses = [clauses_of(rule.when) for rule in self.rules]
+        self._rests_on = {rule.name: _rests_on(rule, tests) for rule, tests in zip(self.rules, clauses, strict=True)}
         tests = list(dict.fromkeys(test for rule in clauses for clause in rule for test in clause))
         named = {_signal(test) for test in tests}
         self._matched = _patterns(tests)
@@ -74,6 +75,10 @@ class RuleSet:
         """A rule's words with the values of a row in them, `?` for null."""
         return SHOWN.sub(lambda found: _shown(features, found[1], row), rule.words)
 
+    def rests_on(self, rule: Rule) -> tuple[str, ...]:
+        """Full names of the features that a rule of these rests on: those that its words show, then its conditions'."""
+        return self._rests_on[rule.name]
+
     def _columns(self, features: FeatureTable) -> NDArray[np.float64]:
         whole = np.empty((features.n, self._width))
         at = len(self._numeric)
@@ -102,6 +107,11 @@ def _patterns(tests: Sequence[Test]) -> dict[str, PatternSet]:
         if isinstance(test.column, Matches):
             found.setdefault(test.column.feature, {}).update(dict.fromkeys(test.column.patterns))
     return {name: PatternSet(tuple(patterns)) for name, patterns in found.items()}
+
+
+def _rests_on(rule: Rule, clauses: Sequence[Sequence[Test]]) -> tuple[str, ...]:
+    asked = [name for clause in clauses for test in clause for name in rests_on(_signal(test))]
+    return tuple(dict.fromkeys([*SHOWN.findall(rule.words), *asked]))
 
 
 def _signal(test: Test) -> str:

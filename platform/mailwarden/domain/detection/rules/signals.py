@@ -27,6 +27,26 @@ _READ = {
     "habit_broken": proof.FEATURES,
 }
 
+_SHOWN = {
+    "proof": (
+        "content_authentication:authenticated",
+        "sender_activity:path_match_90d",
+        "sender_activity:structure_match_90d",
+    ),
+    "stranger": ("sender_activity:history",),
+    "unproven": (
+        "content_authentication:authenticated",
+        "sender_activity:history",
+        "sender_activity:path_match_90d",
+    ),
+    "habit_broken": ("content_authentication:authenticated", "sender_activity:authenticated_share_90d"),
+}
+
+
+def rests_on(signal: str) -> tuple[str, ...]:
+    """The features that tell a reader most of a signal; a feature's own name for itself."""
+    return _SHOWN.get(signal, (signal,))
+
 
 def read_by(signals: Collection[str]) -> frozenset[str]:
     """Features that these signals, derived ones or features, are made of."""

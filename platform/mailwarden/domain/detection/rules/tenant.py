@@ -123,7 +123,9 @@ def own_verdict(rules: TenantRules, features: FeatureTable) -> OwnVerdict:
         least=_action(holding[0]) if holding else "deliver",
         deliver=bool(acting) and not holding,
         signals=tuple(
-            Signal(rule.name, rules.own.words(rule, features, int(np.argmax(held[:, n]))), 0.0)
+            Signal(
+                rule.name, rules.own.words(rule, features, int(np.argmax(held[:, n]))), 0.0, rules.own.rests_on(rule)
+            )
             for n in acting
             for rule in [rules.own.rules[n]]
             if not holding or rule.action != "deliver"
