@@ -77,6 +77,23 @@ def test_others_do_not_use_a_name_that_nobody_used() -> None:
     assert [signal.name for signal in reasons(thread, thread_activity__history=0.0)] == [WHOLE]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "content_authentication:spf_aligned",
+        "content_authentication:dkim_signatures",
+        "sender_activity:written_to_all",
+        "relationship:days_known",
+        "display_name_activity:sender_match",
+        "sender_activity:authenticated_share_90d",
+    ],
+)
+def test_what_speaks_for_a_sender_is_no_reason_against_it(name: str) -> None:
+    known = {f"{view}__history": 1.0 for view in ("sender_activity", "relationship", "display_name_activity")}
+    (whole,) = reasons(Raised(name, 1.0, Usual(0.0, 0.0, 0.0, 0.3), 2.0), **known)
+    assert whole.name == WHOLE
+
+
 def test_one_value_of_a_view_of_history_speaks_and_the_worst_come_first() -> None:
     usual = Usual(0.0, 1.0, 3.0, 1.0)
     found = reasons(

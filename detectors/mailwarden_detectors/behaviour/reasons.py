@@ -3,10 +3,11 @@
 1. A value that good mail has too, or nearly, is no reason, however much the trees make of it; nor is one that is not
    known.
 2. That something is absent is a reason where `ABSENT` has words for it, and good mail mostly has it.
-3. A key that nobody has seen is said once, whatever its counts of nothing weigh: of sender, domain and pair the widest
+3. What speaks for a sender is no reason against its mail (`speaks_for`), whatever the trees make of it beside others.
+4. A key that nobody has seen is said once, whatever its counts of nothing weigh: of sender, domain and pair the widest
    (`FIRST`).
-4. Of a view of history one value speaks, the one that weighs most.
-5. Where nothing is left, the message's build as a whole is the reason, on the features that weigh most.
+5. Of a view of history one value speaks, the one that weighs most.
+6. Where nothing is left, the message's build as a whole is the reason, on the features that weigh most.
 """
 
 from __future__ import annotations
@@ -56,6 +57,13 @@ FIRST = {
 
 WHOLE = "built_like_unwanted"
 
+_FOR = (
+    "_pass", "_aligned", ":authenticated", ":last_authentication", ":sealer_vouches", ":dkim_signatures", ":history",
+    "_match", ":sender_listed", ":name_theirs", ":labelled_good", ":safe_rate", ":written_to", ":outbound_",
+    ":reverse_", ":replies_", ":days_known", ":internal_", ":has_references", ":message_id_domain_matches",
+)  # fmt: skip
+"""Parts of the names of what speaks for a sender where it is there, or is more than usual."""
+
 _BY_NAME = {column.name: column for column in COLUMNS}
 _HISTORIES = {name.partition(":")[0] for name in _BY_NAME if name.endswith(":history")}
 _MARGIN = 0.1
@@ -102,6 +110,8 @@ def _said(one: Raised, features: FeatureTable, row: int) -> Iterator[tuple[str, 
             yield view, Signal(name, ABSENT[name], one.weight, (name,))
         return
     about = one.name if view.startswith("content_") else view
+    if speaks_for(one.name, one.value, one.usual):
+        return
     words = borrowed(features, row, one.name)
     if words:
         yield "borrowed", Signal(one.name, words, one.weight, (one.name,))
@@ -115,6 +125,11 @@ def _said(one: Raised, features: FeatureTable, row: int) -> Iterator[tuple[str, 
             yield about, Signal(one.name, f"{column.words}.", one.weight, (one.name,))
     elif one.usual is None or _stands_out(one.value, one.usual):
         yield about, Signal(one.name, words_of(one.name, one.value, one.usual), one.weight, (one.name,))
+
+
+def speaks_for(name: str, value: float, usual: Usual | None) -> bool:
+    """Whether a value speaks for its sender: proof, or dealings, and no less of it than good mail mostly has."""
+    return any(part in name for part in _FOR) and value > 0.0 and (usual is None or value >= usual.median)
 
 
 def _stands_out(value: float, usual: Usual) -> bool:
