@@ -12,7 +12,7 @@ import pytest
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.simulation.company import company
 from mailwarden.training.train import Trained
-from mailwarden_services.scoring_api import tenant_directory
+from mailwarden_services.scoring_api import access
 
 Run = Callable[..., tuple[int, str, str]]
 OWN = company(7).domains[0]
@@ -22,7 +22,7 @@ AT_US = 1_780_000_000_000_000
 
 @pytest.fixture(autouse=True)
 def looked_up_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tenant_directory, "REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr(access, "KEY_CACHE_SECONDS", 0.0)
 
 
 @pytest.fixture
