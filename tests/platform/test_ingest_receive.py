@@ -88,6 +88,14 @@ def test_what_is_kept_reads_again_as_it_was_accepted(what: str, how: str) -> Non
     assert receive(first.raw, kept, SITE).event == first.event
 
 
+def test_stored_mail_has_the_answer_of_the_directory_that_it_was_kept_with_and_no_other() -> None:
+    first = receive(MAIL["plain"], ENVELOPES["all"], SITE)
+    assert first.message.directory is not None
+    stored = replace(SITE, stored=True)
+    assert receive(first.raw, first.envelope, stored).message.directory == first.message.directory
+    assert receive(first.raw, ENVELOPES["all"], stored).message.directory is None
+
+
 def test_bulk_ingest_keeps_what_receive_says(tmp_path: Path) -> None:
     (tmp_path / "mail").mkdir()
     expected: dict[str, Received] = {}

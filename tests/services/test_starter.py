@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mailwarden.domain.detection.tail import Tail
 from mailwarden.settings import Settings
 from mailwarden.simulation.draft import SimulatedMessage
 from mailwarden.simulation.site_lists import write_lists
@@ -171,6 +172,17 @@ def test_own_good_mail_raises_thresholds_and_teaches_nothing(small: WorldRows, t
     assert known == raised.bundle.thresholds and known.junk < np.inf
     assert {found.thresholds_of("any").junk for found in raised.bundle.without.values()} == {np.inf}
     assert raised_by(trained_bundle, classes, _as_good(small, index[:3]), Budgets()) is trained_bundle
+
+
+def test_own_good_mail_lowers_no_threshold_of_a_site_never_seen(small: WorldRows, trained_bundle: Trained) -> None:
+    tail = Tail(at=40.0, scale=1.0, spread=2.0, budgets=(1e-2, 1e-3, 1e-4))
+    bundle = trained_bundle.bundle
+    sited = replace(trained_bundle, bundle=replace(bundle, whole=replace(bundle.whole, tail=tail)))
+    before = sited.bundle.whole.thresholds_of("any")
+    own = _as_good(small, np.flatnonzero(small.found.rows.bad))
+    after = raised_by(sited, discover(), own, Budgets()).bundle.whole.thresholds_of("any")
+    assert before.junk > bundle.thresholds.junk
+    assert (after.banner, after.junk, after.quarantine) == (before.banner, before.junk, before.quarantine)
 
 
 def test_a_sites_own_lists_stay_beside_the_worlds_names(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mailwarden.domain.detection.detector import Signal
@@ -83,48 +83,47 @@ class Raised:
 def reasons_of(raised: Sequence[Raised], features: FeatureTable, row: int, limit: int) -> list[Signal]:
     """At most `limit` reasons of one row, worst first. raised: all that raised its score. See the module."""
     known = [one for one in raised if not math.isnan(one.value)]
+    known.sort(key=lambda one: (-one.weight, one.name))
     found: dict[str, Signal] = {}
-    for one in sorted(known, key=lambda one: (-one.weight, one.name)):
-        for subject, signal in _said(one, features, row):
-            found.setdefault(subject, signal)
-    named = list(found.values())[:limit]
-    if named or not raised:
-        return named
-    most = sorted(known or raised, key=lambda one: (-one.weight, one.name))[:3]
-    names = tuple(one.name for one in most)
+    for one in known:
+        about, words, names = _said(one, features, row)
+        if words and about not in found:
+            found[about] = Signal(names[0], words, one.weight, names)
+    if found or not known:
+        return list(found.values())[:limit]
+    names = tuple(one.name for one in known[:3])
     words = "Nothing of it stands out alone; taken together it is built as unwanted mail is."
-    return [Signal(WHOLE, words, sum(one.weight for one in most), names)][:limit] if known else []
+    return [Signal(WHOLE, words, sum(one.weight for one in known[:3]), names)][:limit]
 
 
-def _said(one: Raised, features: FeatureTable, row: int) -> Iterator[tuple[str, Signal]]:
-    """What is said of a feature, beside what it is about; nothing where it says nothing to a reader."""
+def _said(one: Raised, features: FeatureTable, row: int) -> tuple[str, str, tuple[str, ...]]:
+    """What a feature is about, the words for it, "" where it tells a reader nothing, and the features they rest on."""
     view = one.name.partition(":")[0]
     if view in FIRST and _history(features, row, view) == 0.0:
         first = tuple(f"{name}:history" for name in FIRST if _history(features, row, name) == 0.0)
-        yield "first", Signal(first[0], FIRST[first[0].partition(":")[0]], one.weight, first)
-        return
+        return "first", FIRST[first[0].partition(":")[0]], first
     if view in _HISTORIES and _history(features, row, view) == 0.0:
         # Its counts of nothing all say the same.
         name = f"{view}:history"
-        if name in ABSENT:
-            yield view, Signal(name, ABSENT[name], one.weight, (name,))
-        return
-    about = one.name if view.startswith("content_") else view
+        return view, ABSENT.get(name, ""), (name,)
     if speaks_for(one.name, one.value, one.usual):
-        return
+        return "", "", ()
     words = borrowed(features, row, one.name)
     if words:
-        yield "borrowed", Signal(one.name, words, one.weight, (one.name,))
-        return
-    column = _BY_NAME[one.name]
-    if column.flag:
-        absent = ABSENT.get(one.name, "") if not one.value else ""
-        if absent and (one.usual is None or one.usual.median != 0.0):
-            yield about, Signal(one.name, absent, one.weight, (one.name,))
-        elif one.value and (one.usual is None or one.usual.median == 0.0 or one.usual.known < 0.5):
-            yield about, Signal(one.name, f"{column.words}.", one.weight, (one.name,))
-    elif one.usual is None or _stands_out(one.value, one.usual):
-        yield about, Signal(one.name, words_of(one.name, one.value, one.usual), one.weight, (one.name,))
+        return "borrowed", words, (one.name,)
+    about = one.name if view.startswith("content_") else view
+    return about, _own_words(one), (one.name,)
+
+
+def _own_words(one: Raised) -> str:
+    """What a value says by itself; "" where good mail has it too, or its absence says nothing."""
+    usual = one.usual
+    if not _BY_NAME[one.name].flag:
+        return words_of(one.name, one.value, usual) if usual is None or _stands_out(one.value, usual) else ""
+    if one.value:
+        seldom = usual is None or usual.median == 0.0 or usual.known < 0.5
+        return f"{_BY_NAME[one.name].words}." if seldom else ""
+    return ABSENT.get(one.name, "") if usual is None or usual.median != 0.0 else ""
 
 
 def speaks_for(name: str, value: float, usual: Usual | None) -> bool:

@@ -12,10 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from mailwarden.domain.mail.events import LABELS, WITHDRAWN, LabelSource
 from mailwarden.stores.accepted import Missing
 from mailwarden_services.scoring_api.problem_types import TYPES, URN
+from mailwarden_services.scoring_api.reason_models import ExplanationAnswer, SignalAnswer, Verdict
 from mailwarden_services.scoring_api.times import Time
 from mailwarden_services.starter.kinds import Starter
-
-Verdict = Literal["deliver", "banner", "junk", "quarantine"]
 
 
 class FieldProblem(BaseModel):
@@ -37,64 +36,6 @@ class ProblemDocument(BaseModel):
     errors: list[FieldProblem] | None = Field(None, description="fields that are wrong")
     limit: int | None = Field(None, description="bytes that a body may have")
     role: str | None = Field(None, description="the role that the key lacks")
-
-
-class EvidenceAnswer(BaseModel):
-    """A feature that a reason rests on."""
-
-    feature: str = Field(description="full name, `view:feature`")
-    value: float | None = Field(description="the message's; null where it is not known, or is text")
-    usual: tuple[float, float, float] | None = Field(
-        description="5th, 50th and 95th percentile in the good mail that was trained on; null where nobody knows"
-    )
-
-
-class SignalAnswer(BaseModel):
-    """One thing that drove a decision."""
-
-    name: str
-    words: str = Field(description="one sentence for people")
-    weight: float = Field(description="log-odds that it adds; below 0 it speaks for the message")
-    evidence: list[EvidenceAnswer] = Field([], description="what it rests on, the most telling first")
-
-
-class ChangeAnswer(BaseModel):
-    """What had come of the message with something else."""
-
-    changed: list[str] = Field(description="views, or features, put back to what good mail has; or a detector left out")
-    log_odds: float
-    verdict: Verdict
-
-
-class SaidAnswer(BaseModel):
-    """One detector's part in a decision."""
-
-    raw: float | None = Field(description="its score, of its own scale")
-    log_odds: float | None = Field(description="the same, calibrated")
-    adds: float | None = Field(description="to the fused log-odds")
-    why_silent: Literal["abstained", "away"] | None
-    without: ChangeAnswer | None = Field(description="by the fusion fitted without it; null where there is none")
-
-
-class ThresholdsAnswer(BaseModel):
-    """Log-odds from which each verdict is given to this tenant; null for one that is never given."""
-
-    banner: float | None
-    junk: float | None
-    quarantine: float | None
-
-
-class ExplanationAnswer(BaseModel):
-    """What the scores' verdict came of, and what would have changed it."""
-
-    verdict: Verdict = Field(description="of the scores alone: lists, rules and unread mail may decide over it")
-    log_odds: float
-    thresholds: ThresholdsAnswer
-    intercept: float = Field(description="of the fusion; with what the detectors add, the log-odds")
-    detectors: dict[str, SaidAnswer]
-    views: list[ChangeAnswer] = Field(description="each view that raises the log-odds, alone, the strongest first")
-    features: list[ChangeAnswer] = Field(description="each feature that a reason rests on, alone")
-    enough: ChangeAnswer | None = Field(description="views that made the verdict together; null where it delivers")
 
 
 class DetectorAnswer(BaseModel):

@@ -18,12 +18,12 @@ from mailwarden_services.scoring_api.answer_models import (
     DecisionsPage,
     Forgotten,
     MessageAnswer,
-    Verdict,
 )
 from mailwarden_services.scoring_api.bodies import json_answer
 from mailwarden_services.scoring_api.label_routes import MessageId
 from mailwarden_services.scoring_api.openapi import declared
 from mailwarden_services.scoring_api.pages import After, Limit, place_text, read_place
+from mailwarden_services.scoring_api.reason_models import Verdict
 from mailwarden_services.scoring_api.service import Served
 from mailwarden_services.scoring_api.times import Time, microseconds, rfc3339
 
