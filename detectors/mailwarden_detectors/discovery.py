@@ -17,9 +17,9 @@ _PACKAGE = "mailwarden_detectors"
 
 
 def discover(
-    root: Path = FOLDER, package: str = _PACKAGE, *, unread: dict[str, str] | None = None
+    root: Path = FOLDER, package: str = _PACKAGE, *, unread: dict[str, str] | None = None, every: bool = False
 ) -> dict[str, type[Detector]]:
-    """Every detector's class by name, in order of name.
+    """Every detector's class by name, in order of name; of those that can be used here, or for `every` of all.
 
     root: folder of the detectors' folders; package: the name that it is imported under. unread: where given, takes the
     words for each folder that is no detector, by its name, and the others are found: one team's fault stops no other
@@ -36,7 +36,12 @@ def discover(
                 if unread is None:
                     raise
                 unread[folder.name] = str(error)
-    return found
+    return found if every else {name: kind for name, kind in found.items() if not kind.absent()}
+
+
+def absent() -> dict[str, str]:
+    """Detectors that lack an extra or a file here, by name in a sentence with the mend; all else works without them."""
+    return {name: words for name, kind in discover(unread={}, every=True).items() if (words := kind.absent())}
 
 
 def _read(folder: Path, package: str) -> type[Detector]:

@@ -69,7 +69,7 @@ def _hint(full_name: str, known: set[str]) -> str:
 
 _VIEWS = discover_views().feature_views
 
-SERVICES = services_of(discover_detectors(), _VIEWS)
+SERVICES = services_of(discover_detectors(every=True), _VIEWS)
 """The service of each detector that is installed, by name."""
 
 # Feast registers what it finds as names of a module, not what stands in a dictionary.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -42,7 +42,8 @@ class Settings(BaseSettings):
     holds, and connections_per_peer from one address; request_seconds: in which a connection makes its request, and
     takes its answer. tenant_requests: of one tenant that a shard has under way at once, 0 for any number; tenant_rate:
     messages and labels a second of one tenant, with ten seconds' worth at once, 0 for any. reading_seconds: CPU time
-    after which the process that scores a message is ended. resolver: addresses of name servers, with commas, of which
+    after which the process that scores a message is ended. costly_share: of each tenant's mail that costly detectors
+    may be asked about, 0..1; 0 turns them off. resolver: addresses of name servers, with commas, of which
     one is asked where a message bears no trusted result; empty has nothing verified here. resolver_seconds: what all
     questions of one message may take.
     listeners: of the mail system, see `scoring_api.listeners`. authserv_id: by which results that were verified here
@@ -82,6 +83,7 @@ class Settings(BaseSettings):
     tenant_requests: int = Field(default=200, ge=0)
     tenant_rate: float = Field(default=1_000.0, ge=0.0)
     reading_seconds: float = Field(default=1.0, gt=0.0)
+    costly_share: float = Field(default=0.1, ge=0.0, le=1.0)
     resolver: str = ""
     resolver_seconds: float = Field(default=2.0, gt=0.0, le=5.0)
     spool_fsync: bool = True
@@ -106,6 +108,12 @@ class Settings(BaseSettings):
             super().__init__(**values)
         except ValidationError as error:
             raise ConfigError("; ".join(_words(found) for found in error.errors())) from None
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """The same with some values changed; what was derived from the former ones is not taken along."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("root", None)
+        return copied
 
     @cached_property
     def root(self) -> Path:

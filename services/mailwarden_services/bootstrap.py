@@ -6,11 +6,13 @@ import os
 import pickle
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from pathlib import Path
 
 import structlog
 from sqlalchemy import Engine
 
 from mailwarden.domain.aggregates.definitions import ActivityView
+from mailwarden.domain.detection import assets
 from mailwarden.domain.detection.detector import Detector
 from mailwarden.domain.mail.content import ContentSet, ContentView
 from mailwarden.domain.mail.message import Envelope, Message
@@ -52,6 +54,7 @@ from mailwarden.stores.sql import (
     upgrade,
 )
 from mailwarden.training.register import BUNDLE
+from mailwarden_detectors import absent
 from mailwarden_detectors import discover as discover_detectors
 from mailwarden_features import FeatureRepository
 from mailwarden_features import discover as discover_features
@@ -84,6 +87,7 @@ class Platform:
         content_views: tuple[ContentView, ...] | None = None,
     ) -> None:
         self.settings = settings
+        assets.look_in(settings.models_path)
         self._activity, self._content = activity, content
         self._content_views = content_views if content is None else content.views
 
@@ -111,14 +115,28 @@ class Platform:
 
     @cached_property
     def detectors(self) -> dict[str, type[Detector]]:
-        """The detectors found, for training and for teams: raises ContractError where a folder cannot be read."""
+        """The detectors that can be used here, for training and for teams: raises ContractError where a folder cannot
+        be read."""
         return discover_detectors()
 
     @cached_property
     def detectors_there(self) -> tuple[dict[str, type[Detector]], dict[str, str]]:
-        """The detectors found, for serving, and why each folder that holds none cannot be read, by its name."""
+        """The detectors that can be used here, for serving, and why each other folder gives none, by its name."""
         unread: dict[str, str] = {}
-        return discover_detectors(unread=unread), unread
+        found = discover_detectors(unread=unread)
+        return found, {**self.absent_detectors, **unread}
+
+    def bring_assets(self, models: Path) -> None:
+        """Keep here too what detectors share and another home has. models: its folder of artefacts."""
+        assets.look_in(models)
+        for digest in {digest for kind in discover_detectors(unread={}, every=True).values() for digest in kind.assets}:
+            if assets.is_there(digest):
+                self.artefacts.put(assets.asset(digest))
+
+    @property
+    def absent_detectors(self) -> dict[str, str]:
+        """Detectors that lack an extra or a file here, by name with the mend: all else works without them."""
+        return absent()
 
     @cached_property
     def _engine(self) -> Engine:

@@ -15,7 +15,7 @@ from mailwarden.domain.detection.decision import HISTORY
 from mailwarden.domain.detection.evidence import FEATURES, evidence_of
 from mailwarden.domain.mail.events import LABELS
 from mailwarden.domain.status import Status
-from mailwarden.errors import DataError
+from mailwarden.errors import DataError, NotFound
 from mailwarden.evaluation.scored import GOOD
 from mailwarden.scoring.champion import Champion
 from mailwarden.stores.bundle import Bundle
@@ -26,6 +26,7 @@ from mailwarden.training.register import BUNDLE
 from mailwarden.training.rows import write_training_rows
 from mailwarden.training.tenants import TenantMail, calibrate
 from mailwarden_features.feature_services import feast_objects
+from mailwarden_services.bootstrap import Platform
 from mailwarden_services.evaluation.home import messages_of
 from mailwarden_services.evaluation.judge import Messages
 from mailwarden_services.loop import Loop, Progress, code_revision, quiet
@@ -60,6 +61,30 @@ def calibrate_tenants(
     moved = replace(moved, record={**bundle.record, "calibrated": {"of": record.version, "tenants": words}})
     version = _register(loop, moved, record, now_us)
     return {"version": version, "tenants": words}
+
+
+def calibrated(platform: Platform) -> tuple[str, ...]:
+    """Tenants whose own thresholds the serving bundle has without having learned from them, none where none serves."""
+    try:
+        _, bundle = platform.bundle(None)
+    except NotFound:
+        return ()
+    known = {tenant.name for tenant in platform.tenants.list()}
+    return tuple(sorted((set(bundle.whole.tenants) - bundle.whole.learned) & known))
+
+
+def calibrate_again(
+    loop: Loop, names: Sequence[str], *, now_us: int, progress: Progress = quiet
+) -> dict[str, Any] | None:
+    """Have tenants keep thresholds of their own when another bundle took over, whose scores are others: found anew.
+
+    names: as `calibrated` gave them before. None where nobody is left to do it for.
+    """
+    _, bundle = loop.platform.bundle(None)
+    left = [name for name in names if name not in bundle.whole.learned]
+    if not left or bundle.whole.tail is None:
+        return None
+    return calibrate_tenants(loop, tenants=left, now_us=now_us, progress=progress)
 
 
 def _mail_of(

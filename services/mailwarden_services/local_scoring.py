@@ -21,7 +21,8 @@ from mailwarden_services.scoring_api.answers import answer_of, policy_of, site_o
 def local_scorer(platform: Platform) -> Scorer:
     """A scorer over the champion that serves now."""
     champions = ServingChampion(platform.champion)
-    return Scorer(champions, platform.online_reader, platform.activity, platform.content)
+    share = platform.settings.costly_share
+    return Scorer(champions, platform.online_reader, platform.activity, platform.content, costly_share=share)
 
 
 def local_campaigns(platform: Platform, tenant: Tenant) -> Campaigns:

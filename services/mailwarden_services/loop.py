@@ -169,6 +169,7 @@ class Loop:
             "kept": sorted(kept),
             "without_views": list(without),
             "content": trained_on,
+            "not_learned": trained.not_learned,
             "thresholds": list(trained.threshold_words),
             "shared": trained.evaluations["fused"].shared,
             "held_out": {name: found.as_json() for name, found in trained.evaluations.items()},

@@ -9,6 +9,7 @@ from typing import Literal
 import structlog
 from pyspark.sql import DataFrame, SparkSession
 
+from mailwarden.domain.detection.assets import asset
 from mailwarden.errors import MailwardenError
 from mailwarden.monitoring.skew_report import ScoreSkew
 from mailwarden.monitoring.skew_scores import measure_score_skew
@@ -57,6 +58,7 @@ def bundle_to_ask(platform: Platform, version: int, *, without: Collection[str] 
         {name: platform.fetch(bundle.members[name]) for name in asked},
         {name: classes[name] for name in asked},
         frozenset(view.name for view in platform.content_views),
+        tuple(asset(digest) for digest in dict.fromkeys(one for name in asked for one in classes[name].assets)),
     )
     features = frozenset(feature for name in asked for feature in loaded[name].features)
     return AskedBundle(sent, features, {name: why for name, why in lost.items() if name not in without})
@@ -71,7 +73,7 @@ def score_skew(platform: Platform, spark: SparkSession) -> ScoreSkew:
     # Rules are no detectors of a bundle.
     scores = scores.where(~scores["detector"].startswith(RULE_LOGGED))
 
-    def answers(version: int, away: frozenset[str], messages: DataFrame) -> DataFrame | Silent:
+    def answers(version: int, away: frozenset[str], consulted: bool, messages: DataFrame) -> DataFrame | Silent:
         try:
             asked = bundle_to_ask(platform, version, without=away)
         except MailwardenError as exc:
@@ -84,6 +86,6 @@ def score_skew(platform: Platform, spark: SparkSession) -> ScoreSkew:
         # What this bundle decided on it saw as it was logged, whatever it had learned from.
         plan = LoggedPlan(platform.activity, platform.content_views, features=asked.features)
         own, written = (rows.join(messages, ["tenant", "seq"], "left_semi") for rows in (vectors, texts))
-        return rescored(own, written, asked.sent, plan)
+        return rescored(own, written, asked.sent, plan, asked=consulted)
 
     return measure_score_skew(scores, vectors, answers, platform.settings.run_path)

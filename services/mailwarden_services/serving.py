@@ -161,6 +161,7 @@ def announced(platform: Platform, place: str, rspamd: str | None) -> list[str]:
     )
     if (starter := platform.starter()) is not None:
         lines.append(f"bundle {version} is {WORDS[starter]}")
+    lines += platform.absent_detectors.values()
     tenants = platform.tenants.list()
     for tenant in tenants[:TENANTS_SHOWN]:
         lines.append(f"tenant {tenant.name}: {tenant.actions.mode}, {', '.join(tenant.domains) or 'no domain'}")

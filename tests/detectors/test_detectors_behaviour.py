@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from mailwarden.domain.detection.detector import TrainingSet
 from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.errors import DataError
-from mailwarden_detectors.behaviour.columns import COLUMNS
+from mailwarden_detectors._trees.columns import COLUMNS
 from mailwarden_detectors.behaviour.detector import Behaviour
 
 _SEEN, _LINKS = "sender_activity:messages_all", "content_links:url_count"

@@ -10,9 +10,9 @@ import pytest
 from mailwarden.domain.detection.detector import Signal
 from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.detection.usual import Usual
-from mailwarden_detectors.behaviour.borrowed_names import NAMED
+from mailwarden_detectors._trees.borrowed_names import NAMED
+from mailwarden_detectors._trees.reasons import ABSENT, FIRST, WHOLE, Raised, reasons_of, words_of
 from mailwarden_detectors.behaviour.detector import Behaviour
-from mailwarden_detectors.behaviour.reasons import ABSENT, FIRST, WHOLE, Raised, reasons_of, words_of
 
 ZERO, ONE = Usual(0.0, 0.0, 0.0, 1.0), Usual(1.0, 1.0, 1.0, 1.0)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mailwarden.domain.detection.rows import FeatureTable
-from mailwarden_detectors.behaviour.borrowed_names import borrowed
+from mailwarden_detectors._trees.borrowed_names import borrowed
 
 VIEW = "content_directory:"
 

@@ -19,7 +19,7 @@ import pytest
 from numpy.typing import NDArray
 
 import mailwarden_detectors
-from mailwarden.domain.detection.detector import Detector, RawScores, Signal, TrainingSet
+from mailwarden.domain.detection.detector import Detector, RawScores, Signal, Stage, TrainingSet
 from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.status import CODES, Status
 from mailwarden.errors import DataError
@@ -379,6 +379,33 @@ class Threaded(Links):
         return super().score(features)
 
 
+TEXT = "content:text"
+
+
+class Reader(Links):
+    """Costly, and reads each letter of its text."""
+
+    features: ClassVar[tuple[str, ...]] = (LINKS, TEXT)
+    stage: ClassVar[Stage] = "costly"
+    cpu_budget_us: ClassVar[int] = 2_000
+    read: ClassVar[int] = 10_000_000
+
+    def score(self, features: FeatureTable) -> RawScores:
+        for text in features.text(TEXT):
+            assert sum(letter == "q" for letter in text[: self.read]) >= 0
+        return super().score(features)
+
+
+def test_a_costly_detector_keeps_to_its_budget_however_long_a_text_is() -> None:
+    cases = [replace(case, features={**case.features, TEXT: "a text"}) for case in CASES]
+    found = check_detector(Reader, [LINKS, TEXT], cases)
+    assert [finding.check for finding in found] == ["bounded"] and "200,000 characters" in str(found[0])
+    for changes in ({"read": 1_000}, {"stage": "cheap"}):
+        # Made here, it cannot be asked elsewhere.
+        kind = type("Other", (Reader,), {**changes, "__qualname__": "<other>"})
+        assert check_detector(kind, [LINKS, TEXT], cases) == []
+
+
 PHISHING = [replace(CASES[0], category="CP"), *CASES[1:]]
 
 
@@ -441,7 +468,7 @@ def test_each_rule_catches_a_detector_that_breaks_it_alone(check: str, kind: typ
 def test_every_rule_has_words_and_a_detector_that_breaks_it() -> None:
     marks = test_each_rule_catches_a_detector_that_breaks_it_alone.pytestmark  # type: ignore[attr-defined]
     caught = {check for check, _, _ in marks[0].args[1]}
-    assert caught | {"definition", "known_features", "cases", "elsewhere"} == set(CHECKS)
+    assert caught | {"definition", "known_features", "cases", "elsewhere", "bounded"} == set(CHECKS)
     assert all((check.__doc__ or "").strip().endswith((".", "code.")) for check in CHECKS.values())
 
 
@@ -463,6 +490,9 @@ def test_every_rule_has_words_and_a_detector_that_breaks_it() -> None:
         ({"categories": ("XX",)}, "category 'XX' is none; choose of CP"),
         ({"categories": "CP"}, "its categories are 'CP'"),
         ({"categories": ("CP", "CP")}, "names a category twice"),
+        ({"assets": ["0" * 64]}, "its assets are ['000"),
+        ({"assets": ("abc",)}, "its assets are ('abc',)"),
+        ({"absent": classmethod(lambda cls: None)}, "absent gave None"),
     ],
 )
 def test_what_a_detector_says_of_itself_is_checked(changes: dict[str, object], words: str) -> None:
@@ -583,7 +613,8 @@ def test_chance_and_clock_are_found_in_another_process(
 
 def test_the_readme_names_every_rule_and_its_cases_are_cases(tmp_path: Path) -> None:
     readme = (Path(mailwarden_detectors.__file__).parent.parent / "README.md").read_text()
-    rows = [line.split("|")[1] for line in readme.splitlines() if line.startswith("| `")]
+    rules, _, _ = readme.partition("## Those that are there")
+    rows = [line.split("|")[1] for line in rules.splitlines() if line.startswith("| `")]
     assert sorted(re.findall(r"`(\w+)`", "".join(rows))) == sorted(CHECKS)
     path = tmp_path / "cases.jsonl"
     path.write_text("\n".join(line for line in readme.splitlines() if line.lstrip().startswith('{"case"')))

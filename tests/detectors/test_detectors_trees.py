@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import numpy as np
 import pytest
 from catboost import CatBoostClassifier
 
-from mailwarden_detectors.behaviour.trees import Trees
+from mailwarden_detectors._trees.trees import Trees
 
 _OPTIONS = {"depth": 5, "thread_count": 2, "allow_writing_files": False, "verbose": False, "random_seed": 3}
 
@@ -75,3 +78,40 @@ def test_what_a_column_adds_is_what_its_absence_takes_away() -> None:
         others[np.arange(len(columns)), columns] = values
         wanted = trees.raw(row[None])[0, 0] - trees.raw(others)[:, 0]
         np.testing.assert_allclose(trees.without(row, columns, values), wanted, atol=1e-12)
+
+
+def _fitted(features: int = 9) -> tuple[Trees, np.ndarray]:
+    rows = _rows(1, 400, features)
+    model = CatBoostClassifier(iterations=15, nan_mode="Min", **_OPTIONS)
+    model.fit(rows, np.nan_to_num(rows[:, 0]).astype(int) % 2)
+    return Trees.of(model), rows
+
+
+def test_as_json_they_are_the_same_to_the_last_bit() -> None:
+    trees, rows = _fitted()
+    again = Trees.from_json(json.loads(json.dumps(trees.as_json())), rows.shape[1])
+    np.testing.assert_array_equal(again.raw(rows), trees.raw(rows))
+    assert again.as_json() == trees.as_json()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"columns": lambda own: [*own[:-1], 9]},
+        {"columns": lambda own: [-1, *own[1:]]},
+        {"columns": lambda own: own[:-1]},
+        {"borders": lambda own: own[:-1]},
+        {"leaves": lambda own: own[:-1]},
+        {"leaves": lambda own: [*own[:-1], float("nan")]},
+        {"leaf_starts": lambda own: [own[0], own[1] + 1, *own[2:]]},
+        {"starts": lambda own: [*own[:-1], own[-1] + 1]},
+        {"starts": lambda own: [own[0], own[2], own[1], *own[3:]]},
+        {"bias": lambda own: []},
+    ],
+)
+def test_damaged_json_is_refused_since_nobody_checks_indices_later(damage: dict[str, Any]) -> None:
+    trees, rows = _fitted()
+    found = trees.as_json()
+    ((name, change),) = damage.items()
+    with pytest.raises(ValueError):
+        Trees.from_json({**found, name: change(found[name])}, rows.shape[1])

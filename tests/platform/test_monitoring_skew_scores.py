@@ -37,6 +37,10 @@ def said(seq: int, detector: str, raw: float | None, **more: Any) -> dict[str, A
 PLAIN = [said(seq, name, seq / 7) for seq in (1, 2, 3) for name in ("one", "two")]
 
 
+consulted: dict[int, bool] = {}
+"""By seq, whether the costly detectors were to be asked again."""
+
+
 @pytest.fixture
 def measure(spark: SparkSession, tmp_path: Path) -> Measure:
     def run(
@@ -48,7 +52,8 @@ def measure(spark: SparkSession, tmp_path: Path) -> Measure:
         answered = spark.read.parquet(str(tmp_path / "again.parquet"))
         vectors = spark.createDataFrame([("acme", seq) for seq in seqs or (1, 2, 3)], "tenant string, seq long")
 
-        def answers(bundle: int, away: frozenset[str], messages: DataFrame) -> DataFrame | str:
+        def answers(bundle: int, away: frozenset[str], asked: bool, messages: DataFrame) -> DataFrame | str:
+            consulted.update((row["seq"], asked) for row in messages.collect())
             word = (silent or {}).get((bundle, tuple(sorted(away))))
             if word is not None:
                 return word
@@ -111,6 +116,16 @@ def test_what_is_not_asked_again_is_counted_by_why(measure: Measure) -> None:
     )
     assert found.unanswered == {"no vector": 2, "texts gone": 1, "bundle gone": 2, "detector away": 2}
     assert (found.unscored, found.different) == (2, 0)
+
+
+def test_a_costly_detector_is_asked_again_about_what_it_was_asked_about(measure: Measure) -> None:
+    consulted.clear()
+    rows = [
+        said(1, "one", 1.0), said(1, "dear", None, missing="not asked"), said(2, "one", 1.0), said(2, "dear", 1.0),
+        said(3, "one", 1.0), said(3, "dear", None, missing="abstained"),
+    ]  # fmt: skip
+    assert measure(rows, rows).different == 0
+    assert consulted == {1: False, 2: True, 3: True}
 
 
 def test_where_nobody_answers_all_is_counted_so(measure: Measure) -> None:

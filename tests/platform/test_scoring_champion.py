@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from mailwarden.domain.detection.decision import Calibration, Combination, Fusion, Thresholds, sigmoid
 from mailwarden.domain.detection.detector import RawScores, Signal
+from mailwarden.domain.detection.naming import Naming, Voice
 from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.scoring.champion import Champion, strongest
 
@@ -143,6 +145,42 @@ def test_the_category_is_the_categorisers_and_spam_where_it_has_none() -> None:
     for name, expected in (("one", "BE"), ("two", "SP"), ("", "SP"), ("gone", "SP")):
         served = champion({"one": one, "two": two}, categoriser=name)
         assert served.category(features, served.score(features).of()) == expected
+
+
+def test_all_that_spoke_name_the_category_together_and_one_that_fails_does_not() -> None:
+    features = table(**THREE)
+
+    def named(naming: Naming, **detectors: Told) -> str:
+        served = replace(champion(dict(detectors), categoriser="one"), naming=naming)
+        return served.category(features, served.score(features).of())
+
+    one, two = (Told(("relationship:score",), "relationship:score", category=code) for code in ("BE", "CP"))
+    unsure = Told(("relationship:score",), -3.0, category="MW")
+    equal = Naming(dict.fromkeys(("one", "two", "unsure"), Voice(1.0, 0.5)))
+    louder = Naming({**equal.voices, "two": Voice(1.5, 0.5)})
+    assert named(equal, one=one, unsure=unsure) == "BE"
+    assert named(louder, one=one, two=two, unsure=unsure) == "CP"
+    # Two that are unsure of theirs are not heard above one that is sure.
+    assert named(equal, one=one, unsure=unsure, two=replace(unsure, category="MW")) == "BE"
+    broken = replace(two)
+    broken.categorise = Mock(side_effect=ZeroDivisionError)  # type: ignore[method-assign]
+    assert named(louder, one=one, two=broken) == "BE"
+    assert named(Naming({}), one=one) == "SP"
+
+
+def test_each_verdict_without_a_detector_is_that_of_the_fusion_fitted_without_it() -> None:
+    one, two = Told(("relationship:score",), "relationship:score"), Told(("content_text:words",), 1.0)
+    served = champion({"one": one, "two": two})
+    low = Thresholds(-9.0, -8.0, 9.0)
+    calibrations = served.whole.fusion.calibrations
+    without = {
+        "one": Combination(Fusion({"two": 1.0}, 0.0, calibrations), served.whole.thresholds),
+        "two": Combination(Fusion({"one": 2.0}, 0.0, calibrations), low),
+    }
+    served = replace(served, without=without)
+    batch = served.score(table(**THREE))
+    wanted = {name: scores.verdict(None, "acme") for name, scores in served.without_each(batch).items()}
+    assert served.held_without_each(batch, None, "acme") == wanted == {"one": "banner", "two": "junk"}
 
 
 def test_each_reason_is_given_once_at_its_strongest() -> None:

@@ -75,3 +75,9 @@ def test_the_page_for_operators_lists_every_setting_with_its_default() -> None:
         secret = isinstance(field.default, SecretStr) or field.default == ""
         shown = str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
         assert secret or f"`{shown}`" in row, row
+
+
+def test_a_copy_for_another_home_lies_there(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "one")
+    assert settings.run_path.is_relative_to(tmp_path / "one")
+    assert settings.model_copy(update={"home": tmp_path / "other"}).run_path.is_relative_to(tmp_path / "other")

@@ -40,9 +40,10 @@ def test_what_mail_flows_and_analysts_do_through_the_client(warden: Any, simulat
         assert {d.message_id for d in client.decisions(limit=2)} == {a.message_id for a in answers}
         assert client.message(first).decision == answers[0] and client.message(first).label == "CP"
         said = client.message(first).vectors[0].detectors
-        assert {name: one.model_version for name, one in said.items()} == {
+        assert {name: one.model_version for name, one in said.items() if one.missing is None} == {
             name: one.model_version for name, one in answers[0].detectors.items()
         }
+        assert {one.missing for one in said.values()} <= {None, "abstained"}
         assert client.withdraw(first, known_at=KNOWN).label == "withdrawn"
         warden.drain()
         assert [label.label for label in client.labels(limit=1)] == ["withdrawn", "CP"]

@@ -33,7 +33,7 @@ def row(text: str, name: str) -> str:
 def installed(monkeypatch: pytest.MonkeyPatch, unread: dict[str, str], **kinds: Any) -> None:
     """Have these detectors be found beside those that there are, and these folders hold none."""
 
-    def discover(*, unread: dict[str, str], gone: dict[str, str] = unread) -> dict[str, Any]:
+    def discover(*, unread: dict[str, str], every: bool = False, gone: dict[str, str] = unread) -> dict[str, Any]:
         unread |= gone
         return {**KINDS, **kinds}
 

@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from mailwarden.training.register import register
 from mailwarden_detectors import discover as discover_detectors
 from mailwarden_features import discover as discover_features
 from mailwarden_services.bootstrap import Platform
+from mailwarden_services.calibrating import calibrate_again, calibrated
 from mailwarden_services.cli import application, progress
 from mailwarden_services.evaluation import report
 from mailwarden_services.loop import Loop, TenantParser
@@ -222,7 +224,10 @@ def test_labelled_mail_judged_now_is_as_it_was_judged_then(judge: Run, two_bundl
         lost = 0
         for row in rows.values():
             others = {n: row[f"{n}__log_odds"] for n in without if n != name}
-            left = kept.fusion.intercept + sum(kept.fusion.weights[n] * value for n, value in others.items())
+            spoke = {n: value for n, value in others.items() if value is not None}
+            left = kept.fusion.intercept + sum(
+                kept.fusion.weights[n] * value + kept.fusion.offsets.get(n, 0.0) for n, value in spoke.items()
+            )
             assert left == pytest.approx(row[f"without__{name}"])
             lost += row["label"] != "ham" and row["verdict"] in HELD and left < kept.thresholds.junk
         assert one["lost"]["hits"] == lost
@@ -313,3 +318,12 @@ def test_thresholds_of_a_tenant_are_found_by_its_own_mail(
         assert row["log_odds"] == before[message_id]["log_odds"]
         assert row["verdict"] == steps.verdict(row["log_odds"])
     assert command("calibrate", "--tenant", "nobody")[0] != 0
+    # Another bundle that takes over knows nothing of the tenant until it is asked again.
+    assert calibrated(platform) == (tenant,)
+    register(trained, platform.registry, platform.artefacts, code_revision="tests", created_us=20, promote="tests")
+    assert platform.bundle(None)[1].whole.thresholds_of(tenant) == unseen and calibrated(platform) == ()
+    again = calibrate_again(Loop(platform), (tenant,), now_us=time.time_ns() // 1_000)
+    assert again is not None and set(again["tenants"]) == {tenant}
+    assert platform.bundle(None)[1].whole.thresholds_of(tenant) == steps
+    # A tenant that it learned from has thresholds by that.
+    assert calibrate_again(Loop(platform), ("elsewhere",), now_us=time.time_ns() // 1_000) is None

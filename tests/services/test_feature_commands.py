@@ -136,7 +136,7 @@ def test_what_is_left_of_a_view_is_listed_and_dropped(run: Run, redis_server: Re
         assert code == 0 and text.splitlines() == ["gone_view@3: generation 1 serves, and no view reads it"]
         name = f"relationship@{relationship().version}"
         code, _, error = run("retire", name)
-        assert code == 78 and "remove its folder first" in error and "read by detector behaviour" in error
+        assert code == 78 and "remove its folder first" in error and "detector behaviour (name other features" in error
         assert run("retire", "gone_view")[0] == 66
         assert {"gone_view@3", name} <= generations.catalog().entries.keys()
         code, text, _ = run("retire", "gone_view@3")

@@ -23,6 +23,7 @@ from mailwarden.stores.lists import load_lists
 from mailwarden.stores.online.server import RedisServer
 from mailwarden.stores.spark.snapshots import read_rows
 from mailwarden.training.train import Trained
+from mailwarden_detectors import discover
 from mailwarden_services.bootstrap import Platform
 from mailwarden_services.loop import Loop
 from mailwarden_services.rescoring import bundle_to_ask, score_skew
@@ -170,9 +171,7 @@ def test_every_logged_score_is_what_spark_makes_of_the_logged_vector_to_the_last
 
     found = score_skew(loop.platform, loop.spark)
     assert (found.compared, found.different, found.unanswered, found.unscored) == (len(logged), 0, {}, 0)
-    assert {(line.bundle, line.detector) for line in found.lines} == {
-        (version, name) for name in ("behaviour", "header_rules", "message_text")
-    }
+    assert {(line.bundle, line.detector) for line in found.lines} == {(version, name) for name in discover()}
 
 
 def test_what_cannot_be_asked_again_says_why_and_the_rest_is(
@@ -209,11 +208,17 @@ def test_what_cannot_be_asked_again_says_why_and_the_rest_is(
     assert 0 < gone < n[1, "message_text"]
     content = loop.platform.content
     raised = [replace(view, version=view.version + (view.name == "content_links")) for view in content.views]
+    reads_links = [
+        name
+        for name, kind in discover().items()
+        if any(feature.startswith("content_links:") for feature in kind.features)
+    ]
     changed = ContentSet(raised, load_lists(), content.fingerprints)
     assert lines(Platform(warden.settings, content=changed)) == {
         (1, "message_text"): (n[1, "message_text"] - gone, {"texts gone": gone}),
-        **{(1, name): (0, {"other version": n[1, name]}) for name in ("behaviour", "header_rules")},
-        **{(2, name): (0, {"other version": n[2, name]}) for name in ("behaviour", "header_rules")},
+        **{(1, name): (0, {"other version": n[1, name]}) for name in reads_links},
+        **{(2, name): (0, {"other version": n[2, name]}) for name in reads_links},
+        **{(at, name): (n[at, name], {}) for at in (1, 2) for name in set(discover()) - {*reads_links, "message_text"}},
         (2, "message_text"): (n[2, "message_text"], {}),
     }
 

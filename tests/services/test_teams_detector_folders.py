@@ -51,7 +51,7 @@ def made(root: Path, name: str, features: Sequence[str] = DEFAULT_FEATURES, **op
 @pytest.mark.parametrize(
     ("name", "features", "options"),
     [
-        ("vendor_fraud", DEFAULT_FEATURES, {"owner": 'the "team"\nof two'}),
+        ("tax_fraud", DEFAULT_FEATURES, {"owner": 'the "team"\nof two'}),
         ("deep_text", ("content_text:subject", "content_text:new_text"), {"stage": "costly"}),
         ("one_flag", ("sender_activity:history",), {}),
         ("one_text", ("content_authentication:spf",), {}),

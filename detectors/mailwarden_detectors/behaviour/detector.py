@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 
 from mailwarden.domain.detection.detector import Detector, RawScores, Signal, TrainingSet
 from mailwarden.domain.detection.rows import FeatureTable
-from mailwarden.domain.detection.usual import Usual, of_values
+from mailwarden.domain.detection.usual import Usual
 from mailwarden.domain.mail.events import CATEGORIES
 from mailwarden.errors import DataError
-from mailwarden_detectors.behaviour.borrowed_names import NAMED
-from mailwarden_detectors.behaviour.claims import DERIVED, with_proof
-from mailwarden_detectors.behaviour.columns import BUILD_ONLY, COLUMNS
-from mailwarden_detectors.behaviour.reasons import Raised, reasons_of
-from mailwarden_detectors.behaviour.trees import Trees
+from mailwarden_detectors._trees.columns import COLUMNS
+from mailwarden_detectors._trees.explaining import references, strongest
+from mailwarden_detectors._trees.reading import Reading
+from mailwarden_detectors._trees.trees import Trees
 
 _MAGIC = b"mailwarden.behaviour.5\n"
 _TREES: dict[str, Any] = {"iterations": 400, "depth": 6, "learning_rate": 0.06, "l2_leaf_reg": 3.0}
@@ -35,15 +34,7 @@ _FIXED: dict[str, Any] = {
     "nan_mode": "Min",
 }
 
-_VIEWS = tuple(dict.fromkeys(column.name.partition(":")[0] for column in COLUMNS))
-"""Views of which the trees read why a null is null, in columns behind the features'."""
-
-_NUMERIC = tuple(column.name for column in COLUMNS)
-
-_WIDTH = len(COLUMNS) + len(_VIEWS) + len(DERIVED)
-
-_EXPLAINED = 40
-"""How many of the most important features may be named as reasons."""
+_READING = Reading(COLUMNS, statuses=True)
 
 
 class Behaviour(Detector):
@@ -53,7 +44,7 @@ class Behaviour(Detector):
     version: ClassVar[int] = 8
     owner: ClassVar[str] = "behaviour-detection"
     description: ClassVar[str] = "Judges how the message is built and how it fits what is known of its sender."
-    features: ClassVar[tuple[str, ...]] = (*_NUMERIC, *NAMED)
+    features: ClassVar[tuple[str, ...]] = _READING.features
     cpu_budget_us: ClassVar[int] = 500
     categories: ClassVar[tuple[str, ...]] = CATEGORIES
 
@@ -71,9 +62,9 @@ class Behaviour(Detector):
         bad = training.bad
         if bad.all() or not bad.any():
             raise DataError("behaviour needs bad and good messages to learn from. Label more mail.")
-        matrix = _matrix(training.features)
+        matrix = _READING.matrix(training.features)
         self._model = _fit(matrix, bad.astype(np.int64), training.weight, seed, {**_TREES, "loss_function": "Logloss"})
-        self._references = _references(self._model, matrix[~bad & ~training.outage])
+        self._references = references(self._model, _READING, matrix[~bad & ~training.outage])
         codes = ["SP" if code == "spam" else code for code in training.labels]
         rows = np.flatnonzero(bad & ~training.outage)
         there = sorted({codes[row] for row in rows})
@@ -104,15 +95,7 @@ class Behaviour(Detector):
         Explaining Classifications for Individual Instances, 2008.
         """
         own = self._read(features)[row]
-        columns = np.array([column for column, _ in self._references], dtype=np.int64)
-        usual = np.array([np.nan if good is None else good.value for _, good in self._references])
-        shares = self._fitted_trees().without(own, columns, usual)
-        raised = [
-            Raised(_NUMERIC[column], float(own[column]), good, float(share))
-            for (column, good), share in zip(self._references, shares.tolist(), strict=True)
-            if share > 0.0
-        ]
-        return reasons_of(raised, features, row, limit)
+        return strongest(self._fitted_trees(), _READING, self._references, own, features, row, limit)
 
     def parameters(self) -> dict[str, Any]:
         """Settings of the trees."""
@@ -148,12 +131,12 @@ class Behaviour(Detector):
         return detector
 
     def _read(self, features: FeatureTable) -> NDArray[np.float64]:
-        """`_matrix`; of one row, whose score, category and reasons are asked for one after the other, made once."""
+        """The rows that the trees read; of one row, of which score, category and reasons are asked, made once."""
         if features.n != 1:
-            return _matrix(features)
+            return _READING.matrix(features)
         last = self._last
         if last is None or last[0] is not features:
-            last = self._last = features, _matrix(features)
+            last = self._last = features, _READING.matrix(features)
         return last[1]
 
     def _take_trees(self) -> None:
@@ -162,7 +145,7 @@ class Behaviour(Detector):
         if self._category is not None:
             self._category_trees = Trees.of(self._category), [str(code) for code in self._category.classes_]
         # Compiled now, and not while a message waits.
-        nothing = np.full((1, _WIDTH), np.nan)
+        nothing = np.full((1, _READING.width), np.nan)
         self._raw(nothing)
         self._trees.without(nothing[0], np.zeros(1, dtype=np.int64), np.zeros(1))
 
@@ -181,34 +164,12 @@ class Behaviour(Detector):
         return self._model
 
 
-def _matrix(features: FeatureTable) -> NDArray[np.float64]:
-    """(n, features + views + 2): every feature, the status of every view as its number, then `claims.DERIVED`.
-
-    What the history of a name says of a message that does not prove the name is null.
-    """
-    out = np.empty((features.n, _WIDTH))
-    own = out[:, : len(COLUMNS)]
-    own[:] = features.numeric(_NUMERIC)
-    for at, view in enumerate(_VIEWS, start=len(COLUMNS)):
-        out[:, at] = features.status(view)
-    out[:, -len(DERIVED) :] = with_proof(features, own)
-    return out
-
-
 def _fit(
     matrix: NDArray[np.float64], target: NDArray[Any], weight: NDArray[np.float64], seed: int, options: dict[str, Any]
 ) -> CatBoostClassifier:
     model = CatBoostClassifier(**options, **_FIXED, random_seed=seed)
     model.fit(matrix, target, sample_weight=weight)
     return model
-
-
-def _references(model: CatBoostClassifier, good: NDArray[np.float64]) -> list[tuple[int, Usual | None]]:
-    """The features that matter most to the model, with what is usual in good mail, None where it is never known."""
-    importance = model.get_feature_importance(type="PredictionValuesChange", thread_count=1)
-    ranked = np.argsort(-importance, kind="stable").tolist()
-    named = [at for at in ranked if at < len(COLUMNS) and COLUMNS[at].name not in BUILD_ONLY]
-    return [(column, of_values(good[:, column])) for column in named[:_EXPLAINED]]
 
 
 def _blob(model: CatBoostClassifier) -> bytes:

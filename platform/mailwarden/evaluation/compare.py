@@ -167,7 +167,7 @@ def moved_by(first: Scored, second: Scored, rows: NDArray[np.intp]) -> list[str]
     moved = second.log_odds[rows] - first.log_odds[rows]
     toward = np.where(stronger, 1.0, -1.0)
     before, after = first.take(rows), second.take(rows)
-    parts = [contributions(before, first.bundle.fusion), contributions(after, second.bundle.fusion)]
+    parts = [contributions(before), contributions(after)]
     names = sorted({*parts[0], *parts[1]})
     nothing = np.zeros(len(rows))
     steps = [toward * (parts[1].get(name, nothing) - parts[0].get(name, nothing)) for name in names]

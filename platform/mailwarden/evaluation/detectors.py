@@ -18,7 +18,7 @@ from mailwarden.evaluation.figures import (
     threshold_at,
 )
 from mailwarden.evaluation.resampling import Area, Groups, areas
-from mailwarden.evaluation.rows import ABSTAINED, AWAY, FAILED, SPOKE
+from mailwarden.evaluation.rows import ABSTAINED, AWAY, FAILED, NOT_ASKED, SPOKE
 from mailwarden.evaluation.scored import Scored
 
 Flags = NDArray[np.bool_]
@@ -48,7 +48,7 @@ class Without:
 class DetectorFigures:
     """One detector.
 
-    spoke, abstained, failed, away: messages. area: alone, None where a class is absent.
+    spoke, abstained, not_asked, failed, away: messages. area: alone, None where a class is absent.
     recall: alone, at each budget. unique: of the bad mail that some detector catches alone at the first budget, what
     only this one does. without: None where the bundle knows no way without it. milliseconds: as `latency_figures`, a
     message.
@@ -57,6 +57,7 @@ class DetectorFigures:
     name: str
     spoke: int
     abstained: int
+    not_asked: int
     failed: int
     away: int
     area: Area | None
@@ -98,6 +99,7 @@ def detector_figures(scored: Scored, budgets: Sequence[float] = BUDGETS) -> tupl
                 name=name,
                 spoke=int((said.missing == SPOKE).sum()),
                 abstained=int((said.missing == ABSTAINED).sum()),
+                not_asked=int((said.missing == NOT_ASKED).sum()),
                 failed=int((said.missing == FAILED).sum()),
                 away=int((said.missing == AWAY).sum()),
                 area=alone.get(name),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from mailwarden.evaluation.scored import MISSING, Said
 from mailwarden.stores.bundle import Bundle
 
 Floats = NDArray[np.float64]
-SPOKE, ABSTAINED, FAILED, AWAY = range(len(MISSING))
+SPOKE, ABSTAINED, NOT_ASKED, FAILED, AWAY = range(len(MISSING))
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +21,8 @@ class RowScores:
     """What a bundle's detectors said of n rows of some messages.
 
     starts: (messages + 1,) where each message's rows begin. raw, calibrated: by detector (n,); calibrated as log-odds.
-    missing: by detector (n,) uint8 of `SPOKE`, `ABSTAINED`, `FAILED` and `AWAY`; where it is not `SPOKE` the others are
-    not looked at.
+    missing: by detector (n,) uint8 of `SPOKE`, `ABSTAINED`, `NOT_ASKED`, `FAILED` and `AWAY`; where it is not `SPOKE`
+    the others are not looked at.
     """
 
     starts: NDArray[np.intp]
@@ -40,18 +40,19 @@ class RowScores:
 
         What is away for any row of a message is away for all of them, as in serving.
         """
-        names = sorted(self.missing)
-        lost = {name: self._lost(name) for name in names}
-        bits = np.zeros(len(self.starts) - 1, dtype=np.int64)
-        for at, name in enumerate(names):
-            bits |= lost[name].astype(np.int64) << at
+        names = sorted(self.missing.keys() - bundle.costly)
+        lost = [self._lost(name) for name in names]
+        asked = self._answered(bundle.costly & self.missing.keys())
+        bits = asked.astype(np.int64) << len(names)
+        for at, where in enumerate(lost):
+            bits |= where.astype(np.int64) << at
         logit = np.empty(self.n)
         patterns, of_message = np.unique(bits, return_inverse=True)
         of_row = np.repeat(of_message, np.diff(self.starts))
         for number, pattern in enumerate(patterns.tolist()):
             here = np.flatnonzero(of_row == number)
             away = [name for at, name in enumerate(names) if pattern >> at & 1]
-            logit[here] = self._sum(_fusion(bundle, away), here)
+            logit[here] = self._sum(_fusion(bundle, away, consulted=bool(pattern >> len(names))), here)
         return logit
 
     def without(self, bundle: Bundle, whole: NDArray[np.bool_]) -> dict[str, Floats]:
@@ -62,7 +63,7 @@ class RowScores:
         found = {}
         everywhere = np.arange(self.n)
         for name in self.missing:
-            combination = bundle.without.get(away_name([name]))
+            combination = bundle.without_one(name)
             if combination is not None:
                 logit = self._sum(combination.fusion, everywhere)
                 found[name] = np.where(whole, self._worst(logit), np.nan)
@@ -77,8 +78,15 @@ class RowScores:
         _, first = np.unique(np.repeat(np.arange(len(lengths)), lengths)[at], return_index=True)
         return np.asarray(at[first], dtype=np.intp)
 
+    def _answered(self, costly: Collection[str]) -> NDArray[np.bool_]:
+        """(messages,) whether all costly detectors were asked, and none was lost."""
+        if not costly or len(self.starts) < 2:
+            return np.zeros(len(self.starts) - 1, dtype=np.bool_)
+        silent = [np.logical_or.reduceat(self.missing[name] >= NOT_ASKED, self.starts[:-1]) for name in sorted(costly)]
+        return np.asarray(~np.logical_or.reduce(silent))
+
     def whole(self) -> NDArray[np.bool_]:
-        """(messages,) whether every detector of the bundle was there."""
+        """(messages,) whether every detector of the bundle was there, asked or not."""
         lost = [self._lost(name) for name in self.missing]
         return ~np.logical_or.reduce(lost) if lost else np.ones(len(self.starts) - 1, dtype=np.bool_)
 
@@ -109,8 +117,8 @@ class RowScores:
         return np.broadcast_to(total, (len(rows),)).astype(np.float64)
 
 
-def _fusion(bundle: Bundle, away: list[str]) -> Fusion:
-    if not away:
-        return bundle.fusion
-    found = bundle.without.get(away_name(away))
-    return bundle.fusion.leaving_out(away) if found is None else found.fusion
+def _fusion(bundle: Bundle, away: list[str], *, consulted: bool) -> Fusion:
+    found = bundle.without.get(away_name(away)) if away else bundle.whole
+    if found is None:
+        return bundle.fusion.leaving_out(away)
+    return found.consult.combination.fusion if consulted and found.consult is not None else found.fusion

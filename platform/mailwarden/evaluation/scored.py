@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mailwarden.domain.detection.decision import VERDICTS, Combination, Fusion
+from mailwarden.domain.detection.decision import VERDICTS, Combination
 from mailwarden.domain.mail.events import LABELS
 from mailwarden.errors import DataError, did_you_mean
 from mailwarden.evaluation import coded
@@ -113,7 +113,9 @@ class Scored:
 
     def held_back_without(self, name: str) -> Flags:
         """(n,) whether a message would be junk or quarantine without that detector, where `without` has log-odds."""
-        return held_back_at(self.without[name], self.tenant, self.bundle.without[name], self.budgets)
+        others = self.bundle.without_one(name)
+        assert others is not None
+        return held_back_at(self.without[name], self.tenant, others, self.budgets)
 
     def take(self, rows: NDArray[np.intp]) -> Scored:
         """The messages at these positions, in their order."""
@@ -203,7 +205,7 @@ class Scored:
         return pa.table(columns)
 
 
-MISSING = ("", "abstained", "failed", "away")
+MISSING = ("", "abstained", "not asked", "failed", "away")
 """Why a detector said nothing, by its code; "" where it spoke. The words are those of `accepted.Missing`."""
 
 
@@ -279,11 +281,19 @@ def check_classes(n_bad: int, n_good: int, n: int, what: str) -> None:
         )
 
 
-def contributions(scored: Scored, fusion: Fusion) -> dict[str, Floats]:
+def contributions(scored: Scored) -> dict[str, Floats]:
     """By detector (n,) what it adds to the fused log-odds where everything is there: 0 where it says nothing."""
+    alone, consult = scored.bundle.fusion, scored.bundle.whole.consult
+    both = alone if consult is None else consult.combination.fusion
+    asked = np.zeros(len(scored), dtype=np.bool_)
+    for name in both.weights.keys() - alone.weights.keys():
+        asked |= ~np.isnan(scored.detectors[name].calibrated)
     found = {}
-    for name, weight in fusion.weights.items():
+    for name in both.weights:
         calibrated = scored.detectors[name].calibrated
-        own = weight * calibrated + fusion.offsets.get(name, 0.0)
-        found[name] = np.where(np.isnan(calibrated), 0.0, own)
+        weight, offset = (
+            np.where(asked, there.get(name, 0.0), here.get(name, 0.0))
+            for there, here in ((both.weights, alone.weights), (both.offsets, alone.offsets))
+        )
+        found[name] = np.where(np.isnan(calibrated), 0.0, weight * calibrated + offset)
     return found

@@ -17,18 +17,20 @@ _MESSAGE = ("tenant", "seq")
 _ROW = (*_MESSAGE, "recipient", "detector")
 _SAID = ("model", "raw", "calibrated", "missing")
 """What is compared; milliseconds are the machine's."""
-_DECIDED_BY, _AWAY, _LOGGED, _THERE, _WHY, _DIFFERS = "decided_by", "away", "logged", "there", "why", "differs"
+_DECIDED_BY, _AWAY, _ASKED = "decided_by", "away", "asked"
+_LOGGED, _THERE, _WHY, _DIFFERS = "logged", "there", "why", "differs"
 
 NO_VECTOR = "no vector"
 """Why there is no answer to a row of the score log whose vector is not in the vector log."""
 
-_Group = tuple[int, tuple[str, ...]]
-"""A bundle, and which of its detectors were away, in order."""
+_Group = tuple[int, tuple[str, ...], bool]
+"""A bundle, which of its detectors were away, in order, and whether the costly ones were asked."""
 
 _EXAMPLES = 5
 
-Answers = Callable[[int, frozenset[str], DataFrame], DataFrame | str]
-"""What a bundle says of messages: its version, which of its detectors are to be away, `tenant` and `seq` of each.
+Answers = Callable[[int, frozenset[str], bool, DataFrame], DataFrame | str]
+"""What a bundle says of messages: its version, which of its detectors are to be away, whether costly ones are asked,
+`tenant` and `seq` of each.
 
 Gives rows as the score log has them, and `unanswered`: in words, why there is no answer to a row. Gives such words
 alone where there is an answer to none.
@@ -39,7 +41,8 @@ def measure_score_skew(scores: DataFrame, vectors: DataFrame, answers: Answers, 
     """Have every decision's detectors asked again about its logged vector, and compare to the last bit.
 
     scores: rows of the score log. vectors: of the vector log. Each bundle is asked about its own decisions,
-    with those of its detectors away that were away then. scratch: folder for what they say, as Parquet, removed after.
+    with those of its detectors away that were away then, and its costly ones where they were asked then. scratch:
+    folder for what they say, as Parquet, removed after.
     """
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch, prefix="skew-scores-") as folder:
@@ -55,20 +58,22 @@ def measure_score_skew(scores: DataFrame, vectors: DataFrame, answers: Answers, 
 
 
 def _decided(scores: DataFrame) -> DataFrame:
-    """A row a message: the bundle that decided, and which of its detectors were away."""
+    """A row a message: the bundle that decided, which of its detectors were away, and whether costly ones were asked:
+    about a message all of them are, or none."""
     away = F.sort_array(F.collect_set(F.when(F.col("missing") == "away", F.col("detector"))))
     # Of an unknown bundle nothing can be asked.
     bundle = F.coalesce(F.max("bundle"), F.lit(0))
-    return scores.groupBy(*_MESSAGE).agg(bundle.alias(_DECIDED_BY), away.alias(_AWAY))
+    asked = ~F.max(F.coalesce(F.col("missing") == "not asked", F.lit(False)))
+    return scores.groupBy(*_MESSAGE).agg(bundle.alias(_DECIDED_BY), away.alias(_AWAY), asked.alias(_ASKED))
 
 
 def _said(messages: DataFrame, answers: Answers, path: str) -> tuple[DataFrame | None, dict[_Group, str]]:
     """What bundles say of their own messages, None where none says anything; and why some say nothing."""
     silent: dict[_Group, str] = {}
     written = False
-    for row in messages.select(_DECIDED_BY, _AWAY).distinct().orderBy(_DECIDED_BY).collect():
-        group = int(row[_DECIDED_BY]), tuple(row[_AWAY])
-        found = answers(group[0], frozenset(group[1]), messages.where(_is(group)).select(*_MESSAGE))
+    for row in messages.select(_DECIDED_BY, _AWAY, _ASKED).distinct().orderBy(_DECIDED_BY, _ASKED).collect():
+        group = int(row[_DECIDED_BY]), tuple(row[_AWAY]), bool(row[_ASKED])
+        found = answers(group[0], frozenset(group[1]), group[2], messages.where(_is(group)).select(*_MESSAGE))
         if isinstance(found, str):
             silent[group] = found
         else:
@@ -78,8 +83,9 @@ def _said(messages: DataFrame, answers: Answers, path: str) -> tuple[DataFrame |
 
 
 def _is(group: _Group) -> Column:
-    bundle, away = group
-    return (F.col(_DECIDED_BY) == bundle) & (F.concat_ws(",", _AWAY) == ",".join(away))
+    bundle, away, asked = group
+    same = (F.col(_DECIDED_BY) == bundle) & (F.concat_ws(",", _AWAY) == ",".join(away))
+    return same & (F.col(_ASKED) == asked)
 
 
 def _beside(scores: DataFrame, messages: DataFrame, said: DataFrame | None, silent: Mapping[_Group, str]) -> DataFrame:

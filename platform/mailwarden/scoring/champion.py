@@ -8,9 +8,10 @@ a banner either.
 
 1. Views that the detectors were trained without are hidden. Where a view of history is unavailable in a row of a
    message, all of them are hidden in all its rows: what the rest alone would mean nobody has measured.
-2. Each detector is asked once for all rows; one that reads the message alone, once a message. Where it fails, it is
-   asked again by halves, so that it is away for the messages that it fails on and for no others.
+2. Each cheap detector is asked once for all rows; one that reads the message alone, once a message. Where it fails, it
+   is asked again by halves, so that it is away for the messages that it fails on and for no others.
 3. Messages are taken together by what is away for them, and fused by what counts then.
+4. Costly detectors are asked about some messages after that, by `consulting`.
 
 Invariant: what is said of a message is the same, to the last bit, whatever is scored in the same call.
 """
@@ -27,16 +28,21 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from mailwarden.domain.detection.decision import HISTORY, Combination, away_name
+from mailwarden.domain.detection.decision import HISTORY, Combination, Consult, Verdict, away_name, log_odds
 from mailwarden.domain.detection.detector import Detector, Evidence, RawScores, Signal
+from mailwarden.domain.detection.naming import UNNAMED, Naming, Word
 from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.detection.usual import Usual
 from mailwarden.domain.status import CODES, Status
 from mailwarden.logs import FailureLog
 from mailwarden.scoring.batch import BatchScores, DetectorScores, Pattern, Scores, fused
+from mailwarden.scoring.sums import Sums
 from mailwarden.stores.bundle import Bundle, Fetch
 
 log = structlog.get_logger(__name__)
+
+Said = tuple[NDArray[np.float64], NDArray[np.bool_]]
+"""What a detector says of n rows: (n,) calibrated log-odds, and (n,) where it says nothing."""
 
 REASONS_A_DETECTOR = 3
 _EVIDENCE = 6
@@ -50,11 +56,12 @@ class Champion:
     """A fitted set of detectors with how their scores combine.
 
     version: of the bundle in the registry. detector_versions: of each detector's model there.
-    content_views: names of the views of the message alone. categoriser: the detector that names the category, "" for
-    none. withheld: views that the detectors were trained without, and so must not see. trained_on: by content view
-    that its detectors read, the version and fingerprint that gave its training set. without: what counts where a
-    detector is away, by its name. away: detectors of the bundle that did not load, by name, with why. usual: what good
-    mail has, by full name of a numeric feature.
+    content_views: names of the views of the message alone. categoriser: the detector that names the category where
+    `naming` is None, "" for none. withheld: views that the detectors were trained without, and so must not see.
+    trained_on: by content view that its detectors read, the version and fingerprint that gave its training set.
+    without: what counts where a detector is away, by its name. away: detectors of the bundle that did not load, by
+    name, with why. usual: what good mail has, by full name of a numeric feature. naming: how much each detector's word
+    on the category counts. costly: detectors that are asked about doubtful messages alone.
     """
 
     version: int
@@ -68,6 +75,11 @@ class Champion:
     without: Mapping[str, Combination] = field(default_factory=dict)
     away: Mapping[str, str] = field(default_factory=dict)
     usual: Mapping[str, Usual] = field(default_factory=dict)
+    naming: Naming | None = None
+    costly: frozenset[str] = frozenset()
+    _sums: dict[Any, tuple[list[str], list[Combination], Sums]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
     _failures: FailureLog = field(
         default_factory=lambda: FailureLog(log, "a detector failed", "detector"), init=False, repr=False, compare=False
     )
@@ -80,6 +92,11 @@ class Champion:
             for name, detector in self.detectors.items()
             if all(feature.partition(":")[0] in self.content_views for feature in detector.features)
         )
+
+    @cached_property
+    def to_consult(self) -> tuple[str, ...]:
+        """The costly detectors that are there."""
+        return tuple(name for name in self.detectors if name in self.costly)
 
     @cached_property
     def history_views(self) -> frozenset[str]:
@@ -112,23 +129,26 @@ class Champion:
             whole=bundle.whole,
             content_views=content_views,
             categoriser=bundle.categoriser,
+            naming=bundle.naming,
             withheld=frozenset(bundle.record["options"]["ablate"]),
             trained_on={name: (int(v), int(f)) for name, (v, f) in bundle.record.get("content", {}).items()},
             without=bundle.without,
             away=away,
             usual=bundle.usual,
+            costly=bundle.costly,
         )
 
     def combination(self, away: Collection[str]) -> tuple[Combination, bool]:
         """How scores become a verdict with some detectors, or `HISTORY`, away, and whether more than a banner may be
-        given."""
+        given. Costly ones take nothing with them."""
+        away = frozenset(away) - self.costly
         if not away:
             return self.whole, True
         found = self.without.get(away_name(away))
         if found is not None:
             few = len(away) > 1
             return (found.banner_at_most() if few else found), not few
-        left = replace(self.whole, fusion=self.whole.fusion.leaving_out(away))
+        left = replace(self.whole, fusion=self.whole.fusion.leaving_out(away), consult=None)
         return left.banner_at_most(), False
 
     def score(
@@ -138,7 +158,7 @@ class Champion:
         *,
         silenced: Collection[str] = frozenset(),
     ) -> BatchScores:
-        """Scores of rows of one message, or of many.
+        """Scores of rows of one message, or of many, by the cheap detectors; see `consulting` for the costly ones.
 
         starts: (messages + 1,) where each message's rows begin, and where the last ones end; None for one message.
         silenced: rules that add nothing to the log-odds; what each detector says of a row stays its own. A detector
@@ -148,30 +168,28 @@ class Champion:
             starts = np.array([0, rows.n], dtype=np.intp)
         lengths = np.diff(starts)
         rows = rows.lacking(self.withheld, Status.UNAVAILABLE)
-        rows, lost = self._without_history(rows, starts, lengths)
+        rows, lost = self.hiding_history(rows, starts, lengths)
         alone = rows if len(lengths) == rows.n else rows.take(starts[:-1])
         found: dict[str, DetectorScores] = {}
         broken: dict[str, NDArray[np.bool_]] = {}
         for name in self.detectors:
-            once = name in self.of_content
-            began = time.perf_counter()
-            said, failed = self._ask(name, alone, np.arange(alone.n + 1)) if once else self._ask(name, rows, starts)
-            took = time.perf_counter() - began
-            raw, silent = said.raw, said.abstains
-            if once and len(raw) != rows.n:
-                raw = np.repeat(raw, lengths)
-                silent = None if silent is None else np.repeat(silent, lengths)
+            if name in self.costly:
+                continue
+            found[name], failed = self.ask(name, rows, alone, starts)
             if failed is not None:
                 broken[name] = failed
-            found[name] = DetectorScores(raw, silent, took)
         patterns, pattern_of = self._patterns(broken, lost, len(lengths))
         amounts = self._amounts(rows, silenced) if silenced else {}
         logit = np.empty(rows.n)
+        batch = BatchScores(starts, logit, found, tuple(patterns), pattern_of, amounts)
+        if len(patterns) == 1 and not amounts:
+            logit[:] = self._sum_of(patterns[0], tuple(found)).logits(*batch.matrix)[0]
+            return batch
         of_row = None if len(patterns) == 1 else np.repeat(pattern_of, lengths)
         for number, pattern in enumerate(patterns):
             at = slice(None) if of_row is None else np.flatnonzero(of_row == number)
             logit[at] = fused(pattern, found, amounts, at)
-        return BatchScores(starts, logit, found, tuple(patterns), pattern_of, amounts)
+        return batch
 
     def without_each(self, batch: BatchScores) -> dict[str, Scores]:
         """Of one message that was scored, by each detector that gave a score: what would have come of it without that
@@ -179,9 +197,44 @@ class Champion:
         (pattern,) = batch.patterns
         found = {}
         for name in batch.detectors:
-            away = frozenset({*pattern.away, name})
-            if name not in pattern.away and away_name(away) in self.without:
+            away = frozenset({*pattern.away, name}) - self.costly
+            if name not in pattern.silent and (name in self.costly or away_name(away) in self.without):
                 found[name] = self.setting_aside(batch, (name,))
+        return found
+
+    def held_without_each(self, batch: BatchScores, budget: float | None, tenant: str) -> dict[str, Verdict]:
+        """As `without_each`, the verdict alone, which is asked for of every message."""
+        (pattern,) = batch.patterns
+        if batch.amounts:
+            return {name: one.verdict(budget, tenant) for name, one in self.without_each(batch).items()}
+        names, combinations, sums = self._sums_without(pattern.away, tuple(batch.detectors))
+        if not names:
+            return {}
+        worst = sums.logits(*batch.matrix).max(axis=1).tolist()
+        return {
+            name: combination.thresholds_of(tenant).within(budget).verdict(logit)
+            for name, combination, logit in zip(names, combinations, worst, strict=True)
+        }
+
+    def _sum_of(self, pattern: Pattern, detectors: tuple[str, ...]) -> Sums:
+        """What counts in a pattern, as a sum."""
+        key = (pattern.away, detectors, "alone")
+        found = self._sums.get(key)
+        if found is None:
+            combination = pattern.combination
+            found = self._sums[key] = [], [combination], Sums([combination.fusion], detectors)
+        return found[2]
+
+    def _sums_without(
+        self, away: frozenset[str], detectors: tuple[str, ...]
+    ) -> tuple[list[str], list[Combination], Sums]:
+        """With these away: each other detector that there is a fusion without, what counts then, and its sums."""
+        found = self._sums.get((away, detectors))
+        if found is None:
+            names = [name for name in detectors if name not in away and away_name({*away, name}) in self.without]
+            combinations = [self.combination({*away, name})[0] for name in names]
+            fusions = [combination.fusion for combination in combinations]
+            found = self._sums[away, detectors] = names, combinations, Sums(fusions, detectors)
         return found
 
     def setting_aside(self, batch: BatchScores, names: Collection[str]) -> Scores:
@@ -189,19 +242,51 @@ class Champion:
         (pattern,) = batch.patterns
         away = frozenset({*pattern.away, *names})
         combination, enough = self.combination(away)
-        return batch.under(Pattern(away, pattern.broken, combination, enough)).of()
+        told = Pattern(away, pattern.broken, combination, enough, frozenset(self.to_consult) - away)
+        if pattern.asked and (consult := self.consult_of(told)) is not None:
+            told = replace(told, combination=consult.combination, unasked=frozenset(), asked=True)
+        return batch.under(told).of()
+
+    def consult_of(self, pattern: Pattern) -> Consult | None:
+        """When and how the costly detectors count beside what is there; None where one that was weighed is away."""
+        consult = pattern.combination.consult
+        if consult is None:
+            return None
+        wanted = consult.combination.fusion.weights.keys() & self.costly
+        return consult if wanted <= set(self.to_consult) - pattern.away else None
 
     def category(self, features: FeatureTable, scores: Scores) -> str:
         """The likeliest category of the worst row; SP where no detector names one."""
-        detector = self.detectors.get(self.categoriser)
-        if detector is None:
-            return "SP"
+        row = self.deciding(features, scores)
+        if self.naming is None:
+            return self.categories(row, {})[0]
+        return self.naming.named(self.words(row, said_alone(scores)), 1)[0]
+
+    def categories(self, rows: FeatureTable, said: Mapping[str, Said]) -> list[str]:
+        """n likeliest categories of rows as the detectors saw them, each of a message of its own; SP where no detector
+        names one. said: by detector that is not away."""
+        if self.naming is not None:
+            return self.naming.named(self.words(rows, said), rows.n)
+        named = self._named(self.categoriser, rows) if self.categoriser in self.detectors else None
+        return named or [UNNAMED] * rows.n
+
+    def words(self, rows: FeatureTable, said: Mapping[str, Said]) -> dict[str, Word]:
+        """By name of each detector that names categories, what it calls rows as it saw them; see `categories`."""
+        found = {}
+        for name, (odds, silent) in said.items():
+            if silent.all():
+                continue
+            named = self._named(name, rows)
+            if named is not None:
+                found[name] = Word(named, odds, silent)
+        return found
+
+    def _named(self, name: str, rows: FeatureTable) -> list[str] | None:
         try:
-            named = detector.categorise(self.deciding(features, scores))
+            return self.detectors[name].categorise(rows)
         except Exception as exc:
-            self._failed(self.categoriser, "categorise", exc)
-            return "SP"
-        return named[0] if named else "SP"
+            self._failed(name, "categorise", exc)
+            return None
 
     def reasons(
         self, features: FeatureTable, scores: Scores, *, limit: int = 5, silenced: Collection[str] = frozenset()
@@ -245,7 +330,7 @@ class Champion:
         if not rules:
             return {}
         rows = features.lacking(self.withheld, Status.UNAVAILABLE)
-        rows, _ = self._without_history(rows, np.array([0, rows.n]), np.array([rows.n]))
+        rows, _ = self.hiding_history(rows, np.array([0, rows.n]), np.array([rows.n]))
         found = {name: amount != 0.0 for name in sorted(rules) for amount in self._amounts(rows, {name}).values()}
         return {name: rows for name, rows in found.items() if rows.any()}
 
@@ -267,6 +352,22 @@ class Champion:
         row = rows if rows.n == 1 else rows.take(np.array([scores.worst], dtype=np.intp))
         hidden = self.withheld | self.history_views if HISTORY in scores.away else self.withheld
         return row.lacking(hidden, Status.UNAVAILABLE)
+
+    def ask(
+        self, name: str, rows: FeatureTable, alone: FeatureTable, starts: NDArray[np.intp]
+    ) -> tuple[DetectorScores, NDArray[np.bool_] | None]:
+        """What a detector says of rows, and (messages,) where it failed, None for nowhere. alone: the first row of each
+        message, which is all that one is asked about that reads the message alone."""
+        once = name in self.of_content
+        began = time.perf_counter()
+        said, failed = self._ask(name, alone, np.arange(alone.n + 1)) if once else self._ask(name, rows, starts)
+        took = time.perf_counter() - began
+        raw, silent = said.raw, said.abstains
+        if once and len(raw) != rows.n:
+            lengths = np.diff(starts)
+            raw = np.repeat(raw, lengths)
+            silent = None if silent is None else np.repeat(silent, lengths)
+        return DetectorScores(raw, silent, took), failed
 
     def _ask(
         self, name: str, rows: FeatureTable, starts: NDArray[np.intp]
@@ -303,7 +404,7 @@ class Champion:
         self._failed(name, "score", None)
         return said, np.logical_or.reduceat(nonsense, starts[:-1])
 
-    def _without_history(
+    def hiding_history(
         self, rows: FeatureTable, starts: NDArray[np.intp], lengths: NDArray[np.intp]
     ) -> tuple[FeatureTable, NDArray[np.bool_] | None]:
         """The rows with all history hidden where some of it is unavailable, and (messages,) where, None for nowhere."""
@@ -335,7 +436,7 @@ class Champion:
             away = frozenset({*self.away, *here})
             combination, enough = self.combination(away)
             failed = tuple(name for name in here if name != HISTORY)
-            patterns.append(Pattern(away, failed, combination, enough))
+            patterns.append(Pattern(away, failed, combination, enough, frozenset(self.to_consult)))
         return patterns, pattern_of
 
     def _failed(self, name: str, what: str, exc: Exception | None) -> None:
@@ -343,6 +444,12 @@ class Champion:
 
 
 _UNAVAILABLE = CODES[Status.UNAVAILABLE]
+
+
+def said_alone(scores: Scores) -> dict[str, Said]:
+    """What each detector that spoke said of one message's worst row."""
+    spoke = np.zeros(1, dtype=np.bool_)
+    return {name: (log_odds(np.array([chance])), spoke) for name, chance in scores.detectors.items()}
 
 
 def _marked(marks: NDArray[np.bool_] | None, n: int) -> NDArray[np.bool_]:

@@ -25,7 +25,8 @@ from mailwarden.domain.detection.detector import Signal
 from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.status import CODES, Status
 from mailwarden.scoring.batch import BatchScores, Scores
-from mailwarden.scoring.champion import Champion
+from mailwarden.scoring.champion import Champion, said_alone
+from mailwarden.scoring.consulting import consult
 
 _PRESENT = CODES[Status.PRESENT]
 
@@ -33,7 +34,8 @@ _PRESENT = CODES[Status.PRESENT]
 @dataclass(frozen=True, slots=True)
 class Said:
     """One detector's part. raw: its score; log_odds: calibrated; adds: to the fused log-odds; all None where it is
-    silent. why: "abstained", "away", or "" where it spoke. without: see `Change`, None where no fusion was fitted."""
+    silent. why: "abstained", "not asked", "away", or "" where it spoke. without: see `Change`, None where no fusion was
+    fitted."""
 
     raw: float | None
     log_odds: float | None
@@ -54,7 +56,8 @@ class Change:
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """See the module. verdict: by the scores. intercept: of the fusion. enough: the views whose values together made
-    the verdict what it is, None where all of them put back leave it, or where it delivers."""
+    the verdict what it is, None where all of them put back leave it, or where it delivers. category: by code, what each
+    detector's word for it adds (`naming`); empty where one detector alone names categories."""
 
     verdict: Verdict
     log_odds: float
@@ -64,6 +67,7 @@ class Explanation:
     views: tuple[Change, ...]
     features: tuple[Change, ...]
     enough: Change | None
+    category: Mapping[str, Mapping[str, float]]
 
 
 def explain(
@@ -93,6 +97,8 @@ def explain(
             return []
         rows = _put_back(row, sets, champion)
         again = champion.score(rows, np.arange(len(sets) + 1, dtype=np.intp), silenced=silenced)
+        if batch.patterns[0].asked:
+            again = consult(champion, rows, again, np.ones(len(sets), dtype=np.bool_))
         return [_change(again.of(at), told[at], tenant, budget) for at in range(len(sets))]
 
     alone = tried([of_view[view] for view in views], [(view,) for view in views])
@@ -116,7 +122,18 @@ def explain(
         tuple(falling),
         tuple(sorted(singly, key=lambda change: (change.log_odds, change.changed))),
         enough,
+        _category(champion, row, scores),
     )
+
+
+def _category(champion: Champion, row: FeatureTable, scores: Scores) -> dict[str, dict[str, float]]:
+    if champion.naming is None:
+        return {}
+    found: dict[str, dict[str, float]] = {}
+    for name, word in champion.words(row, said_alone(scores)).items():
+        if name in champion.naming.voices:
+            found.setdefault(word.codes[0], {})[name] = float(champion.naming.voices[name].adds(word.log_odds)[0])
+    return dict(sorted(found.items(), key=lambda one: (-sum(one[1].values()), one[0])))
 
 
 def _detectors(
@@ -125,8 +142,11 @@ def _detectors(
     fusion = scores.combination.fusion
     without = champion.without_each(batch)
     found = {name: Said(None, None, None, "away", None) for name in champion.away}
+    found |= {name: Said(None, None, None, "not asked", None) for name in sorted(scores.unasked)}
     for name, one in batch.detectors.items():
         change = _change(without[name], (name,), tenant, budget) if name in without else None
+        if name in scores.unasked:
+            continue
         if name in scores.away:
             found[name] = Said(None, None, None, "away", None)
         elif one.abstains is not None and one.abstains[scores.worst]:
@@ -194,6 +214,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "views": [_change_json(change) for change in explanation.views],
         "features": [_change_json(change) for change in explanation.features],
         "enough": None if explanation.enough is None else _change_json(explanation.enough),
+        "category": {code: dict(adds) for code, adds in explanation.category.items()},
     }
 
 

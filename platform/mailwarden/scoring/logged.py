@@ -18,6 +18,7 @@ from mailwarden.domain.status import CODES, Status
 from mailwarden.errors import DataError
 from mailwarden.scoring.batch import FAILED, MISSING, RowScores
 from mailwarden.scoring.champion import Champion
+from mailwarden.scoring.consulting import consult
 from mailwarden.scoring.scorer import places_of
 from mailwarden.stores.lake.score_log import score_schema
 
@@ -125,17 +126,22 @@ class LoggedPlan:
         return {_view(name) for name in features if _column(name) in self._written}
 
 
-def score_logged(rows: pa.Table, champion: Champion, plan: LoggedPlan) -> pa.Table:
+def score_logged(rows: pa.Table, champion: Champion, plan: LoggedPlan, *, asked: bool = False) -> pa.Table:
     """What a bundle's detectors say of logged rows, as `RESCORED` has it: a row a logged row and detector.
 
     rows: of the vector log, with the texts of `plan.texts` beside them (strings, plain or by dictionary), the rows of
-    one message one behind the other. A message's scores are those that serving gives it, to the last bit.
+    one message one behind the other. asked: the costly detectors too. A message's scores are those that serving gives
+    it, to the last bit.
     """
     if rows.num_rows == 0:
         return RESCORED.empty_table()
     rows = rows.combine_chunks()
     starts = starts_of(rows)
-    scores = champion.score(plan.table(rows), starts).by_row()
+    table = plan.table(rows)
+    batch = champion.score(table, starts)
+    if asked:
+        batch = consult(champion, table, batch, np.ones(len(starts) - 1, dtype=np.bool_))
+    scores = batch.by_row()
     why = _unanswered(rows, starts, scores, champion, plan)
     parts = [_part(rows, one, why[one.detector], champion) for one in scores]
     return pa.concat_tables(parts)

@@ -15,6 +15,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
+from mailwarden.domain.detection.assets import hold
 from mailwarden.domain.detection.detector import Detector
 from mailwarden.errors import ContractError
 from mailwarden.scoring.champion import Champion
@@ -31,7 +32,7 @@ class SentBundle:
     """A bundle as it is sent to Spark's workers, which need neither registry nor store.
 
     version: in the registry. manifest: its bytes there. contents: bytes of its detectors by name; those that have none
-    are away. classes: by name. content_views: names of the views of the message alone.
+    are away. classes: by name. content_views: names of the views of the message alone. assets: what detectors share.
     """
 
     version: int
@@ -39,9 +40,12 @@ class SentBundle:
     contents: Mapping[str, bytes]
     classes: Mapping[str, type[Detector]]
     content_views: frozenset[str]
+    assets: tuple[bytes, ...] = ()
 
     def champion(self) -> Champion:
         """The bundle, loaded; raises ContractError where a detector that was sent does not load."""
+        for content in self.assets:
+            hold(content)
         bundle = Bundle.from_bytes(self.manifest)
         there = {name: member for name, member in bundle.members.items() if name in self.contents}
         by_digest = {there[name].sha256: content for name, content in self.contents.items()}
@@ -57,11 +61,13 @@ class SentBundle:
         return replace(loaded, away={name: "it was not sent" for name in bundle.members if name not in there})
 
 
-def rescored(vectors: DataFrame, texts: DataFrame, bundle: SentBundle, plan: LoggedPlan) -> DataFrame:
+def rescored(
+    vectors: DataFrame, texts: DataFrame, bundle: SentBundle, plan: LoggedPlan, *, asked: bool = False
+) -> DataFrame:
     """What a bundle says of logged vectors, lazily: a row a logged row and detector, columns `logged.RESCORED`.
 
     vectors: as `skew.read_vectors` gives them; all rows of a message or none. texts: of the table of texts, those of
-    other messages among them or not.
+    other messages among them or not. asked: the costly detectors are asked about every message, else about none.
     """
     present = [name for name in plan.columns if name in vectors.columns]
     rows = vectors.select(*KEYS, *present)
@@ -72,14 +78,14 @@ def rescored(vectors: DataFrame, texts: DataFrame, bundle: SentBundle, plan: Log
         rows = rows.unionByName(said, allowMissingColumns=True)
     ordered = side_by_side(rows, ("tenant", "seq"), ["recipient"])
     shared = vectors.sparkSession.sparkContext.broadcast(cloudpickle.dumps((bundle, plan)))
-    return ordered.mapInArrow(_scoring(shared), from_arrow_schema(RESCORED))
+    return ordered.mapInArrow(_scoring(shared, asked), from_arrow_schema(RESCORED))
 
 
-def _scoring(shared: Any) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+def _scoring(shared: Any, asked: bool) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         champion, plan = _loaded(shared.value)
         for rows in whole_messages(batches):
-            yield from score_logged(with_texts(rows, plan.texts), champion, plan).to_batches()
+            yield from score_logged(with_texts(rows, plan.texts), champion, plan, asked=asked).to_batches()
 
     return score
 

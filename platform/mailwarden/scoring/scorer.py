@@ -28,8 +28,10 @@ from mailwarden.errors import StoreError
 from mailwarden.scoring.bands import Bands
 from mailwarden.scoring.batch import BatchScores, Scores
 from mailwarden.scoring.champion import Champion
+from mailwarden.scoring.consulting import consult, doubts
 from mailwarden.scoring.explanation import Explanation, explain
 from mailwarden.scoring.own_rules import own_rules
+from mailwarden.scoring.quota import Quota
 from mailwarden.stores.accepted import LoggedContent, LoggedRow, LoggedScores
 from mailwarden.stores.online.reader import ReadRequest, VectorSet
 from mailwarden.stores.online.watermark import Watermark
@@ -80,14 +82,22 @@ class Scorer:
     """Joins content features of the message with online history and asks the champion."""
 
     def __init__(
-        self, champions: Champions, reader: ReadsHistory, views: Sequence[ActivityView], content: ContentSet
+        self,
+        champions: Champions,
+        reader: ReadsHistory,
+        views: Sequence[ActivityView],
+        content: ContentSet,
+        *,
+        costly_share: float = 0.1,
     ) -> None:
+        """costly_share: of each tenant's mail that costly detectors may be asked about, see `quota`."""
         self._champions = champions
         self._reader = reader
         self._views = tuple(views)
         self._content = content
         self._row = RowPlan(views, content)
         self._bands, self._banded = Bands(), 0
+        self._quota = Quota(costly_share)
 
     def score(
         self,
@@ -124,7 +134,7 @@ class Scorer:
         flags += [f"{name} could not be computed" for name in failed]
         features = self._row.table(content, vectors)
         lap("features")
-        batch = champion.score(features, silenced=rules.silenced)
+        batch = self._asked(champion, features, event.tenant, policy, rules)
         scores, odd = self._in_band(champion, batch, event, policy)
         flags += [f"detector {name} is out of its band, and set aside" for name in odd]
         flags += [f"detector {name} is away" for name in champion.away]
@@ -170,6 +180,7 @@ class Scorer:
             category=category,
             signals=signals,
             detectors=scores.detectors,
+            not_asked=sorted(scores.unasked),
             models={"bundle": champion.version, **champion.detector_versions},
             degraded=bool(flags),
             flags=[
@@ -195,6 +206,18 @@ class Scorer:
             explanation,
         )
 
+    def _asked(
+        self, champion: Champion, features: FeatureTable, tenant: str, policy: TenantPolicy, rules: TenantRules
+    ) -> BatchScores:
+        """What the cheap detectors say, and the costly ones where the message is doubtful and the quota has room."""
+        batch = champion.score(features, silenced=rules.silenced)
+        if not champion.to_consult:
+            return batch
+        (doubt,) = doubts(champion, features, batch, [tenant], [policy.false_positive_budget]).tolist()
+        if not self._quota.grants(tenant, doubt):
+            return batch
+        return consult(champion, features, batch, np.ones(1, dtype=np.bool_))
+
     def _in_band(
         self, champion: Champion, batch: BatchScores, event: Event, policy: TenantPolicy
     ) -> tuple[Scores, Sequence[str]]:
@@ -204,17 +227,13 @@ class Scorer:
             # Another bundle has other detectors, whose past is none of theirs.
             self._bands, self._banded = Bands(), champion.version
 
-        def held(one: Scores) -> bool:
-            return one.verdict(policy.false_positive_budget, event.tenant) in HELD_BACK
-
-        without = champion.without_each(batch)
+        budget = policy.false_positive_budget
+        held = scores.verdict(budget, event.tenant) in HELD_BACK
+        without = champion.held_without_each(batch, budget, event.tenant)
         odd = self._bands.see(
-            event.tenant, event.sender, held(scores), {name: held(one) for name, one in without.items()}
+            event.tenant, event.sender, held, {name: verdict in HELD_BACK for name, verdict in without.items()}
         )
-        if not odd:
-            return scores, ()
-        only = without[next(iter(odd))] if len(odd) == 1 else champion.setting_aside(batch, odd)
-        return only, sorted(odd)
+        return (champion.setting_aside(batch, odd), sorted(odd)) if odd else (scores, ())
 
     def readable(self, kept: Sequence[KeptRule]) -> TenantRules:
         """A tenant's rules, of which those that name what is not read here are left out."""

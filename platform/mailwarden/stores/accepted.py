@@ -70,8 +70,9 @@ class LoggedContent:
         )
 
 
-Missing = Literal["abstained", "failed", "away"]
-"""Why a detector gave no score: it had nothing to say, it failed on the message, or it did not load."""
+Missing = Literal["abstained", "not asked", "failed", "away"]
+"""Why a detector gave no score: it had nothing to say, it is a costly one and the others were sure or its quota was
+used up, it failed on the message, or it did not load."""
 
 
 RULE_LOGGED = "rule:"

@@ -9,8 +9,9 @@ from dataclasses import asdict, astuple, dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from mailwarden.domain.detection.decision import Calibration, Combination, Fusion, Thresholds
+from mailwarden.domain.detection.decision import Calibration, Combination, Consult, Fusion, Thresholds
 from mailwarden.domain.detection.detector import CONTRACT, Detector
+from mailwarden.domain.detection.naming import Naming, Voice
 from mailwarden.domain.detection.tail import Belief, Tail
 from mailwarden.domain.detection.usual import Usual
 from mailwarden.errors import ContractError, DataError, MailwardenError, NotFound
@@ -39,9 +40,10 @@ Fetch = Callable[[Member], bytes]
 class Bundle:
     """Fitted detectors by name, as the registry has them, with how their scores become a decision.
 
-    whole: how their scores become a decision with nothing away. categoriser: the detector whose category is shown, ""
-    for none. record: whatever else describes the training, plain JSON values. without: by `away_name`, how the others'
-    scores become a decision where these are away. usual: what good mail has, by full name of a numeric feature.
+    whole: how their scores become a decision with nothing away. categoriser: the detector whose category is shown
+    where `naming` is None, "" for none. record: whatever else describes the training, plain JSON values. without: by
+    `away_name`, how the others' scores become a decision where these are away. usual: what good mail has, by full name
+    of a numeric feature. naming: how much each detector's word on the category counts, None in bundles of before.
     """
 
     members: Mapping[str, Member]
@@ -50,6 +52,17 @@ class Bundle:
     record: Mapping[str, Any] = field(default_factory=dict)
     without: Mapping[str, Combination] = field(default_factory=dict)
     usual: Mapping[str, Usual] = field(default_factory=dict)
+    naming: Naming | None = None
+
+    @property
+    def costly(self) -> frozenset[str]:
+        """Detectors that are asked about doubtful messages alone: those that the whole's fusion does not weigh."""
+        return frozenset(self.members.keys() - self.whole.fusion.weights.keys())
+
+    def without_one(self, name: str) -> Combination | None:
+        """What counts without one detector; None where nothing was fitted for that. Without a costly one the cheap
+        ones' own counts."""
+        return self.whole if name in self.costly else self.without.get(name)
 
     @property
     def fusion(self) -> Fusion:
@@ -70,6 +83,7 @@ class Bundle:
             **_written(self.whole),
             "without": {name: _written(combination) for name, combination in self.without.items()},
             "categoriser": self.categoriser,
+            **_written_naming(self.naming),
             "record": dict(self.record),
             "usual": {name: list(astuple(usual)) for name, usual in self.usual.items()},
         }
@@ -90,6 +104,7 @@ class Bundle:
                 },
                 whole=_read(manifest),
                 categoriser=manifest["categoriser"],
+                naming=_read_naming(manifest),
                 record=manifest["record"],
                 without={name: _read(entry) for name, entry in manifest["without"].items()},
                 usual={name: Usual(*map(float, values)) for name, values in manifest["usual"].items()},
@@ -160,7 +175,33 @@ def _written(combination: Combination) -> dict[str, Any]:
         },
         "capped": combination.capped,
         **_written_tail(combination),
+        **_written_consult(combination.consult),
     }
+
+
+def _written_naming(naming: Naming | None) -> dict[str, Any]:
+    if naming is None:
+        return {}
+    return {"naming": {name: [voice.base, voice.slope] for name, voice in naming.voices.items()}}
+
+
+def _read_naming(manifest: Mapping[str, Any]) -> Naming | None:
+    # Bundles of before name categories by one detector.
+    if "naming" not in manifest:
+        return None
+    return Naming({name: Voice(float(base), float(slope)) for name, (base, slope) in manifest["naming"].items()})
+
+
+def _written_consult(consult: Consult | None) -> dict[str, Any]:
+    if consult is None:
+        return {}
+    return {"consult": {"below": consult.below, "above": consult.above, **_written(consult.combination)}}
+
+
+def _read_consult(entry: Mapping[str, Any] | None) -> Consult | None:
+    if entry is None:
+        return None
+    return Consult(float(entry["below"]), float(entry["above"]), _read(entry))
 
 
 def _written_tail(combination: Combination) -> dict[str, Any]:
@@ -209,6 +250,7 @@ def _read(entry: Mapping[str, Any]) -> Combination:
         ),
         *_read_tail(entry),
         capped=bool(entry["capped"]),
+        consult=_read_consult(entry.get("consult")),
     )
 
 

@@ -51,6 +51,7 @@ CHECKS: Mapping[str, Check] = {
         answers.categories,
         answers.categories_right,
         cost.cost,
+        cost.bounded,
         cost.threads,
     )
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
 import numpy as np
@@ -12,6 +12,10 @@ from mailwarden.domain.detection.decision import Calibration, Fusion, sigmoid
 from mailwarden.errors import DataError
 
 _STEPS = 200
+
+SPECIALIST_RIDGE = 30.0
+"""How much harder a specialist is held to adding nothing than a generalist to its share: a dozen weights and offsets
+fitted freely to a small held-out set say more of that set than of mail."""
 
 
 def platt(score: NDArray[np.float64], bad: NDArray[np.bool_], weight: NDArray[np.float64]) -> Calibration:
@@ -39,14 +43,16 @@ def fuse(
     abstains: Mapping[str, NDArray[np.bool_] | None] = MappingProxyType({}),
     *,
     ridge: float = 1.0,
+    specialists: Collection[str] = (),
 ) -> Fusion:
     """Calibrate each detector and weigh them together, on messages that none of them was fitted to.
 
     scores: (n,) raw scores by detector. weight: (n,) positive. abstains: (n,) by detector, absent or None for nowhere.
-    ridge: pull of the weights towards one share each, and of offsets towards none, in units of messages: a small
-    held-out set cannot silence a detector. Weights are never negative; offsets, of detectors that abstain from some
-    rows, are free. One that speaks of one class alone cannot be calibrated: that it speaks is then all that counts.
-    Raises DataError where a class is absent.
+    ridge: pull of the weights towards one share each, of `specialists` and of offsets towards none, in units of
+    messages: a small held-out set cannot silence a generalist, which judges all mail. specialists: those of one kind of
+    attack, whose low scores say little, and which count as far as held-out mail shows that they add something. Weights
+    are never negative; offsets, of detectors that abstain from some rows, are free. One that speaks of one class alone
+    cannot be calibrated: that it speaks is then all that counts. Raises DataError where a class is absent.
     """
     names = sorted(scores)
     _check_both_classes(bad)
@@ -69,9 +75,13 @@ def fuse(
     parts += [spoken.astype(np.float64) for spoken in speaks.values()]
     n_bad, n_good = float(weight[bad].sum()), float(weight[~bad].sum())
     target = np.where(bad, (n_bad + 1.0) / (n_bad + 2.0), 1.0 / (n_good + 2.0))
-    towards = np.concatenate([np.full(len(names), 1.0 / len(names)), np.zeros(len(speaks))])
+    shares = np.array([name not in specialists for name in names], dtype=np.float64)
+    shares = shares if shares.any() else np.ones(len(names))
+    towards = np.concatenate([shares / shares.sum(), np.zeros(len(speaks))])
+    special = np.array([name in specialists for name in [*names, *speaks]])
+    pull = np.where(special, SPECIALIST_RIDGE * ridge, ridge)
     bounded = np.arange(len(parts)) < len(names)
-    found, intercept = _logistic(np.column_stack(parts), target, weight, ridge=ridge, towards=towards, bounded=bounded)
+    found, intercept = _logistic(np.column_stack(parts), target, weight, ridge=pull, towards=towards, bounded=bounded)
     weights, offsets = found[: len(names)].tolist(), found[len(names) :].tolist()
     return Fusion(
         dict(zip(names, weights, strict=True)), intercept, calibrations, dict(zip(speaks, offsets, strict=True))
@@ -91,13 +101,14 @@ def _logistic(
     target: NDArray[np.float64],
     weight: NDArray[np.float64],
     *,
-    ridge: float,
+    ridge: float | NDArray[np.float64],
     towards: NDArray[np.float64] | None = None,
     bounded: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.float64], float]:
     """Logistic regression with a free intercept, by Newton steps on the free coordinates.
 
-    towards: (width,) where the ridge pulls, 0 by default. bounded: (width,) coefficients that are >= 0, all by default.
+    ridge: of all coefficients, or (width,) of each. towards: (width,) where the ridge pulls, 0 by default. bounded:
+    (width,) coefficients that are >= 0, all by default.
     """
     n, width = design.shape
     full = np.column_stack([design, np.ones(n)])
@@ -143,4 +154,49 @@ def _loss(
     margin = full @ beta
     return float(
         np.sum(weight * (np.logaddexp(0.0, margin) - target * margin)) + 0.5 * np.sum(pull * (beta - goal) ** 2)
+    )
+
+
+def stack(
+    cheap: Fusion,
+    logit: NDArray[np.float64],
+    scores: Mapping[str, NDArray[np.float64]],
+    bad: NDArray[np.bool_],
+    weight: NDArray[np.float64],
+    abstains: Mapping[str, NDArray[np.bool_]],
+    *,
+    ridge: float = 1.0,
+) -> Fusion:
+    """More detectors weighed beside a fusion that is there, on messages that none of them was fitted to.
+
+    cheap: the fusion; logit: (n,) its log-odds. scores, weight, abstains: as `fuse` takes them, of the others alone.
+    The ridge pulls towards the fusion alone, whose detectors keep their shares in it. Raises DataError where a class is
+    absent.
+    """
+    _check_both_classes(bad)
+    names = sorted(scores)
+    calibrations, parts, spoken = {}, [logit], {}
+    for name in names:
+        speaks = ~abstains[name]
+        known = bad[speaks]
+        own = Calibration(0.0, 0.0)
+        if known.any() and not known.all():
+            own = platt(scores[name][speaks], known, weight[speaks])
+        calibrations[name] = own
+        parts.append(np.where(speaks, own.logit(np.where(speaks, scores[name], 0.0)), 0.0))
+        if not speaks.all():
+            spoken[name] = speaks.astype(np.float64)
+    n_bad, n_good = float(weight[bad].sum()), float(weight[~bad].sum())
+    target = np.where(bad, (n_bad + 1.0) / (n_bad + 2.0), 1.0 / (n_good + 2.0))
+    design = np.column_stack([*parts, *spoken.values()])
+    towards = np.zeros(design.shape[1])
+    towards[0] = 1.0
+    bounded = np.arange(design.shape[1]) < len(parts)
+    found, intercept = _logistic(design, target, weight, ridge=ridge, towards=towards, bounded=bounded)
+    share, others, offsets = float(found[0]), found[1 : len(parts)].tolist(), found[len(parts) :].tolist()
+    return Fusion(
+        {**{name: share * one for name, one in cheap.weights.items()}, **dict(zip(names, others, strict=True))},
+        intercept + share * cheap.intercept,
+        {**cheap.calibrations, **calibrations},
+        {**{name: share * one for name, one in cheap.offsets.items()}, **dict(zip(spoken, offsets, strict=True))},
     )

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mailwarden.domain.detection.decision import Fusion, Thresholds, thresholds_at
+from mailwarden.domain.detection.decision import Combination, Fusion, Thresholds, thresholds_at
 from mailwarden.domain.detection.detector import Detector, RawScores
 from mailwarden.evaluation.figures import worst_by_message
 from mailwarden.training.dataset import LabelledRows
@@ -32,7 +32,8 @@ def raised_by(trained: Trained, classes: Mapping[str, type[Detector]], own: Trai
     if int(good.sum()) < LEAST:
         return trained
     detectors = trained.bundle.load(classes, trained.fetch)
-    said = {name: detector.score(own.features[name]) for name, detector in detectors.items()}
+    cheap = trained.bundle.fusion.weights
+    said = {name: detectors[name].score(own.features[name]) for name in cheap}
     asked = choose_thresholds(_worst(rows, trained.bundle.fusion, said)[good], budgets)
     tail = trained.bundle.whole.tail
     before = trained.bundle.thresholds
@@ -43,11 +44,20 @@ def raised_by(trained: Trained, classes: Mapping[str, type[Detector]], own: Trai
     bundle = replace(
         trained.bundle,
         # Whoever is of this home has the thresholds that its mail asked for, and not those of a site never seen.
-        whole=replace(trained.bundle.whole, thresholds=_higher(before, asked.thresholds), tail=None),
+        whole=_raised(trained.bundle.whole, _higher(before, asked.thresholds)),
         without={away: found.banner_at_most() for away, found in trained.bundle.without.items()},
         record={**trained.bundle.record, "thresholds": list(words), "own_good": int(good.sum())},
     )
     return replace(trained, bundle=bundle, threshold_words=words)
+
+
+def _raised(whole: Combination, thresholds: Thresholds) -> Combination:
+    """The combination with these thresholds for anybody, and none of where costly detectors were asked below them."""
+    consult = whole.consult
+    if consult is not None:
+        raised = _higher(thresholds, consult.combination.thresholds)
+        consult = replace(consult, combination=replace(consult.combination, thresholds=raised, tail=None))
+    return replace(whole, thresholds=thresholds, tail=None, consult=consult)
 
 
 def _worst(rows: LabelledRows, fusion: Fusion, said: Mapping[str, RawScores]) -> NDArray[np.float64]:

@@ -68,11 +68,13 @@ class Said:
             {name: marks[index] for name, marks in self.silent.items()},
         )
 
-    def fused(self, rows: LabelledRows, index: NDArray[np.intp], ridge: float) -> Fusion:
-        """The fusion that fits the rows at `index`; ridge: see `calibrate.fuse`. Raises DataError where a class is
-        absent."""
+    def fused(
+        self, rows: LabelledRows, index: NDArray[np.intp], ridge: float, specialists: Collection[str] = ()
+    ) -> Fusion:
+        """The fusion that fits the rows at `index`; ridge, specialists: see `calibrate.fuse`. Raises DataError where a
+        class is absent."""
         own = self.at(index)
-        return fuse(own.raw, rows.bad[index], rows.weight[index], own.silent, ridge=ridge)
+        return fuse(own.raw, rows.bad[index], rows.weight[index], own.silent, ridge=ridge, specialists=specialists)
 
 
 @dataclass(frozen=True, slots=True)

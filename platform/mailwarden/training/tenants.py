@@ -91,4 +91,8 @@ def _moved(combination: Combination, away: str, tenants: Mapping[str, TenantMail
         told = np.isfinite(odds)
         sample = Sample.of(odds[told], mail.weights[told])
         beliefs[name] = combination.tail.belief(sample, evident=not mail.labelled)
-    return replace(combination, tenants=beliefs)
+    consult = combination.consult
+    if consult is not None and consult.combination.tail is not None:
+        # Log-odds are of one scale, whoever was asked: what shifts a tenant's shifts both.
+        consult = replace(consult, combination=replace(consult.combination, tenants=beliefs))
+    return replace(combination, tenants=beliefs, consult=consult)

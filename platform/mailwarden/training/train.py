@@ -22,7 +22,9 @@ from mailwarden.domain.status import Status
 from mailwarden.errors import ContractError, DataError, MailwardenError, NotFound
 from mailwarden.evaluation.figures import Evaluation, evaluate
 from mailwarden.stores.bundle import Bundle, Member
+from mailwarden.training.consult_all import Ground, consult_all
 from mailwarden.training.dataset import LabelledRows
+from mailwarden.training.naming import TOGETHER, named_rightly
 from mailwarden.training.outages import training_set
 from mailwarden.training.said import Judged, Said
 from mailwarden.training.sites import parts_left_out, with_sites
@@ -33,6 +35,9 @@ Progress = Callable[[str], None]
 
 _FEW = 4
 """Up to so many detectors a fusion is fitted for every choice of them that may be left."""
+
+_SPECIAL = 2
+"""Who names so many categories at most is a specialist in them."""
 
 _NONE_KEPT: Mapping[str, bytes] = MappingProxyType({})
 _NO_CONTENT: Mapping[str, Sequence[int]] = MappingProxyType({})
@@ -71,6 +76,11 @@ class Trained:
     threshold_words: tuple[str, ...]
     seed: int
 
+    @property
+    def not_learned(self) -> list[str]:
+        """Detectors that had too little of their kind to learn from, and abstain from everything."""
+        return sorted(name for name, found in self.parameters.items() if found.get("learned") is False)
+
     def fetch(self, member: Member) -> bytes:
         """A detector's bytes, before the registry has them; raises NotFound where it is of another training."""
         for name, own in self.bundle.members.items():
@@ -106,35 +116,52 @@ def train(
     split = split_by_time(bad_messages)
     early = np.flatnonzero(rows.message < split.fuse_from)
     fitting = _Fitting(rows, tables, history, options, progress)
-    fitted = {name: fitting.fit(kind, early) for name, kind in detectors.items()}
+    cheap = {name: kind for name, kind in detectors.items() if kind.stage == "cheap"}
+    costly = {name: kind for name, kind in detectors.items() if name not in cheap}
+    fitted = {name: fitting.fit(kind, early) for name, kind in cheap.items()}
 
     progress("calibrate and fuse")
     late = np.flatnonzero(rows.message >= split.fuse_from)
     said = Said.of(fitted, {name: table.take(late) for name, table in tables.items()}, late, rows.n)
     blind = said
-    read = {name: _history_of(kind, history) for name, kind in detectors.items()}
+    read = {name: _history_of(kind, history) for name, kind in cheap.items()}
     if any(read.values()):
         # As they would have been had no history been there.
         again = {name: detector for name, detector in fitted.items() if read[name]}
         hidden = {name: tables[name].take(late).lacking(read[name], Status.UNAVAILABLE) for name in again}
         blind = said.with_others(Said.of(again, hidden, late, rows.n))
-    unseen = _unseen(rows, tables, detectors, fitting, read)
+    unseen = _unseen(rows, tables, cheap, fitting, read)
     fusing = late if split.shared else late[rows.message[late] < split.judge_from]
-    fusion = said.fused(rows, fusing, options.ridge)
+    specialists = frozenset(name for name, kind in cheap.items() if 0 < len(kind.categories) <= _SPECIAL)
+    fusion = said.fused(rows, fusing, options.ridge, specialists)
 
     judged = Judged.of(rows, split, said, fusion)
     chosen = choose_thresholds(judged.fused[~judged.bad], options.budgets)
     sited = _Sited(rows, unseen, np.flatnonzero(rows.message >= split.judge_from), options.budgets, _evidence(tables))
-    without = _without_each(rows, split, said, blind if any(read.values()) else None, fusing, options, sited)
+    without = _without_each(
+        rows, split, said, blind if any(read.values()) else None, fusing, options, specialists, sited
+    )
     junk = chosen.thresholds.junk
     evaluations = {name: evaluate(score, judged.bad, judged.labels) for name, score in judged.by_detector.items()}
     evaluations["fused"] = evaluate(judged.fused, judged.bad, judged.labels, threshold=junk)
+    whole = sited(Combination(fusion, chosen.thresholds), said)
+    combined = {name: combination for name, (combination, _) in without.items()}
+    consulted: dict[str, Any] = {}
+    if costly:
+        ground = Ground(rows, tables, split, early, late, fusing, options.budgets, options.ridge, sited.evidence)
+        blinds = blind, unseen.blind if unseen else None
+        whole, combined, fitted_costly, stacked = consult_all(
+            ground, costly, fitting.fit, whole, combined, (said, unseen.said if unseen else None), blinds
+        )
+        fitted |= fitted_costly
+        evaluations |= stacked.evaluations
+        consulted = stacked.as_json()
     evaluations = {name: replace(found, shared=split.shared) for name, found in evaluations.items()}
-    right = _categories_right(rows, tables, fitted, split)
+    naming, right = named_rightly(rows, tables, {name: fitted[name] for name in cheap}, said, fusion, split)
 
     if options.refit:
-        whole = np.arange(rows.n)
-        fitted |= {name: fitting.fit(kind, whole) for name, kind in detectors.items() if name not in kept}
+        every = np.arange(rows.n)
+        fitted |= {name: fitting.fit(kind, every) for name, kind in detectors.items() if name not in kept}
     fingerprint = rows.fingerprint([tables[name] for name in sorted(tables)])
     record = {
         "fingerprint": fingerprint,
@@ -150,6 +177,7 @@ def train(
         "categories_right": right,
         "evaluations": {name: evaluation.as_json() for name, evaluation in evaluations.items()},
         "without": {name: found.as_json() for name, (_, found) in without.items()},
+        "consulted": consulted,
     }
     contents = {name: kept.get(name) or detector.to_bytes() for name, detector in fitted.items()}
     return Trained(
@@ -159,10 +187,11 @@ def train(
                 name: Member(0, sha256(content).hexdigest(), detectors[name].version)
                 for name, content in contents.items()
             },
-            whole=sited(Combination(fusion, chosen.thresholds), said),
-            categoriser=max(sorted(right), key=lambda name: right[name]) if right else "",
+            whole=whole,
+            categoriser=max(sorted(set(right) - {TOGETHER}), key=lambda name: right[name], default=""),
+            naming=naming,
             record=record,
-            without={name: combination for name, (combination, _) in without.items()},
+            without=combined,
             usual=usual_of(tables.values(), rows.of_messages()[~bad_messages]),
         ),
         evaluations=evaluations,
@@ -252,6 +281,7 @@ def _without_each(
     blind: Said | None,
     fusing: NDArray[np.intp],
     options: TrainingOptions,
+    specialists: Collection[str],
     sited: _Sited,
 ) -> dict[str, tuple[Combination, Evaluation]]:
     """How the others' scores become a decision where detectors or histories are away, by `away_name`; judged as the
@@ -267,7 +297,7 @@ def _without_each(
             if not away and not lost:
                 continue
             others = whole.without(away)
-            fusion = others.fused(rows, fusing, options.ridge)
+            fusion = others.fused(rows, fusing, options.ridge, specialists)
             judged = Judged.of(rows, split, others, fusion)
             thresholds = choose_thresholds(judged.fused[~judged.bad], options.budgets).thresholds
             evaluation = evaluate(judged.fused, judged.bad, judged.labels, threshold=thresholds.junk)
@@ -286,6 +316,8 @@ def _tables(
     if not detectors:
         raise DataError("No detector was named to train.")
     tables = {}
+    if all(kind.stage == "costly" for kind in detectors.values()):
+        raise DataError("All detectors that are to be trained are costly; name a cheap one too, which is asked first.")
     for name in detectors:
         if name not in features or features[name].n != rows.n:
             there = "none" if name not in features else f"one of {features[name].n} rows"
@@ -322,18 +354,3 @@ class _Fitting:
                 "`mailwarden materialize` where features are not computed, or name the detectors to train without it."
             ) from exc
         return detector
-
-
-def _categories_right(
-    rows: LabelledRows, tables: Mapping[str, FeatureTable], fitted: Mapping[str, Detector], split: TimeSplit
-) -> dict[str, float]:
-    """Share of held-out bad messages whose category each detector names rightly, of the detectors that name any."""
-    first = rows.of_messages()[split.fuse_from :]
-    bad = first[rows.bad[first]]
-    truth = ["SP" if rows.labels[row] == "spam" else rows.labels[row] for row in bad]
-    right = {}
-    for name, detector in fitted.items():
-        named = detector.categorise(tables[name].take(bad))
-        if named is not None and len(bad):
-            right[name] = sum(a == b for a, b in zip(named, truth, strict=True)) / len(bad)
-    return right

@@ -55,6 +55,7 @@ def measure(
             whole=Combination(bundle.fusion, bundle.thresholds),
             content_views=frozenset(view.name for view in content.views),
             categoriser=bundle.categoriser,
+            naming=bundle.naming,
             withheld=frozenset(withheld),
         ),
         frozenset({own.authserv_id}),

@@ -15,6 +15,7 @@ from mailwarden_services.cli import (
     commands,
     dataset_command,
     detector_commands,
+    encoder_command,
     evaluate_command,
     feature_commands,
     forget_command,
@@ -61,6 +62,7 @@ tenant_commands.register(app)
 access_commands.register(app)
 feature_commands.register(app)
 detector_commands.register(app)
+encoder_command.register(app)
 rules_commands.register(app)
 list_commands.register(app)
 dataset_command.register(app)

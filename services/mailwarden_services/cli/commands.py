@@ -97,7 +97,8 @@ def train(
 ) -> None:
     """Train detectors on point-in-time-correct history, fuse them, and have the result serve.
 
-    Needs labelled mail that was ingested and materialised. A running `serve` takes the new models up by itself.
+    Needs labelled mail that was ingested and materialised. A running `serve` takes the new models up by itself. Tenants
+    that `mailwarden calibrate` found thresholds for have them found anew, since other models score otherwise.
 
     Examples:
 
@@ -106,12 +107,14 @@ def train(
         mailwarden train --without recipient_activity
     """
     from mailwarden_services.bootstrap import Platform
+    from mailwarden_services.calibrating import calibrate_again, calibrated
     from mailwarden_services.embedded import with_redis
     from mailwarden_services.loop import Loop
 
     with with_redis(Settings()) as settings, stages("training") as begins:
         platform = Platform(settings)
-        trained = Loop(platform).train(
+        loop, others = Loop(platform), calibrated(platform)
+        trained = loop.train(
             now_us=now_us(),
             known_by_us=None,
             seed=seed,
@@ -122,7 +125,13 @@ def train(
         )
         if trained["serves"]:
             note(platform, "", "model.promote", str(trained["version"]), {"detectors": list(detector or ())})
+            again = calibrate_again(loop, others, now_us=now_us(), progress=begins)
+            if again is not None:
+                note(platform, "", "model.promote", str(again["version"]), {"calibrated": sorted(again["tenants"])})
+                trained = {**trained, "calibrated": again}
     out.print_json(data=trained)
+    for words in platform.absent_detectors.values():
+        console.print(f"[yellow]{words}[/]", highlight=False, soft_wrap=True)
     if not trained["serves"]:
         console.print(
             f"[yellow]bundle {trained['version']} would never act, since too little good mail is labelled; the starter "

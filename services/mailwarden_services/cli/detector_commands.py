@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from mailwarden.domain.detection import assets
 from mailwarden.errors import ConfigError, DataError, NotFound, did_you_mean
 from mailwarden.settings import Settings
 from mailwarden_services.cli.progress import out, print_lines
@@ -27,7 +28,7 @@ def register(app: typer.Typer) -> None:
             "Detectors, as teams make them: one folder each, nothing else edited.\n\n"
             "`new` lays a folder out, `check` judges it by every rule of the contract, `mailwarden train` makes it "
             "serve. `new` and `check` need neither mail nor Java.\n\n"
-            "Example:\n\n    mailwarden detectors new vendor_fraud --owner payments"
+            "Example:\n\n    mailwarden detectors new tax_fraud --owner payments"
         ),
         no_args_is_help=True,
     )
@@ -38,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 
 def new(
-    name: Annotated[str, typer.Argument(help="The detector's name, in small letters: what it finds, as vendor_fraud.")],
+    name: Annotated[str, typer.Argument(help="The detector's name, in small letters: what it finds, as tax_fraud.")],
     stage: Annotated[str, typer.Option(help="cheap: of all mail; costly: where those are unsure.")] = "cheap",
     features: Annotated[str | None, typer.Option(help="What it reads, as view:feature,view:feature.")] = None,
     owner: Annotated[str | None, typer.Option(help="The team that answers for it; by default your login name.")] = None,
@@ -50,7 +51,7 @@ def new(
 
     Examples:
 
-        mailwarden detectors new vendor_fraud --owner payments
+        mailwarden detectors new tax_fraud --owner payments
         mailwarden detectors new late_night --features sender_activity:messages_1d,content_links:url_count
         mailwarden detectors new deep_text --stage costly --features content_text:subject,content_text:new_text
     """
@@ -88,7 +89,7 @@ def check(names: Names = None) -> None:
     Examples:
 
         mailwarden detectors check
-        mailwarden detectors check vendor_fraud
+        mailwarden detectors check tax_fraud
     """
     found, judged = _judge(names)
     print_lines(found)
@@ -107,8 +108,10 @@ def listing() -> None:
     from mailwarden_detectors import discover
 
     unread: dict[str, str] = {}
-    kinds = discover(unread=unread)
+    assets.look_in(Settings().models_path)
+    kinds = discover(unread=unread, every=True)
     serves, told = _serving(kinds, unread)
+    absent = {name: words for name, kind in kinds.items() if (words := kind.absent())}
     table = Table("detector", "owner", "version", "stage", "CPU budget, us", "categories", "features", "serves")
     for name in sorted({*kinds, *unread, *serves}):
         kind = kinds.get(name)
@@ -119,7 +122,7 @@ def listing() -> None:
         )  # fmt: skip
         table.add_row(name, *said, serves.get(name, "no"))
     out.print(table)
-    print_lines([*unread.values(), *told])
+    print_lines([*unread.values(), *absent.values(), *told])
 
 
 def _serving(kinds: Mapping[str, type[Detector]], unread: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
@@ -153,7 +156,8 @@ def _judge(names: Sequence[str] | None) -> tuple[list[str], int]:
     from mailwarden_features import discover as discover_features
 
     unread: dict[str, str] = {}
-    kinds = discover(unread=unread)
+    assets.look_in(Settings().models_path)
+    kinds = discover(unread=unread, every=True)
     there = sorted({*kinds, *unread})
     for name in names or ():
         if name not in there:
@@ -163,6 +167,10 @@ def _judge(names: Sequence[str] | None) -> tuple[list[str], int]:
     for name in names or there:
         if name in unread:
             lines.append(unread[name])
+            continue
+        if words := kinds[name].absent():
+            # It breaks no rule; whoever names it wants it tried.
+            lines += [words] if names else []
             continue
         conformance = Conformance(kinds[name], known)
         lines += [str(finding) for rule in CHECKS for finding in conformance.findings(rule)]

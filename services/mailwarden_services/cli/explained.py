@@ -19,6 +19,9 @@ def explanation_lines(explanation: Mapping[str, Any]) -> Iterator[str]:
         yield f"{name} {adds}{tail}"
     for change in [*explanation["views"][:_SHOWN], *explanation["features"][:_SHOWN]]:
         yield f"as usual in {change['changed'][0]}: {change['verdict']} at {change['log_odds']:.2f}"
+    for code, adds in explanation["category"].items():
+        words = ", ".join(f"{name} {value:+.2f}" for name, value in adds.items())
+        yield f"category {code} {sum(adds.values()):+.2f}: {words}"
     if explanation["enough"] is not None:
         views = ", ".join(explanation["enough"]["changed"])
         yield f"enough for {explanation['enough']['verdict']}: {views} as in good mail"

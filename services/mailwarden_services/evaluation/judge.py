@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import structlog
 from numpy.typing import NDArray
 
 from mailwarden.domain.detection.decision import HISTORY, VERDICTS
@@ -15,13 +14,12 @@ from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.mail.events import CATEGORIES
 from mailwarden.domain.status import Status
 from mailwarden.evaluation.coded import NONE, Coded
-from mailwarden.evaluation.rows import ABSTAINED, AWAY, FAILED, RowScores
+from mailwarden.evaluation.rows import ABSTAINED, AWAY, FAILED, NOT_ASKED, RowScores
 from mailwarden.evaluation.scored import BANNER, Scored, verdicts_at
 from mailwarden.scoring.batch import BatchScores
 from mailwarden.scoring.champion import Champion
+from mailwarden.scoring.consulting import consulted
 from mailwarden.stores.bundle import Bundle
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +62,12 @@ def judged(judge: Judge, messages: Messages) -> Scored:
     """
     champion, bundle = judge.champion, judge.bundle
     batch = champion.score(messages.rows, messages.starts)
+    if champion.to_consult:
+        # Of all that is doubtful, without serving's quota.
+        names = [messages.tenant.word(at) for at in range(len(messages.at_us))]
+        batch = consulted(champion, messages.rows, batch, names, [judge.budgets.get(name) for name in names])
     said = row_scores(champion, batch)
-    whole = np.array([not pattern.away for pattern in batch.patterns])[batch.pattern_of]
+    whole = np.array([not pattern.away - champion.costly for pattern in batch.patterns])[batch.pattern_of]
     n = len(messages.at_us)
     log_odds = batch.logit[batch.worst]
     verdict = np.zeros(n, dtype=np.int32)
@@ -74,7 +76,7 @@ def judged(judge: Judge, messages: Messages) -> Scored:
         tenants = messages.tenant.take(np.flatnonzero(here))
         verdict[here] = verdicts_at(log_odds[here], tenants, pattern.combination, judge.budgets).codes
     took = {name: np.full(n, 1_000.0 * one.seconds / max(1, n)) for name, one in batch.detectors.items()}
-    took |= {name: np.full(n, np.nan) for name in champion.away}
+    took |= {name: np.full(n, np.nan) for name in (*champion.away, *champion.to_consult) if name not in took}
     return Scored(
         version=champion.version,
         bundle=bundle,
@@ -83,7 +85,7 @@ def judged(judge: Judge, messages: Messages) -> Scored:
         message_id=messages.message_id,
         at_us=messages.at_us,
         label=messages.label,
-        category=_categories(champion, messages, batch, verdict),
+        category=_categories(champion, messages, batch, said, verdict),
         verdict=Coded(verdict, VERDICTS),
         log_odds=log_odds,
         detectors=said.said(batch.worst, took),
@@ -103,35 +105,34 @@ def row_scores(champion: Champion, batch: BatchScores) -> RowScores:
         odds = np.full(n, np.nan)
         for number, pattern in enumerate(batch.patterns):
             here = pattern_of_row == number
-            if name in pattern.away:
-                why = np.where(here, FAILED, why)
+            if name in pattern.silent:
+                why = np.where(here, FAILED if name in pattern.away else NOT_ASKED, why)
             else:
                 odds[here] = pattern.combination.fusion.calibrations[name].logit(one.raw[here])
         raw[name], calibrated[name], missing[name] = one.raw, odds, why.astype(np.uint8)
+    for name in champion.to_consult:
+        if name not in batch.detectors:
+            raw[name], calibrated[name] = np.full(n, np.nan), np.full(n, np.nan)
+            missing[name] = np.full(n, NOT_ASKED, dtype=np.uint8)
     for name in champion.away:
         raw[name], calibrated[name] = np.full(n, np.nan), np.full(n, np.nan)
         missing[name] = np.full(n, AWAY, dtype=np.uint8)
     return RowScores(batch.starts, raw, calibrated, missing)
 
 
-def _categories(champion: Champion, messages: Messages, batch: BatchScores, verdict: NDArray[np.int32]) -> Coded:
-    """What each message that is not delivered is named, as serving names it: SP where no detector does."""
+def _categories(
+    champion: Champion, messages: Messages, batch: BatchScores, said: RowScores, verdict: NDArray[np.int32]
+) -> Coded:
+    """What each message that is not delivered is named, as serving names it."""
     codes = np.full(len(verdict), NONE, dtype=np.int32)
     marked = np.flatnonzero(verdict >= BANNER)
-    codes[marked] = CATEGORIES.index("SP")
-    detector = champion.detectors.get(champion.categoriser)
-    if detector is None or not len(marked):
+    if not len(marked):
         return Coded(codes, CATEGORIES)
+    worst = batch.worst[marked]
     blind = np.array([HISTORY in pattern.away for pattern in batch.patterns])[batch.pattern_of[marked]]
-    rows = messages.rows.take(batch.worst[marked]).lacking(champion.withheld, Status.UNAVAILABLE)
+    rows = messages.rows.take(worst).lacking(champion.withheld, Status.UNAVAILABLE)
     if blind.any():
         rows = rows.lacking(champion.history_views, Status.UNAVAILABLE, blind)
-    try:
-        named = detector.categorise(rows)
-    except Exception as exc:
-        # A team's code may fail in any way.
-        log.error("a detector names no category", detector=champion.categoriser, why=type(exc).__name__)
-        named = None
-    if named is not None:
-        codes[marked] = Coded.of(named, CATEGORIES).codes
+    spoken = {name: (said.calibrated[name][worst], said.missing[name][worst] != 0) for name in champion.detectors}
+    codes[marked] = Coded.of(champion.categories(rows, spoken), CATEGORIES).codes
     return Coded(codes, CATEGORIES)

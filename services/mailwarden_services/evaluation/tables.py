@@ -96,7 +96,8 @@ def detector_grid(result: Mapping[str, Any]) -> Grid:
     first = budget_words(result["budgets"][0])
     rows = []
     for one in result["detectors"]:
-        silent = ", ".join(f"{name} {one[name]:,}" for name in ("abstained", "failed", "away") if one[name])
+        whys = ("abstained", "not_asked", "failed", "away")
+        silent = ", ".join(f"{why.replace('_', ' ')} {one[why]:,}" for why in whys if one[why])
         rows.append((
             one["name"], f"{one['spoke']:,}" + (f" ({silent})" if silent else ""), _area(one["area"]),
             share_words(_share(one["recall"][0])), share_words(one["unique"]), *_without(one["without"]),

@@ -119,6 +119,7 @@ class Experiment:
         self.plan = plan
         # Each message waits for the fold of the one before it.
         options = {"home": home, "fold_seconds": 0.0, "live_clock": False}
+        self._models = settings.models_path
         self._settings = settings.model_copy(update=options)
         self._say, self._ticker = say, ticker
 
@@ -138,6 +139,7 @@ class Experiment:
             raise
         with with_redis(self._settings, keep=False) as settings:
             platform = Platform(settings)
+            platform.bring_assets(self._models)
             loop = Loop(platform)
             key = self._tenant(platform, outcome)
             pending = self._learn(platform, loop, outcome)

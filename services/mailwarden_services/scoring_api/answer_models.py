@@ -81,6 +81,7 @@ class ScoreAnswer(BaseModel):
     category: str | None = Field(description="code of the attack, null where none is named")
     signals: list[SignalAnswer] = Field(description="what spoke against it, the strongest first, of delivered mail too")
     detectors: dict[str, DetectorAnswer]
+    not_asked: list[str] = Field([], description="costly detectors, which are asked about doubtful messages alone")
     model_version: int
     starter: Starter | None = Field(
         None,
@@ -236,7 +237,8 @@ class DetectorRead(BaseModel):
     log_odds: float | None = Field(description="the same as log-odds")
     milliseconds: float | None = Field(description="that it took, for all recipients together")
     missing: Missing | None = Field(
-        description="why there is no score: it had nothing to say, failed on the message, or did not load"
+        description="why there is no score: it had nothing to say, is costly and was not asked, failed on the message, "
+        "or did not load"
     )
 
 

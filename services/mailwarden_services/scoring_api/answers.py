@@ -83,6 +83,7 @@ def answer_of(
             name: {"score": score, "model_version": decision.models.get(name)}
             for name, score in decision.detectors.items()
         },
+        "not_asked": list(decision.not_asked),
         "model_version": decision.models["bundle"],
         "starter": starter,
         "pending": list(event.pending),

@@ -42,7 +42,7 @@ class SaidAnswer(BaseModel):
     raw: float | None = Field(description="its score, of its own scale")
     log_odds: float | None = Field(description="the same, calibrated")
     adds: float | None = Field(description="to the fused log-odds")
-    why_silent: Literal["abstained", "away"] | None
+    why_silent: Literal["abstained", "not asked", "away"] | None
     without: ChangeAnswer | None = Field(description="by the fusion fitted without it; null where there is none")
 
 
@@ -65,3 +65,6 @@ class ExplanationAnswer(BaseModel):
     views: list[ChangeAnswer] = Field(description="each view that raises the log-odds, alone, the strongest first")
     features: list[ChangeAnswer] = Field(description="each feature that a reason rests on, alone")
     enough: ChangeAnswer | None = Field(description="views that made the verdict together; null where it delivers")
+    category: dict[str, dict[str, float]] = Field(
+        description="by code, what each detector's word for it adds; the highest sum is named"
+    )

@@ -38,7 +38,7 @@ Content-Type: application/pdf; name=a.pdf
 for _folder in sorted(FOLDER.glob("content_*/")):
     import_module(f"mailwarden_features.{_folder.name}.transform")
 # What one team's folder lacks must not keep the others from serving.
-discover_detectors(unread={})
+discover_detectors(unread={}, every=True)
 load_openers()
 signature_of_words(hashed_words("compiled by now")[0])
 # The feature writer finds it on disk, so that no accepted message waits for a compiler to be folded.

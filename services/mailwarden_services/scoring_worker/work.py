@@ -264,7 +264,13 @@ class ScoringWork:
 
     @cached_property
     def _scorer(self) -> Scorer:
-        return Scorer(self._champions, self._platform.online_reader, self._platform.activity, self._platform.content)
+        return Scorer(
+            self._champions,
+            self._platform.online_reader,
+            self._platform.activity,
+            self._platform.content,
+            costly_share=self._settings.costly_share,
+        )
 
     def with_version(self, version: int | None) -> ScoringWork:
         """The same, to begin with another bundle."""

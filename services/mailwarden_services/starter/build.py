@@ -93,6 +93,7 @@ def build_starter(
         "fact_set": inputs["fact_set"],
         "history": inputs["history"],
         "own_good": inputs["own_good"],
+        "not_learned": trained.not_learned,
         "thresholds": list(trained.threshold_words),
         "shared": trained.evaluations["fused"].shared,
         "held_out_of_the_world": {name: one.as_json() for name, one in trained.evaluations.items()},

@@ -88,9 +88,8 @@ def world_rows(platform: Platform, world: World, detectors: Mapping[str, type[De
     A Redis of its own holds the history, and is gone with it. The world's invented names of free mail, free hosts and
     brands are added to the platform's lists.
     """
-    platform.settings.run_path.mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryDirectory(dir=platform.settings.run_path, prefix="world-") as folder,
+        tempfile.TemporaryDirectory(prefix="mailwarden-world-") as folder,
         _scratch(platform, Path(folder)) as scratch,
         closing(Contacts(Path(folder) / "contacts.sqlite")) as contacts,
         closing(Campaigns(Path(folder) / "campaigns")) as campaigns,

@@ -108,7 +108,7 @@ def test_groups_are_campaigns_and_single_messages(scored: Table, mail: Any) -> N
 
 def test_what_each_detector_adds_makes_the_log_odds(scored: Table, mail: Any) -> None:
     table = scored([mail("ham", 1.0, 2.0), mail("CP", 3.0, None)], weights=(0.5, 2.0), intercept=-1.0)
-    added = contributions(table, table.bundle.fusion)
+    added = contributions(table)
     assert added["text"].tolist() == [0.5, 1.5] and added["rules"].tolist() == [4.0, 0.0]
     assert table.log_odds.tolist() == pytest.approx((added["text"] + added["rules"] - 1.0).tolist())
 

@@ -151,7 +151,8 @@ class Combination:
 
     thresholds: of the tenant whose held-out mail they were found on, where it is one. tail: of good mail at any site,
     None where nobody knows it. learned: tenants whose mail detectors learned from. tenants: what is believed of
-    tenants, by name. capped: nothing stronger than a banner is given.
+    tenants, by name. capped: nothing stronger than a banner is given. consult: when costly detectors are asked beside
+    these, None where they are not.
     """
 
     fusion: Fusion
@@ -160,6 +161,7 @@ class Combination:
     learned: frozenset[str] = frozenset()
     tenants: Mapping[str, Belief] = field(default_factory=dict)
     capped: bool = False
+    consult: Consult | None = None
 
     def thresholds_of(self, tenant: str) -> Thresholds:
         """A tenant's: by what is believed of it, else those that were found where it was learned from, else those of a
@@ -173,7 +175,22 @@ class Combination:
 
     def banner_at_most(self) -> Combination:
         """The same with nothing stronger than a banner for anybody."""
-        return replace(self, capped=True)
+        consult = self.consult and replace(self.consult, combination=self.consult.combination.banner_at_most())
+        return replace(self, capped=True, consult=consult)
+
+
+@dataclass(frozen=True, slots=True)
+class Consult:
+    """When costly detectors are asked about a message, and what counts where they were.
+
+    below, above: how far the cheap ones' fused log-odds may lie under and over the tenant's threshold of junk for a
+    message to be doubtful, both above 0. combination: of the cheap ones and the costly ones, fitted to doubtful mail;
+    its thresholds were found on all mail, what was not asked about by the cheap ones' log-odds.
+    """
+
+    below: float
+    above: float
+    combination: Combination
 
 
 @lru_cache(maxsize=16_384)
@@ -208,7 +225,7 @@ class Decision:
     score: 0..1, higher is worse: fused probability. logit: the same as log-odds. category: of `events.CATEGORIES`, None
     where delivered. signals: what drove it, strongest first. detectors: calibrated probability by name, of those that
     did not abstain. models: version in the registry by detector name, and "bundle". degraded: features or a store were
-    missing. flags: words for it.
+    missing. flags: words for it. not_asked: costly detectors that were not asked.
     """
 
     score: float
@@ -220,6 +237,7 @@ class Decision:
     models: Mapping[str, int]
     degraded: bool = False
     flags: Sequence[str] = ()
+    not_asked: Sequence[str] = ()
 
 
 UNREAD = frozenset({Status.DAMAGED, Status.OVER_BUDGET, Status.DEADLINE})

@@ -94,7 +94,8 @@ class Detector(ABC):
     it reads, numeric or text; nothing else is handed to it but the status of their views. version: raised when its
     meaning changes. stage: when it is asked. cpu_budget_us: the CPU that its score and reasons may take for one
     message of one recipient, microseconds, the median of many. categories: codes of `events.CATEGORIES` that
-    `categorise` may give, none where it has no opinion.
+    `categorise` may give, none where it has no opinion. assets: SHA-256 in hex of large files that it shares with its
+    other models and holds no copy of (`domain.detection.assets`).
     """
 
     name: ClassVar[str]
@@ -105,6 +106,13 @@ class Detector(ABC):
     stage: ClassVar[Stage] = "cheap"
     cpu_budget_us: ClassVar[int]
     categories: ClassVar[tuple[str, ...]] = ()
+    assets: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def absent(cls) -> str:
+        """Why it cannot be used here, in a sentence that ends with the mend: an extra that is not installed, an asset
+        that is not there. "" where it can."""
+        return ""
 
     @abstractmethod
     def fit(self, training: TrainingSet, *, seed: int) -> None:

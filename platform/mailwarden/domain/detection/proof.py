@@ -18,9 +18,12 @@ authentication fails).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from mailwarden.compiled import compiled
 from mailwarden.domain.detection.rows import FeatureTable
 
 NONE, STRUCTURE, PATH, AUTHENTICATED = 0.0, 1.0, 2.0, 3.0
@@ -48,21 +51,44 @@ HABIT = 0.8
 
 def proof_of(rows: FeatureTable) -> NDArray[np.float64]:
     """(n,) `NONE` to `AUTHENTICATED`; NaN where history is unavailable and the message is not authenticated."""
-    said, known, path, structure, share, domain_known, domain_path, domain_share, outside = rows.numeric(FEATURES).T
-    # Of an address that wrote before its own path counts, of a new one its domain's.
-    by_path = np.where(known > 0, path == 1.0, domain_path == 1.0)
-    usual = np.where(known > 0, share, domain_share)
-    by_path &= ~((usual >= HABIT) & (said == 0.0))
-    # Mail of colleagues has no results, since nobody checks it: whoever has seen it can imitate it from outside.
-    seldom = ~(usual > 0.0) & ~(outside == 1.0)
-    by_structure = (known > 0) & (structure == 1.0) & seldom
-    found = np.select([said == 1.0, by_path, by_structure], [AUTHENTICATED, PATH, STRUCTURE], NONE)
-    unknown = (found == NONE) & np.isnan(known) & np.isnan(domain_known)
-    return np.asarray(np.where(unknown, np.nan, found))
+    return np.asarray(_proof(np.ascontiguousarray(rows.numeric(FEATURES))))
 
 
 def breaks_habit(rows: FeatureTable) -> NDArray[np.float64]:
     """(n,) 1 where the sender, or its domain, is authenticated as a rule and this message is not, else 0."""
-    said, _, _, _, share, _, _, domain_share, _ = rows.numeric(FEATURES).T
-    habit = (share >= HABIT) | (np.isnan(share) & (domain_share >= HABIT))
-    return np.asarray(habit & ~(said == 1.0), dtype=np.float64)
+    return np.asarray(_breaks_habit(np.ascontiguousarray(rows.numeric(FEATURES))))
+
+
+@compiled
+def _proof(rows: Any) -> Any:
+    out = np.empty(len(rows))
+    for row in range(len(rows)):
+        said, known, path, structure, share, domain_known, domain_path, domain_share, outside = rows[row]
+        # Of an address that wrote before its own path counts, of a new one its domain's.
+        by_path = (path if known > 0 else domain_path) == 1.0
+        usual = share if known > 0 else domain_share
+        if usual >= HABIT and said == 0.0:
+            by_path = False
+        # Mail of colleagues has no results, since nobody checks it: whoever has seen it can imitate it from outside.
+        seldom = not usual > 0.0 and outside != 1.0
+        if said == 1.0:
+            out[row] = AUTHENTICATED
+        elif by_path:
+            out[row] = PATH
+        elif known > 0 and structure == 1.0 and seldom:
+            out[row] = STRUCTURE
+        elif np.isnan(known) and np.isnan(domain_known):
+            out[row] = np.nan
+        else:
+            out[row] = NONE
+    return out
+
+
+@compiled
+def _breaks_habit(rows: Any) -> Any:
+    out = np.empty(len(rows))
+    for row in range(len(rows)):
+        said, share, domain_share = rows[row, 0], rows[row, 4], rows[row, 7]
+        habit = share >= HABIT or (np.isnan(share) and domain_share >= HABIT)
+        out[row] = 1.0 if habit and said != 1.0 else 0.0
+    return out

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
@@ -75,8 +76,21 @@ def spark_session(settings: Settings, app: str) -> SparkSession:
             f"Spark did not start on {settings.spark_master}: {exc}; check MAILWARDEN_SPARK_MASTER, "
             "MAILWARDEN_SPARK_DRIVER_MEMORY and the Java installation"
         ) from exc
+    if not submitted and settings.spark_master.startswith("local"):
+        _without_side_files(session)
     _log.debug("spark_session", app=app, master=settings.spark_master)
     return session
+
+
+def _without_side_files(session: SparkSession) -> None:
+    """Have files written without a file of checksums beside each, in this JVM.
+
+    Hadoop without its native library starts a `chmod` for each file that it creates, the one of checksums as well:
+    of a history of years, with a partition a day and view, that is most of what materialising takes. Pages of Parquet
+    bear checksums of their own.
+    """
+    jvm: Any = session._jvm
+    jvm.org.apache.hadoop.fs.FileSystem.getLocal(session._jsc.hadoopConfiguration()).setWriteChecksum(False)
 
 
 def _on_this_machine(master: str) -> bool:

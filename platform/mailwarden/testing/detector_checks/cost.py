@@ -16,6 +16,8 @@ _ROUNDS = 7
 _CALLS = 60
 _BATCH = 512
 _ROUND_NS = 20_000_000
+_LONG = 200_000
+_WORDS = " please send the payment for the invoice of last month to our new account today,"
 _SHARE = 0.25
 _SLACK_NS = 3_000_000
 """CPU of other threads that is taken for none of the detector's."""
@@ -36,6 +38,26 @@ def cost(trial: Trial) -> Iterator[Fault]:
     yield (
         f"one message takes {least:,.0f} us of CPU where cpu_budget_us is {budget:,.0f}",
         "make it cheaper, or state what it takes",
+    )
+
+
+def bounded(trial: Trial) -> Iterator[Fault]:
+    """A costly detector keeps to its budget however long the texts are that it reads."""
+    table = trial.table()
+    texts = [name for name, column in table.columns.items() if column.dtype == object]
+    if trial.kind.stage != "costly" or not texts:
+        return
+    detector = trial.kind.from_bytes(trial.detector.to_bytes())
+    budget = float(trial.kind.cpu_budget_us)
+    least = float("inf")
+    for number in range(_ROUNDS):
+        one = trial.served(np.array([0]), f" {number}" + _WORDS * (_LONG // len(_WORDS)))
+        least = min(least, _cpu_us(detector, one))
+        if least <= budget:
+            return
+    yield (
+        f"a message of {_LONG:,} characters takes {least:,.0f} us of CPU where cpu_budget_us is {budget:,.0f}",
+        "look at a part of the text that is no longer than it must be",
     )
 
 

@@ -16,6 +16,7 @@ from mailwarden.testing.detector_trial import Fault, Trial
 from mailwarden.testing.problem import Problem
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _FULL_NAME = re.compile(r"[a-z][a-z0-9_]*:[a-z][a-z0-9_]*")
 
 
@@ -44,6 +45,7 @@ def definition(trial: Trial) -> Iterator[Fault]:
         said = getattr(kind, "cpu_budget_us", None)
         yield f"its cpu_budget_us is {said!r}", "give whole microseconds of CPU for one message, above 0"
     yield from _check_categories(getattr(kind, "categories", None))
+    yield from _check_presence(kind)
 
 
 def known_features(trial: Trial) -> Iterator[Fault]:
@@ -102,6 +104,15 @@ def _check_categories(categories: Any) -> Iterator[Fault]:
         yield f"its category {code!r} is none", f"choose of {', '.join(CATEGORIES)}"
     if len(set(categories)) != len(categories):
         yield "it names a category twice", "name each once"
+
+
+def _check_presence(kind: type[Detector]) -> Iterator[Fault]:
+    shared = getattr(kind, "assets", None)
+    if not isinstance(shared, tuple) or not all(isinstance(one, str) and _DIGEST.fullmatch(one) for one in shared):
+        yield f"its assets are {shared!r}", "give a tuple of SHA-256 in lower-case hex, () where it shares no file"
+    words = kind.absent()
+    if not isinstance(words, str):
+        yield f"absent gave {words!r}", 'say in a sentence why it cannot be used here, "" where it can'
 
 
 def _check_case(case: Case, features: Sequence[str]) -> Iterator[Fault]:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from mailwarden.domain.detection import assets
 from mailwarden.testing.detector_cases import Case
 from mailwarden.testing.detector_trial import Fault, Trial, said, shown
 from mailwarden.testing.other_process import ask_elsewhere, can_be_asked
 
 
 class Question(NamedTuple):
-    """What is asked there: a detector's class by module and name, its cases, and its bytes from here."""
+    """What is asked there: a detector's class by module and name, its cases, its bytes from here, and where what it
+    shares with others lies."""
 
     module: str
     name: str
     cases: Sequence[Case]
     data: bytes
+    folders: tuple[Path, ...] = ()
 
 
 def elsewhere(trial: Trial) -> Iterator[Fault]:
@@ -28,7 +32,7 @@ def elsewhere(trial: Trial) -> Iterator[Fault]:
     if not can_be_asked(kind):
         return
     data = trial.detector.to_bytes()
-    question = Question(kind.__module__, kind.__qualname__, trial.cases, data)
+    question = Question(kind.__module__, kind.__qualname__, trial.cases, data, assets.folders())
     ((there, error),) = ask_elsewhere(__name__, answer.__name__, [question], first=kind.__module__)
     mend = "keep sets, hashes, clocks, the environment and unseeded chance out of it"
     if error:
@@ -43,6 +47,8 @@ def elsewhere(trial: Trial) -> Iterator[Fault]:
 
 def answer(question: Question, _: Any) -> dict[str, Any]:
     """Run there: the bytes of the detector fitted to the cases, and what the one of those bytes says of them."""
+    for folder in reversed(question.folders):
+        assets.look_in(folder)
     kind = getattr(importlib.import_module(question.module), question.name)
     trial = Trial(kind, (), question.cases)
     return {"data": trial.detector.to_bytes(), "said": said(kind.from_bytes(question.data), trial.table())}

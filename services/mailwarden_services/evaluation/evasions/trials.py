@@ -92,7 +92,9 @@ class Trying:
         champions = ServingChampion(lambda: platform.champion(version))
         self._reader = Reader(platform.content)
         self.supposed = SupposedReader()
-        self._scorer = Scorer(champions, self.supposed, platform.activity, platform.content)
+        # Whether a quota has room says nothing of an evasion.
+        asking = 1.0 if platform.settings.costly_share > 0.0 else 0.0
+        self._scorer = Scorer(champions, self.supposed, platform.activity, platform.content, costly_share=asking)
         self._rows = RowPlan(platform.activity, platform.content)
 
     def reading(self, raw: bytes, envelope: Envelope, tenant: Tenant) -> Reading:

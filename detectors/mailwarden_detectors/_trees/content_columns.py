@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mailwarden_detectors.behaviour.column import Column
+from mailwarden_detectors._trees.column import Column
 
 CONTENT: tuple[Column, ...] = (
     Column("content_text:subject_len", "Length of the subject"),

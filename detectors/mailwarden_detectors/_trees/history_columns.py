@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mailwarden_detectors.behaviour.column import Column
+from mailwarden_detectors._trees.column import Column
 
 # Ages and all-time counts of recipient and tenant are left out: they only tell the calendar, and no later mail looks
 # like it.

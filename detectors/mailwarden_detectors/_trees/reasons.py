@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from mailwarden.domain.detection.detector import Signal
 from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.detection.usual import Usual
-from mailwarden_detectors.behaviour.borrowed_names import borrowed
-from mailwarden_detectors.behaviour.columns import COLUMNS
+from mailwarden_detectors._trees.borrowed_names import borrowed
+from mailwarden_detectors._trees.columns import COLUMNS, OTHERS
 
 ABSENT = {
     "content_authentication:authenticated": "Nothing proves that it is from the domain that it names.",
@@ -64,7 +64,7 @@ _FOR = (
 )  # fmt: skip
 """Parts of the names of what speaks for a sender where it is there, or is more than usual."""
 
-_BY_NAME = {column.name: column for column in COLUMNS}
+_BY_NAME = {column.name: column for column in (*COLUMNS, *OTHERS)}
 _HISTORIES = {name.partition(":")[0] for name in _BY_NAME if name.endswith(":history")}
 _MARGIN = 0.1
 _SHARES = ("_share", "_rate", "_ratio")

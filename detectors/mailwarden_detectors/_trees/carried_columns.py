@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mailwarden_detectors.behaviour.column import Column
+from mailwarden_detectors._trees.column import Column
 
 CARRIED: tuple[Column, ...] = (
     Column("content_links:url_count", "Different links with their texts"),

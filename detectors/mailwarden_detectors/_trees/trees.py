@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -24,6 +25,8 @@ from catboost import CatBoostClassifier
 from numpy.typing import NDArray
 
 from mailwarden.compiled import compiled
+
+_DEEPEST = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,49 @@ class Trees:
             float(scale),
             np.array(bias, dtype=np.float64),
         )
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON values, exact: without CatBoost they give the same trees."""
+        return {
+            "columns": self.columns.tolist(),
+            "borders": self.borders.tolist(),
+            "starts": self.starts.tolist(),
+            "leaves": self.leaves.tolist(),
+            "leaf_starts": self.leaf_starts.tolist(),
+            "scale": self.scale,
+            "bias": self.bias.tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any], width: int) -> Self:
+        """Read what `as_json` gave, over rows of `width` features; raises ValueError, KeyError or TypeError where it is
+        something else, since nobody checks indices later."""
+        trees = cls(
+            np.array(found["columns"], dtype=np.int64),
+            np.array(found["borders"], dtype=np.float32),
+            np.array(found["starts"], dtype=np.int64),
+            np.array(found["leaves"], dtype=np.float64),
+            np.array(found["leaf_starts"], dtype=np.int64),
+            float(found["scale"]),
+            np.array(found["bias"], dtype=np.float64),
+        )
+        splits = np.diff(trees.starts)
+        ends = np.append(trees.leaf_starts[1:], len(trees.leaves))
+        if (
+            trees.starts[0] != 0
+            or trees.starts[-1] != len(trees.columns)
+            or len(trees.borders) != len(trees.columns)
+            or (splits < 0).any()
+            or (splits > _DEEPEST).any()
+            or len(splits) != len(trees.leaf_starts)
+            or not len(trees.bias)
+            or (ends - trees.leaf_starts != len(trees.bias) << splits).any()
+            or (len(splits) > 0 and trees.leaf_starts[0] != 0)
+            or not np.isfinite([*trees.leaves, *trees.bias, trees.scale]).all()
+            or ((trees.columns < 0) | (trees.columns >= width)).any()
+        ):
+            raise ValueError("trees that do not fit together")
+        return trees
 
     def raw(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n, outputs) raw values of (n, features) rows, NaN for null; each row alone as among others."""
