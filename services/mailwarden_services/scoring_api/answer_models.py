@@ -41,7 +41,7 @@ class ProblemDocument(BaseModel):
 class DetectorAnswer(BaseModel):
     """One detector's word."""
 
-    score: float | None = Field(description="calibrated probability, 0..1; null where it abstained")
+    score: float | None = Field(description="calibrated probability, 0..1")
     model_version: int | None
 
 
@@ -80,7 +80,7 @@ class ScoreAnswer(BaseModel):
     action: Action = Field(description="what is asked of the mail system: accept in monitor mode, whatever the verdict")
     category: str | None = Field(description="code of the attack, null where none is named")
     signals: list[SignalAnswer] = Field(description="what spoke against it, the strongest first, of delivered mail too")
-    detectors: dict[str, DetectorAnswer]
+    detectors: dict[str, DetectorAnswer] = Field(description="those that gave a score: whoever abstains is left out")
     not_asked: list[str] = Field([], description="costly detectors, which are asked about doubtful messages alone")
     model_version: int
     starter: Starter | None = Field(
