@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mailwarden.domain.detection.decision import HISTORY
 from mailwarden.domain.detection.evidence import FEATURES, evidence_of
+from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.mail.events import LABELS
 from mailwarden.domain.status import Status
 from mailwarden.errors import DataError, NotFound
@@ -126,8 +127,20 @@ def _mail_of(
 
 
 def _said(champion: Champion, messages: Messages) -> TenantMail:
-    """Log-odds of every combination, whatever is away now: what fails here is away in serving too."""
     rows, starts = messages.rows, messages.starts
+    odds = log_odds_of(champion, rows, starts)
+    label = messages.label
+    good = np.asarray(label.codes == LABELS.index(GOOD))
+    known = np.asarray(label.codes >= 0)
+    return TenantMail(odds, np.maximum.reduceat(evidence_of(rows), starts[:-1]), good, known & ~good)
+
+
+def log_odds_of(champion: Champion, rows: FeatureTable, starts: NDArray[np.intp]) -> dict[str, NDArray[np.float64]]:
+    """(messages,) log-odds of every combination by its name, whatever is away now: what fails here is away in serving
+    too.
+
+    starts: (messages + 1,) where each message's rows begin.
+    """
     blind = rows.lacking(champion.history_views, Status.UNAVAILABLE)
     scored = {False: champion.score(rows, starts), True: champion.score(blind, starts)}
     odds: dict[str, NDArray[np.float64]] = {}
@@ -139,10 +152,7 @@ def _said(champion: Champion, messages: Messages) -> TenantMail:
             {one: batch.detectors[one].abstains for one in there},
         )
         odds[name] = np.maximum.reduceat(fused, starts[:-1])
-    label = messages.label
-    good = np.asarray(label.codes == LABELS.index(GOOD))
-    known = np.asarray(label.codes >= 0)
-    return TenantMail(odds, np.maximum.reduceat(evidence_of(rows), starts[:-1]), good, known & ~good)
+    return odds
 
 
 def _register(loop: Loop, bundle: Bundle, record: Any, now_us: int) -> int:

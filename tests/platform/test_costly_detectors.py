@@ -10,9 +10,10 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from mailwarden.domain.detection.decision import Combination, Consult, Thresholds
+from mailwarden.domain.detection.decision import Calibration, Combination, Consult, Fusion, Thresholds
 from mailwarden.domain.detection.doubt import FEATURES, SURE, bare_first_contact, doubt_of
 from mailwarden.domain.detection.rows import FeatureTable
+from mailwarden.domain.detection.tail import LEVEL
 from mailwarden.domain.status import Status
 from mailwarden.errors import DataError
 from mailwarden.scoring.batch import BatchScores
@@ -22,6 +23,8 @@ from mailwarden.scoring.logged import LoggedPlan, score_logged
 from mailwarden.scoring.quota import SAVED, Quota
 from mailwarden.stores.bundle import Bundle
 from mailwarden.testing.number_detectors import HISTORY_VIEWS, KINDS, LINKS, SENT, TERMS, Terms, mail, table_of
+from mailwarden.training.calibrate import stack
+from mailwarden.training.tenants import TenantMail, calibrate
 from mailwarden.training.thresholds import Budgets
 from mailwarden.training.train import Trained, TrainingOptions, train
 from mailwarden_features import discover
@@ -223,3 +226,39 @@ def test_little_doubtful_mail_is_all_asked_about_and_none_where_the_share_is_not
     assert all(quota.grants("acme", one) == (one < SURE) for one in doubt.tolist())
     assert not Quota(0.0).grants("acme", 0.0)
     assert Quota(1.0).grants("acme", 1.0) and not Quota(1.0).grants("acme", SURE)
+
+
+def test_thresholds_of_a_tenant_move_for_both_alike(trained: Trained) -> None:
+    """A tenant whose log-odds all lie higher, and whose thresholds do, has the same verdicts."""
+    whole = trained.bundle.whole
+    assert whole.consult is not None and whole.tail is not None
+    both = whole.consult.combination
+    for name, weight in whole.fusion.weights.items():
+        assert both.fusion.weights[name] == weight
+    mail_of = {
+        name: TenantMail(
+            {away: np.random.default_rng(1).normal(middle, 1.0, 500) for away in ("", *trained.bundle.without)},
+            np.ones(500), np.zeros(500, dtype=np.bool_), np.zeros(500, dtype=np.bool_),
+        )
+        for name, middle in (("high", 4.0), ("low", -8.0))
+    }  # fmt: skip
+    moved, _ = calibrate(trained.bundle, mail_of)
+    assert moved.whole.consult is not None
+    there = moved.whole.consult.combination
+    apart = [moved.whole.thresholds_of(name).junk - there.thresholds_of(name).junk for name in ("high", "low")]
+    assert moved.whole.thresholds_of("high").junk > moved.whole.thresholds_of("low").junk + 2.0
+    assert apart[0] == pytest.approx(apart[1], abs=0.5)
+
+
+def test_what_costly_ones_add_leaves_the_tail_of_good_mail_where_it_was() -> None:
+    draw = np.random.default_rng(2)
+    bad = draw.random(4_000) < 0.3
+    over = np.where(bad, 0.5, -2.0) + draw.normal(0.0, 1.5, 4_000)
+    told = np.where(bad, 3.0, 0.0) + draw.normal(0.0, 1.0, 4_000)
+    cheap = Fusion({"cheap": 0.5}, 0.25, {"cheap": Calibration(2.0, -1.0)})
+    nobody = np.zeros(4_000, dtype=np.bool_)
+    found = stack(cheap, over, {"deep": told}, bad, np.ones(4_000), {"deep": nobody})
+    added = found.logit({"cheap": np.zeros(4_000), "deep": told}) - cheap.logit({"cheap": np.zeros(4_000)})
+    level = 1.0 - LEVEL
+    assert np.quantile((over + added)[~bad], level) == pytest.approx(np.quantile(over[~bad], level), abs=0.02)
+    assert np.mean((over + added)[bad] > 0.0) > np.mean(over[bad] > 0.0) + 0.1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailwarden.domain.detection.decision import Combination, Fusion, Thresholds
-from mailwarden.domain.detection.tail import BOUND, LEAST, LEVEL, Belief, Sample, Tail
+from mailwarden.domain.detection.tail import BOUND, DEEPEST, LEAST, LEVEL, PULL, Belief, Middle, Sample, Tail
 
 BUDGETS = (0.005, 0.001, 0.0002)
 TAIL = Tail(at=-4.0, scale=0.8, spread=1.5, budgets=BUDGETS)
@@ -59,7 +60,7 @@ def test_the_false_positive_rate_over_sites_is_the_budget() -> None:
 @given(st.floats(-40, 40), st.integers(LEAST, 100_000), st.floats(0.05, 5))
 def test_no_sample_moves_a_threshold_by_more_than_the_bound(at: float, n: int, scale: float) -> None:
     own = TAIL.belief(Sample(float(n), at, scale))
-    assert abs(own.shift) <= BOUND and 0.0 <= own.variance <= TAIL.spread**2
+    assert -DEEPEST * TAIL.spread <= own.shift <= BOUND and 0.0 <= own.variance <= TAIL.spread**2
 
 
 def test_a_warm_up_with_attacks_moves_a_threshold_by_a_bound() -> None:
@@ -68,6 +69,63 @@ def test_a_warm_up_with_attacks_moves_a_threshold_by_a_bound() -> None:
     clean, mixed = (TAIL.belief(Sample.of(mail)) for mail in (good, np.concatenate([good, attacks])))
     for budget in BUDGETS:
         assert TAIL.threshold(budget, mixed) - TAIL.threshold(budget, clean) <= BOUND + abs(clean.shift) + 0.1
+
+
+def _evident(at: float, n: int, draw: np.random.Generator) -> np.ndarray:
+    """n log-odds of which half lies above `at`."""
+    return draw.normal(at, 1.2, n)
+
+
+def test_attacks_among_what_counts_as_good_move_its_middle_little() -> None:
+    draw = np.random.default_rng(5)
+    good, attacks = _evident(-7.0, 350, draw), draw.normal(6.0, 1.0, 150)
+    clean, mixed = (Middle.of(mail, np.ones(len(mail))) for mail in (good, np.concatenate([good, attacks])))
+    assert clean.at == pytest.approx(-7.0, abs=0.3)
+    assert clean.at < mixed.at <= float(np.quantile(good, 1.0 - 2.0 / 7.0)) + 0.05
+
+
+def test_what_counts_little_moves_the_middle_little() -> None:
+    draw = np.random.default_rng(6)
+    one, other = _evident(-7.0, 300, draw), _evident(0.0, 300, draw)
+    both, weights = np.concatenate([one, other]), np.repeat([1.0, 0.01], 300)
+    assert Middle.of(both, weights).at == pytest.approx(Middle.of(one, np.ones(300)).at, abs=0.1)
+    assert Middle.of(one, np.full(300, 0.05)).n == 0.0
+
+
+def test_the_middle_of_what_is_good_on_other_evidence_keeps_to_the_budget() -> None:
+    """Sites drawn as the tail says, by 60 messages each, of which the middle alone is known."""
+    tail = replace(TAIL, middle_below=3.0, middle_spread=0.8)
+    draw = np.random.default_rng(7)
+    reached = []
+    for _ in range(2_000):
+        at = draw.normal(tail.at, tail.spread)
+        mail = _evident(at - draw.normal(tail.middle_below, tail.middle_spread), 60, draw)
+        threshold = tail.threshold(0.01, tail.belief(Middle.of(mail, np.ones(60))))
+        reached.append(LEVEL * math.exp(-max(0.0, threshold - at) / tail.scale))
+    assert 0.003 < float(np.mean(reached)) < 0.02
+
+
+def test_the_interval_that_a_sample_supports_holds_the_share_that_passes() -> None:
+    draw = np.random.default_rng(8)
+    inside = []
+    for _ in range(1_000):
+        at = draw.normal(TAIL.at, TAIL.spread)
+        own = TAIL.belief(Sample.of(_site(at, TAIL.scale, 100, draw)))
+        threshold = TAIL.threshold(0.001, own)
+        middle, low, high = TAIL.passing(threshold, own)
+        assert 0.0 <= low <= middle <= high <= LEVEL
+        inside.append(low <= LEVEL * math.exp(-max(0.0, threshold - at) / TAIL.scale) <= high)
+    assert np.mean(inside) > 0.9
+    # Who knows more says it more closely.
+    few, many = (TAIL.belief(Sample(n, -4.0, 0.8)) for n in (50.0, 5_000.0))
+    assert TAIL.passing(0.0, many)[2] < TAIL.passing(0.0, few)[2]
+
+
+def test_a_site_far_from_all_others_is_not_taken_for_one_of_them() -> None:
+    tail = replace(TAIL, middle_below=3.0, middle_spread=2.0)
+    own = tail.belief(Middle(300.0, tail.at - 3.0 - 4.0, 0.0))
+    assert own.shift == pytest.approx(-4.0 + PULL * 2.0)
+    assert tail.belief(Middle(300.0, tail.at - 3.0 - 0.1, 0.0)).shift == pytest.approx(-0.1 * 1.5**2 / (1.5**2 + 4.0))
 
 
 def test_sites_that_differ_make_who_is_not_known_wait() -> None:

@@ -14,7 +14,9 @@ from structlog.testing import capture_logs
 from mailwarden.domain.detection.decision import Calibration, Combination, Fusion, Thresholds
 from mailwarden.domain.detection.detector import RawScores, Signal
 from mailwarden.domain.detection.rows import FeatureTable
+from mailwarden.scoring.categorising import category
 from mailwarden.scoring.champion import Champion
+from mailwarden.scoring.reasons import reasons
 
 TABLE = FeatureTable({"relationship:score": np.array([1.0, 2.0])}, 2)
 
@@ -97,7 +99,7 @@ def test_with_one_away_the_fusion_without_it_counts_with_its_thresholds(value: f
     assert (scores.logit, scores.enough) == (pytest.approx(3.0 * value - 1.0), True)
     assert scores.verdict(None, "acme") == verdict
     # Reasons are weighted as that fusion trusts.
-    assert [signal.weight for signal in served.reasons(TABLE, scores)] == [3.0]
+    assert [signal.weight for signal in reasons(served, TABLE, scores)] == [3.0]
 
 
 @pytest.mark.parametrize("without", [{}, {"sound": WITHOUT}])
@@ -138,16 +140,16 @@ def test_with_all_away_there_is_a_score_and_no_reason() -> None:
     served = replace(champion(Failing(_raise)), detectors={}, away={"failing": "gone", "sound": "gone"})
     scores = served.score(TABLE).of()
     assert (scores.logit, scores.worst, dict(scores.detectors)) == (0.5, 0, {})
-    assert scores.verdict(None, "acme") == "banner" and served.reasons(TABLE, scores) == []
-    assert served.category(TABLE, scores) == "SP"
+    assert scores.verdict(None, "acme") == "banner" and reasons(served, TABLE, scores) == []
+    assert category(served, TABLE, scores) == "SP"
 
 
 def test_one_that_fails_to_explain_or_to_categorise_leaves_the_others_theirs() -> None:
     served = champion(Failing(lambda f: RawScores(np.full(f.n, 1.0))), categoriser="failing")
     scores = served.score(TABLE).of()
     assert scores.broken == ()
-    assert [signal.name for signal in served.reasons(TABLE, scores)] == ["sound"]
-    assert served.category(TABLE, scores) == "SP"
+    assert [signal.name for signal in reasons(served, TABLE, scores)] == ["sound"]
+    assert category(served, TABLE, scores) == "SP"
 
 
 def test_failures_are_told_with_the_detectors_name_now_and_then_and_quote_no_mail() -> None:

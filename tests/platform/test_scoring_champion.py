@@ -15,7 +15,9 @@ from mailwarden.domain.detection.decision import Calibration, Combination, Fusio
 from mailwarden.domain.detection.detector import RawScores, Signal
 from mailwarden.domain.detection.naming import Naming, Voice
 from mailwarden.domain.detection.rows import FeatureTable
-from mailwarden.scoring.champion import Champion, strongest
+from mailwarden.scoring.categorising import category
+from mailwarden.scoring.champion import Champion
+from mailwarden.scoring.reasons import reasons, strongest
 
 
 @dataclass
@@ -115,8 +117,8 @@ def test_a_withheld_view_is_seen_by_nobody() -> None:
                       withheld=frozenset({"relationship", "content_text"}))  # fmt: skip
     features = table(**THREE, sender_activity__score=[1.0, 2.0, 3.0])
     scores = served.score(features).of()
-    served.reasons(features, scores)
-    served.category(features, scores)
+    reasons(served, features, scores)
+    category(served, features, scores)
     for shown in told.shown:
         assert np.isnan(shown.columns["relationship:score"]).all()
         # Text is null as text, as it was in training.
@@ -133,10 +135,10 @@ def test_reasons_are_of_the_worst_row_weighted_as_the_fusion_trusts_strongest_fi
     features = table(**THREE)
     scores = served.score(features).of()
     weak.shown.clear()
-    reasons = served.reasons(features, scores)
-    assert [(s.name, s.words, s.weight) for s in reasons] == [("a", "again", 6.0), ("c", "third", 4.0)]
+    found = reasons(served, features, scores)
+    assert [(s.name, s.words, s.weight) for s in found] == [("a", "again", 6.0), ("c", "third", 4.0)]
     assert weak.shown[0].columns["relationship:score"].tolist() == [3.0]
-    assert len(served.reasons(features, scores, limit=1)) == 1
+    assert len(reasons(served, features, scores, limit=1)) == 1
 
 
 def test_the_category_is_the_categorisers_and_spam_where_it_has_none() -> None:
@@ -144,7 +146,7 @@ def test_the_category_is_the_categorisers_and_spam_where_it_has_none() -> None:
     one, two = Told(("relationship:score",), category="BE"), Told(("relationship:score",))
     for name, expected in (("one", "BE"), ("two", "SP"), ("", "SP"), ("gone", "SP")):
         served = champion({"one": one, "two": two}, categoriser=name)
-        assert served.category(features, served.score(features).of()) == expected
+        assert category(served, features, served.score(features).of()) == expected
 
 
 def test_all_that_spoke_name_the_category_together_and_one_that_fails_does_not() -> None:
@@ -152,7 +154,7 @@ def test_all_that_spoke_name_the_category_together_and_one_that_fails_does_not()
 
     def named(naming: Naming, **detectors: Told) -> str:
         served = replace(champion(dict(detectors), categoriser="one"), naming=naming)
-        return served.category(features, served.score(features).of())
+        return category(served, features, served.score(features).of())
 
     one, two = (Told(("relationship:score",), "relationship:score", category=code) for code in ("BE", "CP"))
     unsure = Told(("relationship:score",), -3.0, category="MW")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from email import message_from_bytes
 from email.utils import parseaddr
 from itertools import islice
@@ -25,18 +25,30 @@ from mailwarden.simulation.simulate import START_US, _days, simulate
 from mailwarden.simulation.world import DAY_US, World
 
 CATEGORIES = {"CP", "MW", "BE", "VF", "LA", "EA", "CB", "EX", "RC", "SC", "SP"}
-DAYS, A_DAY = 50, 40
+DAYS, A_DAY = 75, 40
 
 
-def made(seed: int, days: int = DAYS) -> Iterator[SimulatedMessage]:
+def made(seed: int, days: int = DAYS, at_end: Callable[[Company], None] | None = None) -> Iterator[SimulatedMessage]:
     return simulate(
-        seed, days=days, employees=25, messages_per_day=A_DAY, attack_share=0.2, deep=True, name="Acme Tools"
+        seed,
+        days=days,
+        employees=25,
+        messages_per_day=A_DAY,
+        attack_share=0.2,
+        deep=True,
+        name="Acme Tools",
+        at_end=at_end,
     )
 
 
 @pytest.fixture(scope="module")
-def mail() -> list[SimulatedMessage]:
-    return list(made(5))
+def firm() -> list[Company]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def mail(firm: list[Company]) -> list[SimulatedMessage]:
+    return list(made(5, at_end=firm.append))
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +92,10 @@ def test_attackers_warm_up_forge_hide_and_reword(mail: list[SimulatedMessage]) -
             assert message.label == "RC"
 
 
-def test_a_forged_partner_proves_nothing(mail: list[SimulatedMessage], read: dict[str, Message]) -> None:
-    addresses = {p.address for o in company(5, 25, "Acme Tools", deep=True).partners for p in o.people}
+def test_a_forged_partner_proves_nothing(
+    mail: list[SimulatedMessage], read: dict[str, Message], firm: list[Company]
+) -> None:
+    addresses = {p.address for o in firm[0].partners for p in o.people}
     forged = [m for m in mail if "forged_partner" in m.case]
     assert forged
     for message in forged:

@@ -242,7 +242,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Injected, dict[s
     known = Acquaintance(random.Random(1), lambda raw: raw.partition(b"\n\n")[2].decode())
     survey = Survey.of(host, known=known)
     spill = Spill(folder / "spilled")
-    make(survey, 150, 100, spill, 4)
+    make(survey, 150, 100, spill, 7)
     made = inject(folder / "out", lambda: host, survey, spill, share=0.2, after=100, seed=4)
     return made, {message.path: message for message in host}
 

@@ -22,7 +22,7 @@ from mailwarden.simulation.people import registered
 from mailwarden.simulation.simulate import START_US, simulate
 
 ATTACKS = {"CP", "MW", "BE", "VF", "LA", "EA", "CB", "EX", "RC", "SC"}
-DAYS = 20
+DAYS = 30
 SEED = 3
 Parsed = list[tuple[SimulatedMessage, EmailMessage]]
 
@@ -34,13 +34,14 @@ def digest(messages: Iterable[SimulatedMessage]) -> str:
     return found.hexdigest()
 
 
+def parse(raw: bytes) -> EmailMessage:
+    message = message_from_bytes(raw, policy=policy.default)
+    assert isinstance(message, EmailMessage)
+    return message
+
+
 @pytest.fixture(scope="module")
 def parsed() -> Parsed:
-    def parse(raw: bytes) -> EmailMessage:
-        message = message_from_bytes(raw, policy=policy.default)
-        assert isinstance(message, EmailMessage)
-        return message
-
     return [(m, parse(m.raw)) for m in simulate(seed=SEED, days=DAYS)]
 
 
@@ -225,17 +226,20 @@ def test_arguments_that_cannot_work_are_refused(arguments: dict[str, float], wor
         simulate(**arguments)  # type: ignore[arg-type]
 
 
-def test_some_attacks_use_the_words_of_genuine_mail(parsed: Parsed) -> None:
+def test_some_attacks_use_the_words_of_genuine_mail() -> None:
+    attacked = [(m, parse(m.raw)) for m in simulate(seed=SEED, days=DAYS, attack_share=0.4)]
+
     def sentences(mail: EmailMessage) -> set[str]:
         body = mail.get_body(("plain", "html"))
         text = body.get_content() if body is not None else ""
         return {s for s in re.split(r"[.?!\n]\s*", text) if len(s) > 25 and not re.search(r"\d|<", s)}
 
-    genuine = set().union(*(sentences(mail) for m, mail in parsed if m.label == "ham"))
+    genuine = set().union(*(sentences(mail) for m, mail in attacked if m.label == "ham"))
     for label in ("CP", "MW", "BE"):
-        own = [sentences(mail) for m, mail in parsed if m.label == label]
-        assert any(words and words <= genuine for words in own), label
-        assert any(words and not words & genuine for words in own), label
+        own = [sentences(mail) for m, mail in attacked if m.label == label]
+        shared = [len(words & genuine) / len(words) for words in own if words]
+        assert max(shared) >= 0.5, label
+        assert min(shared) == 0, label
 
 
 @pytest.mark.parametrize(("employees", "volume"), [(10, 40), (150, 400)])

@@ -95,7 +95,7 @@ def test_a_class_that_is_rare_is_cut_where_both_sides_have_some() -> None:
     """None of the usual shares leaves a bad message behind the cut."""
     bad = np.array([True, False] * 3 + [False] * 60)
     split = split_by_time(bad)
-    assert bad[: split.fuse_from].any() and bad[split.fuse_from :].any()
+    assert bad[split.fit].any() and bad[split.held_out].any()
 
 
 def test_mail_whose_features_were_never_computed_is_no_traceback() -> None:

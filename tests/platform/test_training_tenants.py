@@ -12,7 +12,7 @@ from mailwarden.domain.detection.tail import Tail
 from mailwarden.stores.bundle import Bundle
 from mailwarden.training.tenants import TenantMail, calibrate
 
-TAIL = Tail(-4.0, 0.8, 1.5, (0.005, 0.001, 0.0002), evident=-1.0)
+TAIL = Tail(-4.0, 0.8, 1.5, (0.005, 0.001, 0.0002), middle_below=2.18, middle_spread=0.0)
 STEPS = Thresholds(0.0, 1.0, 2.0)
 
 
@@ -32,6 +32,8 @@ def test_labels_move_thresholds_to_where_the_tenants_good_mail_ends() -> None:
     moved, found = calibrate(_bundle(), {"high": _mail(-2.0, good=True)})
     assert found["high"].labelled and found["high"].shift == pytest.approx(2.0, abs=0.3)
     assert found["high"].reached < 0.004
+    middle, low, high = found["high"].expected
+    assert low <= middle <= high < 0.01 and low < 0.001
     new, own = moved.whole.thresholds_of("unheard"), moved.whole.thresholds_of("high")
     assert own.junk != new.junk and own.junk == pytest.approx(-2.0 + 0.8 * np.log(100.0), abs=0.4)
     assert moved.without["text"].thresholds_of("high").junk == pytest.approx(own.junk + 0.5, abs=0.4)

@@ -87,13 +87,14 @@ def test_budgets_that_make_no_sense_are_refused(wrong: tuple[float, float, float
 
 def test_mail_is_split_in_order_of_arrival() -> None:
     found = split_by_time(np.arange(1000) % 3 == 0)
-    assert (found.fuse_from, found.judge_from, found.shared) == (750, 875, False)
+    assert found.as_json() == {"fit": 750, "fuse": 125, "judge": 125, "shared": False}
+    assert found.fit[:750].all() and found.fuse[750:875].all() and found.judge[875:].all()
 
 
 def test_a_class_that_is_rare_late_is_waited_for() -> None:
     bad = np.zeros(400, dtype=bool)
     bad[[*range(100), *range(220, 262)]] = True
-    assert split_by_time(bad).fuse_from == 200
+    assert split_by_time(bad).as_json()["fit"] == 200
 
 
 def test_few_of_a_class_let_both_parts_share_the_late_mail() -> None:
@@ -101,7 +102,37 @@ def test_few_of_a_class_let_both_parts_share_the_late_mail() -> None:
     bad[[1, 5, 9, 80, 82, 84]] = True
     found = split_by_time(bad)
     assert found.shared
-    assert found.fuse_from == found.judge_from
+    assert (found.fuse == found.judge).all() and (found.judge == found.held_out).all()
+
+
+def test_each_tenant_is_cut_at_its_own_time() -> None:
+    """Mail of other years: one cut through all would learn nothing of the later tenant."""
+    bad = np.tile([False, False, True], 400)
+    tenant = np.array(["old"] * 800 + ["new"] * 400, dtype=object)
+    found = split_by_time(bad, tenant)
+    for name, n in (("old", 800), ("new", 400)):
+        own = tenant == name
+        assert found.fit[own].sum() == 0.75 * n
+        assert found.fit[own][: int(0.75 * n)].all()
+    assert not (found.fuse & found.judge).any()
+    assert (found.fit | found.fuse | found.judge).all()
+
+
+def test_tenants_with_one_class_each_are_cut_too() -> None:
+    bad = np.array([True] * 400 + [False] * 400)
+    tenant = np.array(["traps"] * 400 + ["list"] * 400, dtype=object)
+    found = split_by_time(bad, tenant)
+    for part in (found.fit, found.fuse, found.judge):
+        assert bad[part].any() and not bad[part].all()
+
+
+def test_tenants_of_which_only_one_has_a_class_late_are_cut_once_through_all() -> None:
+    """No tenant has bad mail in its first three quarters."""
+    bad = np.zeros(80, dtype=bool)
+    tenant = np.array(["a"] * 40 + ["b"] * 40, dtype=object)
+    bad[[38, 39, 78, 79]] = True
+    found = split_by_time(bad, tenant)
+    assert found.fit.sum() < 79 and bad[found.fit].any() and bad[found.held_out].any()
 
 
 def test_labels_that_cannot_be_split_are_refused() -> None:

@@ -15,6 +15,7 @@ from mailwarden.domain.detection.detector import Detector, TrainingSet
 from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.status import Status
 from mailwarden.errors import ContractError, DataError
+from mailwarden.scoring.categorising import category
 from mailwarden.scoring.champion import Champion
 from mailwarden.stores.bundle import Bundle
 from mailwarden.stores.sql import open_engine, upgrade
@@ -142,7 +143,8 @@ def test_each_detector_can_be_away_within_the_budgets(trained: Trained) -> None:
         reached = np.mean(logit[~rows.bad] >= found.thresholds.banner)
         assert reached < 3 * OPTIONS.budgets.banner, away
         # Those of the whole are not theirs, but where one is away that says nothing anyway.
-        assert (found.thresholds == bundle.thresholds) == (away in trained.not_learned), away
+        same = found.thresholds.banner == pytest.approx(bundle.thresholds.banner, abs=1e-6)
+        assert same == (away in trained.not_learned), away
 
 
 def test_of_few_detectors_each_two_may_be_away(mail: tuple[LabelledRows, dict[str, FeatureTable]]) -> None:
@@ -178,7 +180,7 @@ def test_a_bundle_of_fewer_detectors_than_there_are_goes_on_serving(
     row = _table(mail[1], few)
     scores = champion.score(row).of()
     (word,) = champion.detectors[old.categoriser].categorise(row) or [""]
-    assert champion.category(row, scores) == word
+    assert category(champion, row, scores) == word
 
 
 def test_the_same_rows_and_seed_give_the_same_bundle_bytes(
@@ -192,7 +194,7 @@ def test_the_same_rows_and_seed_give_the_same_bundle_bytes(
 def test_the_record_says_what_was_done(trained: Trained) -> None:
     record = trained.bundle.record
     assert record["messages"] == 1200
-    assert record["split"] == {"fuse_from": 900, "judge_from": 1050, "shared": False}
+    assert record["split"] == {"fit": 900, "fuse": 150, "judge": 150, "shared": False}
     assert len(record["thresholds"]) == 3
     assert record["held_out_good_reached"][0] <= 0.05
     assert trained.evaluations["fused"].bad + trained.evaluations["fused"].good == 150

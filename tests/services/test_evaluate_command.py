@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow.parquet as pq
 import pytest
 from pydantic import SecretStr
@@ -196,7 +197,9 @@ def test_the_report_has_its_pictures_and_says_how_it_came_about(judge: Run, serv
     assert json.loads((out / "evaluation.json").read_text())["budgets"] == [0.2]
 
 
-def test_labelled_mail_judged_now_is_as_it_was_judged_then(judge: Run, two_bundles: Served, tmp_path: Path) -> None:
+def test_labelled_mail_judged_now_is_as_it_was_judged_then(
+    judge: Run, two_bundles: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     served = two_bundles
     code, text, errors = judge("--against", "2", "--out", str(tmp_path / "found"), "--slice", "tenant=acme")
     assert code == 0, errors
@@ -232,6 +235,41 @@ def test_labelled_mail_judged_now_is_as_it_was_judged_then(judge: Run, two_bundl
             lost += row["label"] != "ham" and row["verdict"] in HELD and left < kept.thresholds.junk
         assert one["lost"]["hits"] == lost
     assert "Bundle 1 beside bundle 2" in text and "change their verdict" in text
+    groups = {one["name"]: one for one in found["groups"]}
+    # Its detectors were trained without histories.
+    assert groups.keys() == {"message"}
+    bad = [m for m, label in served.labels.items() if label != "ham"]
+    for name, group in groups.items():
+        column = f"hidden__{name.replace(' ', '_')}__verdict"
+        for part, of in (("bad_held_back", bad), ("good_held_back", good)):
+            held = sum(rows[m][column] in HELD for m in of)
+            assert group[part]["second"] == pytest.approx(held / len(of))
+            assert group[part]["first"] == pytest.approx(sum(rows[m]["verdict"] in HELD for m in of) / len(of))
+        assert not group["outage"]
+    assert any(row["hidden__message__log_odds"] != row["log_odds"] for row in rows.values())
+    assert "What is lost without a group of features" in text
+    page = (tmp_path / "found" / "report.md").read_text()
+    assert "What is lost without a group of features" in page and "Errors and their gaps" in page
+    kinds = {one["kind"]: one for one in found["gaps"]["kinds"]}
+    errors = {
+        "missed": {m for m in bad if rows[m]["verdict"] not in HELD},
+        "wrongly held": {m for m in good if rows[m]["verdict"] in HELD},
+    }
+    listed = pq.read_table(tmp_path / "found" / "errors.parquet").to_pylist()
+    for kind, own in errors.items():
+        assert kinds[kind]["errors"] == len(own) == kinds[kind]["sampled"]
+        assert {row["message_id"] for row in listed if row["kind"] == kind} == own
+        of_gaps = sum(gap["errors"] for gap in found["gaps"]["gaps"] if gap["kind"] == kind)
+        assert of_gaps + kinds[kind]["of_no_gap"] == len(own)
+    rights = {m: rows[m]["verdict"] in HELD for m in rows if m not in errors["missed"] | errors["wrongly held"]}
+    for row in listed:
+        assert all(rights[m] == (row["kind"] == "wrongly held") for m in row["nearest_of_other_class"])
+    with duckdb.connect() as database:
+        monkeypatch.chdir(tmp_path / "found")
+        database.execute(Path("views.sql").read_text())
+        assert database.sql("SELECT count(*) FROM errors").fetchall() == [(len(listed),)]
+        assert database.sql("SELECT count(*) FROM gaps").fetchall() == [(len(found["gaps"]["gaps"]),)]
+        assert database.sql("SELECT count(*) FROM scored").fetchall() == [(len(rows),)]
 
 
 @pytest.mark.parametrize(("words", "code", "said"), [

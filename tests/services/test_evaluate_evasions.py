@@ -176,8 +176,13 @@ def test_who_knows_whom_is_found_in_the_past_alone(home: Any) -> None:
     platform = Platform(warden.settings)
     bad = [name for name, label in platform.facts.view("acme").labels("acme").items() if label != "ham"]
     events = [event for event in warden.events() if event.tenant == "acme" and event.kind == "message"]
-    outbound = next(event for event in events if event.direction == "outbound")
-    writer, other = outbound.sender, outbound.recipients[0]
+    # As if who got the first message had written it.
+    first = events[0]
+    writer, other = first.recipients[0], first.sender
+    outbound = replace(
+        first, direction="outbound", sender=writer, sender_domain=first.recipient_domains[0], recipients=(other,),
+        recipient_domains=(first.sender_domain,),
+    )  # fmt: skip
     known = Acquaintances([writer], bad)
     asked = replace(events[0], sender="x@attacker.example", sender_domain="attacker.example", recipients=(writer,))
     reply = replace(

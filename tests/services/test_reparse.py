@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -65,11 +66,18 @@ def served(warden: Any, messages: list[SimulatedMessage]) -> list[dict[str, Any]
     return answers
 
 
+def from_outside(simulated: list[SimulatedMessage]) -> list[SimulatedMessage]:
+    """Mail of the hosts that write most; what colleagues write is of their own domain by either code."""
+    hosts = [(message.envelope.mail_from or "").rpartition("@")[2] for message in simulated]
+    own = {"", *company(7).domains}
+    often = {host for host, _ in Counter(host for host in hosts if host not in own).most_common(5)}
+    return [message for message, host in zip(simulated, hosts, strict=True) if host in often]
+
+
 def test_skew_is_none_before_between_and_after(
     warden: Any, simulated: list[SimulatedMessage], new_code: Callable[[], None]
 ) -> None:
-    # What colleagues write is of their own domain by either code.
-    mail = [m for m in simulated if not (m.envelope.mail_from or "").endswith(company(7).domains)]
+    mail = from_outside(simulated)
     before = served(warden, mail[:14])
     new_code()
     between = iter(mail[14:])
@@ -169,7 +177,7 @@ def test_what_is_forgotten_stays_so_under_facts_that_are_derived_meanwhile(
     warden: Any, simulated: list[SimulatedMessage], run: Run, new_code: Callable[[], None]
 ) -> None:
     """A tombstone bears its message's facts: none is numbered while these are replaced, and none waits in a spool."""
-    served(warden, simulated[:4])
+    served(warden, from_outside(simulated)[:4])
     ids = [event.message_id for event in warden.events()]
     seen: list[tuple[int, str]] = []
 

@@ -78,9 +78,11 @@ def test_a_new_detector_keeps_every_rule(
 
 
 def test_a_new_detector_trains_beside_others_and_tells_attacks(root: Path, simulated: list[SimulatedMessage]) -> None:
-    kind = made(root, "urgent_links", DEFAULT_FEATURES)
+    kind = made(
+        root, "urgent_links", (*DEFAULT_FEATURES, "content_standing:brand_borrowed", "content_links:url_free_host")
+    )
     trained = train_on_content(
-        simulated[:700],
+        simulated,
         content_set(REPOSITORY.content, load_lists()),
         {"urgent_links": kind, "header_rules": discover_installed()["header_rules"]},
         authserv_id=company(7).authserv_id,

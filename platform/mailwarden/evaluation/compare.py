@@ -92,9 +92,9 @@ def compare(
     parts = {"": bad, **{first.label.words[code]: bad & (first.label.codes == code) for code in codes}}
     one, two = (RecallDrawn(scored.log_odds, good, parts, groups, shown) for scored in (first, second))
     shares = {
-        "bad_held_back": _Shares(bad, (first.held_back, second.held_back), groups),
-        "good_held_back": _Shares(good, (first.held_back, second.held_back), groups),
-        "good_marked": _Shares(good, (first.marked, second.marked), groups),
+        "bad_held_back": SharesDrawn(bad, (first.held_back, second.held_back), groups),
+        "good_held_back": SharesDrawn(good, (first.held_back, second.held_back), groups),
+        "good_marked": SharesDrawn(good, (first.marked, second.marked), groups),
     }
     drawn_recalls: dict[str, list[tuple[float, ...]]] = {word: [] for word in parts}
     drawn_shares: dict[str, list[float]] = {name: [] for name in shares}
@@ -108,7 +108,7 @@ def compare(
 
     def recall(word: str, at: int) -> Difference:
         found = [each[at] for each in drawn_recalls[word]]
-        return _difference(one.once[word][at], two.once[word][at], found, int(parts[word].sum()))
+        return difference_of(one.once[word][at], two.once[word][at], found, int(parts[word].sum()))
 
     found = {name: share.difference(drawn_shares[name]) for name, share in shares.items()}
     flips, flipped = _flips(first, second)
@@ -128,8 +128,9 @@ def compare(
     )
 
 
-class _Shares:
-    """A share of some messages by each bundle, when groups are drawn."""
+class SharesDrawn:
+    """A share of some messages by each of two judgements, when groups are drawn. of: (n,) which messages. reached: by
+    judgement (n,)."""
 
     def __init__(self, of: Flags, reached: tuple[Flags, Flags], groups: Groups) -> None:
         self._n = int(of.sum())
@@ -137,15 +138,18 @@ class _Shares:
         self._hits = [groups.sums(of & one) for one in reached]
 
     def of(self, drawn: NDArray[np.int64]) -> float:
+        """second - first, NaN where none of the messages was drawn."""
         n = int(drawn @ self._of)
         return int(drawn @ (self._hits[1] - self._hits[0])) / n if n else float("nan")
 
     def difference(self, drawn: list[float]) -> Difference:
+        """With its interval, by the draws' differences."""
         n = self._n or float("nan")
-        return _difference(int(self._hits[0].sum()) / n, int(self._hits[1].sum()) / n, drawn, self._n)
+        return difference_of(int(self._hits[0].sum()) / n, int(self._hits[1].sum()) / n, drawn, self._n)
 
 
-def _difference(first: float, second: float, drawn: list[float], n: int) -> Difference:
+def difference_of(first: float, second: float, drawn: list[float], n: int) -> Difference:
+    """Of two shares of n messages, its interval by the draws' differences."""
     return Difference(first, second, second - first, *interval(drawn), n)
 
 

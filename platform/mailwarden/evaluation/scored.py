@@ -46,6 +46,23 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
+class Hidden:
+    """What the same bundle says of each message with the views of one group of features hidden.
+
+    outage: by the fusion that the bundle has for that, as when the store does not answer; else by the fusion of the
+    whole. log_odds: (n,) fused. verdict: of `decision.VERDICTS`, at the thresholds that are deployed.
+    """
+
+    outage: bool
+    log_odds: Floats
+    verdict: Coded
+
+    def take(self, rows: NDArray[np.intp]) -> Hidden:
+        """The rows at these positions, in their order."""
+        return Hidden(self.outage, self.log_odds[rows], self.verdict.take(rows))
+
+
+@dataclass(frozen=True, slots=True)
 class Scored:
     """Messages as one bundle judged them, a row each, ordered by (time, tenant, message_id) where `in_order` made it.
 
@@ -55,7 +72,8 @@ class Scored:
     was delivered. verdict: of `decision.VERDICTS`, at the thresholds that are deployed. log_odds: (n,) fused. campaign:
     (n,) int64, the same number for near copies of one tenant, -1 for none. detectors: by name. without: by name of a
     detector (n,), the log-odds of the fusion that was fitted without it, NaN where more than it was away. slices: by
-    name what else tells messages apart.
+    name what else tells messages apart. hidden: by group of features, what is said without it; none of what was served.
+    row: (n,) which of a message's rows decided, counted from 0; None of what was served.
     """
 
     version: int
@@ -73,12 +91,15 @@ class Scored:
     campaign: NDArray[np.int64]
     slices: Mapping[str, Coded] = field(default_factory=dict)
     budgets: Mapping[str, float] = field(default_factory=dict)
+    hidden: Mapping[str, Hidden] = field(default_factory=dict)
+    row: NDArray[np.intp] | None = None
 
     def __post_init__(self) -> None:
         columns = {"tenant": self.tenant, "message_id": self.message_id, "at_us": self.at_us, "label": self.label}
         columns |= {"category": self.category, "verdict": self.verdict, "log_odds": self.log_odds}
         columns |= {"campaign": self.campaign, **self.without, **self.slices}
         columns |= {name: said.calibrated for name, said in self.detectors.items()}
+        columns |= {f"without {name}": one.log_odds for name, one in self.hidden.items()}
         for name, column in columns.items():
             if len(column) != len(self):
                 raise DataError(f"column {name} of a scored table has {len(column)} rows, the others {len(self)}")
@@ -132,6 +153,8 @@ class Scored:
             without={name: values[rows] for name, values in self.without.items()},
             campaign=self.campaign[rows],
             slices={name: column.take(rows) for name, column in self.slices.items()},
+            hidden={name: one.take(rows) for name, one in self.hidden.items()},
+            row=None if self.row is None else self.row[rows],
         )
 
     def where(self, chosen: Flags) -> Scored:
@@ -184,7 +207,8 @@ class Scored:
         return number[inverse], len(first)
 
     def to_arrow(self) -> pa.Table:
-        """The table as Arrow has it, words as dictionaries; `<detector>__...` a detector, `slice__<name>` a slice."""
+        """The table as Arrow has it, words as dictionaries; `<detector>__...` a detector, `slice__<name>` a slice,
+        `hidden__<group>__...` what is said with a group of features hidden."""
         columns: dict[str, pa.Array] = {
             "tenant": self.tenant.to_arrow(),
             "message_id": self.message_id,
@@ -202,6 +226,9 @@ class Scored:
             columns[f"{name}__milliseconds"] = pa.array(said.milliseconds, from_pandas=True)
         columns |= {f"without__{name}": pa.array(values, from_pandas=True) for name, values in self.without.items()}
         columns |= {f"slice__{name}": column.to_arrow() for name, column in self.slices.items()}
+        for name, one in self.hidden.items():
+            columns[f"hidden__{name.replace(' ', '_')}__log_odds"] = pa.array(one.log_odds)
+            columns[f"hidden__{name.replace(' ', '_')}__verdict"] = one.verdict.to_arrow()
         return pa.table(columns)
 
 
@@ -241,6 +268,15 @@ def joined(parts: Sequence[Scored]) -> Scored:
             [np.where(part.campaign < 0, -1, part.campaign + at) for part, at in zip(parts, offsets, strict=True)]
         ),
         slices={name: coded.joined([part.slices[name] for part in parts]) for name in first.slices},
+        hidden={
+            name: Hidden(
+                one.outage,
+                stacked(part.hidden[name].log_odds for part in parts),
+                coded.joined([part.hidden[name].verdict for part in parts]),
+            )
+            for name, one in first.hidden.items()
+        },
+        row=None if first.row is None else np.concatenate([part.row for part in parts if part.row is not None]),
     )
 
 

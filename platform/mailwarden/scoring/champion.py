@@ -18,37 +18,28 @@ Invariant: what is said of a message is the same, to the last bit, whatever is s
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from mailwarden.domain.detection.decision import HISTORY, Combination, Consult, Verdict, away_name, log_odds
-from mailwarden.domain.detection.detector import Detector, Evidence, RawScores, Signal
-from mailwarden.domain.detection.naming import UNNAMED, Naming, Word
+from mailwarden.domain.detection.decision import HISTORY, Combination, Consult, Verdict, away_name
+from mailwarden.domain.detection.detector import Detector
+from mailwarden.domain.detection.naming import Naming
 from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.detection.usual import Usual
 from mailwarden.domain.status import CODES, Status
 from mailwarden.logs import FailureLog
+from mailwarden.scoring.asking import ask
 from mailwarden.scoring.batch import BatchScores, DetectorScores, Pattern, Scores, fused
 from mailwarden.scoring.sums import Sums
 from mailwarden.stores.bundle import Bundle, Fetch
 
 log = structlog.get_logger(__name__)
-
-Said = tuple[NDArray[np.float64], NDArray[np.bool_]]
-"""What a detector says of n rows: (n,) calibrated log-odds, and (n,) where it says nothing."""
-
-REASONS_A_DETECTOR = 3
-_EVIDENCE = 6
-"""Features that stand beside a reason, at most."""
-LEAST_TRUST = 0.3
-"""Share of its own weight that a detector's reason keeps, however little the fusion leans on the detector."""
 
 
 @dataclass(frozen=True)
@@ -255,76 +246,6 @@ class Champion:
         wanted = consult.combination.fusion.weights.keys() & self.costly
         return consult if wanted <= set(self.to_consult) - pattern.away else None
 
-    def category(self, features: FeatureTable, scores: Scores) -> str:
-        """The likeliest category of the worst row; SP where no detector names one."""
-        row = self.deciding(features, scores)
-        if self.naming is None:
-            return self.categories(row, {})[0]
-        return self.naming.named(self.words(row, said_alone(scores)), 1)[0]
-
-    def categories(self, rows: FeatureTable, said: Mapping[str, Said]) -> list[str]:
-        """n likeliest categories of rows as the detectors saw them, each of a message of its own; SP where no detector
-        names one. said: by detector that is not away."""
-        if self.naming is not None:
-            return self.naming.named(self.words(rows, said), rows.n)
-        named = self._named(self.categoriser, rows) if self.categoriser in self.detectors else None
-        return named or [UNNAMED] * rows.n
-
-    def words(self, rows: FeatureTable, said: Mapping[str, Said]) -> dict[str, Word]:
-        """By name of each detector that names categories, what it calls rows as it saw them; see `categories`."""
-        found = {}
-        for name, (odds, silent) in said.items():
-            if silent.all():
-                continue
-            named = self._named(name, rows)
-            if named is not None:
-                found[name] = Word(named, odds, silent)
-        return found
-
-    def _named(self, name: str, rows: FeatureTable) -> list[str] | None:
-        try:
-            return self.detectors[name].categorise(rows)
-        except Exception as exc:
-            self._failed(name, "categorise", exc)
-            return None
-
-    def reasons(
-        self, features: FeatureTable, scores: Scores, *, limit: int = 5, silenced: Collection[str] = frozenset()
-    ) -> list[Signal]:
-        """The signals of every detector for the worst row, weighted as the fusion weighs them, strongest first.
-
-        silenced: rules that are no reasons.
-
-        No detector fills the list alone, and none is silenced: what adds little to the score may say it best. One that
-        failed or abstains has no reasons, and one that cannot explain itself leaves its own out.
-        """
-        row = self.deciding(features, scores)
-        fusion = scores.combination.fusion
-        signals: list[Signal] = []
-        for name, detector in self.detectors.items():
-            if name not in scores.detectors:
-                continue
-            trust = fusion.weights.get(name, 0.0) * abs(fusion.calibrations[name].slope)
-            trust = max(trust, LEAST_TRUST)
-            try:
-                found = detector.explain(row, 0, limit=REASONS_A_DETECTOR + len(silenced))
-                kept = [signal for signal in found if signal.name not in silenced][:REASONS_A_DETECTOR]
-                own = [replace(self.backed(signal, row), weight=signal.weight * trust) for signal in kept]
-            except Exception as exc:
-                self._failed(name, "explain", exc)
-                continue
-            signals += own
-        return strongest(signals, limit)
-
-    def backed(self, signal: Signal, row: FeatureTable) -> Signal:
-        """A reason with the values of the features that it rests on in a table of one row, and what is usual."""
-        found = []
-        for name in signal.features[:_EVIDENCE]:
-            column = row.columns[name]
-            value = None if column.dtype == object or np.isnan(column[0]) else float(column[0])
-            found.append(Evidence(name, value, self.usual.get(name)))
-        return replace(signal, evidence=tuple(found))
-
     def held(self, features: FeatureTable, rules: Collection[str]) -> dict[str, NDArray[np.bool_]]:
         """By name of those of these rules that hold in some row of one message: (n,) in which."""
         if not rules:
@@ -341,7 +262,7 @@ class Champion:
             try:
                 amount = detector.amount(rows, silenced)
             except Exception as exc:
-                self._failed(name, "amount", exc)
+                self.failed(name, "amount", exc)
                 continue
             if amount is not None:
                 found[name] = amount
@@ -352,57 +273,6 @@ class Champion:
         row = rows if rows.n == 1 else rows.take(np.array([scores.worst], dtype=np.intp))
         hidden = self.withheld | self.history_views if HISTORY in scores.away else self.withheld
         return row.lacking(hidden, Status.UNAVAILABLE)
-
-    def ask(
-        self, name: str, rows: FeatureTable, alone: FeatureTable, starts: NDArray[np.intp]
-    ) -> tuple[DetectorScores, NDArray[np.bool_] | None]:
-        """What a detector says of rows, and (messages,) where it failed, None for nowhere. alone: the first row of each
-        message, which is all that one is asked about that reads the message alone."""
-        once = name in self.of_content
-        began = time.perf_counter()
-        said, failed = self._ask(name, alone, np.arange(alone.n + 1)) if once else self._ask(name, rows, starts)
-        took = time.perf_counter() - began
-        raw, silent = said.raw, said.abstains
-        if once and len(raw) != rows.n:
-            lengths = np.diff(starts)
-            raw = np.repeat(raw, lengths)
-            silent = None if silent is None else np.repeat(silent, lengths)
-        return DetectorScores(raw, silent, took), failed
-
-    def _ask(
-        self, name: str, rows: FeatureTable, starts: NDArray[np.intp]
-    ) -> tuple[RawScores, NDArray[np.bool_] | None]:
-        """What a detector says, and (messages,) where it failed, None for nowhere."""
-        # A team's code may fail in any way; one detector must cost neither the decision nor the event.
-        try:
-            said = _checked(self.detectors[name].score(rows), rows.n)
-        except Exception as exc:
-            self._failed(name, "score", exc)
-            said = None
-        messages = len(starts) - 1
-        if said is None and messages > 1:
-            # Halves, so that one message that it fails on costs a few calls.
-            middle = messages // 2
-            cut = int(starts[middle])
-            one, two = (
-                self._ask(name, rows.take(np.arange(cut)), starts[: middle + 1]),
-                self._ask(name, rows.take(np.arange(cut, rows.n)), starts[middle:] - cut),
-            )
-            raw = np.concatenate([one[0].raw, two[0].raw])
-            silent = np.concatenate([_marked(said.abstains, len(said.raw)) for said, _ in (one, two)])
-            failed = np.concatenate([_marked(one[1], middle), _marked(two[1], messages - middle)])
-            return RawScores(raw, silent if silent.any() else None), failed if failed.any() else None
-        if said is None:
-            return RawScores(np.full(rows.n, np.nan)), np.ones(messages, dtype=np.bool_)
-        finite = np.isfinite(said.raw)
-        if finite.all():
-            return said, None
-        # A score that is no number would compare as good mail.
-        nonsense = ~finite if said.abstains is None else ~finite & ~said.abstains
-        if not nonsense.any():
-            return said, None
-        self._failed(name, "score", None)
-        return said, np.logical_or.reduceat(nonsense, starts[:-1])
 
     def hiding_history(
         self, rows: FeatureTable, starts: NDArray[np.intp], lengths: NDArray[np.intp]
@@ -439,47 +309,17 @@ class Champion:
             patterns.append(Pattern(away, failed, combination, enough, frozenset(self.to_consult)))
         return patterns, pattern_of
 
-    def _failed(self, name: str, what: str, exc: Exception | None) -> None:
+    def ask(
+        self, name: str, rows: FeatureTable, alone: FeatureTable, starts: NDArray[np.intp]
+    ) -> tuple[DetectorScores, NDArray[np.bool_] | None]:
+        """What a detector says of rows, and (messages,) where it failed, None for nowhere; alone: the first row of each
+        message. See `asking`."""
+        once = name in self.of_content
+        return ask(self.detectors[name], rows, alone, starts, once=once, failed=partial(self.failed, name, "score"))
+
+    def failed(self, name: str, what: str, exc: Exception | None) -> None:
+        """Logs that a detector failed at something, None for a score that is no number."""
         self._failures.add(name, exc, without="no finite score a row", doing=what)
 
 
 _UNAVAILABLE = CODES[Status.UNAVAILABLE]
-
-
-def said_alone(scores: Scores) -> dict[str, Said]:
-    """What each detector that spoke said of one message's worst row."""
-    spoke = np.zeros(1, dtype=np.bool_)
-    return {name: (log_odds(np.array([chance])), spoke) for name, chance in scores.detectors.items()}
-
-
-def _marked(marks: NDArray[np.bool_] | None, n: int) -> NDArray[np.bool_]:
-    return np.zeros(n, dtype=np.bool_) if marks is None else marks
-
-
-def _checked(said: Any, n: int) -> RawScores | None:
-    """What a detector gave, as it must be; None where it is not."""
-    if not isinstance(said, RawScores):
-        return None
-    raw = np.asarray(said.raw, dtype=np.float64)
-    silent = None if said.abstains is None else np.asarray(said.abstains, dtype=np.bool_)
-    if raw.shape != (n,) or (silent is not None and silent.shape != (n,)):
-        return None
-    return RawScores(raw, silent if silent is not None and silent.any() else None)
-
-
-def strongest(signals: Sequence[Signal], limit: int) -> list[Signal]:
-    """At most `limit` signals that add to the score, each name once, strongest first; none that rests on no more than a
-    stronger one does."""
-    chosen: dict[str, Signal] = {}
-    for signal in sorted(signals, key=lambda signal: (-signal.weight, signal.name)):
-        told = signal.evidence and any(
-            set(signal.features) <= set(other.features) for other in chosen.values() if _is_of_numbers(other)
-        )
-        if signal.weight > 0 and signal.name not in chosen and not told:
-            chosen[signal.name] = signal
-    return list(chosen.values())[:limit]
-
-
-def _is_of_numbers(signal: Signal) -> bool:
-    # Of one text much may be said.
-    return any(found.value is not None for found in signal.evidence)

@@ -25,7 +25,8 @@ from mailwarden.domain.detection.detector import Signal
 from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.status import CODES, Status
 from mailwarden.scoring.batch import BatchScores, Scores
-from mailwarden.scoring.champion import Champion, said_alone
+from mailwarden.scoring.categorising import said_alone, words
+from mailwarden.scoring.champion import Champion
 from mailwarden.scoring.consulting import consult
 
 _PRESENT = CODES[Status.PRESENT]
@@ -130,7 +131,7 @@ def _category(champion: Champion, row: FeatureTable, scores: Scores) -> dict[str
     if champion.naming is None:
         return {}
     found: dict[str, dict[str, float]] = {}
-    for name, word in champion.words(row, said_alone(scores)).items():
+    for name, word in words(champion, row, said_alone(scores)).items():
         if name in champion.naming.voices:
             found.setdefault(word.codes[0], {})[name] = float(champion.naming.voices[name].adds(word.log_odds)[0])
     return dict(sorted(found.items(), key=lambda one: (-sum(one[1].values()), one[0])))

@@ -27,11 +27,13 @@ from mailwarden.domain.status import CODES, Status
 from mailwarden.errors import StoreError
 from mailwarden.scoring.bands import Bands
 from mailwarden.scoring.batch import BatchScores, Scores
+from mailwarden.scoring.categorising import category as category_of
 from mailwarden.scoring.champion import Champion
 from mailwarden.scoring.consulting import consult, doubts
 from mailwarden.scoring.explanation import Explanation, explain
 from mailwarden.scoring.own_rules import own_rules
 from mailwarden.scoring.quota import Quota
+from mailwarden.scoring.reasons import backed, reasons
 from mailwarden.stores.accepted import LoggedContent, LoggedRow, LoggedScores
 from mailwarden.stores.online.reader import ReadRequest, VectorSet
 from mailwarden.stores.online.watermark import Watermark
@@ -157,18 +159,18 @@ class Scorer:
             authenticated=authenticated,
         )
         # Whoever looks for what was missed asks what spoke against mail that was delivered.
-        signals = champion.reasons(features, scores, silenced=rules.silenced)
+        signals = reasons(champion, features, scores, silenced=rules.silenced)
         category = None
         if verdict != "deliver":
             if own.category:
                 category = own.category
             elif suspected != "deliver" or override is not None or own.least != "deliver":
-                category = champion.category(features, scores)
+                category = category_of(champion, features, scores)
             if unread is not None:
                 signals.append(unread)
         if authenticated or not own.deliver:
             deciding = champion.deciding(features, scores)
-            signals = [*(champion.backed(signal, deciding) for signal in own.signals), *signals]
+            signals = [*(backed(champion, signal, deciding) for signal in own.signals), *signals]
         if override is not None:
             signals.insert(0, override)
         if any(Status.STALE in status for status in vectors.status.values()):

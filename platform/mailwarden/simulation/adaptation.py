@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mailwarden.simulation.disguise import zero_width
+from mailwarden.simulation.disguise import excerpt, zero_width
 from mailwarden.simulation.draft import Draft
 from mailwarden.simulation.phrases_work import WORK
 from mailwarden.simulation.rewording import reword
@@ -42,7 +42,7 @@ def _between(bounds: tuple[float, float], pressure: float) -> float:
 
 def _benign(world: World, sentences: int) -> str:
     if world.threads and world.rng.random() < 0.5:
-        return world.rng.choice(world.threads).text[:400]
+        return excerpt(world, 60)
     values = world.values(world.rng.choice(world.company.people), world.rng.choice(world.company.people), world.now_us)
     topics = ("small_talk", "engineering", "operations", "sales", "ask")
     said = (world.say(world.rng.choice(topics), WORK["en"], values) for _ in range(sentences))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from mailwarden.simulation.addresses import page, stem, veiled
 from mailwarden.simulation.attachments import (
     document,
     locked_archive,
@@ -18,6 +19,7 @@ from mailwarden.simulation.attachments import (
 from mailwarden.simulation.company import FREE_HOSTS
 from mailwarden.simulation.disguise import (
     brand_sender,
+    forger,
     hostile_draft,
     hostile_link,
     phrasing,
@@ -25,6 +27,7 @@ from mailwarden.simulation.disguise import (
     zero_width,
 )
 from mailwarden.simulation.draft import Draft, File
+from mailwarden.simulation.first_contacts import desk
 from mailwarden.simulation.people import Person
 from mailwarden.simulation.phrases_attack import ATTACK
 from mailwarden.simulation.world import DAY_US, HOUR_US, MINUTE_US, World
@@ -41,18 +44,21 @@ def credential_phishing(world: World, at_us: int) -> int:
     spoofed = rng.random() < 0.15
     if spoofed:
         staff = world.company.roles["it-support"]
-        sender = replace(staff, name="IT Support", mailer="script", client_ip="203.0.113.9")
+        sender = replace(forger(world, staff), name="IT Support")
     values = {**world.values(sender, sender, at_us), "brand": brand}
     lines = [world.say("cp_line", grammar, values) for _ in range(rng.randint(1, 3))]
     subject = world.say("cp_subject", grammar, values)
     lure = rng.choices(("link", "code", "form"), (72, 16, 12))[0]
     blurred = rng.random() < 0.08
+    own_site = rng.random() < 0.35 and not spoofed and sender.domain not in world.company.freemail_domains
 
     def write(reader: Person, now_us: int) -> Draft:
         own = {**values, "first": reader.first}
         text = " ".join(lines)
         body = [world.say("hello", grammar, own), zero_width(world, text) if blurred else text]
         link = hostile_link(world, brand, reader)
+        if own_site:
+            link = veiled(rng, page(rng, f"login.{sender.domain}", reader.address))
         if lure == "link":
             shown = world.say("cp_button", grammar, own)
             body.append(f"[[{shown if rng.random() < 0.8 else f'https://portal.{brand.lower()}.example/'}|{link}]]")
@@ -66,7 +72,7 @@ def credential_phishing(world: World, at_us: int) -> int:
             if rng.random() < 0.3:
                 draft.paragraphs, draft.only_html = [body[0]], True
         elif lure == "form":
-            draft.files.append(login_page(f"Statement_{own['invoice']}.html", link))
+            draft.files.append(login_page(f"{stem(rng, own)}.html", link))
         if spoofed:
             draft.route = spoofed_route(world, sender.domain, policy=True)
         return draft
@@ -79,7 +85,7 @@ def malware(world: World, at_us: int) -> int:
     rng = world.rng
     campaign = world.campaign("MW")
     grammar = phrasing(world)
-    sender = world.stranger(freemail=rng.random() < 0.25)
+    sender = desk(world) if rng.random() < 0.25 else world.stranger(freemail=rng.random() < 0.33)
     values = world.values(sender, sender, at_us)
     kind = rng.choice(("locked", "locked", "macro", "smuggling", "double", "image", "link"))
     lines = [world.say("mw_line", grammar, values) for _ in range(rng.randint(1, 2))]
@@ -88,7 +94,7 @@ def malware(world: World, at_us: int) -> int:
     payload = _payload(world, kind, values)
     spoofed = rng.random() < 0.15
     if spoofed:
-        sender = replace(rng.choice(world.company.vendors).people[-1], mailer="script")
+        sender = forger(world, rng.choice(world.company.vendors).people[-1])
 
     def write(reader: Person, now_us: int) -> Draft:
         own = {**values, "first": reader.first}
@@ -131,7 +137,7 @@ def callback(world: World, at_us: int) -> int:
         body = [world.say("hello", grammar, own), lines[0] if in_file else " ".join(lines)]
         draft = hostile_draft(world, sender, reader, subject, body, "CB", campaign)
         if in_file:
-            draft.files.append(pdf(f"order_{own['code']}.pdf", lines))
+            draft.files.append(pdf(f"{stem(rng, own)}.pdf", lines))
         if abused:
             draft.route = world.route(sender)
             draft.paragraphs.append(f"[[View request|https://app.billhop.example/r/{rng.getrandbits(48):012x}]]")
@@ -147,15 +153,18 @@ def extortion(world: World, at_us: int) -> int:
     campaign = world.campaign("EX")
     stranger = world.stranger(freemail=rng.random() < 0.5)
     own_address = rng.random() < 0.45
+    forged = forger(world, stranger)
     values = {**world.values(stranger, stranger, at_us), "wallet": wallet(rng)}
-    lines = [world.say("ex_line", ATTACK, values) for _ in range(rng.randint(3, 5))]
-    lines.append(f"{rng.choice(('Wallet', 'BTC', 'Bitcoin address'))}: {values['wallet']}")
-    subject = world.say("ex_subject", ATTACK, values)
+    grammar = phrasing(world)
+    lines = [world.say("ex_line", grammar, values) for _ in range(rng.randint(3, 5))]
+    where = f"{rng.choice(('Wallet', 'BTC', 'Bitcoin address'))}: {values['wallet']}"
+    lines.append(where if rng.random() < 0.7 else f"Write to {world.stranger(freemail=True).address}")
+    subject = world.say("ex_subject", grammar, values)
 
     def write(reader: Person, now_us: int) -> Draft:
         text = " ".join(rng.sample(lines[:-1], len(lines) - 1))
         body = [zero_width(world, text) if rng.random() < 0.2 else text, lines[-1]]
-        sender = replace(reader, mailer="script", client_ip=stranger.client_ip) if own_address else stranger
+        sender = replace(forged, name=reader.name, address=reader.address) if own_address else stranger
         draft = hostile_draft(world, sender, reader, subject, body, "EX", campaign)
         if own_address:
             draft.route = spoofed_route(world, reader.domain, policy=True)
@@ -195,15 +204,16 @@ def scam(world: World, at_us: int) -> int:
     sender = world.stranger(freemail=rng.random() < 0.6, language=language)
     values = world.values(sender, sender, at_us)
     symbol = "sc_line" if language == "en" else f"sc_line_{language}"
-    lines = [world.say(symbol, ATTACK, values) for _ in range(rng.randint(2, 5))]
-    subject = world.say("sc_subject", ATTACK, values)
-    reply_to = world.stranger(freemail=True).address if rng.random() < 0.6 else ""
+    grammar = phrasing(world)
+    lines = [world.say(symbol, grammar, values) for _ in range(rng.randint(2, 5))]
+    subject = world.say("sc_subject", grammar, values)
+    reply_to = world.stranger(freemail=True).address if rng.random() < 0.4 else ""
 
     def write(reader: Person, now_us: int) -> Draft:
         body = [world.say("hello", ATTACK, {**values, "first": "friend"}), " ".join(lines), sender.name]
         draft = hostile_draft(world, sender, reader, subject, body, "SC", campaign)
         draft.reply_to = reply_to
-        if rng.random() < 0.5:
+        if rng.random() < 0.35:
             draft.to, draft.rcpt = (), (reader.address,)
         return draft
 
@@ -211,7 +221,7 @@ def scam(world: World, at_us: int) -> int:
 
 
 def _payload(world: World, kind: str, values: dict[str, str]) -> File | None:
-    rng, number = world.rng, values["invoice"]
+    rng, number = world.rng, stem(world.rng, values)
     match kind:
         case "locked":
             return locked_archive(rng, f"{number}.zip", f"{number}.js")
@@ -228,8 +238,9 @@ def _payload(world: World, kind: str, values: dict[str, str]) -> File | None:
 
 
 def _targets(world: World, sizes: Sequence[int]) -> list[Person]:
-    people = [*world.company.people, world.company.roles["info"], world.company.roles["accounts"]]
-    return world.rng.sample(people, world.rng.choice(sizes))
+    people = world.rng.sample(world.company.people, world.rng.choice(sizes))
+    desk = world.company.roles[world.rng.choice(("info", "accounts", "jobs", "support"))]
+    return [desk, *people[1:]] if world.rng.random() < 0.3 else people
 
 
 def _run(world: World, at_us: int, targets: list[Person], write: Write) -> int:

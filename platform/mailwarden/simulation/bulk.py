@@ -8,7 +8,9 @@ from dataclasses import replace
 from mailwarden.simulation.attachments import pdf, picture, square_code
 from mailwarden.simulation.company import FREE_HOSTS
 from mailwarden.simulation.draft import Draft
-from mailwarden.simulation.people import Person, Route, documentation_ip
+from mailwarden.simulation.mime import as_machine
+from mailwarden.simulation.networks import rented_network
+from mailwarden.simulation.people import Person, Route, host_of
 from mailwarden.simulation.phrases_bulk import GRAYMAIL, SERVICE, SPAM
 from mailwarden.simulation.world import DAY_US, HOUR_US, MINUTE_US, World
 
@@ -29,7 +31,7 @@ def notifications(world: World, at_us: int) -> int:
         body.append(f"[[{world.say('button', SERVICE, values)}|{link}]]")
         body += world.write(("footer",), SERVICE, values, typos=0)
         draft = world.draft(sender, (reader,), world.say("service_subject", SERVICE, values), body)
-        _as_machine(draft, service.domain)
+        as_machine(draft, service.domain)
         if rng.random() < 0.03:
             draft.files.append(replace(square_code(rng, "ticket.png"), inline=True))
         if rng.random() < 0.08:
@@ -56,7 +58,7 @@ def resets(world: World, at_us: int) -> int:
         body.append(f"[[{world.say('button', SERVICE, values)}|https://accounts.{service.domain}/reset?token={token}]]")
         body += world.write(("footer",), SERVICE, values, typos=0)
         draft = world.draft(sender, (reader,), world.say("reset_subject", SERVICE, values), body)
-        _as_machine(draft, service.domain)
+        as_machine(draft, service.domain)
         return draft
 
     world.later(at_us, write)
@@ -84,12 +86,13 @@ def newsletters(world: World, at_us: int) -> int:
             body = [f"{teaser}\n[[{head}|{base}/{slug}?r={mark}]]" for head, teaser, slug in items]
             body.append(f"[[Unsubscribe|{base}/out?r={mark}]] - {letter.name}, 2 Example Street")
             draft = world.draft(sender, (reader,), subject, body)
-            _as_machine(draft, "sendgrove.example")
+            as_machine(draft, "sendgrove.example")
             draft.headers = (
                 ("List-Unsubscribe", f"<{base}/out?r={mark}>"),
                 ("Precedence", "bulk"),
             )
-            draft.hidden = items[0][1] if len(letter.name) % 2 else ""
+            # What comes behind the first words of a preview is kept out of it by characters without width.
+            draft.hidden = items[0][1] + "\u200c\u200b" * 20 if len(letter.name) % 2 else ""
             if len(letter.domain) % 4 == 0:
                 draft.to, draft.rcpt = (), (reader.address,)
             if rng.random() < 0.2:
@@ -130,7 +133,7 @@ def spam(world: World, at_us: int) -> int:
             if rng.random() < 0.4:
                 own[rng.randrange(1, len(own))] = world.say("pitch", grammar, values)
             if not graymail or rng.random() < 0.4:
-                link = f"http://{host}/{rng.getrandbits(28):x}"
+                link = f"{rng.choice(('http', 'https'))}://{host}/{rng.getrandbits(28):x}"
                 own.append(f"[[Click here|{link}]]" if rng.random() < 0.6 else link)
             own.append(world.say("opt_out", grammar, values))
             own.append(f"{sender.name}" if graymail else "")
@@ -141,7 +144,7 @@ def spam(world: World, at_us: int) -> int:
                 draft.hidden = " ".join(lines) if rng.random() < 0.15 else ""
                 draft.html = rng.random() < 0.6
                 draft.only_html = rng.random() < 0.3
-                draft.skew_s = rng.choice((-5, -30, -7200, 3600, 40_000))
+                draft.skew_s = rng.choice((-5, -30, -12, -7200, -20, 3600, 40_000))
             elif rng.random() < 0.5:
                 draft.headers = (("List-Unsubscribe", f"<https://{sender.domain}/out>"),)
             return draft
@@ -158,18 +161,13 @@ def _throwaway_route(world: World, sender: Person) -> Route:
     free = sender.domain in world.company.freemail_domains
     spf = rng.choice(("softfail", "none", "fail")) if free else rng.choice(("pass", "none", "pass", "fail"))
     signed = not free and rng.random() < 0.5
+    via = world.new_domain() if free else sender.domain
     return Route(
-        host=f"vps{rng.randint(1, 999)}.hosting.example",
-        ip=documentation_ip(rng),
+        host=host_of(via),
+        ip=rented_network(via),
         spf=spf,
         spf_domain=sender.domain,
         dkim="pass" if signed else "none",
         dkim_domain=sender.domain if signed else "",
         policy=free or rng.random() < 0.3,
     )
-
-
-def _as_machine(draft: Draft, bounce_domain: str) -> None:
-    draft.mail_from = f"bounce+{draft.message_id[1:12].lower().strip('-.')}@bounces.{bounce_domain}"
-    draft.route = replace(draft.route, spf_domain=f"bounces.{bounce_domain}")
-    draft.headers = (("Auto-Submitted", "auto-generated"),)

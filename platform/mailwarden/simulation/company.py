@@ -28,6 +28,7 @@ MOST_EMPLOYEES = 1_000
 AUTHSERV_ID = "mx.example-corp.example"
 FREEMAIL_DOMAINS = ("mailbox.example", "postfach.example", "courriel.example")
 FREE_HOSTS = ("freepages.example", "formbuilder.example", "filedrop.example")
+SHORTENERS = ("lnkly.example", "tinyto.example")
 REDIRECTOR = "click.searchly.example"
 BRANDS = ("Cloudoffice", "Parcelworld", "Signwell", "Bankunion", "Sharebox", "Ringcast")
 
@@ -288,13 +289,19 @@ def _employees(rng: random.Random, count: int, domain: str) -> tuple[Person, ...
 def _employee(rng: random.Random, name: str, department: str, domain: str, role: str) -> Person:
     return Person(
         name=name,
-        address=f"{local_part(rng, name, 'dotted')}@{domain}",
+        address=f"{local_part(rng, name, 'dotted')}{_namesake(name)}@{domain}",
         department=department,
         role=role,
-        mailer=rng.choice(MAILERS[:3]),
+        mailer=rng.choice((*MAILERS[:3], *MAILERS)),
         client_ip=f"10.20.{rng.randint(1, 9)}.{rng.randint(2, 250)}",
         start_hour=rng.choice((7, 8, 8, 9, 9)),
     )
+
+
+def _namesake(name: str) -> str:
+    """The number in the address of one in twelve, who was not the first of that name; "" for all others."""
+    drawn = zlib.crc32(name.encode())
+    return str(2 + drawn // 12 % 3) if drawn % 12 == 0 else ""
 
 
 def _posture(rng: random.Random) -> Posture:
@@ -307,7 +314,7 @@ def _posture(rng: random.Random) -> Posture:
 def _partner(rng: random.Random, name: str, label: str, kind: str) -> Organisation:
     language = _LANGUAGES.get(label, "en")
     domain = f"{label}.example"
-    style = rng.choice(("dotted", "initial"))
+    style = rng.choice(("dotted", "initial", "firm"))
     people = [invent_person(rng, domain, language, style) for _ in range(rng.randint(2, 4))]
     if kind == "vendor":
         people.append(
@@ -326,7 +333,12 @@ def _machine(rng: random.Random, name: str, label: str, kind: str) -> Organisati
     domain = f"{label}.example"
     local = rng.choice(("no-reply", "notify", "hello", "news")) if kind == "newsletter" else "no-reply"
     sender = Person(
-        name, f"{local}@{domain}", role="machine", mailer=rng.choice(("bulk", "bulk", "script")), utc_offset_minutes=0
+        name,
+        f"{local}@{domain}",
+        role="machine",
+        mailer=rng.choice(("bulk", "bulk", "script")),
+        client_ip=documentation_ip(rng),
+        utc_offset_minutes=rng.choice((0, 0, 60, -300)),
     )
     language = "de" if label.startswith("mittelstand") else "en"
     posture = Posture(dmarc=kind == "service" or rng.random() < 0.7)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from mailwarden.simulation.addresses import shared
 from mailwarden.simulation.attachments import calendar, document, locked_archive, pdf, photo, picture
 from mailwarden.simulation.company import FREE_HOSTS
 from mailwarden.simulation.draft import Draft
+from mailwarden.simulation.first_contacts import dress
 from mailwarden.simulation.mime import civil
-from mailwarden.simulation.people import Organisation, Person, local_part
+from mailwarden.simulation.people import Organisation, Person, local_part, private_account
 from mailwarden.simulation.phrases_work import WORK
 from mailwarden.simulation.world import DAY_US, HOUR_US, MINUTE_US, Thread, World
 
@@ -93,6 +95,7 @@ def strangers(world: World, at_us: int) -> int:
             text = " ".join(body)
             draft.files.append(pdf(f"{name}.pdf", body) if rng.random() < 0.6 else document(f"{name}.docx", text))
         thread = world.open_thread(draft, now_us)
+        dress(world, draft, reader, values)
         if not applicant:
             world.acquaintances.append(sender)
         if rng.random() < 0.5:
@@ -159,11 +162,12 @@ def forwards(world: World, at_us: int) -> int:
         rng = world.rng
         sender, reader = rng.sample(world.company.people, 2)
         if rng.random() < 0.35 or not world.threads:
-            local = local_part(world.rng, sender.name, "dotted")
-            private = replace(
-                sender, address=f"{local}@{world.company.freemail_domains[0]}", mailer="webmail", client_ip="192.0.2.77"
-            )
+            private = private_account(sender, world.company.freemail_domains)
             reader = sender if rng.random() < 0.6 else reader
+            if rng.random() < 0.3:
+                # A note to oneself, from the office's own account.
+                note = world.write(("private",), WORK["en"], world.values(sender, sender, now_us))
+                return world.draft(sender, (sender,), rng.choice(("note", "for tomorrow", "scan")), note)
             values = world.values(private, reader, now_us)
             body = world.write(("private",), WORK["en"], values)
             draft = world.draft(private, (reader,), world.say("subject", WORK["en"], values), body)
@@ -249,7 +253,7 @@ def _report(world: World, sender: Person, now_us: int) -> Draft:
     if world.rng.random() < 0.5:
         draft.paragraphs += bad.paragraphs
     else:
-        draft.quoted, draft.quoted_head = bad.text, "---------- Forwarded message ----------"
+        draft.quoted, draft.quoted_head = bad.read, "---------- Forwarded message ----------"
     return draft
 
 
@@ -268,9 +272,9 @@ def _enclose(world: World, draft: Draft, values: dict[str, str]) -> None:
             draft.paragraphs.insert(-1, rng.choice((f"Password: {code}", "The password follows by phone.")))
         case n if n < 22:
             draft.paragraphs.insert(-1, f"https://{world.company.domains[0]}/files/{code}")
-        case n if n < 25:
-            host = rng.choice(("app.sharebox.example", "app.cloudoffice.example", FREE_HOSTS[2]))
-            draft.paragraphs.insert(-1, f"[[{rng.choice(('Open document', 'drawings', ''))}|https://{host}/s/{code}]]")
+        case n if n < 33:
+            link = shared(rng, draft.sender.domain if rng.random() < 0.5 else world.new_domain())
+            draft.paragraphs.insert(-1, f"[[{rng.choice(('Open document', 'drawings', 'View document', ''))}|{link}]]")
         case _:
             pass
 
@@ -293,6 +297,8 @@ def _schedule_reply(world: World, thread: Thread, now_us: int, going: float) -> 
         )
         if rng.random() < 0.3:
             body = body[1:2]
+        if rng.random() < 0.08:
+            body.append(shared(rng, author.domain))
         draft = world.answer(thread, author, body, at_us, prefix="AW: " if author.language == "de" else "Re: ")
         if rng.random() < going and len(thread.ids) < 7:
             _schedule_reply(world, thread, at_us, going)

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import replace
-from urllib.parse import quote
 
-from mailwarden.simulation.company import BRANDS, FREE_HOSTS, REDIRECTOR
+from mailwarden.simulation.addresses import page, veiled
+from mailwarden.simulation.company import BRANDS, FREE_HOSTS
 from mailwarden.simulation.draft import Draft
-from mailwarden.simulation.grammar import Grammar
-from mailwarden.simulation.people import Person, Posture, Route, documentation_ip, local_part, plain
+from mailwarden.simulation.first_contacts import sign
+from mailwarden.simulation.grammar import Grammar, mistype
+from mailwarden.simulation.mime import as_machine
+from mailwarden.simulation.networks import rented_network
+from mailwarden.simulation.people import (
+    MACHINES,
+    Person,
+    Route,
+    documentation_ip,
+    firm_mailer,
+    host_of,
+    invent_name,
+    local_part,
+    plain,
+    zone,
+)
 from mailwarden.simulation.phrases_attack import ATTACK, MIMICRY
 from mailwarden.simulation.world import World
 
@@ -29,23 +42,20 @@ def lookalike(world: World, domain: str) -> str:
 def impostor(world: World, victim: Person, domain: str | None = None) -> Person:
     """Somebody with the victim's display name and a free-mail address, or one at the given domain."""
     rng = world.rng
+    offset = victim.utc_offset_minutes if rng.random() < 0.5 else zone(rng)
+    played = replace(victim, client_ip=documentation_ip(rng), utc_offset_minutes=offset)
     if domain is not None:
-        return replace(
-            victim,
-            address=f"{victim.address.split('@')[0]}@{domain}",
-            mailer=_tool(world),
-            client_ip=documentation_ip(rng),
-        )
-    local = rng.choice(
-        (
-            local_part(rng, victim.name, "free"),
-            f"office.{rng.randint(100, 999)}",
-            f"{plain(victim.first)}.ceo{rng.randint(1, 99)}",
-            f"executive.mail{rng.randint(1, 99)}",
-        )
-    )
+        return replace(played, address=f"{victim.address.split('@')[0]}@{domain}", mailer=firm_mailer(rng))
+    local = local_part(rng, victim.name if rng.random() < 0.8 else invent_name(rng), "free")
     address = f"{local}@{rng.choice(world.company.freemail_domains)}"
-    return replace(victim, address=address, mailer="webmail", client_ip=documentation_ip(rng))
+    return replace(played, address=address, mailer="webmail" if rng.random() < 0.75 else firm_mailer(rng))
+
+
+def forger(world: World, victim: Person) -> Person:
+    """Somebody who writes under the victim's whole address, from elsewhere."""
+    rng = world.rng
+    mailer = "script" if rng.random() < 0.3 else firm_mailer(rng)
+    return replace(victim, mailer=mailer, client_ip=documentation_ip(rng), utc_offset_minutes=zone(rng))
 
 
 def brand_sender(world: World) -> tuple[str, Person]:
@@ -64,37 +74,20 @@ def brand_sender(world: World) -> tuple[str, Person]:
     )
     if rng.random() < 0.1:
         shown = shown.replace("o", "\u043e", 1)
-    local = rng.choice(("no-reply", "support", "security", "admin", "notify", "service"))
+    local = rng.choice(MACHINES)
     domain = rng.choice(
         (lookalike(world, f"{brand.lower()}.example"), world.new_domain(), f"{brand.lower()}-secure.example")
     )
     if rng.random() < 0.2:
         domain = rng.choice(world.company.freemail_domains)
-        local = f"{brand.lower()}.team{rng.randint(1, 99)}"
+        local = rng.choice((f"{brand.lower()}.team{rng.randint(1, 99)}", local_part(rng, invent_name(rng), "free")))
     return brand, Person(
-        shown, f"{local}@{domain}", mailer=_tool(world), client_ip=documentation_ip(rng), utc_offset_minutes=0
-    )
-
-
-def hostile_route(world: World, sender: Person) -> Route:
-    """The route of mail from the attacker's own domain or free-mail account: most of it authenticates."""
-    rng = world.rng
-    free = sender.domain in world.company.freemail_domains
-    posture = (
-        Posture()
-        if free
-        else rng.choice(
-            (Posture(), Posture(dmarc=False), Posture(dkim=False, dmarc=False), Posture(False, False, False))
-        )
-    )
-    return Route(
-        host=f"mail.{sender.domain}" if free or rng.random() < 0.5 else f"vps{rng.randint(1, 999)}.hosting.example",
-        ip=documentation_ip(rng),
-        spf="pass" if posture.spf else rng.choice(("none", "softfail")),
-        spf_domain=sender.domain,
-        dkim="pass" if posture.dkim else "none",
-        dkim_domain=sender.domain if posture.dkim else "",
-        policy=posture.dmarc,
+        shown,
+        f"{local}@{domain}",
+        role="machine",
+        mailer=rng.choice(("bulk", firm_mailer(rng), firm_mailer(rng))),
+        client_ip=documentation_ip(rng),
+        utc_offset_minutes=rng.choice((0, zone(rng))),
     )
 
 
@@ -102,15 +95,10 @@ def spoofed_route(world: World, claimed: str, *, policy: bool) -> Route:
     """The route of mail that claims a domain which is not the attacker's; policy: its owner publishes DMARC."""
     rng = world.rng
     own = world.new_domain()
+    host, ip = host_of(own), rented_network(own)
     if rng.random() < 0.4:
-        return Route(f"mail.{own}", documentation_ip(rng), "pass", own, "pass", own, policy)
-    return Route(
-        f"vps{rng.randint(1, 999)}.hosting.example",
-        documentation_ip(rng),
-        rng.choice(("fail", "softfail")),
-        claimed,
-        policy=policy,
-    )
+        return Route(host, ip, "pass", own, "pass", own, policy)
+    return Route(host, ip, rng.choice(("fail", "softfail")), claimed, policy=policy)
 
 
 def hostile_link(world: World, brand: str, reader: Person) -> str:
@@ -126,33 +114,28 @@ def hostile_link(world: World, brand: str, reader: Person) -> str:
             documentation_ip(rng),
         )
     )
-    path = rng.choice(
-        ("login", "secure/verify", "wp-content/x/index.html", "view", "auth/signin", f"{rng.getrandbits(40):x}")
-    )
-    mark = reader.address
-    if rng.random() < 0.5:
-        mark = base64.urlsafe_b64encode(mark.encode()).decode().rstrip("=")
-    link = f"https://{site}/{path}" + rng.choice(("", f"?u={mark}", f"#{mark}"))
-    if rng.random() < 0.15:
-        return f"https://{REDIRECTOR}/url?q={quote(link, safe='')}"
-    return link
+    return veiled(rng, page(rng, site, reader.address))
 
 
 def hostile_draft(
     world: World, sender: Person, to: Person, subject: str, paragraphs: list[str], label: str, campaign: str
 ) -> Draft:
-    """A draft of the attacker's, with the marks that careless tooling leaves on some."""
+    """A draft of the attacker's, mistyped as anybody's, with the marks that careless tooling leaves on some."""
     rng = world.rng
-    draft = world.draft(sender, (to,), subject, paragraphs)
-    draft.route = hostile_route(world, sender)
+    typed = [one if "[[" in one or rng.random() < 0.5 else mistype(rng, one, 0.004) for one in paragraphs]
+    draft = world.draft(sender, (to,), subject, typed)
     draft.label, draft.campaign = label, campaign
+    sign(world, draft, to)
+    if sender.role == "machine" and sender.mailer == "bulk" and rng.random() < 0.6:
+        as_machine(draft, sender.domain)
     if rng.random() < 0.06:
-        draft.forged_results = f"mail.{sender.domain}; spf=pass smtp.mailfrom={sender.domain}; dkim=pass; dmarc=pass"
-    if rng.random() < 0.08:
-        draft.skew_s = rng.choice((-10_800, 7_200, -50_000, 86_400))
-    if rng.random() < 0.06:
-        draft.hidden = rng.choice(world.threads).text[:200] if world.threads else "newsletter meeting invoice"
+        draft.hidden = excerpt(world, 30) or "newsletter meeting invoice"
     return draft
+
+
+def excerpt(world: World, words: int) -> str:
+    """So many words of a conversation that is open, or none where none is."""
+    return " ".join(world.rng.choice(world.threads).text.split()[:words]) if world.threads else ""
 
 
 def phrasing(world: World) -> Grammar:
@@ -163,7 +146,3 @@ def phrasing(world: World) -> Grammar:
 def zero_width(world: World, text: str) -> str:
     """The text with invisible characters inside some words."""
     return " ".join(w[:2] + "\u200b" + w[2:] if len(w) > 5 and world.rng.random() < 0.4 else w for w in text.split(" "))
-
-
-def _tool(world: World) -> str:
-    return world.rng.choice(("script", "webmail", "bulk", "suite", "post"))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.simulation.people import Person, Route
+
+_LINK = re.compile(r"\[\[([^|\]]*)\|([^\]]*)\]\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +62,13 @@ class Draft:
 
     @property
     def text(self) -> str:
-        """The new text as plain paragraphs."""
+        """The new text as plain paragraphs, links as they are noted."""
         return "\n\n".join(p for p in self.paragraphs if p)
+
+    @property
+    def read(self) -> str:
+        """The new text as a reader of plain text has it, which answers quote."""
+        return _LINK.sub(lambda m: m[2] if m[1] in ("", m[2]) else f"{m[1]} <{m[2]}>", self.text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 from dataclasses import replace
 
+from mailwarden.simulation.addresses import stem
 from mailwarden.simulation.attachments import pdf
 from mailwarden.simulation.company import AWARENESS, BENEFITS
 from mailwarden.simulation.correspondence import Plan
 from mailwarden.simulation.draft import Draft
+from mailwarden.simulation.first_contacts import desk
 from mailwarden.simulation.mime import date_header
-from mailwarden.simulation.people import Person, local_part
+from mailwarden.simulation.people import Person, local_part, private_account
 from mailwarden.simulation.phrases_hard import HARD
 from mailwarden.simulation.phrases_work import WORK
 from mailwarden.simulation.world import DAY_US, HOUR_US, World
@@ -56,14 +58,7 @@ def private_address(world: World, at_us: int) -> int:
     pool = (*world.company.department("executive"), *(world.company.department("finance")[:1]))
     sender = rng.choice(pool)
     reader = rng.choice(world.company.others(sender, rng.choice(("finance", "executive", "hr"))))
-    freemail = world.company.freemail_domains
-    domain = freemail[len(sender.name) % len(freemail)]
-    private = replace(
-        sender,
-        address=f"{local_part(rng, sender.name, 'dotted')}.home@{domain}",
-        mailer="webmail",
-        client_ip="192.0.2.88",
-    )
+    private = private_account(sender, world.company.freemail_domains)
 
     def write(now_us: int) -> Draft:
         values = world.values(private, reader, now_us)
@@ -198,7 +193,8 @@ def forwarded(world: World, at_us: int) -> int:
 
 def new_vendor(world: World, at_us: int) -> int:
     """The first invoice of a firm that nobody had mail from before."""
-    sender = replace(world.stranger(freemail=False), role="billing")
+    rng = world.rng
+    sender = replace(desk(world) if rng.random() < 0.5 else world.stranger(freemail=False), role="billing")
     reader = world.company.roles["accounts"]
 
     def write(now_us: int) -> Draft:
@@ -206,7 +202,7 @@ def new_vendor(world: World, at_us: int) -> int:
         body = world.write(("greeting", "first_invoice", "closing"), HARD, values)
         draft = _case(world.draft(sender, (reader,), f"Invoice {values['invoice']}", body), "new_vendor")
         lines = (sender.domain, values["invoice"], values["amount"], f"IBAN {values['iban']}")
-        draft.files.append(pdf(f"{values['invoice']}.pdf", lines))
+        draft.files.append(pdf(f"{stem(rng, values)}.pdf", lines))
         world.acquaintances.append(sender)
         return draft
 

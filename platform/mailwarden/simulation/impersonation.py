@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from mailwarden.simulation.addresses import shared, stem
 from mailwarden.simulation.attachments import login_page, pdf
-from mailwarden.simulation.company import FREE_HOSTS
 from mailwarden.simulation.disguise import (
+    forger,
     hostile_draft,
     hostile_link,
     impostor,
@@ -39,7 +40,7 @@ def executive_fraud(world: World, at_us: int) -> int:
     sender = {
         "freemail": lambda: impostor(world, victim),
         "lookalike": lambda: impostor(world, victim, lookalike(world, company.domains[0])),
-        "spoof": lambda: replace(victim, mailer="script", client_ip=documentation_ip(rng)),
+        "spoof": lambda: forger(world, victim),
     }[means]()
 
     def approach(reader: Person) -> None:
@@ -54,7 +55,6 @@ def executive_fraud(world: World, at_us: int) -> int:
             if rng.random() < 0.12:
                 subject = f"RE: {subject}"
             draft = hostile_draft(world, sender, reader, subject, body, "BE", campaign)
-            draft.html = sender.mailer != "script"
             if means == "spoof":
                 draft.route = spoofed_route(world, sender.domain, policy=True)
                 draft.reply_to = impostor(world, victim).address
@@ -62,7 +62,7 @@ def executive_fraud(world: World, at_us: int) -> int:
                 _fall_for(
                     world,
                     Thread(
-                        subject.removeprefix("RE: "), (sender, reader), [draft.message_id], sender, draft.text, now_us
+                        subject.removeprefix("RE: "), (sender, reader), [draft.message_id], sender, draft.read, now_us
                     ),
                     campaign,
                 )
@@ -90,7 +90,7 @@ def vendor_fraud(world: World, at_us: int) -> int:
     if means == "freemail":
         sender = impostor(world, billing)
     elif means == "spoof":
-        sender = replace(billing, mailer="script", client_ip=documentation_ip(rng))
+        sender = forger(world, billing)
     stolen = rng.random() < 0.5 and means in ("lookalike", "spoof")
     reader = company.roles["accounts"] if rng.random() < 0.5 else rng.choice(company.department("finance"))
     count = rng.choice((1, 1, 2))
@@ -116,7 +116,7 @@ def vendor_fraud(world: World, at_us: int) -> int:
             draft.reply_to = f"billing@{lookalike(world, vendor.domain)}"
         if rng.random() < 0.6:
             lines_shown = (vendor.name, values["invoice"], values["amount"], f"IBAN {values['iban']}")
-            draft.files.append(pdf(f"{values['invoice']}.pdf", lines_shown))
+            draft.files.append(pdf(f"{stem(rng, values)}.pdf", lines_shown))
         return draft
 
     for turn in range(count):
@@ -130,7 +130,7 @@ def lateral(world: World, at_us: int) -> int:
     campaign = world.campaign("LA")
     grammar = phrasing(world)
     owner = rng.choice(world.company.people)
-    taken = replace(owner, mailer="webmail" if rng.random() < 0.6 else owner.mailer, client_ip=documentation_ip(rng))
+    taken = replace(owner, mailer="webmail" if rng.random() < 0.5 else owner.mailer, client_ip=documentation_ip(rng))
     outside = (
         [p for o in rng.sample(world.company.partners, min(3, len(world.company.partners))) for p in o.people[:1]]
         if rng.random() < 0.25
@@ -139,7 +139,7 @@ def lateral(world: World, at_us: int) -> int:
     inside = rng.sample(world.company.others(owner), rng.choice((2, 3, 5, 7)))
     values = world.values(taken, inside[0], at_us)
     line, subject = world.say("la_line", grammar, values), world.say("la_subject", grammar, values)
-    site = f"https://{rng.choice((*FREE_HOSTS, world.new_domain()))}/{rng.getrandbits(40):x}"
+    site = shared(rng, world.new_domain())
     in_file = rng.random() < 0.2
 
     def send(reader: Person) -> None:

@@ -8,6 +8,7 @@ import html
 import quopri
 import random
 import re
+from dataclasses import replace
 
 from mailwarden.simulation.clients import boundary, own_fields
 from mailwarden.simulation.draft import Draft, File
@@ -80,9 +81,16 @@ def recipients(draft: Draft) -> tuple[str, ...]:
     return draft.rcpt or tuple(dict.fromkeys(p.address for p in (*draft.to, *draft.cc)))
 
 
+def as_machine(draft: Draft, bounce_domain: str) -> None:
+    """Make the draft one of a machine's: a reverse path for bounces at the domain, and marked as sent by none."""
+    draft.mail_from = f"bounce+{draft.message_id[1:12].lower().strip('-.')}@bounces.{bounce_domain}"
+    draft.route = replace(draft.route, spf_domain=f"bounces.{bounce_domain}")
+    draft.headers = (("Auto-Submitted", "auto-generated"),)
+
+
 def plain_text(draft: Draft) -> str:
     """The plain-text body with the quoted message."""
-    text = _LINK.sub(lambda m: m[2] if m[1] in ("", m[2]) else f"{m[1]} <{m[2]}>", draft.text)
+    text = draft.read
     if draft.quoted:
         marked = "\n".join("> " + line for line in draft.quoted.split("\n"))
         text += f"\n\n{draft.quoted_head}\n{marked}"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from mailwarden.simulation.addresses import stem
 from mailwarden.simulation.attachments import pdf
-from mailwarden.simulation.disguise import hostile_draft, hostile_link, lookalike, spoofed_route
+from mailwarden.simulation.disguise import excerpt, forger, hostile_draft, hostile_link, lookalike, spoofed_route
 from mailwarden.simulation.draft import Draft
-from mailwarden.simulation.people import Person, documentation_ip
+from mailwarden.simulation.people import Person
 from mailwarden.simulation.phrases_abroad import phrasing_in
 from mailwarden.simulation.phrases_work import WORK
 from mailwarden.simulation.world import DAY_US, Thread, World, quote
@@ -32,7 +31,7 @@ def patient_attacker(world: World, at_us: int) -> int:
         if thread:
             quote(draft, thread[0])
         thread[:] = [
-            Thread(subject.removeprefix("Re: "), (sender, reader), [draft.message_id], sender, draft.text, now_us)
+            Thread(subject.removeprefix("Re: "), (sender, reader), [draft.message_id], sender, draft.read, now_us)
         ]
         return draft
 
@@ -57,7 +56,7 @@ def forged_partner(world: World, at_us: int) -> int:
     campaign = world.campaign(label)
     partner = rng.choice(world.company.vendors if label == "VF" else world.company.partners)
     victim = partner.people[-1] if label == "VF" else rng.choice(partner.people)
-    sender = replace(victim, mailer=rng.choice(("script", "suite", "webmail")), client_ip=documentation_ip(rng))
+    sender = forger(world, victim)
     readers = rng.sample(world.company.department("finance" if label == "VF" else "sales"), 1)
 
     def send(reader: Person) -> None:
@@ -66,7 +65,7 @@ def forged_partner(world: World, at_us: int) -> int:
             draft.route = spoofed_route(world, partner.domain, policy=partner.posture.dmarc)
             draft.case = "forged_partner"
             if rng.random() < 0.5 and world.threads:
-                draft.html, draft.hidden = True, rng.choice(world.threads).text[:300]
+                draft.html, draft.hidden = True, excerpt(world, 50)
             if label == "VF":
                 draft.reply_to = f"{victim.address.partition('@')[0]}@{lookalike(world, partner.domain)}"
             return draft
@@ -93,5 +92,5 @@ def _strike(world: World, sender: Person, reader: Person, label: str, campaign: 
         draft.paragraphs.insert(2, world.say("cb_foot", grammar, values))
     elif rng.random() < 0.6:
         lines = [values["invoice"], values["amount"], f"IBAN {values.get('iban', '')}"]
-        draft.files.append(pdf(f"{values['invoice']}.pdf", lines))
+        draft.files.append(pdf(f"{stem(rng, values)}.pdf", lines))
     return draft

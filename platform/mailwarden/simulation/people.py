@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mailwarden.simulation.networks import rented_network
 
 MAILERS = ("suite", "bird", "post", "webmail")
+_DESK_NAMES = ("Billing", "Accounts", "Service", "Support", "Team", "Office")
+MACHINES = ("no-reply", "no-reply", "support", "security", "admin", "notify", "service", "hello")
+"""Local parts of senders that are no people."""
+_FIRM_MAILERS = (*MAILERS, *MAILERS, "script", "bulk")
+_DESKS = ("info", "office", "sales", "contact", "accounts", "billing", "support", "no-reply", "service")
+_ZONES = (0, 60, 60, 60, 120, -300, 330, 0)
 _FIRST = {
     "en": "Anna Ben Carla Daniel Ellen Frank Grace Harold Irene James Kate Liam Maria Nathan Olive Peter Quinn Rosa "
     "Simon Teresa Umar Vera Walter Xenia Yusuf Zoe Aisha Bruno Celia Derek Esther Felix Gina Hugo Isabel Jonas "
@@ -134,20 +144,62 @@ def invent_name(rng: random.Random, language: str = "en") -> str:
 
 
 def local_part(rng: random.Random, name: str, style: str) -> str:
-    """The local part for a name. style: "dotted", "initial" or "free" (free-mail, with digits)."""
+    """The local part for a name.
+
+    style: "dotted", "initial", "firm" (as small firms have them) or "free" (free-mail, half of them with digits).
+    """
     first, _, last = plain(name.replace(" ", "|")).partition("|")
+    last = last.replace("|", "") or "mail"
     if style == "dotted":
         return f"{first}.{last}"
     if style == "initial":
         return f"{first[0]}{last}"
+    number = rng.choice((rng.randint(1, 9), rng.randint(10, 99), rng.randint(60, 99), rng.randint(1960, 2004)))
+    if style == "firm":
+        return rng.choice(
+            (f"{first}.{last}", f"{first}.{last}", f"{first[0]}{last}", f"{first[0]}.{last}", first, f"{first}{number}",
+             f"{first}_{last}", f"{first}.{last}{number % 10}", f"{last}", f"{first}-{last}", *_DESKS)
+        )  # fmt: skip
     return rng.choice(
-        (f"{first}.{last}{rng.randint(1, 99)}", f"{first}{last}", f"{last}.{first}", f"{first}{rng.randint(60, 2004)}")
-    )
+        (f"{first}.{last}{number}", f"{first}.{last}{number}", f"{first}{last}", f"{last}.{first}", f"{first}{number}",
+         f"{first}.{last}", f"{first[0]}{last}{number}", f"{first}_{last}", f"office.{last}", f"{last}.mail{number}",
+         f"{first}.office{number}", f"office.{number}")
+    )  # fmt: skip
+
+
+def private_account(person: Person, domains: Sequence[str]) -> Person:
+    """The person at its own free-mail account, the same each time, by webmail from home."""
+    drawn = random.Random(f"private {person.address}")
+    local = local_part(drawn, person.name, "free")
+    home = rented_network(f"home {person.address}")
+    return replace(person, address=f"{local}@{drawn.choice(domains)}", mailer="webmail", client_ip=home)
+
+
+def firm_name(domain: str) -> str:
+    """What a firm with that domain calls itself."""
+    return domain.partition(".")[0].rstrip("0123456789").replace("-", " ").title()
+
+
+def desk_of(rng: random.Random, person: Person) -> Person:
+    """A desk of the person's firm: named after it and what it does."""
+    kind, firm = rng.choice(_DESK_NAMES), firm_name(person.domain)
+    local = rng.choice((kind.lower(), kind.lower(), "no-reply", "info"))
+    return replace(person, name=firm if rng.random() < 0.3 else f"{firm} {kind}", address=f"{local}@{person.domain}")
 
 
 def documentation_ip(rng: random.Random) -> str:
     """An address of the block kept for benchmarks (RFC 2544): nobody's, in one of its 256 rented networks."""
     return f"198.19.{rng.randint(0, 255)}.{rng.randint(1, 254)}"
+
+
+def firm_mailer(rng: random.Random) -> str:
+    """The mail program of somebody outside, whoever it is."""
+    return rng.choice(_FIRM_MAILERS)
+
+
+def zone(rng: random.Random) -> int:
+    """Where the clock of somebody outside stands, in minutes east of UTC."""
+    return rng.choice(_ZONES)
 
 
 def invent_person(rng: random.Random, domain: str, language: str = "en", style: str = "dotted") -> Person:
@@ -157,11 +209,19 @@ def invent_person(rng: random.Random, domain: str, language: str = "en", style: 
         name=name,
         address=f"{local_part(rng, name, style)}@{domain}",
         language=language,
-        mailer="webmail" if style == "free" else rng.choice((*MAILERS, *MAILERS, "script")),
+        mailer="webmail" if style == "free" and rng.random() < 0.75 else firm_mailer(rng),
         client_ip=documentation_ip(rng),
         start_hour=rng.choice((7, 8, 8, 9)),
-        utc_offset_minutes=rng.choice((0, 60, 60, 60, 120, -300)) if language == "en" else 60,
+        utc_offset_minutes=zone(rng) if language == "en" else 60,
     )
+
+
+def host_of(domain: str) -> str:
+    """The host that mail of a small firm, or of an attacker's domain, leaves by: its own, or one that is rented."""
+    drawn = zlib.crc32(domain.encode())
+    if drawn % 5 < 2:
+        return f"vps{drawn // 5 % 999 + 1}.hosting.example"
+    return f"{('mail', 'smtp', 'mx1')[drawn // 5 % 3]}.{domain}"
 
 
 def route_of(rng: random.Random, organisation: Organisation, misfortune: float = 0.03) -> Route:
@@ -170,10 +230,8 @@ def route_of(rng: random.Random, organisation: Organisation, misfortune: float =
     broken = rng.random() < misfortune
     spf = ("softfail" if broken else "pass") if posture.spf else "none"
     dkim = ("fail" if broken and rng.random() < 0.4 else "pass") if posture.dkim else "none"
-    host = f"mail.{organisation.domain}"
     # Small firms rent hosts as attackers do, or the host name alone would tell them apart.
-    if organisation.kind == "unknown" and len(organisation.domain) % 3 == 0:
-        host = f"vps{100 + len(organisation.domain) * 7}.hosting.example"
+    host = host_of(organisation.domain) if organisation.kind == "unknown" else f"mail.{organisation.domain}"
     return Route(
         host=host if not broken else "relay.forwarding.example",
         ip=organisation.ip if not broken else documentation_ip(rng),

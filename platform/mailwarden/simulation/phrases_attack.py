@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from mailwarden.simulation.grammar import Grammar
 from mailwarden.simulation.phrases_bulk import SERVICE
+from mailwarden.simulation.phrases_first import FIRST
+from mailwarden.simulation.phrases_hard import HARD
 from mailwarden.simulation.phrases_work import ENGLISH
 
 ATTACK: Grammar = {
@@ -136,13 +138,15 @@ ATTACK: Grammar = {
 MIMICRY: Grammar = {
     **ENGLISH,
     **SERVICE,
+    **FIRST,
+    **HARD,
     **ATTACK,
     "brand": ("Cloudoffice", "Sharebox", "Signwell", "Billhop"),
     "service": ("{brand}",),
     "hello": (*ENGLISH["greeting"], ""),
     "bye": ENGLISH["closing"],
-    "cp_subject": (*SERVICE["service_subject"], *SERVICE["reset_subject"]),
-    "cp_line": (*SERVICE["service_line"], *SERVICE["reset_line"]),
+    "cp_subject": (*SERVICE["service_subject"], *SERVICE["reset_subject"], *FIRST["signup_subject"]),
+    "cp_line": (*SERVICE["service_line"], *SERVICE["reset_line"], *FIRST["signup_line"]),
     "cp_button": SERVICE["button"],
     "cp_foot": SERVICE["footer"],
     "mw_subject": (*ENGLISH["subject"], "Invoice {invoice}"),
@@ -150,18 +154,35 @@ MIMICRY: Grammar = {
     "mw_password": ("Password: {code}",),
     "mw_link": ("{ask}", "The drawings are here:"),
     "be_subject": ENGLISH["subject"],
-    "be_open": ("{executive}", "Are you free for a quick call at {clock}?"),
+    "be_open": ("{executive}", "{private_ask}", "Are you free for a quick call at {clock}?"),
     "be_payroll": ENGLISH["payroll_change"],
     "be_wire": ENGLISH["urgent_pay"],
-    "vf_subject": ("{partner}: {invoice}", "Invoice {invoice}"),
-    "vf_line": ("{invoice_line} {bank_notice}", "{invoice_line} Our new account is on the invoice.", "{bank_notice}"),
+    "vf_subject": ("{partner}: {invoice}", *FIRST["bill_subject"]),
+    "vf_line": (
+        *FIRST["bill_line"],
+        "{invoice_line} {bank_notice}",
+        "{invoice_line} Our new account is on the invoice.",
+        "{bank_notice}",
+    ),
     "la_subject": ENGLISH["subject"],
     "la_line": ("{small_talk} {ask}", "{reply}", "{operations} {ask}", "{sales}"),
     "ea_subject": ENGLISH["subject"],
     "ea_line": ("{small_talk} {order} {ask}", "{order}", "{reply} {order}"),
-    "cb_subject": SERVICE["service_subject"],
-    "cb_line": ("Your payment of {amount} was received.", "{service_line}"),
+    "cb_subject": (*SERVICE["service_subject"], *FIRST["call_subject"]),
+    "cb_line": ("Your payment of {amount} was received.", "{service_line}", *FIRST["call_line"]),
     "cb_foot": ("Questions? Call us on {phone}.",),
-    "rc_subject": ENGLISH["subject"],
-    "rc_line": ("{lead}", "{ask}", "{lead} {ask}"),
+    "rc_subject": (*ENGLISH["subject"], *FIRST["short_subject"]),
+    "rc_line": ("{lead}", "{ask}", "{lead} {ask}", *FIRST["short_line"]),
+    "sc_subject": FIRST["offer_subject"],
+    "sc_line": (*FIRST["offer_line"][1:5], *ATTACK["sc_line"][2:3], *ATTACK["sc_line"][8:10]),
+    "ex_subject": FIRST["offer_subject"],
+    "ex_line": (
+        "We hold a copy of your customer files since last month.",
+        "We prefer a quiet solution, and a fair one.",
+        "You have until {clock} tomorrow, then the files go to the press.",
+        "Our fee is {amount}.",
+        "Answer here and nobody else needs to hear of it.",
+        "A sample is with your competitors in an hour if you doubt it.",
+        *FIRST["offer_line"][6:],
+    ),
 }

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.errors import ConfigError
-from mailwarden.simulation import attacks, bulk, correspondence, hard_cases, impersonation, patience
+from mailwarden.simulation import attacks, bulk, correspondence, first_contacts, hard_cases, impersonation, patience
 from mailwarden.simulation.adaptation import adapt
 from mailwarden.simulation.company import NAME, Company, company
 from mailwarden.simulation.correspondence import Plan
@@ -42,6 +42,11 @@ _PEOPLE_WRITE: tuple[tuple[Plan, int], ...] = (
     (correspondence.vendors, 9),
     (correspondence.invoices, 4),
     (correspondence.strangers, 6),
+    (first_contacts.short_notes, 3),
+    (first_contacts.first_bills, 2),
+    (first_contacts.calls, 2),
+    (first_contacts.circulars, 2),
+    (first_contacts.offers, 1),
     (correspondence.urgent_payments, 2),
     (correspondence.announcements, 1),
     (correspondence.meetings, 4),
@@ -51,6 +56,7 @@ _MACHINES_WRITE: tuple[tuple[Plan, int], ...] = (
     (bulk.notifications, 14),
     (bulk.resets, 3),
     (bulk.newsletters, 3),
+    (first_contacts.signups, 3),
     (correspondence.mailing_lists, 5),
 )
 _HARD_SHARE = 0.05

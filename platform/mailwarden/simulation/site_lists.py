@@ -1,15 +1,16 @@
-"""The lists of the simulated world, as the files that a site would write: its free mail, free hosts and brands."""
+"""The simulated world's lists as files that a site would write: free mail, free hosts, shorteners, brands."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from mailwarden.errors import DataError
-from mailwarden.simulation.company import BRANDS, FREE_HOSTS, FREEMAIL_DOMAINS
+from mailwarden.simulation.company import BRANDS, FREE_HOSTS, FREEMAIL_DOMAINS, SHORTENERS
 
 _ENTRIES = {
     "free_mail": FREEMAIL_DOMAINS,
     "free_hosts": FREE_HOSTS,
+    "shorteners": SHORTENERS,
     "brands": tuple(f"{brand}: {brand.lower()}.example" for brand in BRANDS),
 }
 

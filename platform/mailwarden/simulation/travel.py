@@ -1,4 +1,4 @@
-"""Where people are: the offices of the company, and who is on the road."""
+"""Where people are: the offices of the company, and who is at home or on the road."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import replace
 from mailwarden.simulation.networks import rented_network
 from mailwarden.simulation.people import Person
 
-_WEEK_US = 7 * 86_400_000_000
+_DAY_US = 86_400_000_000
+_WEEK_US = 7 * _DAY_US
 OFFICES = ((60, 12), (0, 3), (-300, 4), (480, 1))
 """Minutes east of UTC, and how many of twenty work there."""
 
@@ -21,6 +22,15 @@ def office(person: Person) -> Person:
             return replace(person, utc_offset_minutes=offset)
         drawn -= share
     return person
+
+
+def at_home(person: Person, at_us: int) -> Person:
+    """The person at home where it works there that day (one day in four): its own network, at times by webmail."""
+    drawn = zlib.crc32(f"{person.address} at home {at_us // _DAY_US}".encode())
+    if drawn % 4:
+        return person
+    mailer = "webmail" if drawn // 4 % 5 < 2 else person.mailer
+    return replace(person, client_ip=rented_network(f"home {person.address}"), mailer=mailer)
 
 
 def away(person: Person, at_us: int) -> Person:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import heapq
 import random
+import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from mailwarden.simulation.attachments import iban
+from mailwarden.simulation.attachments import iban, wallet
 from mailwarden.simulation.company import Company
 from mailwarden.simulation.draft import Draft
 from mailwarden.simulation.grammar import Grammar, expand, mistype
@@ -19,11 +20,14 @@ from mailwarden.simulation.people import (
     Person,
     Posture,
     Route,
+    desk_of,
     documentation_ip,
+    firm_name,
     invent_person,
     route_of,
 )
-from mailwarden.simulation.travel import away
+from mailwarden.simulation.rewording import reword
+from mailwarden.simulation.travel import at_home, away
 
 MINUTE_US = 60 * US_PER_S
 HOUR_US = 60 * MINUTE_US
@@ -43,6 +47,17 @@ _MONTH_NAMES = (
     "December",
 )
 _CHARSETS = {"en": ("utf-8",), "de": ("utf-8", "iso-8859-1", "windows-1252"), "fr": ("utf-8", "iso-8859-1")}
+_SMALL_POSTURES = (
+    *(Posture(),) * 4,
+    *(Posture(dmarc=False),) * 3,
+    *(Posture(dkim=False, dmarc=False),) * 2,
+    Posture(False, False, False),
+)
+_WRONG_CLOCKS_S = (-86_400, -50_000, -10_800, -3_600, 5_400, 7_200, 40_000, 86_400)
+_POLISHED = 0.1
+"""Of good paragraphs: those whose writer had a language model go over them, as attackers do."""
+_OFFICE_NETWORK = "10.20."
+_NAMES = ("en", "en", "en", "en", "en", "de", "fr")
 _NEW_FIRMS = (
     "aldine",
     "birchwood",
@@ -61,7 +76,26 @@ _NEW_FIRMS = (
     "oakhanger",
     "pinecrest",
 )
-_NEW_TRADES = ("systems", "foods", "works", "group", "trading", "health", "engineering", "logistics", "studio", "media")
+_NEW_TRADES = (
+    "systems",
+    "foods",
+    "works",
+    "group",
+    "trading",
+    "health",
+    "engineering",
+    "logistics",
+    "studio",
+    "media",
+    "inc",
+    "secure",
+    "online",
+    "portal",
+    "travel",
+    "print",
+    "care",
+    "tech",
+)
 
 Action = Callable[[int], Draft]
 
@@ -140,12 +174,13 @@ class World:
         return day * DAY_US + opens + self.rng.randrange(90 * MINUTE_US) - shift_us
 
     def organisation(self, domain: str) -> Organisation:
-        """The owner of a domain; a domain seen for the first time gets one with a posture of its own."""
+        """The owner of a domain; one that nobody here deals with has a posture and hosts that its name settles."""
         known = self._organisations.get(domain)
         if known is not None:
             return known
-        posture = self.rng.choice((Posture(), Posture(), Posture(dmarc=False), Posture(dkim=False, dmarc=False)))
-        return self._add_organisation(domain, domain.split(".")[0].title(), "unknown", posture)
+        drawn = zlib.crc32(f"posture {domain}".encode())
+        posture = _SMALL_POSTURES[drawn % len(_SMALL_POSTURES)]
+        return Organisation(firm_name(domain), domain, "unknown", "en", posture, (), rented_network(domain))
 
     def route(self, sender: Person) -> Route:
         """How genuine mail of this sender arrives."""
@@ -157,13 +192,15 @@ class World:
         own = self.organisation(sender.domain).ip
         return replace(found, ip=host_for(own, sender.address)) if self.deep and found.ip == own else found
 
-    def stranger(self, *, freemail: bool, language: str = "en") -> Person:
-        """Somebody who has never written before."""
+    def stranger(self, *, freemail: bool, language: str = "") -> Person:
+        """A person or a firm's desk that never wrote before, good or bad. language: of the name; drawn where empty."""
         rng = self.rng
-        if freemail:
-            domain = rng.choice(self.company.freemail_domains)
-            return invent_person(rng, domain, language, "free")
-        return invent_person(rng, self.new_domain(), language, rng.choice(("dotted", "initial")))
+        spoken = language or rng.choice(_NAMES)
+        domain = rng.choice(self.company.freemail_domains) if freemail else self.new_domain()
+        person = invent_person(rng, domain, spoken, "free" if freemail else "firm")
+        if not freemail and rng.random() < 0.3:
+            person = desk_of(rng, person)
+        return person if language else replace(person, language="en")
 
     def new_domain(self) -> str:
         """The domain of a firm that the company has most likely not met."""
@@ -195,6 +232,8 @@ class World:
         """One phrase of the symbol."""
         if "iban" not in values:
             values["iban"] = iban(self.rng)
+        if "wallet" not in values:
+            values["wallet"] = wallet(self.rng)
         return expand(self.rng, "{" + symbol + "}", grammar, values)
 
     def write(self, parts: Sequence[str], grammar: Grammar, values: dict[str, str], typos: float = 0.004) -> list[str]:
@@ -202,6 +241,8 @@ class World:
         written = []
         for part in parts:
             text = " ".join(filter(None, (self.say(symbol, grammar, values) for symbol in part.split(" "))))
+            if self.rng.random() < _POLISHED:
+                text = reword(self.rng, text, 0.3)
             written.append(mistype(self.rng, text, typos) if self.rng.random() < 0.5 else text)
         return written
 
@@ -214,6 +255,8 @@ class World:
         elif sender.domain in self.company.domains and rng.random() < 0.06:
             # Staff on the road write from webmail and foreign networks, as a thief of the mailbox does.
             sender = replace(sender, mailer="webmail", client_ip=documentation_ip(rng))
+        if sender.client_ip.startswith(_OFFICE_NETWORK):
+            sender = at_home(sender, self.now_us)
         return Draft(
             sender=sender,
             to=to,
@@ -223,13 +266,21 @@ class World:
             message_id=message_id(rng, sender),
             html=sender.mailer in ("suite", "webmail", "bulk"),
             charset=charsets[len(sender.name) % len(charsets)],
-            skew_s=-rng.randint(1, 40) if rng.random() < 0.985 else rng.choice((-86_400, -3_600, 5_400)),
+            skew_s=-rng.randint(1, 40) if rng.random() < 0.97 else rng.choice(_WRONG_CLOCKS_S),
+            forged_results=self._results_of_before(sender),
         )
+
+    def _results_of_before(self, sender: Person) -> str:
+        """What the sender's own gateway wrote about the message: some do, good and bad, and it proves nothing here."""
+        domain = sender.domain
+        if domain in self.company.domains or zlib.crc32(f"gateway {domain}".encode()) % 14:
+            return ""
+        return f"mx.{domain}; spf=pass smtp.mailfrom={domain}; dkim=pass header.d={domain}; dmarc=pass"
 
     def open_thread(self, draft: Draft, at_us: int) -> Thread:
         """A thread begun by the draft."""
         members = tuple(dict.fromkeys((draft.sender, *draft.to, *draft.cc)))
-        thread = Thread(draft.subject, members, [draft.message_id], draft.sender, draft.text, at_us)
+        thread = Thread(draft.subject, members, [draft.message_id], draft.sender, draft.read, at_us)
         self.threads.append(thread)
         return thread
 
@@ -244,7 +295,7 @@ class World:
             # Some phones answer without reference headers, which looks like an invented thread.
             draft.in_reply_to, draft.references = "", ()
         thread.ids.append(draft.message_id)
-        thread.author, thread.text, thread.at_us = author, draft.text, at_us
+        thread.author, thread.text, thread.at_us = author, draft.read, at_us
         return draft
 
     def _add_organisation(self, domain: str, name: str, kind: str, posture: Posture) -> Organisation:

@@ -12,7 +12,7 @@ from typing import Any
 from mailwarden.domain.detection.decision import Calibration, Combination, Consult, Fusion, Thresholds
 from mailwarden.domain.detection.detector import CONTRACT, Detector
 from mailwarden.domain.detection.naming import Naming, Voice
-from mailwarden.domain.detection.tail import Belief, Tail
+from mailwarden.domain.detection.tail import SPREAD, Belief, Tail
 from mailwarden.domain.detection.usual import Usual
 from mailwarden.errors import ContractError, DataError, MailwardenError, NotFound
 
@@ -222,8 +222,9 @@ def _read_tail(entry: Mapping[str, Any]) -> tuple[Tail | None, frozenset[str], d
             scale=float(tail["scale"]),
             spread=float(tail["spread"]),
             budgets=(banner, junk, quarantine),
-            evident=float(tail["evident"]),
-            evident_spread=float(tail["evident_spread"]),
+            # Of a bundle of a release before, nobody counted these.
+            middle_below=float(tail.get("middle_below", SPREAD)),
+            middle_spread=float(tail.get("middle_spread", SPREAD)),
         ),
         frozenset(map(str, entry["learned"])),
         {name: Belief(float(shift), float(variance)) for name, (shift, variance) in entry["tenants"].items()},

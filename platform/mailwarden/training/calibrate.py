@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mailwarden.domain.detection.decision import Calibration, Fusion, sigmoid
+from mailwarden.domain.detection.tail import LEVEL
 from mailwarden.errors import DataError
 
 _STEPS = 200
@@ -16,6 +17,9 @@ _STEPS = 200
 SPECIALIST_RIDGE = 30.0
 """How much harder a specialist is held to adding nothing than a generalist to its share: a dozen weights and offsets
 fitted freely to a small held-out set say more of that set than of mail."""
+
+_LEAST_SHARE = 0.1
+"""Of what a costly detector says, at most ten times as much is added to what the cheap ones say as they say."""
 
 
 def platt(score: NDArray[np.float64], bad: NDArray[np.bool_], weight: NDArray[np.float64]) -> Calibration:
@@ -159,7 +163,7 @@ def _loss(
 
 def stack(
     cheap: Fusion,
-    logit: NDArray[np.float64],
+    over: NDArray[np.float64],
     scores: Mapping[str, NDArray[np.float64]],
     bad: NDArray[np.bool_],
     weight: NDArray[np.float64],
@@ -169,13 +173,14 @@ def stack(
 ) -> Fusion:
     """More detectors weighed beside a fusion that is there, on messages that none of them was fitted to.
 
-    cheap: the fusion; logit: (n,) its log-odds. scores, weight, abstains: as `fuse` takes them, of the others alone.
-    The ridge pulls towards the fusion alone, whose detectors keep their shares in it. Raises DataError where a class is
-    absent.
+    cheap: the fusion; over: (n,) how far its log-odds lie over the threshold that they are held against. scores,
+    weight, abstains: as `fuse` takes them, of the others alone. The ridge pulls towards the fusion alone, whose
+    detectors keep their weights: what is found is put on its scale, and the tail of good mail stays where it was, so
+    that thresholds that move by a tenant move for both alike. Raises DataError where a class is absent.
     """
     _check_both_classes(bad)
     names = sorted(scores)
-    calibrations, parts, spoken = {}, [logit], {}
+    calibrations, parts, spoken = {}, [over], {}
     for name in names:
         speaks = ~abstains[name]
         known = bad[speaks]
@@ -192,11 +197,22 @@ def stack(
     towards = np.zeros(design.shape[1])
     towards[0] = 1.0
     bounded = np.arange(design.shape[1]) < len(parts)
-    found, intercept = _logistic(design, target, weight, ridge=ridge, towards=towards, bounded=bounded)
-    share, others, offsets = float(found[0]), found[1 : len(parts)].tolist(), found[len(parts) :].tolist()
+    found, _ = _logistic(design, target, weight, ridge=ridge, towards=towards, bounded=bounded)
+    share = max(float(found[0]), _LEAST_SHARE)
+    weights, offsets = found[1 : len(parts)] / share, found[len(parts) :] / share
+    # The tail of good mail stays where it was: what is said of mail that nobody asked about is on the same scale.
+    added = np.asarray(design[:, 1:] @ np.concatenate([weights, offsets]))
+    level = 1.0 - LEVEL
+    intercept = _quantile(over[~bad], weight[~bad], level) - _quantile((over + added)[~bad], weight[~bad], level)
     return Fusion(
-        {**{name: share * one for name, one in cheap.weights.items()}, **dict(zip(names, others, strict=True))},
-        intercept + share * cheap.intercept,
+        {**cheap.weights, **dict(zip(names, weights.tolist(), strict=True))},
+        cheap.intercept + intercept,
         {**cheap.calibrations, **calibrations},
-        {**{name: share * one for name, one in cheap.offsets.items()}, **dict(zip(spoken, offsets, strict=True))},
+        {**cheap.offsets, **dict(zip(spoken, offsets.tolist(), strict=True))},
     )
+
+
+def _quantile(values: NDArray[np.float64], weight: NDArray[np.float64], share: float) -> float:
+    order = np.argsort(values, kind="stable")
+    reached = np.cumsum(weight[order])
+    return float(values[order][min(np.searchsorted(reached, share * reached[-1]), len(values) - 1)])

@@ -20,6 +20,9 @@ from mailwarden.training.sites import parts_left_out
 from mailwarden.training.split import TimeSplit
 from mailwarden.training.thresholds import Budgets
 
+_RIDGE = 1.0
+"""Pull towards what the cheap ones say alone, in messages: doubtful mail is some hundreds."""
+
 Fit = Callable[[type[Detector], NDArray[np.intp]], Detector]
 """A detector of a class that has learned from the rows at these positions."""
 
@@ -38,13 +41,12 @@ class Ground:
     late: NDArray[np.intp]
     fusing: NDArray[np.intp]
     budgets: Budgets
-    ridge: float
     evidence: NDArray[np.float64] | None
 
     @property
     def judging(self) -> NDArray[np.intp]:
         """Positions of rows that nothing is fitted to."""
-        return np.flatnonzero(self.rows.message >= self.split.judge_from)
+        return np.flatnonzero(self.split.judge[self.rows.message])
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ def consult_all(
         judging,
         ground.budgets,
         ground.evidence,
-        ground.ridge,
+        _RIDGE,
     )
     found, mixed = consulting.stacked(whole, *said)
     combined = dict(without)

@@ -3,15 +3,18 @@
 1. The band of doubt is chosen on held-out mail: as wide as has `SHARE` of a site's good mail in it, the mean of sites.
 2. Costly detectors learn from all that cheap ones do, and score doubtful held-out mail alone.
 3. On that mail, of sites that nothing of it had seen where there are several, of later times else, a logistic
-   regression weighs them beside the cheap ones' fused log-odds, pulled towards these alone (`calibrate.stack`): what a
-   costly one is worth must be shown.
+   regression weighs them beside how far the cheap ones' fused log-odds lie over the site's own threshold, pulled
+   towards these alone (`calibrate.stack`): what a costly one is worth must be shown. A site that was left out has the
+   threshold that its own good mail would give it, as a tenant has that calibrates.
 4. Thresholds are found on all held-out mail: by the new log-odds where it is doubtful, by the cheap ones' elsewhere.
 
-Invariant: nothing of this changes what is decided where no costly detector is asked.
+Invariants: nothing of this changes what is decided where no costly detector is asked. A tenant all of whose log-odds
+lie higher by something, and its thresholds too, has the same verdicts, with costly detectors as without.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -22,6 +25,7 @@ from mailwarden.domain.detection.decision import Calibration, Combination, Consu
 from mailwarden.domain.detection.detector import Detector
 from mailwarden.domain.detection.doubt import FEATURES, SURE, bare_first_contact, doubt_of, turning_point
 from mailwarden.domain.detection.rows import FeatureTable
+from mailwarden.domain.detection.tail import Belief, Sample, Tail
 from mailwarden.evaluation.figures import worst_by_message
 from mailwarden.training.calibrate import stack
 from mailwarden.training.dataset import LabelledRows
@@ -38,6 +42,9 @@ LEAST = 10
 _NARROWEST, _WIDEST = 0.5, 30.0
 _SITE_MOST = 2_000.0
 """Messages as which a site counts at most where costly detectors are weighed: a large one is not all there is."""
+
+_SCALE_SHARE = 0.5
+"""Of the cheap ones' scale, the least that a tail has where costly ones were asked."""
 
 _MIXED = "mixed"
 _AS_IT_IS = Fusion({_MIXED: 1.0}, 0.0, {_MIXED: Calibration(1.0, 0.0)})
@@ -73,26 +80,37 @@ class HeldOut:
         """(messages,) of (n,) log-odds of all rows."""
         return worst_by_message(self.number.astype(np.int64), logit[self.index], len(self.first))
 
-    def turning(self, combination: Combination) -> _Floats:
-        """(messages,) log-odds where each message's verdict turns."""
+    def turning(self, combination: Combination, logit: _Floats) -> _Floats:
+        """(messages,) log-odds where each message's verdict turns. logit: (n,) of the cheap detectors."""
         tail = combination.tail
         tenants = self.rows.tenant[self.first].astype(str)
         names, which = np.unique(tenants, return_inverse=True)
+        good, worst = ~self.rows.bad[self.first], self.worst(logit)
 
         def steps(name: str) -> Thresholds:
-            return thresholds_at(tail, tail.unseen) if self.unseen and tail else combination.thresholds_of(name)
+            if not self.unseen or tail is None:
+                return combination.thresholds_of(name)
+            own = Sample.of(worst[good & (tenants == name)])
+            # What a source of bad mail alone sends comes to sites as they are in the middle.
+            return thresholds_at(tail, tail.belief(own) if own.n else Belief(0.0, 0.0))
 
         return np.array([turning_point(steps(name)) for name in names.tolist()])[which]
 
+    def over(self, combination: Combination, logit: _Floats) -> _Floats:
+        """(n,) how far log-odds lie over where the message's verdict turns; 0 of other rows."""
+        found = np.zeros(self.rows.n)
+        found[self.index] = logit[self.index] - self.turning(combination, logit)[self.number]
+        return found
+
     def doubtful(self, combination: Combination, consult: Consult, logit: _Floats) -> _Rows:
         """Positions in all rows of those of doubtful messages. logit: (n,) of the cheap detectors."""
-        doubt = doubt_of(self.worst(logit), self.turning(combination), consult, self.bare)
+        doubt = doubt_of(self.worst(logit), self.turning(combination, logit), consult, self.bare)
         return self.index[(doubt < SURE)[self.number]]
 
 
 def band(held: HeldOut, combination: Combination, logit: _Floats) -> Consult | None:
     """When costly detectors are asked, with no fusion yet; None where no verdict turns. logit: (n,) of cheap ones."""
-    turning = held.turning(combination)
+    turning = held.turning(combination, logit)
     good = ~held.rows.bad[held.first] & np.isfinite(turning)
     if int(good.sum()) < LEAST:
         return None
@@ -148,11 +166,11 @@ class Asked:
         bad = self.held.rows.bad[index]
         return min(int(bad.sum()), int((~bad).sum())) >= LEAST
 
-    def fusion(self, cheap: Fusion, logit: _Floats, index: _Rows, ridge: float) -> Fusion:
+    def fusion(self, cheap: Combination, logit: _Floats, index: _Rows, ridge: float) -> Fusion:
         """Fitted to rows; logit: (n,) of the cheap detectors, fused by `cheap`."""
         rows, own = self.held.rows, self.said.at(index)
-        weight = _balanced(rows, index)
-        return stack(cheap, logit[index], own.raw, rows.bad[index], weight, own.silent, ridge=ridge)
+        over, weight = self.held.over(cheap, logit)[index], _balanced(rows, index)
+        return stack(cheap.fusion, over, own.raw, rows.bad[index], weight, own.silent, ridge=ridge)
 
     def mixed(self, fusion: Fusion, cheap: Said, logit: _Floats, index: _Rows) -> _Floats:
         """(n,) log-odds by `fusion` at these rows, by the cheap ones elsewhere."""
@@ -160,6 +178,27 @@ class Asked:
         both = cheap.with_others(self.said).at(index)
         out[index] = fusion.logit(both.raw, both.silent)
         return out
+
+    def tail(self, cheap: Combination, fusion: Fusion, said: Said, logit: _Floats, index: _Rows) -> Tail | None:
+        """The tail of good mail where costly ones were asked: the cheap ones', moved as that of doubtful mail is.
+
+        Thresholds lie where good mail is rare, of which all that is not doubtful tells nothing. index: doubtful rows.
+        """
+        if cheap.tail is None:
+            return None
+        rows = self.held.rows
+        good = index[~rows.bad[index]]
+        turning = logit - self.held.over(cheap, logit)
+        weight = _balanced(rows, good)
+        before = Sample.of(self.held.over(cheap, logit)[good], weight)
+        after = Sample.of((self.mixed(fusion, said, logit, good) - turning)[good], weight)
+        if not before.n or not after.n:
+            return cheap.tail
+        wider = after.scale - before.scale
+        scale = max(cheap.tail.scale + wider, _SCALE_SHARE * cheap.tail.scale)
+        wider = scale - cheap.tail.scale
+        moved = after.at - before.at + wider * math.log(SHARE)
+        return replace(cheap.tail, at=cheap.tail.at + moved, scale=scale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,15 +227,16 @@ class Consulting:
         logit = _logit(combination, late)
         asked = self.late.where(combination, self.consult, logit)
         own = asked[np.isin(asked, self.fusing)]
-        fusion, mixed_apart = None, None
+        fusion, mixed_apart, tail = None, None, None
         if self.apart is not None and apart is not None:
             other = _logit(combination, apart)
             there = self.apart.where(combination, self.consult, other)
             if self.apart.tells(there):
-                fusion = self.apart.fusion(combination.fusion, other, there, self.ridge)
+                fusion = self.apart.fusion(combination, other, there, self.ridge)
                 mixed_apart = self.apart.mixed(fusion, apart, other, there)
+                tail = self.apart.tail(combination, fusion, apart, other, there)
         if fusion is None and self.late.tells(own):
-            fusion = self.late.fusion(combination.fusion, logit, own, self.ridge)
+            fusion = self.late.fusion(combination, logit, own, self.ridge)
         if fusion is None:
             return combination, logit
         mixed = self.late.mixed(fusion, late, logit, asked)
@@ -212,6 +252,7 @@ class Consulting:
             self.budgets,
             self.evidence,
         )
+        found = replace(found, tail=tail or found.tail)
         return replace(combination, consult=replace(self.consult, combination=replace(found, fusion=fusion))), mixed
 
 

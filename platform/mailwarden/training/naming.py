@@ -83,7 +83,7 @@ def named_rightly(
 
     The share is of attacks that no voice was fitted to, unless fusing and judging share all held-out mail.
     """
-    first = rows.of_messages()[split.fuse_from :]
+    first = rows.of_messages()[split.held_out]
     bad = first[rows.bad[first]]
     truth = ["SP" if rows.labels[row] == "spam" else rows.labels[row] for row in bad]
     words = {}
@@ -91,7 +91,7 @@ def named_rightly(
         codes = detector.categorise(tables[name].take(bad))
         if codes is not None:
             words[name] = Word(codes, fusion.calibrations[name].logit(said.raw[name][bad]), said.silent[name][bad])
-    fitting = rows.message[bad] < split.judge_from
+    fitting = split.fuse[rows.message[bad]]
     if split.shared or fitting.all():
         fitting = np.ones(len(bad), dtype=np.bool_)
         judging = fitting

@@ -72,7 +72,8 @@ def check_rows(entity_rows: Path) -> None:
     minutes; raises DataError, saying what is there and what it takes, where they cannot."""
     found = ds.dataset(str(entity_rows), format="parquet").to_table(columns=list(_ROW_COLUMNS))
     rows, _ = _labelled(found)
-    split_by_time(rows.bad[rows.of_messages()])
+    first = rows.of_messages()
+    split_by_time(rows.bad[first], rows.tenant[first])
 
 
 def ask(store: Any, entity_rows: Path, features: Sequence[str], path: Path) -> None:

@@ -88,11 +88,11 @@ class Judged:
 
     @classmethod
     def of(cls, rows: LabelledRows, split: TimeSplit, said: Said, fusion: Fusion) -> Judged:
-        """Of the messages behind `split.judge_from`."""
-        last = np.flatnonzero(rows.message >= split.judge_from)
-        number = rows.message[last] - split.judge_from
-        n = rows.n_messages - split.judge_from
-        first = rows.of_messages()[split.judge_from :]
+        """Of the messages that judge."""
+        last = np.flatnonzero(split.judge[rows.message])
+        number = (np.cumsum(split.judge) - 1)[rows.message[last]]
+        n = int(split.judge.sum())
+        first = rows.of_messages()[split.judge]
         own = said.at(last)
         # Who abstains catches nothing.
         spoken = {

@@ -10,14 +10,14 @@ Invariant: no row of a site is scored by detectors that learned from that site.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mailwarden.domain.detection.decision import Combination, Fusion
-from mailwarden.domain.detection.tail import Belief, Sample, Tail
+from mailwarden.domain.detection.tail import SPREAD, Belief, Middle, Sample, Tail
 from mailwarden.evaluation.figures import worst_by_message
 from mailwarden.training.dataset import LabelledRows
 from mailwarden.training.said import Said
@@ -26,9 +26,6 @@ from mailwarden.training.thresholds import Budgets
 FOLDS = 3
 LEAST_MESSAGES = 200
 """Labelled messages from which on a tenant counts as a site."""
-
-SPREAD = 2.0
-"""How far sites lie apart in log-odds where too few are known to tell; a choice, not a measurement."""
 
 
 def parts_left_out(rows: LabelledRows) -> list[NDArray[np.bool_]]:
@@ -74,50 +71,64 @@ def with_sites(
         found = Tail.of(list(own.values()), SPREAD, shares)
         if found is None:
             return combination
-        known = samples(rows, combination.fusion, held_out, held_out_at, evidence)
-        return _with(combination, _with_evidence(found, own, known), learned, {})
+        known = middles(rows, combination.fusion, held_out, held_out_at, evidence)
+        return _with(combination, _with_middles(found, own, known), learned, {})
     others = samples(rows, combination.fusion, unseen, unseen_at)
     tail = Tail.of(list(others.values()), SPREAD, shares)
     if tail is None:
         return combination
-    tail = _with_evidence(tail, others, samples(rows, combination.fusion, unseen, unseen_at, evidence))
+    tail = _with_middles(tail, others, middles(rows, combination.fusion, unseen, unseen_at, evidence))
     # Of a site whose mail is all older than what was held out, its mail by detectors that never saw it tells.
     beliefs = {name: tail.belief(own.get(name) or others.get(name) or Sample(0.0)) for name in learned}
     return _with(combination, tail, learned, beliefs)
 
 
-def _with_evidence(tail: Tail, every: Mapping[str, Sample], evident: Mapping[str, Sample]) -> Tail:
-    apart = [sample.at - every[name].at for name, sample in evident.items() if name in every]
-    if not apart:
-        return replace(tail, evident_spread=SPREAD)
-    spread = float(np.std(apart, ddof=1)) if len(apart) > 1 else 0.0
-    return replace(tail, evident=float(np.mean(apart)), evident_spread=max(spread, SPREAD / 2.0))
+def _with_middles(tail: Tail, every: Mapping[str, Sample], middles: Mapping[str, Middle]) -> Tail:
+    below = [every[name].at - middle.at for name, middle in middles.items() if name in every]
+    if not below:
+        return tail
+    spread = float(np.std(below, ddof=1)) if len(below) > 1 else 0.0
+    return replace(tail, middle_below=float(np.mean(below)), middle_spread=max(spread, SPREAD / 2.0))
 
 
-def samples(
+def samples(rows: LabelledRows, fusion: Fusion, said: Said, index: NDArray[np.intp]) -> dict[str, Sample]:
+    """The tail of good mail among the rows at `index`, by tenant; of those that have enough."""
+    found = {name: Sample.of(logit) for name, logit, _ in _good_of_each(rows, fusion, said, index, None)}
+    return {name: sample for name, sample in found.items() if sample.n}
+
+
+def middles(
     rows: LabelledRows,
     fusion: Fusion,
     said: Said,
     index: NDArray[np.intp],
-    evidence: NDArray[np.float64] | None = None,
-) -> dict[str, Sample]:
-    """The tail of good mail among the rows at `index`, by tenant; of those that have enough.
+    evidence: NDArray[np.float64] | None,
+) -> dict[str, Middle]:
+    """The middle of good mail among the rows at `index` that is good on other evidence than its label too, by tenant;
+    of those that have enough. evidence: (n,) by which each row counts; None where nobody can tell."""
+    if evidence is None:
+        return {}
+    found = {name: Middle.of(logit, w) for name, logit, w in _good_of_each(rows, fusion, said, index, evidence)}
+    return {name: middle for name, middle in found.items() if middle.n}
 
-    evidence: (n,) by which each row counts, None for all alike.
-    """
+
+def _good_of_each(
+    rows: LabelledRows,
+    fusion: Fusion,
+    said: Said,
+    index: NDArray[np.intp],
+    evidence: NDArray[np.float64] | None,
+) -> Iterator[tuple[str, NDArray[np.float64], NDArray[np.float64]]]:
+    """Each tenant with the log-odds of its good messages, and how much each counts."""
     part = said.at(index)
     logit = fusion.logit(part.raw, part.silent)
-    found = {}
     tenant, good = rows.tenant[index].astype(str), ~rows.bad[index]
     for name in _names(tenant[good]):
         own = np.flatnonzero(good & (tenant == name))
         _, number = np.unique(rows.message[index[own]], return_inverse=True)
         n = int(number.max()) + 1
-        weights = None if evidence is None else worst_by_message(number, evidence[index[own]], n)
-        sample = Sample.of(worst_by_message(number, logit[own], n), weights)
-        if sample.n:
-            found[name] = sample
-    return found
+        weights = np.ones(n) if evidence is None else worst_by_message(number, evidence[index[own]], n)
+        yield name, worst_by_message(number, logit[own], n), weights
 
 
 def _names(tenant: NDArray[np.str_]) -> Sequence[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,23 +19,80 @@ NO_LABELS_NEEDED = "`mailwarden starter` builds models that need no labels"
 
 @dataclass(frozen=True, slots=True)
 class TimeSplit:
-    """Message numbers by part: fit < fuse_from <= fuse < judge_from <= judge.
+    """Which messages fit detectors, fuse them, and judge the whole: (n_messages,) bool each.
 
-    shared: the judging part had too few of one class, so that fusing and judging share all held-out messages.
+    shared: the judging part had too few of one class, so that fusing and judging share all held-out messages; else no
+    message is in two.
     """
 
-    fuse_from: int
-    judge_from: int
+    fit: NDArray[np.bool_]
+    fuse: NDArray[np.bool_]
+    judge: NDArray[np.bool_]
     shared: bool
 
+    @property
+    def held_out(self) -> NDArray[np.bool_]:
+        """(n_messages,) what no detector was fitted to."""
+        return ~self.fit
 
-def split_by_time(bad: NDArray[np.bool_]) -> TimeSplit:
-    """Where to cut messages in order of arrival.
+    def as_json(self) -> dict[str, int | bool]:
+        """How many messages each part has."""
+        return {
+            "fit": int(self.fit.sum()),
+            "fuse": int(self.fuse.sum()),
+            "judge": int(self.judge.sum()),
+            "shared": self.shared,
+        }
 
-    bad: (n_messages,). The first 75% fit, unless the rest would hold fewer than 20 of a class: then less, and where
-    that leaves a class on one side alone, as much as has most of the rarer class on either side. Raises DataError,
-    saying what is there and what it takes, where no cut leaves both classes on both sides.
+
+def split_by_time(bad: NDArray[np.bool_], tenant: NDArray[Any] | None = None) -> TimeSplit:
+    """Where to cut messages in order of arrival, each tenant's at its own time.
+
+    bad: (n_messages,). tenant: (n_messages,) whose each is, None for one tenant's. Tenants' mail may be of different
+    years: one cut through all would learn from some of them and judge by the others. So each tenant's first 75% fit,
+    unless the rest would hold fewer than 20 of a class: then less, and where that leaves a class on one side alone, as
+    much as has most of the rarer class on either side; of a tenant with one class always 75%. Where that leaves a class
+    on one side of all tenants' mail, one cut goes through all. Raises DataError, saying what is there and what it
+    takes, where no cut leaves both classes on both sides.
     """
+    if tenant is not None and len(set(tenant.tolist())) > 1:
+        part = _each_by_itself(bad, tenant)
+        if _fewest(bad[part == _FIT]) and _fewest(bad[part != _FIT]):
+            return _of_parts(part, bad)
+    cut = _cut(bad)
+    return _of_parts(_parts(len(bad), cut), bad)
+
+
+_FIT, _FUSE, _JUDGE = range(3)
+
+
+def _of_parts(part: NDArray[np.int8], bad: NDArray[np.bool_]) -> TimeSplit:
+    fit, fuse, judge = part == _FIT, part == _FUSE, part == _JUDGE
+    shared = min(_fewest(bad[fuse]), _fewest(bad[judge])) < _ENOUGH // 2
+    return TimeSplit(fit, ~fit if shared else fuse, ~fit if shared else judge, shared)
+
+
+def _parts(n: int, cut: int) -> NDArray[np.int8]:
+    part = np.full(n, _FIT, dtype=np.int8)
+    middle = cut + (n - cut) // 2
+    part[cut:middle], part[middle:] = _FUSE, _JUDGE
+    return part
+
+
+def _each_by_itself(bad: NDArray[np.bool_], tenant: NDArray[Any]) -> NDArray[np.int8]:
+    part = np.full(len(bad), _FIT, dtype=np.int8)
+    of = tenant.astype(str)
+    for name in np.unique(of):
+        own = np.flatnonzero(of == name)
+        try:
+            cut = _cut(bad[own])
+        except DataError:
+            cut = int(_SHARES[0] * len(own))
+        part[own] = _parts(len(own), cut)
+    return part
+
+
+def _cut(bad: NDArray[np.bool_]) -> int:
     n = len(bad)
     usable = []
     for share in _SHARES:
@@ -42,10 +100,7 @@ def split_by_time(bad: NDArray[np.bool_]) -> TimeSplit:
         least_held_out, least_fitted = _fewest(bad[cut:]), _fewest(bad[:cut])
         if least_held_out and least_fitted:
             usable.append((min(least_held_out, _ENOUGH), share, cut))
-    cut = max(usable)[2] if usable else _any_cut(bad)
-    middle = cut + (n - cut) // 2
-    shared = min(_fewest(bad[cut:middle]), _fewest(bad[middle:])) < _ENOUGH // 2
-    return TimeSplit(cut, cut if shared else middle, shared)
+    return max(usable)[2] if usable else _any_cut(bad)
 
 
 def _any_cut(bad: NDArray[np.bool_]) -> int:

@@ -1,8 +1,8 @@
 """What is believed of tenants, by mail that a bundle's detectors did not learn from: thresholds that travel.
 
 1. Of a tenant's mail that counts (labelled good, or good on other evidence), the fused log-odds of every combination.
-2. Where at least `tail.LEAST` labelled messages count they speak alone, since they are of all good mail; else all that
-   counts speaks, held against what such mail scores at other sites (`Tail.evident`).
+2. Where at least `tail.LEAST` labelled messages count they speak alone, since they are of all good mail; else the
+   middle of all that counts speaks, and how far all good mail's tail lies above that at other sites.
 3. The bundle's combinations take what is believed of the tenant then (`Tail.belief`).
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mailwarden.domain.detection.decision import Combination
-from mailwarden.domain.detection.tail import LEAST, Sample
+from mailwarden.domain.detection.tail import LEAST, Middle, Sample
 from mailwarden.stores.bundle import Bundle
 
 
@@ -49,13 +49,15 @@ class TenantMail:
 class Calibrated:
     """What was found of a tenant. n: messages looked at. counted: how many of them counted. shift: log-odds that its
     thresholds lie above those of the bundle's sites, with nothing away. reached: share of what counted that would be
-    held back, 0..1."""
+    held back, 0..1. expected: of all its good mail, by what is believed of the tenant: the share that would be held
+    back, and the ends of its 95% interval."""
 
     n: int
     counted: float
     labelled: bool
     shift: float
     reached: float
+    expected: tuple[float, float, float]
 
 
 def calibrate(bundle: Bundle, tenants: Mapping[str, TenantMail]) -> tuple[Bundle, dict[str, Calibrated]]:
@@ -72,10 +74,13 @@ def calibrate(bundle: Bundle, tenants: Mapping[str, TenantMail]) -> tuple[Bundle
         if own is None or name in whole.learned:
             continue
         weights = mail.weights
-        held = mail.log_odds[""] >= whole.thresholds_of(name).junk
+        junk = whole.thresholds_of(name).junk
+        held = mail.log_odds[""] >= junk
         counted = float(weights.sum())
         reached = float((weights * held).sum() / counted) if counted else 0.0
-        found[name] = Calibrated(len(weights), counted, mail.labelled, own.shift, reached)
+        assert whole.tail is not None
+        expected = whole.tail.passing(junk, own)
+        found[name] = Calibrated(len(weights), counted, mail.labelled, own.shift, reached, expected)
     return replace(bundle, whole=whole, without=without), found
 
 
@@ -89,8 +94,8 @@ def _moved(combination: Combination, away: str, tenants: Mapping[str, TenantMail
         # What no detector could score says nothing, and never counts as good.
         odds = mail.log_odds[away]
         told = np.isfinite(odds)
-        sample = Sample.of(odds[told], mail.weights[told])
-        beliefs[name] = combination.tail.belief(sample, evident=not mail.labelled)
+        of = Sample.of if mail.labelled else Middle.of
+        beliefs[name] = combination.tail.belief(of(odds[told], mail.weights[told]))
     consult = combination.consult
     if consult is not None and consult.combination.tail is not None:
         # Log-odds are of one scale, whoever was asked: what shifts a tenant's shifts both.

@@ -16,6 +16,7 @@ from mailwarden.domain.detection.decision import Combination
 from mailwarden.domain.mail.content import ContentSet
 from mailwarden.ingest.parse import parse_message
 from mailwarden.scoring.champion import Champion
+from mailwarden.scoring.reasons import reasons
 from mailwarden.simulation.company import company
 from mailwarden.simulation.evasions.content import EVASIONS
 from mailwarden.simulation.evasions.pieces import Pieces, html_part, message_of
@@ -96,4 +97,4 @@ class _Judge:
         features = content_table(self.content, [message], self.wanted)
         scores = self.champion.score(features).of()
         held = scores.verdict(None, "") in ("junk", "quarantine")
-        return held, frozenset(signal.name for signal in self.champion.reasons(features, scores, limit=limit))
+        return held, frozenset(signal.name for signal in reasons(self.champion, features, scores, limit=limit))

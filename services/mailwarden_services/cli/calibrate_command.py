@@ -28,7 +28,8 @@ def calibrate(
 
     Good mail is told by labels, where there are enough of them, else by other evidence than scores: senders who prove
     themselves, whom the tenant writes to or has long known. What is found is pulled towards what other sites have, the
-    more the less mail there is. Needs mail that was ingested and materialised.
+    more the less mail there is; how much of all its good mail would be held back is said with the interval that so much
+    mail supports. Needs mail that was ingested and materialised.
 
     Examples:
 
@@ -54,10 +55,13 @@ def calibrate(
     if not found["tenants"]:
         out.print("no tenant has mail that the models did not learn from: nothing changed")
         return
-    table = Table("tenant", "messages", "count as good", "by", "thresholds moved by", "of these held back")
+    table = Table(
+        "tenant", "messages", "count as good", "by", "thresholds moved by", "of these held back", "of good mail, 95%"
+    )
     for name, one in found["tenants"].items():
         by = "labels" if one["labelled"] else "evidence"
         shift, reached = f"{one['shift']:+.2f}", f"{100 * one['reached']:.2f}%"
-        table.add_row(name, f"{one['n']:,}", f"{one['counted']:,.0f}", by, shift, reached)
+        _, low, high = (f"{100 * share:.2g}%" for share in one["expected"])
+        table.add_row(name, f"{one['n']:,}", f"{one['counted']:,.0f}", by, shift, reached, f"{low} to {high}")
     out.print(table)
     out.print(f"bundle {found['version']} serves with them")

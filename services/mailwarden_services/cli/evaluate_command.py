@@ -22,7 +22,7 @@ from mailwarden_services.cli.progress import console, out, stages
 if TYPE_CHECKING:
     from mailwarden.evaluation.scored import Scored
     from mailwarden_services.bootstrap import Platform
-    from mailwarden_services.evaluation.home import Wanted
+    from mailwarden_services.evaluation.home import Judged, Wanted
 
 
 def register(app: typer.Typer) -> None:
@@ -71,8 +71,23 @@ def evaluate(
         int, typer.Option("--pairs", min=0, help="With --evasions: on how many of them each pair of evasions is tried.")
     ] = 40,
     seed: Annotated[int, typer.Option("--seed", help="With --evasions: of what is drawn and made up.")] = 7,
+    leave_out: Annotated[
+        list[str],
+        typer.Option("--leave-out", help="Train without this tenant and meet its mail as a new one's. Repeatable."),
+    ] = [],  # noqa: B006 - typer's way to say "none given"
+    good_alone: Annotated[
+        list[str],
+        typer.Option("--good-alone", help="With --leave-out: of this tenant only good mail is learned from."),
+    ] = [],  # noqa: B006 - typer's way to say "none given"
+    warm_up: Annotated[
+        int, typer.Option("--warm-up", min=1, help="With --leave-out: messages that thresholds are found by.")
+    ] = 500,
+    set_aside: Annotated[
+        Path | None,
+        typer.Option("--set-aside", help="With --leave-out: file of message ids whose labels are known to be wrong."),
+    ] = None,
 ) -> None:
-    """Measure a bundle on labelled mail: recall at budgets by category and slice, detectors, calibration, drift.
+    """Measure a bundle on labelled mail: recall at budgets by category and slice, detectors, groups of features, gaps.
 
     Each labelled message is scored anew on the values of the moment that it was accepted, as training reads them
     (`ingest` with labels and `materialize` come first). With --served nothing is scored: decisions and the score log
@@ -80,9 +95,19 @@ def evaluate(
     is of and a 95% interval. Mail that the bundle learned from flatters it, and is counted: --slice learned=new leaves
     it out. Slices: authentication, direction, first_contact, free_mail, label, language, learned, site, tenant.
 
+    The same mail is scored once more with each group of features hidden (message, sender, recipient, relationship,
+    contents seen before, tenant, all history), to say what the bundle would lose without it. Errors at the deployed
+    thresholds are grouped into gaps, each with what tells it from its neighbours and a rule: found on the earlier half
+    of the time, counted on the later one. Both are left out with --served, where features are not at hand.
+
     With --evasions nothing of that is measured: attacks that are held back are shown otherwise (hidden and quoted text,
     lookalike letters, forged partners, threads, lists and results, five benign mails before, and pairs of these), each
     scored as the API would have scored it at its moment, and what becomes of them is reported.
+
+    With --leave-out no registered bundle is measured: one is trained without the mail of the tenants that are named,
+    meets the first one's as a new customer's, and tells what would be held back there, by the thresholds of a site
+    never seen and by those that its first messages give, whose labels nobody sees. Others that are named are sources of
+    bad mail, judged as if it had come there.
 
     Examples:
 
@@ -91,6 +116,7 @@ def evaluate(
         mailwarden evaluate --slice learned=new --slice language --budget 0.001
         mailwarden evaluate --served --tenant acme --from 2026-03-01 --slice first_contact
         mailwarden evaluate --evasions --out artifacts/evasions
+        mailwarden evaluate --leave-out globex --leave-out phishing-pot --out artifacts/globex-left-out
     """
     from mailwarden.evaluation.figures import BUDGETS
     from mailwarden.training.splits import moment_us
@@ -104,6 +130,8 @@ def evaluate(
     _check(slices, budgets, by, served=served, against=against)
     if evasions and (served or against is not None or slices or budget):
         raise ConfigError("--evasions goes with --bundle, --tenant, --from, --until and --out; leave the others out")
+    if leave_out and (evasions or served or against is not None or slices or budget or bundle is not None or tenant):
+        raise ConfigError("--leave-out goes with --good-alone, --warm-up, --set-aside and --out; leave the others out")
     if folder is not None:
         check_new(folder)
     wanted = Wanted(
@@ -113,6 +141,20 @@ def evaluate(
         until_us=moment_us(end) if end else None,
     )
     platform = Platform(Settings())
+    if leave_out:
+        from mailwarden_services.cli.evaluate_left_out import evaluate_left_out
+        from mailwarden_services.evaluation.left_out.asked import LeftOutAsked, read_set_aside
+
+        evaluate_left_out(
+            platform,
+            LeftOutAsked(
+                leave_out[0], tuple(leave_out[1:]), tuple(good_alone), warm_up,
+                set_aside=read_set_aside(set_aside), record=_record(wanted),
+            ),
+            wanted.known_by_us,
+            folder,
+        )  # fmt: skip
+        return
     if tenant:
         platform.tenants.get(tenant)
     if evasions:
@@ -122,19 +164,23 @@ def evaluate(
         how = EvasionsAsked(wanted, attacks=attacks, pairs=pairs, seed=seed)
         evaluate_evasions(platform, bundle, how, folder, _record(wanted))
         return
-    judge = _served if served else _home
-    tables, warnings = judge(platform, bundle, against, wanted)
-    kept = _chosen(tables, slices)
+    gaps = None
+    if served:
+        tables, warnings = _served(platform, bundle, wanted)
+        kept = _chosen(tables, slices)
+    else:
+        found, warnings = _home(platform, bundle, against, wanted, slices)
+        tables, kept, gaps = found.tables, found.kept, found.gaps
     scored, other = tables[0].where(kept), tables[1].where(kept) if len(tables) > 1 else None
     asked = Asked(_source(served, tenant, slices), budgets, by, _record(wanted))
     with stages("measuring"):
         for table in (scored, other):
             warnings += [] if table is None else learned_words(table)
-        result = result_of(scored, asked, against=other, warnings=warnings)
+        result = result_of(scored, asked, against=other, gaps=gaps, warnings=warnings)
     _show(result, [text for text in slices if "=" not in text])
     if folder is not None:
         with stages("writing"):
-            path = write_evaluation(folder, result, scored, other)
+            path = write_evaluation(folder, result, scored, other, gaps)
         out.print(f"report: {path}", highlight=False, soft_wrap=True)
 
 
@@ -178,13 +224,13 @@ def _check(slices: Sequence[str], budgets: Sequence[float], by: str, *, served: 
 
 
 def _home(
-    platform: Platform, version: int | None, against: int | None, wanted: Wanted
-) -> tuple[tuple[Scored, ...], list[str]]:
+    platform: Platform, version: int | None, against: int | None, wanted: Wanted, slices: Sequence[str]
+) -> tuple[Judged, list[str]]:
     from mailwarden_services.evaluation.home import judge_home, judge_of
     from mailwarden_services.loop import Loop
     from mailwarden_services.teams.content_changes import changed_since_training
 
-    judges = [judge_of(platform, version)]
+    judges = [judge_of(platform, version, groups=True)]
     if against is not None:
         judges.append(judge_of(platform, against))
     warnings = []
@@ -194,12 +240,10 @@ def _home(
         warnings += [f"{name} changed since bundle {record.version} learned from it; `mailwarden train` brings it up"
                      for name in changed_since_training(judge.bundle, platform.content)]  # fmt: skip
     with stages(f"judging by {' and '.join(f'bundle {record.version}' for _, record in judges)}") as begins:
-        return judge_home(Loop(platform), judges, wanted, begins), warnings
+        return judge_home(Loop(platform), judges, wanted, lambda tables: _chosen(tables, slices), begins), warnings
 
 
-def _served(
-    platform: Platform, version: int | None, against: int | None, wanted: Wanted
-) -> tuple[tuple[Scored, ...], list[str]]:
+def _served(platform: Platform, version: int | None, wanted: Wanted) -> tuple[tuple[Scored, ...], list[str]]:
     from mailwarden_services.evaluation.served import judge_served
 
     record, bundle = platform.bundle(version)
@@ -229,6 +273,7 @@ def _chosen(tables: Sequence[Scored], slices: Sequence[str]) -> NDArray[np.bool_
 
 def _show(result: dict[str, Any], names: Sequence[str]) -> None:
     from mailwarden_services.evaluation import tables
+    from mailwarden_services.evaluation.gap_tables import gap_grids
     from mailwarden_services.evaluation.report import slice_grids
     from mailwarden_services.reports.grids import rich_table
 
@@ -238,6 +283,8 @@ def _show(result: dict[str, Any], names: Sequence[str]) -> None:
         tables.comparison_grid(result),
         tables.flip_grid(result),
         tables.detector_grid(result),
+        tables.group_grid(result),
+        *gap_grids(result),
         *(grid for name in names if name in result["slices"] for grid in slice_grids(result, [name])),
     ]
     for grid in grids:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+from numpy.typing import NDArray
 
 from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.mail.events import LABELS
@@ -31,6 +32,8 @@ from mailwarden.training.rows import write_training_rows
 from mailwarden_features.feature_services import feast_objects
 from mailwarden_services.bootstrap import Platform
 from mailwarden_services.evaluation.facts import Learned, facts_of, labels_of, learned
+from mailwarden_services.evaluation.gaps import GapsFound, gaps_of
+from mailwarden_services.evaluation.groups import TENANT, Hiding, group_of, groups_of
 from mailwarden_services.evaluation.judge import Judge, Messages, judged
 from mailwarden_services.loop import Loop, Progress, quiet
 from mailwarden_services.scoring_api.answers import policy_of
@@ -55,8 +58,9 @@ class Wanted:
     until_us: int | None = None
 
 
-def judge_of(platform: Platform, version: int | None) -> tuple[Judge, ModelRecord]:
-    """A bundle, by default the one that serves, loaded, with its registry's record.
+def judge_of(platform: Platform, version: int | None, *, groups: bool = False) -> tuple[Judge, ModelRecord]:
+    """A bundle, by default the one that serves, loaded, with its registry's record. groups: whether each group of
+    features that it reads is hidden once.
 
     Raises NotFound where there is none, or none of its detectors loads.
     """
@@ -65,7 +69,8 @@ def judge_of(platform: Platform, version: int | None) -> tuple[Judge, ModelRecor
     if not champion.detectors:
         why = "; ".join(f"{name}: {words}" for name, words in champion.away.items())
         raise NotFound(f"no detector of bundle {record.version} loads, so that nothing can be judged by it. {why}")
-    return Judge(bundle, champion, budgets_of(platform)), record
+    hiding = Hiding(champion, groups_of(champion, platform.features.views)) if groups else None
+    return Judge(bundle, champion, budgets_of(platform), hiding), record
 
 
 def budgets_of(platform: Platform) -> dict[str, float]:
@@ -82,10 +87,28 @@ def learned_by(record: ModelRecord) -> Learned | None:
     return Learned(record.record.known_by_us, given.get("tenants_known_by_us") or {}, given.get("through"))
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """tables: of the same messages in one order, a bundle each. kept: (n,) those that figures are of. gaps: of the
+    first bundle's errors among these."""
+
+    tables: tuple[Scored, ...]
+    kept: NDArray[np.bool_]
+    gaps: GapsFound
+
+
+Chosen = Callable[[Sequence[Scored]], NDArray[np.bool_]]
+"""Which messages of tables figures are of; raises DataError where they are none."""
+
+
 def judge_home(
-    loop: Loop, judges: Sequence[tuple[Judge, ModelRecord]], wanted: Wanted, progress: Progress = quiet
-) -> tuple[Scored, ...]:
-    """Every labelled message that is wanted as each bundle judges it, all tables of the same messages in one order.
+    loop: Loop,
+    judges: Sequence[tuple[Judge, ModelRecord]],
+    wanted: Wanted,
+    chosen: Chosen,
+    progress: Progress = quiet,
+) -> Judged:
+    """Every labelled message that is wanted as each bundle judges it, with the gaps of the first.
 
     Values are those of the moment that each message was accepted. Raises DataError where nothing is labelled, or
     offline values were made by other code than is installed.
@@ -102,8 +125,43 @@ def judge_home(
             language = _languages(messages)
             for (judge, _), found in zip(judges, parts, strict=True):
                 found.append(replace(judged(judge, messages), slices={"language": language}))
-    progress("slices")
-    return _with_facts(platform, [joined_tables(found) for found in parts], [record for _, record in judges], wanted)
+        progress("slices")
+        whole = [joined_tables(found) for found in parts]
+        tables = _with_facts(platform, whole, [record for _, record in judges], wanted)
+        kept = chosen(tables)
+        progress("gaps")
+        here = np.empty_like(kept)
+        here[whole[0].order()] = kept
+        told_by = _told_by(platform, judges[0][0])
+        gaps = gaps_of(found_messages.only(told_by), whole[0], here, told_by)
+    return Judged(tables, kept, gaps)
+
+
+def _told_by(platform: Platform, judge: Judge) -> list[str]:
+    """The numeric features that a gap may be told by: those that detectors see. What the tenant as a whole does tells
+    times from times, and no message from another."""
+    views = {view.name: view for view in platform.features.views}
+    return [
+        name
+        for name in judge.features
+        if judge.sees(name)
+        and platform.features.dtype(name) != "string"
+        and group_of(views[name.partition(":")[0]]) != TENANT
+    ]
+
+
+class LabelledMail:
+    """Messages of a set in files, read anew each time that somebody goes through them; see `messages_of`."""
+
+    def __init__(self, folder: Path, features: Sequence[str], hidden: Mapping[str, bool]) -> None:
+        self._set = folder, features, hidden
+
+    def __iter__(self) -> Iterator[Messages]:
+        return messages_of(*self._set)
+
+    def only(self, features: Sequence[str]) -> LabelledMail:
+        """The same with these features of it alone; what is not asked for is not read."""
+        return LabelledMail(self._set[0], features, {})
 
 
 @contextmanager
@@ -115,8 +173,8 @@ def labelled_messages(
     *,
     hidden: Mapping[str, bool] = MappingProxyType({}),
     both: bool = False,
-) -> Iterator[Iterator[Messages]]:
-    """The labelled mail that is wanted, with these features as of the moment that each message was accepted.
+) -> Iterator[LabelledMail]:
+    """The labelled mail that is wanted, in order, with these features as of the moment that each message was accepted.
 
     hidden: see `messages_of`. both: there must be good and bad mail. Raises DataError where nothing is labelled.
     """
@@ -140,10 +198,8 @@ def labelled_messages(
         progress(f"{len(features)} features of them")
         ask(store, rows, features, values)
         with translated("ordering rows"):
-            told = {f"{name.partition(':')[0]}__status" for name in features}
-            columns = [*_KEYS, *(name.replace(":", "__", 1) for name in features), *sorted(told)]
-            loop.spark.read.parquet(str(values)).select(*columns).sort(*_ORDER).write.parquet(str(ordered))
-        yield messages_of(ordered, features, hidden)
+            loop.spark.read.parquet(str(values)).select(*columns_of(features)).sort(*_ORDER).write.parquet(str(ordered))
+        yield LabelledMail(ordered, features, hidden)
 
 
 def messages_of(
@@ -154,8 +210,9 @@ def messages_of(
     hidden: features that are not in it and stand as nulls, by name whether they are texts.
     """
     files = sorted(str(file) for file in folder.glob("*.parquet"))
+    columns = columns_of(features)
     held: pa.Table | None = None
-    for batch in ds.dataset(files, format="parquet").to_batches(batch_size=rows_at_once):
+    for batch in ds.dataset(files, format="parquet").to_batches(columns=columns, batch_size=rows_at_once):
         table = pa.Table.from_batches([batch])
         held = table if held is None else pa.concat_tables([held, table])
         if held.num_rows < rows_at_once:
@@ -167,6 +224,12 @@ def messages_of(
     if held is not None and held.num_rows:
         starts = np.append(_starts(held), held.num_rows)
         yield _messages(held, starts, features, hidden)
+
+
+def columns_of(features: Sequence[str]) -> list[str]:
+    """Columns of a set in files: keys, features, and why those of each view are null."""
+    told = {f"{name.partition(':')[0]}__status" for name in features}
+    return [*_KEYS, *(name.replace(":", "__", 1) for name in features), *sorted(told)]
 
 
 def _texts(platform: Platform, features: Collection[str]) -> dict[str, bool]:

@@ -15,20 +15,24 @@ from mailwarden.domain.mail.events import CATEGORIES
 from mailwarden.domain.status import Status
 from mailwarden.evaluation.coded import NONE, Coded
 from mailwarden.evaluation.rows import ABSTAINED, AWAY, FAILED, NOT_ASKED, RowScores
-from mailwarden.evaluation.scored import BANNER, Scored, verdicts_at
+from mailwarden.evaluation.scored import BANNER, Hidden, Scored, verdicts_at
 from mailwarden.scoring.batch import BatchScores
+from mailwarden.scoring.categorising import categories
 from mailwarden.scoring.champion import Champion
 from mailwarden.scoring.consulting import consulted
 from mailwarden.stores.bundle import Bundle
+from mailwarden_services.evaluation.groups import Group, Hiding
 
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """A bundle, as it is and loaded to score. budgets: by tenant, its own false-positive budget where it has one."""
+    """A bundle, as it is and loaded to score. budgets: by tenant, its own false-positive budget where it has one.
+    hiding: the same with groups of features hidden, None to leave that."""
 
     bundle: Bundle
     champion: Champion
     budgets: Mapping[str, float]
+    hiding: Hiding | None = None
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -61,20 +65,13 @@ def judged(judge: Judge, messages: Messages) -> Scored:
     Its lists, and what is done with mail that was not read in full, are a tenant's own word and count for nothing here.
     """
     champion, bundle = judge.champion, judge.bundle
-    batch = champion.score(messages.rows, messages.starts)
-    if champion.to_consult:
-        # Of all that is doubtful, without serving's quota.
-        names = [messages.tenant.word(at) for at in range(len(messages.at_us))]
-        batch = consulted(champion, messages.rows, batch, names, [judge.budgets.get(name) for name in names])
+    hiding = judge.hiding
+    rows = messages.rows if hiding is None else hiding.begin(messages.rows)
+    batch = _scored(judge, champion if hiding is None else hiding.whole, rows, messages)
     said = row_scores(champion, batch)
     whole = np.array([not pattern.away - champion.costly for pattern in batch.patterns])[batch.pattern_of]
     n = len(messages.at_us)
-    log_odds = batch.logit[batch.worst]
-    verdict = np.zeros(n, dtype=np.int32)
-    for number, pattern in enumerate(batch.patterns):
-        here = batch.pattern_of == number
-        tenants = messages.tenant.take(np.flatnonzero(here))
-        verdict[here] = verdicts_at(log_odds[here], tenants, pattern.combination, judge.budgets).codes
+    log_odds, verdict = _decided(judge, batch, messages.tenant)
     took = {name: np.full(n, 1_000.0 * one.seconds / max(1, n)) for name, one in batch.detectors.items()}
     took |= {name: np.full(n, np.nan) for name in (*champion.away, *champion.to_consult) if name not in took}
     return Scored(
@@ -92,7 +89,36 @@ def judged(judge: Judge, messages: Messages) -> Scored:
         without=said.without(bundle, whole),
         campaign=np.full(n, -1, dtype=np.int64),
         budgets=judge.budgets,
+        row=batch.worst - messages.starts[:-1],
+        hidden={}
+        if hiding is None
+        else {group.name: _without(judge, group, hiding.without(group, rows), messages) for group in hiding.groups},
     )
+
+
+def _scored(judge: Judge, champion: Champion, rows: FeatureTable, messages: Messages) -> BatchScores:
+    batch = champion.score(rows, messages.starts)
+    if not champion.to_consult:
+        return batch
+    # Of all that is doubtful, without serving's quota.
+    names = [messages.tenant.word(at) for at in range(len(messages.at_us))]
+    return consulted(champion, rows, batch, names, [judge.budgets.get(name) for name in names])
+
+
+def _decided(judge: Judge, batch: BatchScores, tenant: Coded) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """(messages,) log-odds of the row that decides, and verdicts at what counts for each message."""
+    log_odds = batch.logit[batch.worst]
+    verdict = np.zeros(len(log_odds), dtype=np.int32)
+    for number, pattern in enumerate(batch.patterns):
+        here = batch.pattern_of == number
+        tenants = tenant.take(np.flatnonzero(here))
+        verdict[here] = verdicts_at(log_odds[here], tenants, pattern.combination, judge.budgets).codes
+    return log_odds, verdict
+
+
+def _without(judge: Judge, group: Group, asked: tuple[Champion, FeatureTable], messages: Messages) -> Hidden:
+    log_odds, verdict = _decided(judge, _scored(judge, *asked, messages), messages.tenant)
+    return Hidden(group.outage, log_odds, Coded(verdict, VERDICTS))
 
 
 def row_scores(champion: Champion, batch: BatchScores) -> RowScores:
@@ -134,5 +160,5 @@ def _categories(
     if blind.any():
         rows = rows.lacking(champion.history_views, Status.UNAVAILABLE, blind)
     spoken = {name: (said.calibrated[name][worst], said.missing[name][worst] != 0) for name in champion.detectors}
-    codes[marked] = Coded.of(champion.categories(rows, spoken), CATEGORIES).codes
+    codes[marked] = Coded.of(categories(champion, rows, spoken), CATEGORIES).codes
     return Coded(codes, CATEGORIES)

@@ -11,13 +11,15 @@ import pyarrow.parquet as pq
 from mailwarden.evaluation.compare import flipped_messages
 from mailwarden.evaluation.scored import Scored
 from mailwarden_services.evaluation import tables
+from mailwarden_services.evaluation.gap_tables import gap_grids, proposed_rules
+from mailwarden_services.evaluation.gaps import GapsFound, write_gaps
 from mailwarden_services.evaluation.pictures import TITLES, draw_pictures
 from mailwarden_services.reports.files import plain, whole_folder, write_json, write_text
 from mailwarden_services.reports.grids import Grid, markdown
 from mailwarden_services.reports.words import without_addresses
 
 SCORED, AGAINST, FLIPS = "scored.parquet", "against.parquet", "flips.parquet"
-JSON, REPORT = "evaluation.json", "report.md"
+JSON, REPORT, VIEWS = "evaluation.json", "report.md", "views.sql"
 
 SLICE_WORDS = {
     "authentication": "whether a trusted host, or we, vouched for the sender",
@@ -31,7 +33,13 @@ SLICE_WORDS = {
 }
 
 
-def write_evaluation(folder: Path, result: Mapping[str, Any], scored: Scored, against: Scored | None = None) -> Path:
+def write_evaluation(
+    folder: Path,
+    result: Mapping[str, Any],
+    scored: Scored,
+    against: Scored | None = None,
+    gaps: GapsFound | None = None,
+) -> Path:
     """Write an evaluation to a new folder; the path of its report.
 
     result: as `result_of` gives it. Raises DataError where the folder exists.
@@ -41,11 +49,23 @@ def write_evaluation(folder: Path, result: Mapping[str, Any], scored: Scored, ag
         if against is not None:
             pq.write_table(against.to_arrow(), out / AGAINST)
             pq.write_table(flipped_messages(against, scored), out / FLIPS)
+        if gaps is not None:
+            write_gaps(out, gaps)
+        write_views(out)
         write_json(out / JSON, result)
         shown: dict[str, Any] = plain(without_addresses(result))
         pictures = draw_pictures(out, scored, shown)
         write_text(out / REPORT, "\n\n".join(_sections(shown, pictures)) + "\n")
     return folder / REPORT
+
+
+def write_views(out: Path) -> None:
+    """Statements that open the tables of a folder as views of DuckDB, started in that folder."""
+    statements = [
+        f"CREATE OR REPLACE VIEW {path.stem} AS SELECT * FROM read_parquet('{path.name}');"
+        for path in sorted(out.glob("*.parquet"))
+    ]
+    write_text(out / VIEWS, "\n".join(statements) + "\n")
 
 
 def _sections(result: Mapping[str, Any], pictures: Mapping[str, Path]) -> list[str]:
@@ -59,6 +79,10 @@ def _sections(result: Mapping[str, Any], pictures: Mapping[str, Path]) -> list[s
     parts += markdown(tables.flip_grid(result))
     parts += markdown(tables.detector_grid(result))
     parts += markdown(tables.overlap_grid(result))
+    parts += markdown(tables.group_grid(result))
+    for grid in gap_grids(result):
+        parts += markdown(grid)
+    parts += proposed_rules(result)
     for grid in slice_grids(result, list(result["slices"])):
         parts += markdown(grid)
     parts += markdown(tables.reliability_grid(result))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from mailwarden.evaluation.ablation import without_groups
 from mailwarden.evaluation.compare import compare
 from mailwarden.evaluation.detectors import detector_figures
 from mailwarden.evaluation.drift import FUSED, drift
@@ -19,6 +20,7 @@ from mailwarden.evaluation.reliability import reliability, reliability_of
 from mailwarden.evaluation.resampling import Groups, areas
 from mailwarden.evaluation.scored import Scored, check_both_classes
 from mailwarden.evaluation.slices import by_category, by_slice, named_rightly, whole
+from mailwarden_services.evaluation.gaps import GapsFound, gaps_result
 
 FEW = 20
 """Fewer bad or good messages than these make a figure that says little, which is said."""
@@ -36,11 +38,17 @@ class Asked:
 
 
 def result_of(
-    scored: Scored, asked: Asked, *, against: Scored | None = None, warnings: Sequence[str] = ()
+    scored: Scored,
+    asked: Asked,
+    *,
+    against: Scored | None = None,
+    gaps: GapsFound | None = None,
+    warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
     """All figures; raises DataError where labels are absent or of one class.
 
-    against: the same messages as another bundle judges them. warnings: sentences that stand above all figures.
+    against: the same messages as another bundle judges them. gaps: of their errors; None of what was served. warnings:
+    sentences that stand above all figures.
     """
     check_both_classes(scored, asked.source)
     known = scored.labelled
@@ -70,14 +78,16 @@ def result_of(
         "categories": {"right": asdict(named), "named": categories},
         "detectors": [asdict(one) for one in detectors],
         "overlap": asdict(overlap),
+        "groups": [_with_budgets(asdict(one)) for one in without_groups(scored, asked.budgets, by=asked.by)],
         "reliability": {
             FUSED: asdict(reliability(scored)),
             **{name: asdict(reliability_of(scored, name)) for name in sorted(scored.detectors)},
         },
         "drift": asdict(drift(scored)),
+        "gaps": None if gaps is None else gaps_result(gaps),
         "comparison": None
         if against is None
-        else _comparison(asdict(compare(against, scored, asked.budgets, by=asked.by))),
+        else _with_budgets(asdict(compare(against, scored, asked.budgets, by=asked.by))),
         "record": dict(asked.record),
     }
 
@@ -125,7 +135,7 @@ def _few(scored: Scored) -> list[str]:
     return found
 
 
-def _comparison(values: dict[str, Any]) -> dict[str, Any]:
+def _with_budgets(values: dict[str, Any]) -> dict[str, Any]:
     recall = values.pop("recall")
     return {**values, "recall": [{"budget": budget, **difference} for budget, difference in recall.items()]}
 

@@ -1,0 +1,1 @@
+"""What a bundle is worth at a site that it never learned from."""
