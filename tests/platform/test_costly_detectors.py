@@ -250,6 +250,22 @@ def test_thresholds_of_a_tenant_move_for_both_alike(trained: Trained) -> None:
     assert apart[0] == pytest.approx(apart[1], abs=0.5)
 
 
+def test_a_bundle_whose_costly_ones_have_a_scale_of_their_own_is_calibrated_without_them(trained: Trained) -> None:
+    """As those of a release before: what moves one scale says nothing of another."""
+    whole = trained.bundle.whole
+    assert whole.consult is not None
+    both = whole.consult.combination
+    halved = replace(both.fusion, weights={name: weight / 2.0 for name, weight in both.fusion.weights.items()})
+    former = replace(whole, consult=replace(whole.consult, combination=replace(both, fusion=halved)))
+    mail_of = TenantMail(
+        {away: np.random.default_rng(1).normal(-8.0, 1.0, 500) for away in ("", *trained.bundle.without)},
+        np.ones(500), np.zeros(500, dtype=np.bool_), np.zeros(500, dtype=np.bool_),
+    )  # fmt: skip
+    moved, _ = calibrate(replace(trained.bundle, whole=former), {"low": mail_of})
+    assert moved.whole.consult is None
+    assert moved.whole.thresholds_of("low").junk < whole.thresholds_of("nobody").junk
+
+
 def test_what_costly_ones_add_leaves_the_tail_of_good_mail_where_it_was() -> None:
     draw = np.random.default_rng(2)
     bad = draw.random(4_000) < 0.3

@@ -188,10 +188,9 @@ class Asked:
             return None
         rows = self.held.rows
         good = index[~rows.bad[index]]
-        turning = logit - self.held.over(cheap, logit)
-        weight = _balanced(rows, good)
-        before = Sample.of(self.held.over(cheap, logit)[good], weight)
-        after = Sample.of((self.mixed(fusion, said, logit, good) - turning)[good], weight)
+        over, weight = self.held.over(cheap, logit), _balanced(rows, good)
+        added = (self.mixed(fusion, said, logit, good) - logit)[good]
+        before, after = Sample.of(over[good], weight), Sample.of(over[good] + added, weight)
         if not before.n or not after.n:
             return cheap.tail
         wider = after.scale - before.scale

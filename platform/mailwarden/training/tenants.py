@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mailwarden.domain.detection.decision import Combination
+from mailwarden.domain.detection.decision import Combination, Fusion
 from mailwarden.domain.detection.tail import LEAST, Middle, Sample
 from mailwarden.stores.bundle import Bundle
 
@@ -97,7 +97,15 @@ def _moved(combination: Combination, away: str, tenants: Mapping[str, TenantMail
         of = Sample.of if mail.labelled else Middle.of
         beliefs[name] = combination.tail.belief(of(odds[told], mail.weights[told]))
     consult = combination.consult
+    if consult is not None and not _on_one_scale(combination.fusion, consult.combination.fusion):
+        # Of a release before: what moves the cheap ones' thresholds would hold back good mail by the costly ones'.
+        consult = None
     if consult is not None and consult.combination.tail is not None:
         # Log-odds are of one scale, whoever was asked: what shifts a tenant's shifts both.
         consult = replace(consult, combination=replace(consult.combination, tenants=beliefs))
     return replace(combination, tenants=beliefs, consult=consult)
+
+
+def _on_one_scale(cheap: Fusion, both: Fusion) -> bool:
+    """Whether costly detectors were stacked on the cheap ones' own weights, as `calibrate.stack` does."""
+    return all(both.weights.get(name) == weight for name, weight in cheap.weights.items())
