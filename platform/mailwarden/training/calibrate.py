@@ -202,17 +202,13 @@ def stack(
     weights, offsets = found[1 : len(parts)] / share, found[len(parts) :] / share
     # The tail of good mail stays where it was: what is said of mail that nobody asked about is on the same scale.
     added = np.asarray(design[:, 1:] @ np.concatenate([weights, offsets]))
-    level = 1.0 - LEVEL
-    intercept = _quantile(over[~bad], weight[~bad], level) - _quantile((over + added)[~bad], weight[~bad], level)
+    before, after = (
+        np.quantile(one[~bad], 1.0 - LEVEL, weights=weight[~bad], method="inverted_cdf") for one in (over, over + added)
+    )
+    intercept = float(before - after)
     return Fusion(
         {**cheap.weights, **dict(zip(names, weights.tolist(), strict=True))},
         cheap.intercept + intercept,
         {**cheap.calibrations, **calibrations},
         {**cheap.offsets, **dict(zip(spoken, offsets.tolist(), strict=True))},
     )
-
-
-def _quantile(values: NDArray[np.float64], weight: NDArray[np.float64], share: float) -> float:
-    order = np.argsort(values, kind="stable")
-    reached = np.cumsum(weight[order])
-    return float(values[order][min(np.searchsorted(reached, share * reached[-1]), len(values) - 1)])

@@ -52,6 +52,19 @@ class LabelledRows:
         """(n_messages,) position of the first row of each message."""
         return np.unique(self.message, return_index=True)[1].astype(np.intp)
 
+    def take(self, index: NDArray[np.intp]) -> LabelledRows:
+        """The rows at these rising positions, their messages numbered anew."""
+        return LabelledRows(
+            tenant=self.tenant[index],
+            message_id=self.message_id[index],
+            recipient=self.recipient[index],
+            seq=self.seq[index],
+            at_us=self.at_us[index],
+            labels=[self.labels[row] for row in index.tolist()],
+            weight=self.weight[index],
+            message=np.unique(self.message[index], return_inverse=True)[1].astype(np.int64),
+        )
+
     def through(self) -> dict[str, int]:
         """By tenant, the greatest seq of a message among the rows."""
         found: dict[str, int] = {}

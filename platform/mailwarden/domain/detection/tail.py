@@ -95,10 +95,7 @@ class Middle:
         n = float(weights.sum())
         if n < LEAST:
             return cls(0.0)
-        order = np.argsort(logits, kind="stable")
-        counted = np.cumsum(weights[order])
-        quarters = np.searchsorted(counted, np.array([0.25, 0.5, 0.75]) * counted[-1])
-        low, at, high = logits[order][quarters].tolist()
+        low, at, high = np.quantile(logits, (0.25, 0.5, 0.75), weights=weights, method="inverted_cdf").tolist()
         deviation = max((high - low) / _QUARTILES, _SCALE_LEAST)
         return cls(n, at, math.pi / 2.0 * deviation**2 / n)
 

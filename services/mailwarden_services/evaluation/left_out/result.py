@@ -83,7 +83,7 @@ def left_out(
     inside = ~np.isin(tenant, away) & ~(np.isin(tenant, asked.good_alone) & rows.bad) & ~odd
     index = np.flatnonzero(inside)
     trained = train(
-        _taken(rows, index), {name: table.take(index) for name, table in features.items()}, detectors, asked.options,
+        rows.take(index), {name: table.take(index) for name, table in features.items()}, detectors, asked.options,
         history=history, progress=progress,
     )  # fmt: skip
     champion = Champion.of(trained.bundle, detectors, trained.fetch, version=1, content_views=frozenset(content_views))
@@ -110,7 +110,7 @@ def left_out(
             _judged(moved, champion, mail, asked.host, words, warm)
             | {"away": _with_each_away(moved, champion, odds, mail, asked.host, warm)}
         )
-    there = _taken(rows, index)
+    there = rows.take(index)
     return {
         "host": asked.host,
         "sources": list(asked.sources),
@@ -138,14 +138,6 @@ def _check_there(rows: LabelledRows, asked: LeftOutAsked) -> None:
             f"tenant {asked.host} has {good:,} good messages, and a warm-up takes {asked.warm_up:,}; name a tenant "
             "with more first, or give a shorter --warm-up"
         )
-
-
-def _taken(rows: LabelledRows, index: NDArray[np.intp]) -> LabelledRows:
-    return LabelledRows(
-        rows.tenant[index], rows.message_id[index], rows.recipient[index], rows.seq[index], rows.at_us[index],
-        [rows.labels[row] for row in index.tolist()], rows.weight[index],
-        np.unique(rows.message[index], return_inverse=True)[1].astype(np.int64),
-    )  # fmt: skip
 
 
 def _joined(features: Mapping[str, FeatureTable]) -> FeatureTable:
