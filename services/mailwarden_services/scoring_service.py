@@ -13,7 +13,9 @@ from socket import gethostname
 
 import structlog
 
-from mailwarden.domain.detection.decision import Combination
+from mailwarden.domain.detection.decision import Combination, Thresholds
+from mailwarden.domain.detection.tenant_budget import TenantBudget
+from mailwarden.domain.mail.events import CATEGORIES
 from mailwarden.domain.mail.facts import FACTS_VERSION
 from mailwarden.errors import MailwardenError, NotFound
 from mailwarden.settings import Settings
@@ -237,7 +239,7 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
         rspamd=Rspamd(
             settings.rspamd_password.get_secret_value(),
             rspamd_actions_of(settings.rspamd_actions),
-            lambda tenant, budget: serving.whole.thresholds_of(tenant).within(budget),
+            partial(_thresholds, serving),
         ),
         in_flight=InFlight(requests=settings.tenant_requests, rates=rates),
         connections=ConnectionLimits(settings.connections, settings.connections_per_peer, settings.request_seconds),
@@ -261,6 +263,13 @@ def scoring_service(platform: Platform, *, lanes: tuple[Lane, ...] | None = None
         lifespan=lifespan,
         writer_lag=partial(_lag, settings, began, trouble),
     )
+
+
+def _thresholds(serving: ServingVersion, tenant: str, budget: TenantBudget, category: str | None) -> Thresholds:
+    """For a message of a category; of what was delivered that is not known, and the highest stand for it."""
+    whole = serving.whole
+    told = CATEGORIES if category is None and budget.by_category else (category,)
+    return max((whole.thresholds_within(tenant, budget, one) for one in told), key=lambda found: found.junk)
 
 
 def note_facts(platform: Platform) -> None:

@@ -1,15 +1,28 @@
 from __future__ import annotations
 
+import itertools
 import random
+import re
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from mailwarden.domain.detection.detector import TrainingSet
 from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.errors import DataError
 from mailwarden_detectors.message_text.detector import MessageText
-from mailwarden_detectors.message_text.hashing import BUCKETS, subject_buckets, text_buckets
+from mailwarden_detectors.message_text.hashing import (
+    BITS,
+    BUCKETS,
+    SUBJECT_BYTES,
+    TEXT_BYTES,
+    gram_buckets,
+    subject_buckets,
+    subject_bytes,
+    text_buckets,
+)
 
 _GOOD = [
     "minutes",
@@ -170,3 +183,37 @@ def test_one_class_is_refused() -> None:
             ),
             seed=1,
         )
+
+
+def _bucket(value: int, salt: int) -> int:
+    mixed = (value * 0x9E3779B97F4A7C15 + salt) % 2**64
+    mixed = (mixed ^ mixed >> 29) * 0xBF58476D1CE4E5B9 % 2**64
+    return mixed >> 64 - BITS
+
+
+def _grams(data: bytes, salt: int) -> list[int]:
+    return [_bucket(int.from_bytes(data[at : at + 4], "little"), salt) for at in range(len(data) - 3)]
+
+
+def _words(data: bytes) -> list[int]:
+    found = re.findall(rb"[0-9A-Za-z$\x80-\xff]+", data)
+    return [sum((byte + 1) * 0x100000001B3**at for at, byte in enumerate(word.lower())) % 2**64 for word in found]
+
+
+@given(st.text(st.sampled_from("aZ09$ .,!-\n\u00fc\u6f22"), max_size=200) | st.text(max_size=60))
+@example("")
+@example("pay " * 1_000)
+@example("a" * 2_999 + "\u00fc")
+def test_buckets_are_those_of_plain_arithmetic(text: str) -> None:
+    data = text[:TEXT_BYTES].encode("utf-8", "replace")[:TEXT_BYTES]
+    assert text_buckets(text).tolist() == sorted(set(_grams(data, 0x2545F4914F6CDD1D)))
+    title = f" {text[:SUBJECT_BYTES]} ".encode("utf-8", "replace")[:SUBJECT_BYTES]
+    words = _words(title)
+    pairs = [(one * 31 + other) % 2**64 for one, other in itertools.pairwise(words)]
+    wanted = {
+        *_grams(title, 0x5851F42D4C957F2D),
+        *(_bucket(word, 0x14057B7EF767814F) for word in words),
+        *(_bucket(pair, 0x27BB2EE687B0B0FD) for pair in pairs),
+    }
+    assert subject_buckets(text).tolist() == sorted(wanted)
+    assert gram_buckets(subject_bytes(text), subject=True).tolist() == _grams(title, 0x5851F42D4C957F2D)

@@ -11,12 +11,14 @@ import pytest
 from numpy.typing import NDArray
 
 from mailwarden.domain.detection.decision import Calibration, Combination, Consult, Fusion, Thresholds
-from mailwarden.domain.detection.doubt import FEATURES, SURE, bare_first_contact, doubt_of
+from mailwarden.domain.detection.doubt import FEATURES, SURE, bare_first_contact, doubt_of, turning_point
 from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.detection.tail import LEVEL
+from mailwarden.domain.detection.tenant_budget import TRAINED, TenantBudget
 from mailwarden.domain.status import Status
 from mailwarden.errors import DataError
 from mailwarden.scoring.batch import BatchScores
+from mailwarden.scoring.categorising import Bar, Caller
 from mailwarden.scoring.champion import Champion
 from mailwarden.scoring.consulting import consult, consulted, doubts
 from mailwarden.scoring.logged import LoggedPlan, score_logged
@@ -55,7 +57,7 @@ def asked(batch: BatchScores) -> NDArray[np.bool_]:
 
 
 def verdicts(batch: BatchScores, tenant: str = "new") -> NDArray[np.bool_]:
-    return np.array([batch.of(at).verdict(None, tenant) in ("junk", "quarantine") for at in range(len(batch.worst))])
+    return np.array([batch.of(at).verdict(tenant) in ("junk", "quarantine") for at in range(len(batch.worst))])
 
 
 def test_it_is_asked_about_a_tenth_of_good_mail_and_catches_what_the_cheap_ones_miss(trained: Trained) -> None:
@@ -73,10 +75,27 @@ def test_it_is_asked_about_a_tenth_of_good_mail_and_catches_what_the_cheap_ones_
     assert recalls[0] > recalls[1] + 0.1
 
 
+def cheap_alone(combination: Combination) -> Combination:
+    own = combination.own
+    return replace(combination, consult=None, own=None if own is None else cheap_alone(own))
+
+
+def test_detectors_are_held_to_their_bands_where_the_costly_one_is_away(trained: Trained) -> None:
+    champion = champion_of(trained)
+    away = replace(
+        champion, detectors={n: one for n, one in champion.detectors.items() if n != "terms"}, away={"terms": "gone"}
+    )
+    table = table_of(mail(1, 6)[1])
+    there, gone = (one.held_without_each(one.score(table), "new") for one in (champion, away))
+    assert there == gone and set(gone) == {"links", "sent"}
+
+
 def test_where_it_is_not_asked_nothing_changes(trained: Trained) -> None:
     without = train(*mail(6000, 1), CHEAP, OPTIONS, history=HISTORY_VIEWS)
-    assert replace(trained.bundle.whole, consult=None) == without.bundle.whole
-    assert {name: replace(one, consult=None) for name, one in trained.bundle.without.items()} == without.bundle.without
+    assert cheap_alone(trained.bundle.whole) == without.bundle.whole
+    assert {name: cheap_alone(one) for name, one in trained.bundle.without.items()} == without.bundle.without
+    own = trained.bundle.whole.own
+    assert own is not None and own.consult is not None and own.consult.combination.learned == own.learned
     table = table_of(mail(300, 3)[1])
     plain = champion_of(without).score(table, starts_of(table))
     cascade = champion_of(trained)
@@ -194,6 +213,32 @@ def test_doubt_is_measured_from_where_the_verdict_turns() -> None:
     assert found.tolist() == [0.0, 0.5, 1.0, SURE, 0.5, SURE, SURE, SURE]
     bare = doubt_of(logit, turning, band, np.ones(8, dtype=np.bool_))
     assert bare.tolist() == [0.0, 0.5, 1.0, 1.0, 0.5, SURE, SURE, SURE]
+
+
+def test_doubt_is_measured_from_the_threshold_of_what_a_message_would_be_called(trained: Trained) -> None:
+    table, champion = table_of(mail(400, 9)[1]), champion_of(trained)
+    batch = champion.score(table, starts_of(table))
+    # None of these detectors names a category, so that all mail is called SP.
+    budget = TenantBudget.of(0.03, {"BE": 0.029})
+    tenants = ["new", "plain"] * 200
+    found = doubts(champion, table, batch, tenants, {"new": budget})
+    whole = champion.whole
+    assert whole.consult is not None and whole.consult.combination.named == whole.named
+    steps = {
+        "new": whole.thresholds_within("new", budget, "SP"),
+        "plain": whole.thresholds_within("plain"),
+    }
+    assert steps["new"].junk > steps["plain"].junk > whole.thresholds_within("new", TenantBudget(0.03)).junk
+    turning = np.array([turning_point(steps[name]) for name in tenants])
+    bare = bare_first_contact(table)
+    assert found.tolist() == doubt_of(batch.logit, turning, whole.consult, bare).tolist()
+    # What comes of it is held against what it is called likewise.
+    both = consulted(champion, table, batch, tenants, {"new": budget})
+    for at in np.flatnonzero(asked(both)).tolist():
+        row = table.take(np.array([at]))
+        bar = Bar(tenants[at], {"new": budget}.get(tenants[at], TRAINED), Caller(champion, row))
+        one = both.of(at)
+        assert bar.thresholds(one) == one.combination.thresholds_within(tenants[at], bar.budget, "SP")
 
 
 def test_a_first_contact_without_link_and_attachment_is_bare() -> None:

@@ -89,7 +89,8 @@ def signal(name: str, row: dict[str, Any]) -> float:
         return float(row[name])
     said, known, path, structure, share, _, domain_path, domain_share, own = (row[one] for one in proof.FEATURES)
     seen = known > 0
-    proven = 3.0 if said == 1 else 2.0 if (path if seen else domain_path) == 1 else 0.0
+    by_path = (path if seen else domain_path) == 1 and not (said == 0 and (share if seen else domain_share) >= 0.8)
+    proven = 3.0 if said == 1 else 2.0 if by_path else 0.0
     if not proven and seen and structure == 1 and own != 1 and not ((share if seen else domain_share) > 0):
         proven = 1.0
     if name == "proof":

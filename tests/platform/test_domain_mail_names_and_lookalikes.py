@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailwarden.domain.mail.domain_lookalikes import KnownDomains, edits_between, skeleton_of
+from mailwarden.domain.mail.domain_lookalikes import KnownDomains, edits_between, folded_stem, skeleton_of
 from mailwarden.domain.mail.person_names import abbreviated, initials_of, person_of
 
 STEMS = st.text(string.ascii_lowercase, min_size=5, max_size=12)
@@ -82,11 +82,29 @@ def test_edits_are_counted_as_the_plain_recursion_counts_them(one: str, other: s
 STEM_NAMES = st.sampled_from(["northwind", "tailspin", "fabrikam", "contoso"])
 
 
-@given(STEM_NAMES, st.integers(0, 8), st.sampled_from("bghkpqxz"))
-def test_every_single_edit_of_a_known_name_is_found(stem: str, at: int, letter: str) -> None:
-    known = KnownDomains([f"{stem}.example"])
+OTHERS = [f"{name}.example" for name in ("adventure", "bellows", "coho", "lamna", "litware", "margie", "proseware",
+                                         "relecloud", "trey", "wingtip")]  # fmt: skip
+
+
+@given(STEM_NAMES, st.integers(0, 8), st.sampled_from("bghkpqxz"), st.sampled_from([1, 2]))
+def test_every_single_edit_of_a_known_name_is_found(stem: str, at: int, letter: str, most: int) -> None:
+    alone, among = (KnownDomains([f"{stem}.example", *others], most) for others in ([], OTHERS))
     for changed in (stem[:at] + letter + stem[at:], stem[:at] + letter + stem[at + 1 :], stem[:at] + stem[at + 1 :]):
-        assert changed == stem or known.near(f"{changed}.example") is not None, changed
+        found = alone.near(f"{changed}.example")
+        assert changed == stem or found is not None, changed
+        assert among.near(f"{changed}.example") == alone.near(f"{changed}.example") == found
+
+
+@given(STEM_NAMES, st.integers(0, 8), st.integers(0, 8), st.text("abno", min_size=2, max_size=2))
+def test_two_edits_are_found_among_few_as_among_many(stem: str, one: int, two: int, letters: str) -> None:
+    changed = stem[:one] + letters[0] + stem[one + 1 :]
+    changed = changed[:two] + letters[1] + changed[two:]
+    alone, among = (KnownDomains([f"{stem}.example", *others], 2) for others in ([], OTHERS))
+    found = alone.near(f"{changed}.test")
+    assert among.near(f"{changed}.test") == found
+    folded = [folded_stem(f"{name}.test") for name in (changed, stem)]
+    most = min(sum(len(name) >= least for least in (5, 9)) for name in folded)
+    assert found is not None or edits_between(*folded, most) is None
 
 
 @given(st.text(max_size=300))

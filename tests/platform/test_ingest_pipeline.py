@@ -73,6 +73,26 @@ def test_seq_goes_by_time_then_by_place_in_the_source(lake: Lake) -> None:
     assert {event.direction for event in events} == {"inbound"}
 
 
+def test_results_that_nobody_believes_are_named_where_most_mail_bears_them(lake: Lake) -> None:
+    def bearing(name: str, fields: str) -> None:
+        path = lake.folder / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(
+            f"{fields}From: ann@parts.example\nTo: bob@acme.example\nSubject: {name}\n\nAuthentication-Results: no; x\n"
+        )
+
+    own = "Authentication-Results: MX.acme.example;\n\tdkim=pass header.d=parts.example\n"
+    for name in "1234":
+        bearing(name, own + "Authentication-Results: theirs.example; spf=pass\n" * (name == "1"))
+    bearing("5", "Authentication-Results: theirs.example; spf=pass\n")
+    bearing("6", "")
+    assert lake.ingest().unbelieved == ("mx.acme.example", 4)
+    assert lake.ingest(trusted_authserv_ids=frozenset({"other.example"}), tenant="told").unbelieved is None
+    for name in ("7", "8"):
+        bearing(name, "")
+    assert lake.ingest(tenant="half").unbelieved is None
+
+
 def test_labels_come_when_they_are_known_after_messages_of_that_time(lake: Lake) -> None:
     for name, minute in (("1", 0), ("2", 10), ("3", 20)):
         write(lake.folder, name, minute)

@@ -32,6 +32,25 @@ def test_a_wave_of_one_sender_sets_nothing_aside() -> None:
     assert not any(_out(bands, True, False, "wave@x.example") for _ in range(500))
 
 
+def test_whoever_fires_on_everything_is_set_aside_and_not_the_sound_one_that_holds_it_down() -> None:
+    """One that fires has its way nowhere, since `behaviour` weighs against it: without that all would be held back."""
+    bands = Bands()
+    out = [
+        bands.see("acme", f"s{n}@x.example", False, {"text": False, "behaviour": True, "rules": False}, ["text"])
+        for n in range(200)
+    ]
+    first = next(at for at, names in enumerate(out) if names)
+    assert first < 10 and set(out[first:]) == {frozenset({"text"})}
+
+
+def test_a_detector_that_is_sure_of_what_is_held_back_without_it_too_stays() -> None:
+    bands = Bands()
+    for n in range(500):
+        bad = n % 3 == 0
+        sure = ["text", "rules"] if bad else []
+        assert not bands.see("acme", f"s{n}@x.example", bad, {"text": bad, "rules": bad}, sure)
+
+
 def test_other_tenants_are_not_touched() -> None:
     bands = Bands()
     for n in range(20):

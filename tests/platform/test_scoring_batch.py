@@ -53,11 +53,23 @@ class History(Content):
         return RawScores(np.where(days == 13, np.inf, np.nan_to_num(known) / 3.0 - np.nan_to_num(days) / 7.0))
 
 
-FUSIONS = {
-    name: Combination(
-        Fusion(weights, number / 10, {one: Calibration(1.1, -0.3) for one in weights}, {"content": 0.2}),
+def combination(weights: dict[str, float], intercept: float) -> Combination:
+    """For tenants that nobody knows; of the one that is known, `known`, all counts half as much again."""
+    calibrations = {one: Calibration(1.1, -0.3) for one in weights}
+    own = {name: 1.5 * weight for name, weight in weights.items()}
+    return Combination(
+        Fusion(weights, intercept, calibrations, {"content": 0.2}),
         Thresholds(0.0, 1.0, 2.0),
+        own=Combination(
+            Fusion(own, intercept, calibrations, {"content": 0.3}),
+            Thresholds(0.5, 1.5, 2.5),
+            learned=frozenset({"known"}),
+        ),
     )
+
+
+FUSIONS = {
+    name: combination(weights, number / 10)
     for number, (name, weights) in enumerate(
         [
             ("", {"content": 0.7, "history": 0.9}),
@@ -115,9 +127,10 @@ mail = st.lists(
 def test_a_message_scores_among_others_as_it_does_alone(drawn: list[tuple[Any, float]]) -> None:
     served = champion()
     rows, starts = table([message for message, _ in drawn], [word for _, word in drawn])
-    batch = served.score(rows, starts)
+    tenants = [("known", "new", "other")[number % 3] for number in range(len(drawn))]
+    batch = served.score(rows, starts, tenants)
     for number, (start, stop) in enumerate(pairwise(starts)):
-        own = served.score(rows.take(np.arange(start, stop)))
+        own = served.score(rows.take(np.arange(start, stop)), None, [tenants[number]])
         assert batch.logit[start:stop].tobytes() == own.logit.tobytes()
         assert batch.of(number) == own.of()
         assert [one.raw for one in batch.logged(served.detector_versions, number)] == [
@@ -126,6 +139,24 @@ def test_a_message_scores_among_others_as_it_does_alone(drawn: list[tuple[Any, f
         assert [one.missing for one in batch.logged(served.detector_versions, number)] == [
             one.missing for one in own.logged(served.detector_versions)
         ]
+
+
+def test_what_counts_for_a_tenant_that_is_known_is_its_own_whatever_is_away() -> None:
+    served = champion()
+    # Nothing is away, a detector fails, histories are away, both.
+    ways = [(1.0, 3.3, True, True), (0.0, 13.0, True, True), (1.0, 3.3, False, True), (0.0, 13.0, True, False)]
+    rows, starts = table([[way] for way in ways], [1.7] * 4)
+    new, known = served.score(rows, starts), served.score(rows, starts, ["known"] * 4)
+    for number, (one, other) in enumerate(zip(new.patterns, known.patterns, strict=True)):
+        assert one.away == other.away and one.combination.own == other.combination, number
+        assert known.of(number).verdict("known") == other.combination.thresholds.verdict(known.logit[number])
+    assert served.whole.thresholds_of("known").junk == 1.5 and served.whole.thresholds_of("new").junk == 1.0
+    # What would have been without a detector is by the same fusion.
+    one = served.score(rows.take(np.array([0])), None, ["known"])
+    assert served.setting_aside(one, ["history"]).combination == FUSIONS["history"].own
+    away = served.without_each(one)["history"]
+    held = served.held_without_each(one, "known")["history"]
+    assert held == away.verdict("known") and away.combination == FUSIONS["history"].own
 
 
 @settings(max_examples=100, deadline=None)

@@ -14,7 +14,8 @@ from structlog.testing import capture_logs
 from mailwarden.domain.detection.decision import Calibration, Combination, Fusion, Thresholds
 from mailwarden.domain.detection.detector import RawScores, Signal
 from mailwarden.domain.detection.rows import FeatureTable
-from mailwarden.scoring.categorising import category
+from mailwarden.domain.detection.tenant_budget import TenantBudget
+from mailwarden.scoring.categorising import Caller
 from mailwarden.scoring.champion import Champion
 from mailwarden.scoring.reasons import reasons
 
@@ -97,7 +98,7 @@ def test_with_one_away_the_fusion_without_it_counts_with_its_thresholds(value: f
     served = champion(Failing(_raise), without={"failing": WITHOUT})
     scores = served.score(FeatureTable({"relationship:score": np.array([value])}, 1)).of()
     assert (scores.logit, scores.enough) == (pytest.approx(3.0 * value - 1.0), True)
-    assert scores.verdict(None, "acme") == verdict
+    assert scores.verdict("acme") == verdict
     # Reasons are weighted as that fusion trusts.
     assert [signal.weight for signal in reasons(served, TABLE, scores)] == [3.0]
 
@@ -110,7 +111,7 @@ def test_with_none_that_fits_nothing_stronger_than_a_banner_is_given(without: di
         .of()
     )
     assert not scores.enough
-    assert [scores.verdict(budget, "acme") for budget in (None, 0.00001, 0.01, 0.5)] == ["banner"] * 4
+    assert [scores.verdict("acme", TenantBudget(share)) for share in (None, 0.00001, 0.01, 0.5)] == ["banner"] * 4
 
 
 def test_with_two_away_the_fusion_of_the_rest_gives_no_more_than_a_banner() -> None:
@@ -119,7 +120,7 @@ def test_with_two_away_the_fusion_of_the_rest_gives_no_more_than_a_banner() -> N
     for value, verdict in ((1.0, "deliver"), (1.4, "banner"), (100.0, "banner")):
         scores = served.score(FeatureTable({"relationship:score": np.array([value])}, 1)).of()
         assert (scores.logit, scores.enough, scores.broken) == (pytest.approx(3.0 * value - 1.0), False, ("failing",))
-        assert scores.verdict(None, "acme") == scores.verdict(0.3, "acme") == verdict
+        assert scores.verdict("acme") == scores.verdict("acme", TenantBudget(0.3)) == verdict
 
 
 def test_what_comes_of_a_message_without_a_detector_is_as_if_it_were_away() -> None:
@@ -133,15 +134,15 @@ def test_what_comes_of_a_message_without_a_detector_is_as_if_it_were_away() -> N
     assert (one.logit, one.worst, one.enough, dict(one.detectors)) == (away.logit, away.worst, True, away.detectors)
     assert one.combination == away.combination and batch.of().logit > one.logit + 50.0
     none = served.setting_aside(batch, ("failing", "sound"))
-    assert not none.enough and none.verdict(None, "acme") in ("deliver", "banner")
+    assert not none.enough and none.verdict("acme") in ("deliver", "banner")
 
 
 def test_with_all_away_there_is_a_score_and_no_reason() -> None:
     served = replace(champion(Failing(_raise)), detectors={}, away={"failing": "gone", "sound": "gone"})
     scores = served.score(TABLE).of()
     assert (scores.logit, scores.worst, dict(scores.detectors)) == (0.5, 0, {})
-    assert scores.verdict(None, "acme") == "banner" and reasons(served, TABLE, scores) == []
-    assert category(served, TABLE, scores) == "SP"
+    assert scores.verdict("acme") == "banner" and reasons(served, TABLE, scores) == []
+    assert Caller(served, TABLE).category(scores) == "SP"
 
 
 def test_one_that_fails_to_explain_or_to_categorise_leaves_the_others_theirs() -> None:
@@ -149,7 +150,7 @@ def test_one_that_fails_to_explain_or_to_categorise_leaves_the_others_theirs() -
     scores = served.score(TABLE).of()
     assert scores.broken == ()
     assert [signal.name for signal in reasons(served, TABLE, scores)] == ["sound"]
-    assert category(served, TABLE, scores) == "SP"
+    assert Caller(served, TABLE).category(scores) == "SP"
 
 
 def test_failures_are_told_with_the_detectors_name_now_and_then_and_quote_no_mail() -> None:

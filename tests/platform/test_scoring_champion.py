@@ -15,7 +15,7 @@ from mailwarden.domain.detection.decision import Calibration, Combination, Fusio
 from mailwarden.domain.detection.detector import RawScores, Signal
 from mailwarden.domain.detection.naming import Naming, Voice
 from mailwarden.domain.detection.rows import FeatureTable
-from mailwarden.scoring.categorising import category
+from mailwarden.scoring.categorising import Caller
 from mailwarden.scoring.champion import Champion
 from mailwarden.scoring.reasons import reasons, strongest
 
@@ -118,7 +118,7 @@ def test_a_withheld_view_is_seen_by_nobody() -> None:
     features = table(**THREE, sender_activity__score=[1.0, 2.0, 3.0])
     scores = served.score(features).of()
     reasons(served, features, scores)
-    category(served, features, scores)
+    Caller(served, features).category(scores)
     for shown in told.shown:
         assert np.isnan(shown.columns["relationship:score"]).all()
         # Text is null as text, as it was in training.
@@ -146,7 +146,7 @@ def test_the_category_is_the_categorisers_and_spam_where_it_has_none() -> None:
     one, two = Told(("relationship:score",), category="BE"), Told(("relationship:score",))
     for name, expected in (("one", "BE"), ("two", "SP"), ("", "SP"), ("gone", "SP")):
         served = champion({"one": one, "two": two}, categoriser=name)
-        assert category(served, features, served.score(features).of()) == expected
+        assert Caller(served, features).category(served.score(features).of()) == expected
 
 
 def test_all_that_spoke_name_the_category_together_and_one_that_fails_does_not() -> None:
@@ -154,7 +154,7 @@ def test_all_that_spoke_name_the_category_together_and_one_that_fails_does_not()
 
     def named(naming: Naming, **detectors: Told) -> str:
         served = replace(champion(dict(detectors), categoriser="one"), naming=naming)
-        return category(served, features, served.score(features).of())
+        return Caller(served, features).category(served.score(features).of())
 
     one, two = (Told(("relationship:score",), "relationship:score", category=code) for code in ("BE", "CP"))
     unsure = Told(("relationship:score",), -3.0, category="MW")
@@ -181,8 +181,14 @@ def test_each_verdict_without_a_detector_is_that_of_the_fusion_fitted_without_it
     }
     served = replace(served, without=without)
     batch = served.score(table(**THREE))
-    wanted = {name: scores.verdict(None, "acme") for name, scores in served.without_each(batch).items()}
-    assert served.held_without_each(batch, None, "acme") == wanted == {"one": "banner", "two": "junk"}
+    wanted = {name: scores.verdict("acme") for name, scores in served.without_each(batch).items()}
+    assert served.held_without_each(batch, "acme") == wanted == {"one": "banner", "two": "junk"}
+    for _ in range(2):
+        aside = {name: served.setting_aside(batch, (name,)) for name in without}
+        assert [aside[name].logit for name in ("one", "two")] == [0.5, 5.0]
+        assert aside["one"].away == {"one"} and set(aside["one"].detectors) == {"two"}
+    none = served.setting_aside(batch, ("one", "two"))
+    assert none.logit == served.whole.fusion.intercept and not none.enough and not none.detectors
 
 
 def test_each_reason_is_given_once_at_its_strongest() -> None:

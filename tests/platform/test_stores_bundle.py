@@ -8,6 +8,7 @@ from hashlib import sha256
 import pytest
 
 from mailwarden.domain.detection.decision import Calibration, Combination, Fusion, Thresholds
+from mailwarden.domain.detection.tenant_budget import GoodNamed
 from mailwarden.errors import ContractError, DataError, NotFound
 from mailwarden.stores.bundle import Bundle, Member
 from mailwarden_detectors.header_rules.detector import HeaderRules
@@ -21,10 +22,22 @@ MEMBER = Member(3, sha256(CONTENT).hexdigest(), HeaderRules.version)
 def bundle() -> Bundle:
     return Bundle(
         members={"header_rules": MEMBER},
-        whole=Combination(FUSION, Thresholds(0.5, 41.7, math.inf, ((0.001, math.inf), (0.01, 37.5)))),
+        whole=Combination(
+            FUSION,
+            Thresholds(0.5, 41.7, math.inf, ((0.001, math.inf), (0.01, 37.5))),
+            named=GoodNamed({"BE": 0.1, "SP": 0.9}, 0.002),
+        ),
         categoriser="header_rules",
         record={"seed": 7, "thresholds": ["words"]},
-        without={"message_text": Combination(FUSION, Thresholds(1.5, math.inf, math.inf, ((0.01, 2.5),)))},
+        without={
+            "message_text": Combination(
+                FUSION,
+                Thresholds(1.5, math.inf, math.inf, ((0.01, 2.5),)),
+                own=Combination(
+                    FUSION, Thresholds(2.5, 3.5, 4.5), learned=frozenset({"acme"}), named=GoodNamed({"SP": 1.0}, 0.001)
+                ),
+            )
+        },
     )
 
 
@@ -37,6 +50,13 @@ def test_it_reads_back_whole_and_writes_the_same_bytes_again(bundle: Bundle) -> 
     again = Bundle.from_bytes(data)
     assert again == bundle
     assert again.to_bytes() == data == replace(bundle, record={"thresholds": ["words"], "seed": 7}).to_bytes()
+
+
+def test_a_bundle_of_before_does_not_know_what_good_mail_is_called(bundle: Bundle) -> None:
+    written = json.loads(bundle.to_bytes())
+    del written["named"]
+    old = Bundle.from_bytes(json.dumps(written).encode())
+    assert old.whole == replace(bundle.whole, named=None)
 
 
 def test_it_names_detectors_by_their_version_in_the_registry_and_holds_none(bundle: Bundle) -> None:

@@ -66,6 +66,8 @@ def test_update_replaces_what_is_given_and_keeps_the_rest(tenants: Tenants) -> N
     assert changed.policy == {"false_positive_budget": 0.01}
     assert changed.domains == ("b.example",)
     assert tenants.update("acme") == changed == tenants.get("acme")
+    spent: TenantPolicy = {"category_budgets": {"VF": 0.004, "BE": 0.006}, "false_positive_budget": 0.01}
+    assert tenants.update("acme", policy=spent).policy == tenants.get("acme").policy == spent
 
 
 @pytest.mark.parametrize(
@@ -78,6 +80,9 @@ def test_update_replaces_what_is_given_and_keeps_the_rest(tenants: Tenants) -> N
         ({"false_positive_budget": 1.0}, "write a share"),
         ({"false_positive_budget": float("nan")}, "write a share"),
         ({"false_positive_budget": True}, "write a share"),
+        ({"category_budgets": {"BE": 0.002}}, "more than the 0.001"),
+        ({"category_budgets": {"BE": 0.002}, "false_positive_budget": 0.0015}, "more than the 0.0015"),
+        ({"category_budgets": {"SPAM": 0.0001}}, "no category 'SPAM'"),
         ({"unread": "reject"}, "deliver, banner, junk, quarantine"),
         ({"mode": "watch"}, "monitor, enforce"),
         ({"reject": "deliver"}, "banner, junk, quarantine, or null"),

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from mailwarden.domain.detection.detector import Detector, TrainingSet
 from mailwarden.domain.detection.rows import FeatureTable
+from mailwarden.domain.mail.events import CATEGORIES
 from mailwarden.domain.status import Status
 from mailwarden.errors import ContractError, DataError
-from mailwarden.scoring.categorising import category
+from mailwarden.scoring.categorising import Caller
 from mailwarden.scoring.champion import Champion
 from mailwarden.stores.bundle import Bundle
 from mailwarden.stores.sql import open_engine, upgrade
@@ -120,11 +121,26 @@ def test_sites_are_scored_by_detectors_that_saw_none_of_them(
         assert combination.tail is not None
         # Of a site that was learned from more is known than of one never seen.
         assert combination.tenants["a"].variance < combination.tail.unseen.variance / 2
+        assert combination.known == {"a", "b", "c"}
+        assert combination.own is not None and set(combination.own.tenants) == combination.known
     read = Bundle.from_bytes(bundle.to_bytes())
     assert (read.whole, read.without) == (bundle.whole, bundle.without)
     alone = train(rows, features, DETECTORS, OPTIONS).bundle.whole
-    assert alone.learned == {"acme"} and alone.thresholds_of("acme") == alone.thresholds
+    assert alone.own is not None and alone.known == alone.learned == {"acme"}
+    assert alone.thresholds_of("acme") == alone.own.thresholds
     assert alone.thresholds_of("new") != alone.thresholds
+
+
+def test_what_good_mail_is_called_is_known_of_every_way_to_be_away(trained: Trained) -> None:
+    bundle = Bundle.from_bytes(trained.bundle.to_bytes())
+    for away, found in {"": bundle.whole, **bundle.without}.items():
+        for named in (found.named, found.own and found.own.named):
+            assert named is not None and named.budget == OPTIONS.budgets.junk, away
+            assert set(named.shares) == set(CATEGORIES) and min(named.shares.values()) > 0.0
+            assert sum(named.shares.values()) == pytest.approx(1.0)
+    # There are attacks of two kinds, and good mail looks like one of these or like nothing.
+    shares = bundle.whole.named.shares  # type: ignore[union-attr]
+    assert shares["CP"] + shares["BE"] + shares["SP"] > 0.7
 
 
 def test_each_detector_can_be_away_within_the_budgets(trained: Trained) -> None:
@@ -180,7 +196,7 @@ def test_a_bundle_of_fewer_detectors_than_there_are_goes_on_serving(
     row = _table(mail[1], few)
     scores = champion.score(row).of()
     (word,) = champion.detectors[old.categoriser].categorise(row) or [""]
-    assert category(champion, row, scores) == word
+    assert Caller(champion, row).category(scores) == word
 
 
 def test_the_same_rows_and_seed_give_the_same_bundle_bytes(

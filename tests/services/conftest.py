@@ -282,22 +282,35 @@ def warden(model_home: Home, redis_server: RedisServer, tmp_path: Path) -> Itera
 
 
 @pytest.fixture(scope="session")
-def seen_through(
+def quarantined(
     simulated: list[SimulatedMessage],
     model_home: Home,
     redis_server: RedisServer,
     tmp_path_factory: pytest.TempPathFactory,
-) -> SimulatedMessage:
-    """The late attack from outside that these models are surest of; they quarantine it."""
+) -> list[SimulatedMessage]:
+    """Late attacks from outside that these models quarantine, those first that they are surest of."""
     home = tmp_path_factory.mktemp("seen") / "home"
     shutil.copytree(model_home.folder, home)
     settings = Settings(home=home, redis_url=SecretStr(redis_server.url), redis_timeout_seconds=2.0, spool_fsync=False)
     attacks = [m for m in simulated[-400:] if m.label not in ("ham", "SP") and m.envelope.mail_from]
     with Warden(settings, model_home.keys).api() as api:
         answers = [api.score(m.raw, m.envelope, path="/v1/score?observe=false").json() for m in attacks]
-    surest, answer = max(zip(attacks, answers, strict=True), key=lambda pair: pair[1]["score"])
-    assert answer["verdict"] == "quarantine", answer
-    return surest
+    falling = sorted(zip(attacks, answers, strict=True), key=lambda pair: -pair[1]["log_odds"])
+    found = [message for message, answer in falling if answer["verdict"] == "quarantine"]
+    assert found, answers
+    return found
+
+
+@pytest.fixture(scope="session")
+def seen_through(quarantined: list[SimulatedMessage]) -> SimulatedMessage:
+    """The one that they are surest of."""
+    return quarantined[0]
+
+
+@pytest.fixture(scope="session")
+def barely_quarantined(quarantined: list[SimulatedMessage]) -> SimulatedMessage:
+    """The one that they are least sure of."""
+    return quarantined[-1]
 
 
 @pytest.fixture

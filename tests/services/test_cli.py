@@ -107,6 +107,18 @@ def test_what_people_said_survives_another_ingest(run: Run, corpus: Path, warden
     assert sorted(sources) == sorted([(target.label, "index")] * 2 + [(other, "analyst")])
 
 
+def test_whoever_believes_nobody_is_told_whose_results_the_mail_bears(run: Run, corpus: Path) -> None:
+    words = ("ingest", str(corpus.parent), "--tenant")
+    code, _, errors = run(*words, "unsaid")
+    told = " ".join(errors.split())
+    assert code == 0 and "unsaid believes nobody's" in told
+    server = told.partition(" --id ")[2].partition(";")[0]
+    assert server and f"tenant trust unsaid --id {server}; mailwarden reparse" in told
+    code, _, errors = run(*words, "said", "--trust", server)
+    assert code == 0, errors
+    assert "believes nobody's" not in errors
+
+
 def test_a_new_tenant_is_made_with_its_domains(run: Run, corpus: Path, warden: Any) -> None:
     code, _, errors = run("ingest", str(corpus.parent), "--tenant", "newcomer")
     assert code == 0 and "no domain of the tenant is known" in errors

@@ -185,6 +185,24 @@ def test_what_was_served_is_judged_as_it_was_answered(judge: Run, served: Served
     assert "are of messages that were forgotten" in errors and "not recorded which messages bundle 1 learned" in errors
 
 
+def test_faults_are_tried_on_the_mail_that_is_labelled(judge: Run, two_bundles: Served, tmp_path: Path) -> None:
+    code, text, errors = judge("--faults", "--out", str(tmp_path / "faults"))
+    assert code == 0, errors
+    found = json.loads((tmp_path / "faults" / "faults.json").read_text())
+    good = sum(label == "ham" for label in two_bundles.labels.values())
+    assert found["tenants"]["acme"][0] == good
+    by_share = {one["share"]: one["faults"] for one in found["shares"]}
+    assert set(by_share) == {0.05, 0.01, 0.002}
+    assert {(one["fault"], one["of"]) for one in by_share[0.05]} >= {
+        ("nothing", ""), ("away", "header_rules"), ("fires on everything", "message_text"),
+        ("holds everything down", "spam"),
+    }  # fmt: skip
+    assert all(one["good_held"]["n"] == good for one in by_share[0.01])
+    assert "fires on everything" in text and "set aside after" in text
+    code, _, errors = judge("--faults", "--served")
+    assert code == 78 and "--faults goes with" in errors
+
+
 def test_the_report_has_its_pictures_and_says_how_it_came_about(judge: Run, served: Served, tmp_path: Path) -> None:
     out = tmp_path / "found"
     code, text, _ = judge("--served", "--out", str(out), "--budget", "0.2")
@@ -223,7 +241,8 @@ def test_labelled_mail_judged_now_is_as_it_was_judged_then(
     without = {one["name"]: one["without"] for one in found["detectors"]}
     bundle = Platform(served.settings).bundle(1)[1]
     for name, one in without.items():
-        kept = bundle.without[name]
+        # The API's tenant is the one that they learned from.
+        kept = bundle.without[name].serving(own="acme" in bundle.whole.known)
         lost = 0
         for row in rows.values():
             others = {n: row[f"{n}__log_odds"] for n in without if n != name}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,16 @@ import pytest
 
 from mailwarden.domain.detection.decision import HISTORY, VERDICTS, Calibration, Combination, Fusion, Thresholds
 from mailwarden.domain.detection.detector import RawScores
+from mailwarden.domain.detection.naming import Naming, Voice
 from mailwarden.domain.detection.rows import FeatureTable
-from mailwarden.domain.mail.events import LABELS
+from mailwarden.domain.detection.tenant_budget import TRAINED, GoodNamed, TenantBudget
+from mailwarden.domain.mail.events import CATEGORIES, LABELS
 from mailwarden.domain.status import CODES, Status
 from mailwarden.errors import DataError
 from mailwarden.evaluation.coded import Coded
 from mailwarden.evaluation.rows import MISSING
+from mailwarden.evaluation.scored import joined
+from mailwarden.scoring.categorising import Bar, Caller
 from mailwarden.scoring.champion import Champion
 from mailwarden.stores.bundle import Bundle, Member
 from mailwarden_services.evaluation.home import _check_labels, messages_of
@@ -69,7 +74,7 @@ def judge(categoriser: str = "words") -> Judge:
         categoriser=categoriser,
         without=without,
     )
-    return Judge(bundle, champion, {"careful": 0.002})
+    return Judge(bundle, champion, {"careful": TenantBudget(0.002)})
 
 
 def messages(rows: list[tuple[int, float, float, bool]], tenants: Sequence[str]) -> Messages:
@@ -102,7 +107,8 @@ def test_a_batch_is_judged_as_each_message_alone_is_decided() -> None:
     for number, (start, stop) in enumerate(pairwise(mail.starts.tolist())):
         one = found.champion.score(mail.rows.take(np.arange(start, stop))).of()
         assert scored.log_odds[number] == one.logit
-        assert scored.verdict.word(number) == one.verdict(found.budgets.get(mail.tenant.word(number)), "acme")
+        budget = found.budgets.get(mail.tenant.word(number), TRAINED)
+        assert scored.verdict.word(number) == one.verdict("acme", budget)
         spoke = {name for name, said in scored.detectors.items() if said.missing[number] == 0}
         assert spoke == set(one.detectors)
         whole = not one.away
@@ -118,6 +124,46 @@ def test_a_batch_is_judged_as_each_message_alone_is_decided() -> None:
     # Without known, the worst row of message 1 says 0.2 - 0.1.
     assert scored.without["known"][1] == pytest.approx(0.1) and scored.without["words"][1] == pytest.approx(2.3)
     assert set(scored.verdict.words) == set(VERDICTS) and not scored.served
+
+
+def test_a_budget_that_is_spent_by_category_judges_as_serving_does() -> None:
+    plain = judge()
+    named = GoodNamed({code: {"BE": 0.05, "CP": 0.5}.get(code, 0.05) for code in CATEGORIES}, 0.001)
+    whole = replace(plain.bundle.whole, named=named)
+    without = {name: replace(one, named=named) for name, one in plain.bundle.without.items()}
+    # Loudest is whoever is surest, and known more than words.
+    naming = Naming({"words": Voice(1.0, 0.1), "known": Voice(1.0, 0.2)})
+    champion = replace(plain.champion, whole=whole, without=without, naming=naming)
+    careful = TenantBudget.of(0.001, {"BE": 0.0005})
+    found = Judge(replace(plain.bundle, whole=whole, without=without), champion, {"careful": careful})
+    rows = [
+        (0, 0.4, 0.2, True), (1, 0.9, 2.1, True), (2, 1.4, NAN, True), (3, 2.5, NAN, True), (4, 0.9, 9.0, False),
+        (5, 2.2, 2.9, True), (5, 2.0, 1.0, True), (6, 0.3, 2.2, True), (7, 2.1, -1.2, True),
+    ]  # fmt: skip
+    mail = messages(rows, ["careful", "careful", "careful", "careful", "careful", "careful", "acme", "careful"])
+    scored = judged(found, mail)
+    assert scored.called is not None
+    for number, (start, stop) in enumerate(pairwise(mail.starts.tolist())):
+        one = mail.rows.take(np.arange(start, stop))
+        tenant = mail.tenant.word(number)
+        bar = Bar(tenant, found.budgets.get(tenant, TRAINED), Caller(champion, one))
+        batch = champion.score(one, None, [tenant])
+        assert scored.verdict.word(number) == bar.verdict(batch.of())
+        assert scored.called.word(number) == (bar.caller.category(batch.of()) if tenant == "careful" else "")
+        for name, verdict in bar.held_without_each(champion, batch).items():
+            if not np.isnan(scored.without[name][number]):
+                assert scored.held_back_without(name)[number] == (verdict in ("junk", "quarantine")), (number, name)
+    # 0.6 is junk as BE and marked as CP; the whole budget would have it marked either way.
+    assert [scored.verdict.word(n) for n in range(8)] == [
+        "junk", "banner", "junk", "banner", "junk", "banner", "quarantine", "banner",
+    ]  # fmt: skip
+    assert [scored.called.word(n) for n in range(8)] == ["BE", "CP", "BE", "CP", "BE", "CP", "", "CP"]
+    # A word less, and another category.
+    assert (scored.called_without["known"].word(1), scored.called_without["words"].word(7)) == ("BE", "BE")
+    halves = joined([scored.take(np.arange(3)), scored.take(np.arange(3, 8))])
+    assert halves.called is not None and halves.called.codes.tolist() == scored.called.codes.tolist()
+    assert halves.held_back_without("words").tolist() == scored.held_back_without("words").tolist()
+    assert judged(replace(found, budgets={}), mail).called is None
 
 
 def test_a_detector_that_did_not_load_is_away_from_all() -> None:

@@ -18,9 +18,9 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def answer(warden: Any, seen_through: SimulatedMessage) -> dict[str, Any]:
+def answer(warden: Any, barely_quarantined: SimulatedMessage) -> dict[str, Any]:
     with warden.api() as api:
-        response = api.score(seen_through.raw, seen_through.envelope, path=FULL)
+        response = api.score(barely_quarantined.raw, barely_quarantined.envelope, path=FULL)
     assert response.status_code == 200, response.text
     found: dict[str, Any] = response.json()
     ScoreAnswer.model_validate(found)
@@ -73,9 +73,9 @@ def test_what_is_not_asked_for_is_not_there(warden: Any, seen_through: Simulated
 
 
 def test_the_command_explains_as_the_api_does(
-    run: Run, warden: Any, seen_through: SimulatedMessage, tmp_path: Path
+    run: Run, warden: Any, barely_quarantined: SimulatedMessage, tmp_path: Path
 ) -> None:
-    (tmp_path / "one.eml").write_bytes(seen_through.raw)
+    (tmp_path / "one.eml").write_bytes(barely_quarantined.raw)
     words = ("score", str(tmp_path / "one.eml"), "--tenant", "acme", "--explain")
     code, text, errors = run(*words, "--json")
     assert code == 0, errors

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mailwarden.domain.detection.tenant_budget import TRAINED, TenantBudget
 from mailwarden.errors import DataError, NotFound
 from mailwarden.training.register import register
 from mailwarden.training.train import Trained
@@ -59,8 +60,8 @@ def test_skew_without_a_logged_vector_says_what_to_do(warden: Any) -> None:
 def test_the_scorer_is_told_the_tenants_budget(warden: Any) -> None:
     tenants = Platform(warden.settings).tenants
     tenants.create("careful", domains=(), policy={"false_positive_budget": 0.0001}, created_us=3)
-    assert policy_of(tenants.get("careful")).false_positive_budget == 0.0001
-    assert policy_of(tenants.get("acme")).false_positive_budget is None
+    assert policy_of(tenants.get("careful")).budget == TenantBudget(0.0001)
+    assert policy_of(tenants.get("acme")).budget == TRAINED
 
 
 def test_a_worker_reads_links_by_the_list_of_the_one_that_sends_it_mail(tmp_path: Path) -> None:

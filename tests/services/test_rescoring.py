@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from pyspark.sql import DataFrame
 
-from mailwarden.domain.detection.decision import HISTORY, Calibration, away_name
+from mailwarden.domain.detection.decision import HISTORY, Calibration, Combination, away_name
 from mailwarden.domain.mail.content import ContentSet
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.scoring.logged import LoggedPlan
@@ -41,10 +41,12 @@ def shifted(bundle: Bundle) -> dict[str, Calibration]:
 def with_history(trained: Trained) -> Trained:
     """A bundle whose detectors see history, with a fusion of its own where there is none."""
     bundle = trained.bundle
+
+    def other(one: Combination) -> Combination:
+        return replace(one, fusion=replace(one.fusion, calibrations=shifted(bundle)), own=one.own and other(one.own))
+
     blind = {
-        away_name((*filter(None, name.split("+")), HISTORY)): replace(
-            one, fusion=replace(one.fusion, calibrations=shifted(bundle))
-        )
+        away_name((*filter(None, name.split("+")), HISTORY)): other(one)
         for name, one in {"": bundle.whole, **bundle.without}.items()
     }
     record = {**bundle.record, "options": {**bundle.record["options"], "ablate": []}}

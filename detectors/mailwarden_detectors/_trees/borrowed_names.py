@@ -31,10 +31,10 @@ def borrowed(features: FeatureTable, row: int, name: str) -> str:
 
     "First mail from this address under the name of a VIP, who writes from ann@acme.example."
     """
-    if name not in _FLAGS or features.numeric((name,))[row, 0] != 1.0:
+    if name not in _FLAGS or features.number(name, row) != 1.0:
         return ""
-    who = _FLAGS[name] or _WHO.get(features.text(_DUTY)[row], "someone in the directory")
-    usual = features.text(_USUAL)[row]
-    first = features.numeric(("sender_activity:history",))[row, 0] == 0.0
+    who = _FLAGS[name] or _WHO.get(features.written(_DUTY, row), "someone in the directory")
+    usual = features.written(_USUAL, row)
+    first = features.number("sender_activity:history", row) == 0.0
     mail = "First mail from this address" if first else "Mail from another address"
     return f"{mail} under the name of {who}" + (f", who writes from {usual}." if usual else ".")

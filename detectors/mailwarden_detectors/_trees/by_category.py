@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import astuple
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -19,9 +18,8 @@ from numpy.typing import NDArray
 
 from mailwarden.domain.detection.detector import Detector, RawScores, Signal, TrainingSet
 from mailwarden.domain.detection.rows import FeatureTable
-from mailwarden.domain.detection.usual import Usual
 from mailwarden.errors import DataError
-from mailwarden_detectors._trees.explaining import Reference, references, strongest
+from mailwarden_detectors._trees.explaining import References, references, strongest
 from mailwarden_detectors._trees.reading import Reading
 from mailwarden_detectors._trees.trees import Trees
 
@@ -52,6 +50,7 @@ class ByCategory(Detector):
     """One kind of attack. categories: the codes that it is for, two at most. reading: the columns that it reads.
     business: features one of which is above 0 where a message is its business, empty for all mail."""
 
+    version: ClassVar[int] = 2
     reading: ClassVar[Reading]
     business: ClassVar[tuple[str, ...]] = ()
     cpu_budget_us: ClassVar[int] = 250
@@ -60,10 +59,9 @@ class ByCategory(Detector):
         self._trees: Trees | None = None
         self._kinds: Trees | None = None
         self._kind = self.categories[0]
-        self._references: list[Reference] = []
+        self._references = References(())
         self._learned_from = 0
         self._fitted = False
-        self._last: tuple[FeatureTable, NDArray[np.float64]] | None = None
 
     def fit(self, training: TrainingSet, *, seed: int) -> None:
         """Learn from rows in order of arrival; of other attacks than its own nothing is learned."""
@@ -98,9 +96,9 @@ class ByCategory(Detector):
         self._check()
         if self._trees is None:
             return RawScores(np.zeros(features.n), np.ones(features.n, dtype=np.bool_))
-        silent = ~self.speaks_of(features)
-        raw = self._trees.raw(self._read(features))[:, 0]
-        return RawScores(np.logaddexp(0.0, raw), silent if silent.any() else None)
+        spoken = self.speaks_of(features)
+        raw = self._trees.raw(self.reading.matrix(features))[:, 0]
+        return RawScores(np.logaddexp(0.0, raw), None if spoken.all() else ~spoken)
 
     def categorise(self, features: FeatureTable) -> list[str]:
         """n codes: its own, or the likelier of its two."""
@@ -108,7 +106,7 @@ class ByCategory(Detector):
         if self._kinds is None:
             return [self._kind] * features.n
         first, second = self.categories
-        return [second if raw > 0.0 else first for raw in self._kinds.raw(self._read(features))[:, 0].tolist()]
+        return [second if raw > 0.0 else first for raw in self._kinds.raw(self.reading.matrix(features))[:, 0].tolist()]
 
     def explain(self, features: FeatureTable, row: int, *, limit: int = 3) -> list[Signal]:
         """What raised the row's score most over what good mail has; nothing where it does not see its kind at all."""
@@ -116,7 +114,7 @@ class ByCategory(Detector):
         one = features if features.n == 1 else features.take(np.array([row], dtype=np.intp))
         if self._trees is None or not self.speaks_of(one)[0]:
             return []
-        own = self._read(one)[0]
+        own = self.reading.matrix(one)[0]
         # Reasons are asked for of all mail, and cost ten times what a score does.
         if self._trees.raw(own[None])[0, 0] <= 0.0:
             return []
@@ -137,7 +135,7 @@ class ByCategory(Detector):
             "kinds": None if self._kinds is None else self._kinds.as_json(),
             "kind": self._kind,
             "learned_from": self._learned_from,
-            "references": [(column, None if good is None else astuple(good)) for column, good in self._references],
+            "references": self._references.to_json(),
         }
         return json.dumps(found, allow_nan=False).encode()
 
@@ -157,7 +155,7 @@ class ByCategory(Detector):
             detector._kinds = cls._trees_of(found["kinds"])
             detector._kind = str(found["kind"])
             detector._learned_from = int(found["learned_from"])
-            detector._references = [(int(at), good and Usual(*map(float, good))) for at, good in found["references"]]
+            detector._references = References.from_json(found["references"])
             if any(not 0 <= at < len(cls.reading.columns) for at, _ in detector._references):
                 raise ValueError("reasons of other columns")
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
@@ -182,15 +180,6 @@ class ByCategory(Detector):
         if len(there) > 1:
             second = np.array([label == self.categories[1] for label in labels], dtype=np.int64)
             self._kinds = Trees.of(_fit(_KIND_TREES, matrix, second, weight, seed))
-
-    def _read(self, features: FeatureTable) -> NDArray[np.float64]:
-        """The rows that the trees read; of one row, whose score and reasons are asked for in turn, made once."""
-        last = self._last
-        if features.n != 1:
-            return self.reading.matrix(features)
-        if last is None or last[0] is not features:
-            last = self._last = features, self.reading.matrix(features)
-        return last[1]
 
     def _warm(self) -> None:
         # Compiled now, and not while a message waits.

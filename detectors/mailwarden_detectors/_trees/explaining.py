@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple
+from typing import Any, overload
 
 import numpy as np
 from catboost import CatBoostClassifier
@@ -23,18 +25,51 @@ Reference = tuple[int, Usual | None]
 """A column and what good mail has there, None where it is never known."""
 
 
-def references(model: CatBoostClassifier, reading: Reading, good: NDArray[np.float64]) -> list[Reference]:
+class References(Sequence[Reference]):
+    """The columns that may be named as reasons, made ready to be put back."""
+
+    def __init__(self, known: Iterable[Reference]) -> None:
+        self._known = tuple(known)
+        self.columns = np.array([column for column, _ in self._known], dtype=np.int64)
+        self.values = np.array([np.nan if good is None else good.value for _, good in self._known])
+
+    @classmethod
+    def from_json(cls, found: Iterable[Sequence[Any]]) -> References:
+        """What `to_json` gave; raises ValueError or TypeError where it is something else."""
+        return cls((int(at), Usual(*map(float, good)) if good else None) for at, good in found)
+
+    def to_json(self) -> list[tuple[int, tuple[float, ...] | None]]:
+        """Plain JSON values."""
+        return [(column, None if good is None else astuple(good)) for column, good in self._known]
+
+    @overload
+    def __getitem__(self, at: int) -> Reference: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> tuple[Reference, ...]: ...
+
+    def __getitem__(self, at: int | slice) -> Reference | tuple[Reference, ...]:
+        return self._known[at]
+
+    def __iter__(self) -> Iterator[Reference]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+
+def references(model: CatBoostClassifier, reading: Reading, good: NDArray[np.float64]) -> References:
     """The features that matter most to the model, the most important first. good: rows of good mail."""
     importance = model.get_feature_importance(type="PredictionValuesChange", thread_count=1)
     ranked = np.argsort(-importance, kind="stable").tolist()
     named = [at for at in ranked if at < len(reading.columns) and reading.names[at] not in BUILD_ONLY]
-    return [(column, of_values(good[:, column])) for column in named[:_EXPLAINED]]
+    return References((column, of_values(good[:, column])) for column in named[:_EXPLAINED])
 
 
 def strongest(
     trees: Trees,
     reading: Reading,
-    usual: Sequence[Reference],
+    usual: References,
     own: NDArray[np.float64],
     features: FeatureTable,
     row: int,
@@ -45,12 +80,10 @@ def strongest(
     By occlusion, in a hundredth of the time of SHAP values. Source: Robnik-Sikonja and Kononenko, Explaining
     Classifications for Individual Instances, 2008.
     """
-    columns = np.array([column for column, _ in usual], dtype=np.int64)
-    values = np.array([np.nan if good is None else good.value for _, good in usual])
-    shares = trees.without(own, columns, values)
+    shares = trees.without(own, usual.columns, usual.values).tolist()
     raised = [
-        Raised(reading.names[column], float(own[column]), good, float(share))
-        for (column, good), share in zip(usual, shares.tolist(), strict=True)
+        Raised(reading.names[column], value, good, share)
+        for (column, good), value, share in zip(usual, own[usual.columns].tolist(), shares, strict=True)
         if share > 0.0
     ]
     return reasons_of(raised, features, row, limit)

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mailwarden.domain.detection.proof import FEATURES as PROOF
-from mailwarden.domain.detection.proof import NONE, breaks_habit, proof_of
-from mailwarden.domain.detection.rows import FeatureTable
+from mailwarden.domain.detection.proof import NONE, proven
+from mailwarden.domain.detection.rows import FEW, FeatureTable, MatrixColumns, Places
 from mailwarden_detectors._trees.borrowed_names import NAMED
 from mailwarden_detectors._trees.claims import CLAIMED, DERIVED, KNOWN
 from mailwarden_detectors._trees.column import Column
@@ -45,36 +45,55 @@ class Reading:
     def matrix(self, features: FeatureTable) -> NDArray[np.float64]:
         """(n, width): what the history of a name says of a message that does not prove the name is null.
 
-        Of a sender that nobody has seen there is nothing to claim: its zeros stay.
+        Of a sender that nobody has seen there is nothing to claim: its zeros stay. Of few rows it is made once, from
+        what all readings share of them.
         """
+        if features.n <= FEW and isinstance(features.columns, MatrixColumns):
+            return features.once(self, self._chosen)
         out = np.empty((features.n, self.width))
         own = out[:, : len(self.columns)]
         own[:] = features.numeric(self.names)
-        for at, view in enumerate(self.views, start=len(self.columns)):
-            out[:, at] = features.status(view)
+        out[:, len(self.columns) : -len(DERIVED)] = features.codes(self.views)
         proof, broken, unproven = _proven(features)
         if len(unproven) and len(self._claimed):
             own[np.ix_(unproven, self._claimed)] = np.nan
         out[:, -2], out[:, -1] = proof, broken
         return out
 
+    def _chosen(self, features: FeatureTable) -> NDArray[np.float64]:
+        whole = features.once(_whole, _whole)
+        columns = features.columns
+        assert isinstance(columns, MatrixColumns)
+        chosen = whole.take(columns.places.once(self, self._places), axis=1)
+        if not self.views:
+            return chosen
+        cut = len(self.columns)
+        return np.concatenate([chosen[:, :cut], features.codes(self.views), chosen[:, cut:]], axis=1)
 
-_Proven = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]]
-_last: tuple[FeatureTable, _Proven] | None = None
+    def _places(self, places: Places) -> list[int]:
+        behind = len(places.numeric)
+        return [*(places.numeric[name] for name in self.names), *range(behind, behind + len(DERIVED))]
 
 
-def _proven(features: FeatureTable) -> _Proven:
-    """(n,) each of `claims.DERIVED`, and the rows that claim a known name and do not prove it.
+def _whole(features: FeatureTable) -> NDArray[np.float64]:
+    """(n, numeric + 2) all numeric features as a reading has them, and `claims.DERIVED` behind."""
+    columns = features.columns
+    assert isinstance(columns, MatrixColumns)
+    proof, broken, unproven = _proven(features)
+    out = np.empty((features.n, columns.matrix.shape[1] + len(DERIVED)))
+    out[:, : -len(DERIVED)] = columns.matrix
+    if len(unproven):
+        out[np.ix_(unproven, columns.places.once(CLAIMED, _claimed))] = np.nan
+    out[:, -2], out[:, -1] = proof, broken
+    return out
 
-    Detectors that read one message one after the other ask once.
-    """
-    global _last
-    last = _last
-    if features.n == 1 and last is not None and last[0] is features:
-        return last[1]
-    proof = proof_of(features)
+
+def _claimed(places: Places) -> list[int]:
+    return [places.numeric[name] for name in CLAIMED if name in places.numeric]
+
+
+def _proven(features: FeatureTable) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]]:
+    """(n,) each of `claims.DERIVED`, and the rows that claim a known name and do not prove it."""
+    proof, broken = proven(features)
     known = (features.numeric(KNOWN) > 0.0).any(axis=1)
-    found = proof, breaks_habit(features), np.flatnonzero(known & (proof == NONE))
-    if features.n == 1:
-        _last = features, found
-    return found
+    return proof, broken, np.flatnonzero(known & (proof == NONE))

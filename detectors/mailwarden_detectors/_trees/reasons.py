@@ -89,6 +89,8 @@ def reasons_of(raised: Sequence[Raised], features: FeatureTable, row: int, limit
         about, words, names = _said(one, features, row)
         if words and about not in found:
             found[about] = Signal(names[0], words, one.weight, names)
+            if len(found) == limit:
+                break
     if found or not known:
         return list(found.values())[:limit]
     names = tuple(one.name for one in known[:3])
@@ -163,4 +165,5 @@ def _number(name: str, value: float) -> str:
 
 
 def _history(features: FeatureTable, row: int, view: str) -> float:
-    return float(features.numeric((f"{view}:history",))[row, 0])
+    value = features.number(f"{view}:history", row)
+    return math.nan if value is None else value

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -44,6 +44,11 @@ class Trees:
     leaf_starts: NDArray[np.int64]
     scale: float
     bias: NDArray[np.float64]
+    least_width: int = field(init=False)
+    """Features that a row must have."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "least_width", int(self.columns.max(initial=-1)) + 1)
 
     @classmethod
     def of(cls, model: CatBoostClassifier) -> Self:
@@ -125,7 +130,7 @@ class Trees:
 
     def raw(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n, outputs) raw values of (n, features) rows, NaN for null; each row alone as among others."""
-        if matrix.shape[1] <= self.columns.max(initial=-1):
+        if matrix.shape[1] < self.least_width:
             raise ValueError(f"rows of {matrix.shape[1]} features, where the trees ask for more")
         out: NDArray[np.float64] = _sums(
             matrix, self.columns, self.borders, self.starts, self.leaves, self.leaf_starts, self.scale, self.bias

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -15,11 +14,10 @@ from numpy.typing import NDArray
 
 from mailwarden.domain.detection.detector import Detector, RawScores, Signal, TrainingSet
 from mailwarden.domain.detection.rows import FeatureTable
-from mailwarden.domain.detection.usual import Usual
 from mailwarden.domain.mail.events import CATEGORIES
 from mailwarden.errors import DataError
 from mailwarden_detectors._trees.columns import COLUMNS
-from mailwarden_detectors._trees.explaining import references, strongest
+from mailwarden_detectors._trees.explaining import References, references, strongest
 from mailwarden_detectors._trees.reading import Reading
 from mailwarden_detectors._trees.trees import Trees
 
@@ -41,7 +39,7 @@ class Behaviour(Detector):
     """Gradient-boosted trees over content facts and the history of sender, domain, recipient and pair."""
 
     name: ClassVar[str] = "behaviour"
-    version: ClassVar[int] = 8
+    version: ClassVar[int] = 9
     owner: ClassVar[str] = "behaviour-detection"
     description: ClassVar[str] = "Judges how the message is built and how it fits what is known of its sender."
     features: ClassVar[tuple[str, ...]] = _READING.features
@@ -54,8 +52,7 @@ class Behaviour(Detector):
         self._trees: Trees | None = None
         self._category_trees: tuple[Trees, list[str]] | None = None
         self._only_category = "SP"
-        self._references: list[tuple[int, Usual | None]] = []
-        self._last: tuple[FeatureTable, NDArray[np.float64]] | None = None
+        self._references = References(())
 
     def fit(self, training: TrainingSet, *, seed: int) -> None:
         """Learn from rows in order of arrival; nulls are read as they are, and why they are."""
@@ -77,7 +74,7 @@ class Behaviour(Detector):
 
     def score(self, features: FeatureTable) -> RawScores:
         """Log-odds before calibration; never abstains."""
-        return RawScores(self._raw(self._read(features)))
+        return RawScores(self._raw(_READING.matrix(features)))
 
     def categorise(self, features: FeatureTable) -> list[str]:
         """n category codes, by build and behaviour."""
@@ -85,7 +82,7 @@ class Behaviour(Detector):
         if self._category_trees is None:
             return [self._only_category] * features.n
         trees, codes = self._category_trees
-        return [codes[likeliest] for likeliest in trees.raw(self._read(features)).argmax(axis=1)]
+        return [codes[likeliest] for likeliest in trees.raw(_READING.matrix(features)).argmax(axis=1)]
 
     def explain(self, features: FeatureTable, row: int, *, limit: int = 3) -> list[Signal]:
         """What raised the row's score most over what is usual in good mail, as `reasons` puts it.
@@ -94,7 +91,7 @@ class Behaviour(Detector):
         hundredth of the time of SHAP values. Source: Robnik-Sikonja and Kononenko,
         Explaining Classifications for Individual Instances, 2008.
         """
-        own = self._read(features)[row]
+        own = _READING.matrix(features)[row]
         return strongest(self._fitted_trees(), _READING, self._references, own, features, row, limit)
 
     def parameters(self) -> dict[str, Any]:
@@ -107,7 +104,7 @@ class Behaviour(Detector):
         head = {
             "only_category": self._only_category,
             "lengths": [len(blob) for blob in blobs],
-            "references": [(column, None if good is None else astuple(good)) for column, good in self._references],
+            "references": self._references.to_json(),
         }
         return b"".join([_MAGIC, json.dumps(head).encode(), b"\n", *blobs])
 
@@ -121,7 +118,7 @@ class Behaviour(Detector):
             line, _, rest = data[len(_MAGIC) :].partition(b"\n")
             head = json.loads(line)
             detector._only_category = str(head["only_category"])
-            detector._references = [(int(at), good and Usual(*map(float, good))) for at, good in head["references"]]
+            detector._references = References.from_json(head["references"])
             models = _models(rest, head["lengths"])
             detector._model = models[0]
             detector._category = models[1] if len(models) > 1 else None
@@ -129,15 +126,6 @@ class Behaviour(Detector):
         except (ValueError, KeyError, TypeError, IndexError, CatBoostError) as error:
             raise DataError(f"A damaged behaviour model ({error}). Train it again.") from error
         return detector
-
-    def _read(self, features: FeatureTable) -> NDArray[np.float64]:
-        """The rows that the trees read; of one row, of which score, category and reasons are asked, made once."""
-        if features.n != 1:
-            return _READING.matrix(features)
-        last = self._last
-        if last is None or last[0] is not features:
-            last = self._last = features, _READING.matrix(features)
-        return last[1]
 
     def _take_trees(self) -> None:
         self._trees = Trees.of(self._fitted())

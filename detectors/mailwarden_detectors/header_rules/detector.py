@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mailwarden.domain.detection.detector import Detector, RawScores, Signal, TrainingSet
-from mailwarden.domain.detection.rows import FeatureTable
+from mailwarden.domain.detection.rows import FEW, FeatureTable
 from mailwarden.domain.detection.rules.reading import read_rules
 from mailwarden.domain.detection.rules.ruleset import RuleSet
 from mailwarden.errors import DataError
@@ -39,7 +39,7 @@ class HeaderRules(Detector):
     """Sum of the weights of the rules that hold; nothing is learnt, so that it serves before any label is there."""
 
     name: ClassVar[str] = "header_rules"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     owner: ClassVar[str] = "detection-rules"
     description: ClassVar[str] = "Judges headers, requests, links and attachments by rules with a weight and words."
     features: ClassVar[tuple[str, ...]] = RULES.features
@@ -48,7 +48,6 @@ class HeaderRules(Detector):
 
     def __init__(self) -> None:
         self._hits: dict[str, list[float]] = {}
-        self._last: tuple[FeatureTable, NDArray[np.bool_]] | None = None
 
     def fit(self, training: TrainingSet, *, seed: int) -> None:
         """Count how often each rule holds on bad and on good rows, for the registry's record; weights stay."""
@@ -76,20 +75,16 @@ class HeaderRules(Detector):
 
     def explain(self, features: FeatureTable, row: int, *, limit: int = 3) -> list[Signal]:
         """The rules that hold, the heaviest first; brakes are no reasons."""
-        held = self._held(features if features.n == 1 else features.take(np.array([row])))[0]
+        one = features if features.n <= FEW else features.take(np.array([row]))
+        held = self._held(one)[row if one is features else 0].tolist()
         reasons = [RULES.rules[at] for at in _REASONS if held[at]][:limit]
         return [
             Signal(rule.name, RULES.words(rule, features, row), rule.weight, RULES.rests_on(rule)) for rule in reasons
         ]
 
     def _held(self, features: FeatureTable) -> NDArray[np.bool_]:
-        """(n, rules); of one row, whose score, category and reasons are asked for one after the other, found once."""
-        if features.n != 1:
-            return RULES.held(features)
-        last = self._last
-        if last is None or last[0] is not features:
-            last = self._last = features, RULES.held(features)
-        return last[1]
+        """(n, rules); of few rows, whose score, category and reasons are asked for one after the other, found once."""
+        return features.once(RULES, RULES.held)
 
     def parameters(self) -> dict[str, Any]:
         """How many rules, and the share of bad and of good training rows that each held on."""
@@ -111,6 +106,7 @@ class HeaderRules(Detector):
             raise DataError("These bytes were written with other rules than this version's. Train it again.")
         detector = cls()
         detector._hits = hits
+        RULES.compile()
         return detector
 
 

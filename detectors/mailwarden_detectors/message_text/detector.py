@@ -90,8 +90,7 @@ class MessageText(Detector):
     def explain(self, features: FeatureTable, row: int, *, limit: int = 3) -> list[Signal]:
         """The subject's and the text's share in the score, each with the words that speak loudest for it."""
         model = self._fitted()
-        one = features.take(np.array([row]))
-        subject, text = one.text(_SUBJECT)[0], one.text(_TEXT)[0]
+        subject, text = features.written(_SUBJECT, row), features.written(_TEXT, row)
         buckets = buckets_of(subject, text)
         signals = []
         for name, what, of, block, data, is_subject in (
@@ -121,6 +120,8 @@ class MessageText(Detector):
         """Read what `to_bytes` wrote; raises DataError where it is something else."""
         detector = cls()
         detector._model = LinearModel.from_bytes(data)
+        # Compiled now, and not while a message waits.
+        buckets_of("a subject", "a text")
         return detector
 
     def _fitted(self) -> LinearModel:
@@ -153,11 +154,14 @@ def _loudest(model: LinearModel, data: bytes, *, subject: bool) -> list[str]:
     if not len(grams):
         return []
     running = np.concatenate(([0.0], np.cumsum(model.weights[grams], dtype=np.float64)))
+    words = list(_WORD.finditer(data))
+    ends = np.minimum([match.end() - 2 for match in words], len(grams)).astype(np.intp)
+    starts = np.maximum([match.start() - 1 for match in words], 0).astype(np.intp)
+    weights = running[np.maximum(ends, starts)] - running[starts]
     loud: dict[str, float] = {}
-    for match in _WORD.finditer(data):
-        start, end = max(0, match.start() - 1), min(len(grams), match.end() - 2)
-        weight = float(running[max(end, start)] - running[start])
-        word = match[0].decode("utf-8", "replace").lower()
-        if weight > loud.get(word, 0.0):
-            loud[word] = weight
+    for match, weight in zip(words, weights.tolist(), strict=True):
+        if weight > 0.0:
+            word = match[0].decode("utf-8", "replace").lower()
+            if weight > loud.get(word, 0.0):
+                loud[word] = weight
     return sorted(loud, key=lambda word: (-loud[word], word))[:_WORDS_SHOWN]

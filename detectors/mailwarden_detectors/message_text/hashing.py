@@ -1,9 +1,13 @@
-"""Hashed byte n-grams and words of a subject and a text, vectorised: about a tenth of a millisecond a message."""
+"""Hashed byte n-grams and words of a subject and a text, compiled: some hundredths of a millisecond a message."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+
+from mailwarden.compiled import compiled
 
 BITS = 20
 BUCKETS = 1 << BITS
@@ -18,24 +22,13 @@ _OF_TEXT, _OF_SUBJECT, _OF_SUBJECT_WORD, _OF_SUBJECT_PAIR = (
     np.uint64(value) for value in (0x2545F4914F6CDD1D, 0x5851F42D4C957F2D, 0x14057B7EF767814F, 0x27BB2EE687B0B0FD)
 )
 
-_BASE = 0x100000001B3
+_BASE = np.uint64(0x100000001B3)
+_PAIR = np.uint64(31)
 _LOWER = np.arange(256, dtype=np.uint64)
 _LOWER[65:91] += np.uint64(32)
-_IN_WORD = np.zeros(256, dtype=np.int8)
+_IN_WORD = np.zeros(256, dtype=np.bool_)
 for _first, _last in ((48, 58), (65, 91), (97, 123), (128, 256), (36, 37)):
-    _IN_WORD[_first:_last] = 1
-
-
-def _powers(base: int, n: int) -> NDArray[np.uint64]:
-    values, value = [], 1
-    for _ in range(n):
-        values.append(value)
-        value = value * base % 2**64
-    return np.array(values, dtype=np.uint64)
-
-
-_POWERS = _powers(_BASE, SUBJECT_BYTES + 1)
-_INVERSES = _powers(pow(_BASE, -1, 2**64), SUBJECT_BYTES + 1)
+    _IN_WORD[_first:_last] = True
 
 
 def subject_bytes(subject: str) -> NDArray[np.uint8]:
@@ -56,47 +49,89 @@ def text_buckets(text: str) -> NDArray[np.int32]:
 
 def subject_buckets(subject: str) -> NDArray[np.int32]:
     """Distinct buckets, ascending, of the subject's 4-grams, words and pairs of words; in a space of their own."""
-    data = subject_bytes(subject)
-    words = _words(data)
-    pairs = words[:-1] * np.uint64(31) + words[1:]
-    return _distinct(
-        np.concatenate([_grams(data, _OF_SUBJECT), _hash(words, _OF_SUBJECT_WORD), _hash(pairs, _OF_SUBJECT_PAIR)])
-    )
+    return _distinct(_of_subject(subject_bytes(subject), _OF_SUBJECT, _OF_SUBJECT_WORD, _OF_SUBJECT_PAIR))
 
 
 def gram_buckets(data: NDArray[np.uint8], *, subject: bool) -> NDArray[np.int32]:
     """Buckets of the 4-grams of some bytes, in order, as of a subject or of a text."""
-    return _grams(data, _OF_SUBJECT if subject else _OF_TEXT)
+    return np.asarray(_grams(data, _OF_SUBJECT if subject else _OF_TEXT))
 
 
 def _distinct(buckets: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Ascending, each once: what `np.unique` gives, in a third of its time for arrays as short as these."""
+    """Ascending, each once."""
+    # NumPy sorts by the processor's own instructions.
     buckets.sort()
-    return buckets[np.concatenate(([True], buckets[1:] != buckets[:-1]))] if len(buckets) else buckets
+    return buckets[: _once_each(buckets)]
 
 
-def _grams(data: NDArray[np.uint8], salt: np.uint64) -> NDArray[np.int32]:
-    n = len(data) - _GRAM + 1
-    if n <= 0:
-        return np.empty(0, dtype=np.int32)
-    # Four bytes as one integer at every offset, without a copy of the bytes a gram.
-    gram = data[:n].astype(np.uint64)
-    for offset in range(1, _GRAM):
-        gram |= data[offset : n + offset].astype(np.uint64) << np.uint64(8 * offset)
-    return _hash(gram, salt)
+@compiled
+def _once_each(ascending: Any) -> Any:
+    """Move each distinct value of a sorted array to its front; how many there are."""
+    n = 0
+    for at in range(len(ascending)):
+        if at == 0 or ascending[at] != ascending[at - 1]:
+            # What is written lies behind what is compared with, or is the same.
+            value = ascending[at]
+            ascending[n] = value
+            n += 1
+    return n
 
 
-def _hash(value: NDArray[np.uint64], salt: np.uint64) -> NDArray[np.int32]:
+@compiled
+def _bucket(value: Any, salt: Any) -> Any:
     mixed = value * _SPREAD + salt
     mixed ^= mixed >> np.uint64(29)
     mixed *= _MIX
-    return (mixed >> np.uint64(64 - BITS)).astype(np.int32)
+    return np.int32(mixed >> np.uint64(64 - BITS))
 
 
-def _words(data: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """A hash of each word, case folded for ASCII: differences of running sums of a polynomial modulo 2**64."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], _IN_WORD[data], [0])).astype(np.int8)))
-    starts, ends = edges[::2], edges[1::2]
-    running = np.zeros(len(data) + 1, dtype=np.uint64)
-    np.cumsum((_LOWER[data] + np.uint64(1)) * _POWERS[: len(data)], out=running[1:])
-    return np.asarray((running[ends] - running[starts]) * _INVERSES[starts])
+@compiled
+def _put_grams(data: Any, salt: Any, out: Any) -> Any:
+    gram = np.uint64(0)
+    for at in range(len(data)):
+        # Four bytes as one integer, the first the lowest.
+        gram = (gram >> np.uint64(8)) | (np.uint64(data[at]) << np.uint64(8 * (_GRAM - 1)))
+        if at >= _GRAM - 1:
+            out[at - _GRAM + 1] = _bucket(gram, salt)
+
+
+@compiled
+def _grams(data: Any, salt: Any) -> Any:
+    out = np.empty(max(0, len(data) - _GRAM + 1), dtype=np.int32)
+    _put_grams(data, salt, out)
+    return out
+
+
+@compiled
+def _words(data: Any, out: Any) -> Any:
+    """Write a hash of each word, case folded for ASCII: a polynomial modulo 2**64; how many there are."""
+    n = 0
+    inside = False
+    power = np.uint64(1)
+    for at in range(len(data)):
+        byte = data[at]
+        if not _IN_WORD[byte]:
+            inside = False
+            continue
+        if not inside:
+            inside = True
+            power = np.uint64(1)
+            out[n] = np.uint64(0)
+            n += 1
+        out[n - 1] += (_LOWER[byte] + np.uint64(1)) * power
+        power *= _BASE
+    return n
+
+
+@compiled
+def _of_subject(data: Any, of_gram: Any, of_word: Any, of_pair: Any) -> Any:
+    words = np.empty(len(data) // 2 + 1, dtype=np.uint64)
+    n = _words(data, words)
+    grams = max(0, len(data) - _GRAM + 1)
+    out = np.empty(grams + n + max(0, n - 1), dtype=np.int32)
+    _put_grams(data, of_gram, out)
+    for at in range(n):
+        out[grams + at] = _bucket(words[at], of_word)
+    for at in range(n - 1):
+        out[grams + n + at] = _bucket(words[at] * _PAIR + words[at + 1], of_pair)
+    return out

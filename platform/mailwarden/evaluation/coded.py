@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +51,10 @@ class Coded:
     def take(self, rows: NDArray[np.intp]) -> Coded:
         """The rows at these positions, in their order."""
         return Coded(self.codes[rows], self.words)
+
+    def among(self, words: Collection[str]) -> NDArray[np.bool_]:
+        """(n,) where one of these words stands."""
+        return np.append([word in words for word in self.words], False).astype(np.bool_)[self.codes]
 
     def has(self, word: str) -> NDArray[np.bool_]:
         """(n,) where this word stands; nowhere where it is no word of the column."""

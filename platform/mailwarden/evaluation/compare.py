@@ -175,13 +175,19 @@ def moved_by(first: Scored, second: Scored, rows: NDArray[np.intp]) -> list[str]
     names = sorted({*parts[0], *parts[1]})
     nothing = np.zeros(len(rows))
     steps = [toward * (parts[1].get(name, nothing) - parts[0].get(name, nothing)) for name in names]
-    intercept = second.bundle.fusion.intercept - first.bundle.fusion.intercept
+    intercept = _intercepts(after) - _intercepts(before)
     most = np.argmax([*steps, toward * intercept], axis=0) if len(rows) else nothing.astype(np.intp)
     words = [*names, FUSION]
     return [
         words[at] if right else THRESHOLDS
         for at, right in zip(most.tolist(), (moved * toward > 0).tolist(), strict=True)
     ]
+
+
+def _intercepts(scored: Scored) -> NDArray[np.float64]:
+    whole = scored.bundle.whole
+    own = whole.serving(own=True).fusion.intercept
+    return np.where(scored.tenant.among(whole.known), own, whole.fusion.intercept)
 
 
 def flipped_messages(first: Scored, second: Scored) -> pa.Table:

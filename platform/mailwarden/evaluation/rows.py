@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mailwarden.domain.detection.decision import Fusion, away_name
+from mailwarden.evaluation.coded import Coded
 from mailwarden.evaluation.scored import MISSING, Said
 from mailwarden.stores.bundle import Bundle
 
@@ -35,15 +36,16 @@ class RowScores:
         """How many rows."""
         return int(self.starts[-1])
 
-    def fused(self, bundle: Bundle) -> Floats:
+    def fused(self, bundle: Bundle, tenant: Coded) -> Floats:
         """(n,) fused log-odds, rows with detectors away by the fusion that the bundle has for that.
 
-        What is away for any row of a message is away for all of them, as in serving.
+        tenant: (messages,). What is away for any row of a message is away for all of them, as in serving.
         """
         names = sorted(self.missing.keys() - bundle.costly)
         lost = [self._lost(name) for name in names]
         asked = self._answered(bundle.costly & self.missing.keys())
         bits = asked.astype(np.int64) << len(names)
+        bits |= tenant.among(bundle.whole.known).astype(np.int64) << len(names) + 1
         for at, where in enumerate(lost):
             bits |= where.astype(np.int64) << at
         logit = np.empty(self.n)
@@ -52,20 +54,25 @@ class RowScores:
         for number, pattern in enumerate(patterns.tolist()):
             here = np.flatnonzero(of_row == number)
             away = [name for at, name in enumerate(names) if pattern >> at & 1]
-            logit[here] = self._sum(_fusion(bundle, away, consulted=bool(pattern >> len(names))), here)
+            consulted, own = bool(pattern >> len(names) & 1), bool(pattern >> len(names) + 1)
+            logit[here] = self._sum(_fusion(bundle, away, consulted=consulted, own=own), here)
         return logit
 
-    def without(self, bundle: Bundle, whole: NDArray[np.bool_]) -> dict[str, Floats]:
+    def without(self, bundle: Bundle, whole: NDArray[np.bool_], tenant: Coded) -> dict[str, Floats]:
         """By detector (messages,) the worst row's log-odds by the fusion that was fitted without it.
 
-        whole: (messages,) where nothing was away; NaN elsewhere. Detectors that the bundle has none for are left out.
+        whole: (messages,) where nothing was away; NaN elsewhere. tenant: (messages,). Detectors that the bundle has
+        none for are left out.
         """
         found = {}
         everywhere = np.arange(self.n)
+        known = np.repeat(tenant.among(bundle.whole.known), np.diff(self.starts))
         for name in self.missing:
             combination = bundle.without_one(name)
             if combination is not None:
                 logit = self._sum(combination.fusion, everywhere)
+                if combination.own is not None:
+                    logit = np.where(known, self._sum(combination.own.fusion, everywhere), logit)
                 found[name] = np.where(whole, self._worst(logit), np.nan)
         return found
 
@@ -117,8 +124,9 @@ class RowScores:
         return np.broadcast_to(total, (len(rows),)).astype(np.float64)
 
 
-def _fusion(bundle: Bundle, away: list[str], *, consulted: bool) -> Fusion:
+def _fusion(bundle: Bundle, away: list[str], *, consulted: bool, own: bool) -> Fusion:
     found = bundle.without.get(away_name(away)) if away else bundle.whole
     if found is None:
-        return bundle.fusion.leaving_out(away)
+        return bundle.whole.serving(own=own).fusion.leaving_out(away)
+    found = found.serving(own=own)
     return found.consult.combination.fusion if consulted and found.consult is not None else found.fusion

@@ -15,10 +15,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mailwarden.domain.detection.decision import VERDICTS, Combination
-from mailwarden.domain.mail.events import LABELS
+from mailwarden.domain.detection.tenant_budget import TRAINED, TenantBudget
+from mailwarden.domain.mail.events import CATEGORIES, LABELS
 from mailwarden.errors import DataError, did_you_mean
 from mailwarden.evaluation import coded
-from mailwarden.evaluation.coded import Coded
+from mailwarden.evaluation.coded import NONE, Coded
 from mailwarden.stores.bundle import Bundle
 
 Floats = NDArray[np.float64]
@@ -67,13 +68,15 @@ class Scored:
     """Messages as one bundle judged them, a row each, ordered by (time, tenant, message_id) where `in_order` made it.
 
     version, bundle: what judged, as the registry has it. served: as it was decided when the mail came; else as the
-    bundle decides now. budgets: by tenant, its own false-positive budget where it has one. message_id: (n,) Arrow
-    strings. at_us: (n,) int64 event time. label: of `events.LABELS`. category: of `events.CATEGORIES`, none where it
-    was delivered. verdict: of `decision.VERDICTS`, at the thresholds that are deployed. log_odds: (n,) fused. campaign:
-    (n,) int64, the same number for near copies of one tenant, -1 for none. detectors: by name. without: by name of a
-    detector (n,), the log-odds of the fusion that was fitted without it, NaN where more than it was away. slices: by
-    name what else tells messages apart. hidden: by group of features, what is said without it; none of what was served.
-    row: (n,) which of a message's rows decided, counted from 0; None of what was served.
+    bundle decides now. message_id: (n,) Arrow strings. at_us: (n,) int64 event time. label: of `events.LABELS`.
+    category: of `events.CATEGORIES`, none where it was delivered. verdict: of `decision.VERDICTS`, at the thresholds
+    that are deployed. log_odds: (n,) fused. campaign: (n,) int64, the same number for near copies of one tenant, -1 for
+    none. detectors: by name. without: by name of a detector (n,), the log-odds of the fusion that was fitted without
+    it, NaN where more than it was away. slices: by name what else tells messages apart. budgets: by tenant, its own
+    where it has one. hidden: by group of features, what is said without it; none of what was served. row: (n,) which of
+    a message's rows decided, counted from 0; None of what was served. called: (n,) of `events.CATEGORIES`, what a
+    message would be called, delivered or not, where its tenant spends its budget by category; None where nobody asked.
+    called_without: by name of a detector, the same without it.
     """
 
     version: int
@@ -90,9 +93,11 @@ class Scored:
     without: Mapping[str, Floats]
     campaign: NDArray[np.int64]
     slices: Mapping[str, Coded] = field(default_factory=dict)
-    budgets: Mapping[str, float] = field(default_factory=dict)
+    budgets: Mapping[str, TenantBudget] = field(default_factory=dict)
     hidden: Mapping[str, Hidden] = field(default_factory=dict)
     row: NDArray[np.intp] | None = None
+    called: Coded | None = None
+    called_without: Mapping[str, Coded] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         columns = {"tenant": self.tenant, "message_id": self.message_id, "at_us": self.at_us, "label": self.label}
@@ -136,7 +141,8 @@ class Scored:
         """(n,) whether a message would be junk or quarantine without that detector, where `without` has log-odds."""
         others = self.bundle.without_one(name)
         assert others is not None
-        return held_back_at(self.without[name], self.tenant, others, self.budgets)
+        called = self.called_without.get(name, self.called)
+        return held_back_at(self.without[name], self.tenant, others, self.budgets, called)
 
     def take(self, rows: NDArray[np.intp]) -> Scored:
         """The messages at these positions, in their order."""
@@ -155,6 +161,8 @@ class Scored:
             slices={name: column.take(rows) for name, column in self.slices.items()},
             hidden={name: one.take(rows) for name, one in self.hidden.items()},
             row=None if self.row is None else self.row[rows],
+            called=None if self.called is None else self.called.take(rows),
+            called_without={name: column.take(rows) for name, column in self.called_without.items()},
         )
 
     def where(self, chosen: Flags) -> Scored:
@@ -277,23 +285,50 @@ def joined(parts: Sequence[Scored]) -> Scored:
             for name, one in first.hidden.items()
         },
         row=None if first.row is None else np.concatenate([part.row for part in parts if part.row is not None]),
+        called=None if all(part.called is None for part in parts) else coded.joined([_called(part) for part in parts]),
+        called_without={
+            name: coded.joined([part.called_without.get(name, _called(part)) for part in parts])
+            for name in dict.fromkeys(name for part in parts for name in part.called_without)
+        },
     )
 
 
-def verdicts_at(log_odds: Floats, tenant: Coded, combination: Combination, budgets: Mapping[str, float]) -> Coded:
+def _called(part: Scored) -> Coded:
+    """What each message would be called; nothing where that was not asked of any of the part."""
+    return Coded(np.full(len(part), NONE, dtype=np.int32), CATEGORIES) if part.called is None else part.called
+
+
+def verdicts_at(
+    log_odds: Floats,
+    tenant: Coded,
+    combination: Combination,
+    budgets: Mapping[str, TenantBudget],
+    called: Coded | None = None,
+) -> Coded:
     """The verdict of each message's fused log-odds (n,) at its tenant's thresholds, within its own budget where it has
-    one."""
-    steps = np.full((len(tenant.words) + 1, len(VERDICTS) - 1), np.nan)
+    one. called: what each message would be called, None for nobody knows."""
+    words = () if called is None else called.words
+    steps = np.full((len(tenant.words) + 1, len(words) + 1, len(VERDICTS) - 1), np.nan)
     for number, name in enumerate(tenant.words):
-        own = combination.thresholds_of(name).within(budgets.get(name))
-        steps[number] = own.banner, own.junk, own.quarantine
-    reached = log_odds[:, None] >= steps[tenant.codes]
+        budget = budgets.get(name, TRAINED)
+        plain = combination.thresholds_within(name, budget)
+        steps[number] = plain.banner, plain.junk, plain.quarantine
+        for place, category in enumerate(words if combination.asks_category(budget) else ()):
+            own = combination.thresholds_within(name, budget, category)
+            steps[number, place] = own.banner, own.junk, own.quarantine
+    reached = log_odds[:, None] >= steps[tenant.codes, NONE if called is None else called.codes]
     return Coded(reached.sum(axis=1).astype(np.int32), VERDICTS)
 
 
-def held_back_at(log_odds: Floats, tenant: Coded, combination: Combination, budgets: Mapping[str, float]) -> Flags:
+def held_back_at(
+    log_odds: Floats,
+    tenant: Coded,
+    combination: Combination,
+    budgets: Mapping[str, TenantBudget],
+    called: Coded | None = None,
+) -> Flags:
     """(n,) whether the verdict is junk or quarantine; see `verdicts_at`."""
-    return np.asarray(verdicts_at(log_odds, tenant, combination, budgets).codes >= JUNK)
+    return np.asarray(verdicts_at(log_odds, tenant, combination, budgets, called).codes >= JUNK)
 
 
 def check_both_classes(scored: Scored, what: str) -> None:
@@ -319,7 +354,17 @@ def check_classes(n_bad: int, n_good: int, n: int, what: str) -> None:
 
 def contributions(scored: Scored) -> dict[str, Floats]:
     """By detector (n,) what it adds to the fused log-odds where everything is there: 0 where it says nothing."""
-    alone, consult = scored.bundle.fusion, scored.bundle.whole.consult
+    whole = scored.bundle.whole
+    found = _contributions(scored, whole)
+    if whole.own is None:
+        return found
+    known, own = scored.tenant.among(whole.known), _contributions(scored, whole.own)
+    nothing = np.zeros(len(scored))
+    return {name: np.where(known, own.get(name, nothing), found.get(name, nothing)) for name in {**found, **own}}
+
+
+def _contributions(scored: Scored, whole: Combination) -> dict[str, Floats]:
+    alone, consult = whole.fusion, whole.consult
     both = alone if consult is None else consult.combination.fusion
     asked = np.zeros(len(scored), dtype=np.bool_)
     for name in both.weights.keys() - alone.weights.keys():

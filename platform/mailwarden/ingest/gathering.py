@@ -6,7 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mailwarden.domain.mail.events import Event
@@ -16,6 +16,7 @@ from mailwarden.ingest.parallel import Parsed, parse_all
 from mailwarden.ingest.receive import Site
 from mailwarden.ingest.sources import RawMessage, Source
 from mailwarden.ingest.spill import Spill
+from mailwarden.ingest.unbelieved import topmost_server
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class IngestReport:
     of these kinds added. missing: paths in the label index that the source does not hold. skipped: files that are
     no mail. defects: messages with a defect, by its code. first_us, last_us: range of event times, None without
     messages. clamped: messages of the source whose times lay ahead and were set back (`domain.mail.times`).
+    unbelieved: where the tenant believes no results of authentication, the authserv-id that more than half of the
+    messages bear on top, and how many; None where it believes some, or no one stands on so many.
     """
 
     messages: int
@@ -39,6 +42,7 @@ class IngestReport:
     first_us: int | None
     last_us: int | None
     clamped: int = 0
+    unbelieved: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,8 @@ class Gathered:
     """What was read of a source.
 
     folder: for temporary files, while the source is at hand. labels: (row, label) in source order. signals: by row.
-    found: index paths met. index: that named labels.
+    found: index paths met. index: that named labels. servers: authserv-ids on top of messages, where the tenant
+    believes none.
     """
 
     site: Site
@@ -58,6 +63,7 @@ class Gathered:
     found: set[str]
     defects: Counter[str]
     index: LabelIndex | None
+    servers: Counter[str] = field(default_factory=Counter)
 
     def report(self, *, added: int, labels: int, signals: int) -> IngestReport:
         """The report of an ingest that added so many events of each kind."""
@@ -74,7 +80,12 @@ class Gathered:
             first_us=int(times.min()) if len(times) else None,
             last_us=int(times.max()) if len(times) else None,
             clamped=self.defects["time_clamped"],
+            unbelieved=self._unbelieved(),
         )
+
+    def _unbelieved(self) -> tuple[str, int] | None:
+        usual = next(iter(self.servers.most_common(1)), None)
+        return usual if usual is not None and 2 * usual[1] > len(self.spill) else None
 
 
 @contextmanager
@@ -111,6 +122,7 @@ def _read(
     progress: Callable[[int, int | None], None] | None,
 ) -> None:
     source, spill, labels = gathered.source, gathered.spill, gathered.index
+    believes = gathered.site.trusts.believes
 
     def chosen() -> Iterator[RawMessage]:
         for message in source:
@@ -131,6 +143,8 @@ def _read(
             if parsed.later is not None:
                 gathered.signals[len(spill)] = parsed.later
             gathered.defects.update(set(parsed.defects))
+            if not believes and (server := topmost_server(message.raw)):
+                gathered.servers[server] += 1
             spill.add(event, message.envelope, message.raw)
         if progress is not None:
             progress(len(spill), None)

@@ -4,16 +4,18 @@ A detector that breaks goes on giving scores: it fires on everything, or holds d
 every message it is asked what the verdict would be without each detector.
 
 1. Two sums a tenant and detector begin at 0 and never fall below it (each a CUSUM). A message adds ln(p1 / p0) where
-   the detector decided alone, and ln((1 - p1) / (1 - p0)) where it did not; p0 is the share that a sound one decides
+   the detector stood alone, and ln((1 - p1) / (1 - p0)) where it did not; p0 is the share in which a sound one stands
    alone at most, p1 that of a broken one.
-2. The first sum is of all messages: held back by this detector alone (`ALONE`). The second is of those that the others
-   would hold back: held down by this one alone (`AGAINST`).
+2. The first sum is of all messages: what the others would not hold back is held back by this detector, or it is sure
+   that the message is bad (`SURE`), whether it has its way or another holds it down (`ALONE`). The second is of those
+   that the others would hold back: held down by this one alone (`AGAINST`). A detector that fires on everything makes
+   the sound one that holds it down look like that. So it grows slower, and not while another detector is out.
 3. Of one sender only the first message of several in a row counts as decided alone, so that no wave of one sender sets
    a detector aside.
 4. From `LIMIT` on the detector is out of its band: what counts is the fusion without it, with the thresholds found for
    that, and the decision says so. It is asked on, and is back once its sum is at 0 again.
 
-Invariants: a detector that decides fewer than a third of a tenant's messages alone stays in its band in the long run,
+Invariants: a detector that stands alone in fewer than a third of a tenant's messages stays in its band in the long run,
 whatever an attacker sends; no score depends on a sum, only which fusion counts.
 
 Source: Page, Continuous inspection schemes, Biometrika 1954; a false alarm comes at most once in exp(LIMIT) messages on
@@ -24,12 +26,14 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 LIMIT = 20.0
 ALONE = (0.05, 0.8)
 AGAINST = (0.3, 0.95)
+SURE = 0.95
+"""Calibrated probability from which on a detector is sure that a message is bad."""
 
 _CEILING = 1.5 * LIMIT
 _TENANTS_KEPT = 10_000
@@ -68,11 +72,13 @@ class Bands:
 
     _of: OrderedDict[str, dict[str, _Band]] = field(default_factory=OrderedDict)
 
-    def see(self, tenant: str, sender: str, held: bool, without: Mapping[str, bool]) -> frozenset[str]:
+    def see(
+        self, tenant: str, sender: str, held: bool, without: Mapping[str, bool], sure: Collection[str] = ()
+    ) -> frozenset[str]:
         """Which detectors are out of their band, after this message.
 
         sender: its address, "" where there is none. held: whether it would be held back with all of them; without: by
-        detector, whether it would be without that one.
+        detector, whether it would be without that one. sure: detectors that are sure that it is bad.
         """
         own = self._of.setdefault(tenant, {})
         self._of.move_to_end(tenant)
@@ -81,9 +87,13 @@ class Bands:
         out = set()
         for name, others in without.items():
             band = own.setdefault(name, _Band())
-            band.alone.see(held and not others, sender)
-            if others:
-                band.against.see(not held, sender)
-            if band.alone.out or band.against.out:
+            band.alone.see((held or name in sure) and not others, sender)
+            if band.alone.out:
+                out.add(name)
+        for name, others in without.items():
+            against = own[name].against
+            if others and not out - {name}:
+                against.see(not held, sender)
+            if against.out:
                 out.add(name)
         return frozenset(out)

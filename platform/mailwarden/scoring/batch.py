@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mailwarden.domain.detection.decision import HISTORY, Combination, Verdict, sigmoid
+from mailwarden.domain.detection.tenant_budget import TRAINED, TenantBudget
 from mailwarden.stores.accepted import LoggedScores, Missing
 
 MISSING: tuple[Missing, ...] = get_args(Missing)
@@ -48,7 +49,8 @@ class Pattern:
 
     away: names of detectors, and `decision.HISTORY`. broken: those of them that failed on these messages. combination:
     what the log-odds come of, and the thresholds that they are held against. enough: more than a banner may be given.
-    unasked: costly detectors that are there and were not asked. asked: they were, and may have failed.
+    unasked: costly detectors that are there and were not asked. asked: they were, and may have failed. own: they are of
+    tenants for which `Combination.own` counts.
     """
 
     away: frozenset[str]
@@ -57,6 +59,7 @@ class Pattern:
     enough: bool
     unasked: frozenset[str] = frozenset()
     asked: bool = False
+    own: bool = False
 
     @property
     def silent(self) -> frozenset[str]:
@@ -100,10 +103,10 @@ class Scores:
     enough: bool
     unasked: frozenset[str] = frozenset()
 
-    def verdict(self, budget: float | None, tenant: str) -> Verdict:
-        """The strongest verdict that the log-odds reach at the tenant's thresholds, within its own false-positive
-        budget."""
-        return self.combination.thresholds_of(tenant).within(budget).verdict(self.logit)
+    def verdict(self, tenant: str, budget: TenantBudget = TRAINED, category: str | None = None) -> Verdict:
+        """The strongest verdict that the log-odds reach at the tenant's thresholds within its budget. category: what
+        the message would be called, None where nobody asks."""
+        return self.combination.thresholds_within(tenant, budget, category).verdict(self.logit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,18 +143,21 @@ class BatchScores:
     @cached_property
     def matrix(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """(n, detectors) raw scores in order of `detectors`, and where they abstain."""
-        raw = np.empty((len(self.logit), len(self.detectors)))
-        silent = np.zeros(raw.shape, dtype=np.bool_)
+        silent = np.zeros((len(self.logit), len(self.detectors)), dtype=np.bool_)
         for at, one in enumerate(self.detectors.values()):
-            raw[:, at] = one.raw
             if one.abstains is not None:
                 silent[:, at] = one.abstains
-        return raw, silent
+        raw = np.array([one.raw for one in self.detectors.values()]).T if self.detectors else np.empty(silent.shape)
+        return np.ascontiguousarray(raw), silent
 
     def under(self, pattern: Pattern) -> BatchScores:
         """What would have come of it, had for every message been away what `pattern` says."""
         logit = np.empty_like(self.logit)
         logit[:] = fused(pattern, self.detectors, self.amounts, slice(None))
+        return self.with_logit(pattern, logit)
+
+    def with_logit(self, pattern: Pattern, logit: NDArray[np.float64]) -> BatchScores:
+        """The same with these log-odds (n,), of what `pattern` says, for every message."""
         nothing = np.zeros(len(self.starts) - 1, dtype=np.intp)
         return BatchScores(self.starts, logit, self.detectors, (pattern,), nothing, self.amounts)
 
@@ -186,13 +192,13 @@ class BatchScores:
         # Floats of Python are the same as NumPy's, and a tenth of the time where there is one.
         odds = [calibrations[name].slope * float(self.detectors[name].raw[worst]) for name in spoke]
         odds = [own + calibrations[name].intercept for name, own in zip(spoke, odds, strict=True)]
-        probability = dict(zip(spoke, sigmoid(np.array(odds)).tolist(), strict=True))
-        logit = self.logit[worst]
+        logit = float(self.logit[worst])
+        *own, probability = sigmoid(np.array([*odds, logit])).tolist()
         return Scores(
             worst - int(self.starts[message]),
-            float(logit),
-            float(sigmoid(logit)),
+            logit,
             probability,
+            dict(zip(spoke, own, strict=True)),
             pattern.away,
             pattern.broken,
             pattern.combination,
@@ -215,13 +221,14 @@ class BatchScores:
             if name in pattern.away:
                 found.append(LoggedScores(name, models[name], took, nothing, nothing, ["failed"] * (stop - start)))
                 continue
-            raw = one.raw[start:stop]
-            calibrated: list[float | None] = calibrations[name].logit(raw).tolist()
+            own, values = calibrations[name], one.raw[start:stop].tolist()
+            # Floats of Python are the same as NumPy's, see `of`.
+            calibrated: list[float | None] = [own.slope * value + own.intercept for value in values]
             missing: list[Missing | None] = [None] * (stop - start)
-            values: list[float | None] = raw.tolist()
-            if one.abstains is not None and one.abstains[start:stop].any():
-                for at in np.flatnonzero(one.abstains[start:stop]).tolist():
-                    values[at], calibrated[at], missing[at] = None, None, "abstained"
+            if one.abstains is not None:
+                for at, silent in enumerate(one.abstains[start:stop].tolist()):
+                    if silent:
+                        values[at], calibrated[at], missing[at] = None, None, "abstained"
             found.append(LoggedScores(name, models[name], took, values, calibrated, missing))
         unloaded = sorted(pattern.away - set(self.detectors) - {HISTORY})
         unasked = sorted(pattern.unasked)

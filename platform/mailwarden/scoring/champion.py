@@ -10,7 +10,8 @@ a banner either.
    message, all of them are hidden in all its rows: what the rest alone would mean nobody has measured.
 2. Each cheap detector is asked once for all rows; one that reads the message alone, once a message. Where it fails, it
    is asked again by halves, so that it is away for the messages that it fails on and for no others.
-3. Messages are taken together by what is away for them, and fused by what counts then.
+3. Messages are taken together by what is away for them, and by whether the bundle knows their tenants' own mail, and
+   fused by what counts then (`Combination.own`).
 4. Costly detectors are asked about some messages after that, by `consulting`.
 
 Invariant: what is said of a message is the same, to the last bit, whatever is scored in the same call.
@@ -18,7 +19,7 @@ Invariant: what is said of a message is the same, to the last bit, whatever is s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
@@ -31,6 +32,7 @@ from mailwarden.domain.detection.decision import HISTORY, Combination, Consult, 
 from mailwarden.domain.detection.detector import Detector
 from mailwarden.domain.detection.naming import Naming
 from mailwarden.domain.detection.rows import FeatureTable
+from mailwarden.domain.detection.tenant_budget import TRAINED, TenantBudget
 from mailwarden.domain.detection.usual import Usual
 from mailwarden.domain.status import CODES, Status
 from mailwarden.logs import FailureLog
@@ -71,6 +73,9 @@ class Champion:
     _sums: dict[Any, tuple[list[str], list[Combination], Sums]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    _patterns_told: dict[tuple[frozenset[str], tuple[str, ...], bool, bool], Pattern] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
     _failures: FailureLog = field(
         default_factory=lambda: FailureLog(log, "a detector failed", "detector"), init=False, repr=False, compare=False
     )
@@ -94,6 +99,10 @@ class Champion:
         """The views of history that the detectors read."""
         read = {feature.partition(":")[0] for detector in self.detectors.values() for feature in detector.features}
         return frozenset(read - self.content_views - self.withheld)
+
+    @cached_property
+    def _histories(self) -> tuple[str, ...]:
+        return tuple(sorted(self.history_views))
 
     @classmethod
     def of(
@@ -129,35 +138,48 @@ class Champion:
             costly=bundle.costly,
         )
 
-    def combination(self, away: Collection[str]) -> tuple[Combination, bool]:
+    def combination(self, away: Collection[str], *, own: bool = False) -> tuple[Combination, bool]:
         """How scores become a verdict with some detectors, or `HISTORY`, away, and whether more than a banner may be
-        given. Costly ones take nothing with them."""
+        given. Costly ones take nothing with them. own: of a tenant for which `Combination.own` counts."""
         away = frozenset(away) - self.costly
         if not away:
-            return self.whole, True
+            return self.whole.serving(own=own), True
         found = self.without.get(away_name(away))
         if found is not None:
             few = len(away) > 1
+            found = found.serving(own=own)
             return (found.banner_at_most() if few else found), not few
-        left = replace(self.whole, fusion=self.whole.fusion.leaving_out(away), consult=None)
+        left = self.whole.serving(own=own)
+        left = replace(left, fusion=left.fusion.leaving_out(away), consult=None, own=None)
         return left.banner_at_most(), False
+
+    def _known(self, tenants: Sequence[str] | None) -> NDArray[np.bool_] | None:
+        """(messages,) whether `Combination.own` counts for each message's tenant, None for nowhere."""
+        known = self.whole.known
+        if tenants is None or not known:
+            return None
+        if len(tenants) == 1:
+            return _YES if tenants[0] in known else None
+        return np.fromiter((name in known for name in tenants), dtype=np.bool_, count=len(tenants))
 
     def score(
         self,
         rows: FeatureTable,
         starts: NDArray[np.intp] | None = None,
+        tenants: Sequence[str] | None = None,
         *,
         silenced: Collection[str] = frozenset(),
     ) -> BatchScores:
         """Scores of rows of one message, or of many, by the cheap detectors; see `consulting` for the costly ones.
 
         starts: (messages + 1,) where each message's rows begin, and where the last ones end; None for one message.
+        tenants: (messages,) whose each message is; None for tenants that nobody knows.
         silenced: rules that add nothing to the log-odds; what each detector says of a row stays its own. A detector
         that raises, or gives a score that is no number where it does not abstain, is `broken` and away.
         """
         if starts is None:
             starts = np.array([0, rows.n], dtype=np.intp)
-        lengths = np.diff(starts)
+        lengths = starts[1:] - starts[:-1]
         rows = rows.lacking(self.withheld, Status.UNAVAILABLE)
         rows, lost = self.hiding_history(rows, starts, lengths)
         alone = rows if len(lengths) == rows.n else rows.take(starts[:-1])
@@ -169,7 +191,7 @@ class Champion:
             found[name], failed = self.ask(name, rows, alone, starts)
             if failed is not None:
                 broken[name] = failed
-        patterns, pattern_of = self._patterns(broken, lost, len(lengths))
+        patterns, pattern_of = self._patterns(broken, lost, self._known(tenants), len(lengths))
         amounts = self._amounts(rows, silenced) if silenced else {}
         logit = np.empty(rows.n)
         batch = BatchScores(starts, logit, found, tuple(patterns), pattern_of, amounts)
@@ -193,50 +215,79 @@ class Champion:
                 found[name] = self.setting_aside(batch, (name,))
         return found
 
-    def held_without_each(self, batch: BatchScores, budget: float | None, tenant: str) -> dict[str, Verdict]:
-        """As `without_each`, the verdict alone, which is asked for of every message."""
+    def held_without_each(self, batch: BatchScores, tenant: str, budget: TenantBudget = TRAINED) -> dict[str, Verdict]:
+        """As `without_each`, the verdict alone, which is asked for of every message; whatever that would be called."""
         (pattern,) = batch.patterns
         if batch.amounts:
-            return {name: one.verdict(budget, tenant) for name, one in self.without_each(batch).items()}
-        names, combinations, sums = self._sums_without(pattern.away, tuple(batch.detectors))
+            return {name: one.verdict(tenant, budget) for name, one in self.without_each(batch).items()}
+        names, combinations, sums = self._sums_without(pattern.away, tuple(batch.detectors), pattern.own)
         if not names:
             return {}
         worst = sums.logits(*batch.matrix).max(axis=1).tolist()
         return {
-            name: combination.thresholds_of(tenant).within(budget).verdict(logit)
+            name: combination.thresholds_within(tenant, budget).verdict(logit)
             for name, combination, logit in zip(names, combinations, worst, strict=True)
         }
 
+    def logits_without_each(self, batch: BatchScores) -> dict[str, tuple[Combination, NDArray[np.float64]]]:
+        """Of messages for all of which the same is away, as `without_each`: what counts, and (n,) log-odds of rows."""
+        (pattern,) = batch.patterns
+        names, combinations, sums = self._sums_without(pattern.away, tuple(batch.detectors), pattern.own)
+        logits = sums.logits(*batch.matrix) if names else ()
+        return dict(zip(names, zip(combinations, logits, strict=True), strict=True))
+
+    def pattern(
+        self, away: Collection[str], *, broken: tuple[str, ...] = (), own: bool = False, asked: bool = False
+    ) -> Pattern:
+        """What counts with these away. broken: those of them that failed. own: for a tenant for which
+        `Combination.own` does. asked: costly detectors were asked."""
+        away = frozenset(away)
+        key = away, broken, own, asked
+        told = self._patterns_told.get(key)
+        if told is None:
+            combination, enough = self.combination(away, own=own)
+            told = Pattern(away, broken, combination, enough, frozenset(self.to_consult) - away, own=own)
+            if asked and (consult := self.consult_of(told)) is not None:
+                told = replace(told, combination=consult.combination, unasked=frozenset(), asked=True)
+            if len(self._patterns_told) >= _MOST_KEPT:
+                self._patterns_told.clear()
+            self._patterns_told[key] = told
+        return told
+
     def _sum_of(self, pattern: Pattern, detectors: tuple[str, ...]) -> Sums:
         """What counts in a pattern, as a sum."""
-        key = (pattern.away, detectors, "alone")
+        key = (pattern.away, detectors, pattern.own, pattern.asked, "alone")
         found = self._sums.get(key)
         if found is None:
+            if len(self._sums) >= _MOST_KEPT:
+                self._sums.clear()
             combination = pattern.combination
             found = self._sums[key] = [], [combination], Sums([combination.fusion], detectors)
         return found[2]
 
     def _sums_without(
-        self, away: frozenset[str], detectors: tuple[str, ...]
+        self, away: frozenset[str], detectors: tuple[str, ...], own: bool
     ) -> tuple[list[str], list[Combination], Sums]:
         """With these away: each other detector that there is a fusion without, what counts then, and its sums."""
-        found = self._sums.get((away, detectors))
+        # Costly ones take nothing with them.
+        away -= self.costly
+        found = self._sums.get((away, detectors, own))
         if found is None:
             names = [name for name in detectors if name not in away and away_name({*away, name}) in self.without]
-            combinations = [self.combination({*away, name})[0] for name in names]
+            combinations = [self.combination({*away, name}, own=own)[0] for name in names]
             fusions = [combination.fusion for combination in combinations]
-            found = self._sums[away, detectors] = names, combinations, Sums(fusions, detectors)
+            found = self._sums[away, detectors, own] = names, combinations, Sums(fusions, detectors)
         return found
 
     def setting_aside(self, batch: BatchScores, names: Collection[str]) -> Scores:
         """Of one message that was scored: what comes of it with these detectors away too."""
         (pattern,) = batch.patterns
         away = frozenset({*pattern.away, *names})
-        combination, enough = self.combination(away)
-        told = Pattern(away, pattern.broken, combination, enough, frozenset(self.to_consult) - away)
-        if pattern.asked and (consult := self.consult_of(told)) is not None:
-            told = replace(told, combination=consult.combination, unasked=frozenset(), asked=True)
-        return batch.under(told).of()
+        told = self.pattern(away, broken=pattern.broken, own=pattern.own, asked=pattern.asked)
+        if batch.amounts:
+            return batch.under(told).of()
+        logit = self._sum_of(told, tuple(batch.detectors)).logits(*batch.matrix)[0]
+        return batch.with_logit(told, logit).of()
 
     def consult_of(self, pattern: Pattern) -> Consult | None:
         """When and how the costly detectors count beside what is there; None where one that was weighed is away."""
@@ -278,21 +329,27 @@ class Champion:
         self, rows: FeatureTable, starts: NDArray[np.intp], lengths: NDArray[np.intp]
     ) -> tuple[FeatureTable, NDArray[np.bool_] | None]:
         """The rows with all history hidden where some of it is unavailable, and (messages,) where, None for nowhere."""
-        codes = [rows.statuses[view] for view in self.history_views if view in rows.statuses]
-        if not any(_UNAVAILABLE in one.tobytes() for one in codes):
+        codes = rows.codes(self._histories)
+        if _UNAVAILABLE not in codes.tobytes():
             return rows, None
-        gone = np.stack(codes) == _UNAVAILABLE
-        lost = np.logical_or.reduceat(gone.any(axis=0), starts[:-1])
+        known = [view in rows.statuses for view in self._histories]
+        gone = (codes == _UNAVAILABLE)[:, known]
+        lost = np.logical_or.reduceat(gone.any(axis=1), starts[:-1])
         of_row = np.repeat(lost, lengths)
-        if not gone[:, of_row].all():
+        if not gone[of_row].all():
             rows = rows.lacking(self.history_views, Status.UNAVAILABLE, of_row)
         return rows, lost
 
     def _patterns(
-        self, broken: Mapping[str, NDArray[np.bool_]], lost: NDArray[np.bool_] | None, messages: int
+        self,
+        broken: Mapping[str, NDArray[np.bool_]],
+        lost: NDArray[np.bool_] | None,
+        known: NDArray[np.bool_] | None,
+        messages: int,
     ) -> tuple[list[Pattern], NDArray[np.intp]]:
-        """What is away, in each way that occurs, and (messages,) which of these is each message's."""
-        marks = dict(broken) if lost is None else {**broken, HISTORY: lost}
+        """What counts, in each way that occurs, and (messages,) which of these is each message's."""
+        marks = dict(broken)
+        marks |= {name: where for name, where in ((HISTORY, lost), (_OWN, known)) if where is not None}
         names = list(marks)
         if not names:
             numbers, pattern_of = [0], np.zeros(messages, dtype=np.intp)
@@ -303,10 +360,10 @@ class Champion:
         patterns = []
         for number in numbers:
             here = [name for at, name in enumerate(names) if number >> at & 1]
-            away = frozenset({*self.away, *here})
-            combination, enough = self.combination(away)
-            failed = tuple(name for name in here if name != HISTORY)
-            patterns.append(Pattern(away, failed, combination, enough, frozenset(self.to_consult)))
+            own = _OWN in here
+            away = frozenset({*self.away, *here}) - {_OWN}
+            failed = tuple(name for name in here if name not in (HISTORY, _OWN))
+            patterns.append(self.pattern(away, broken=failed, own=own))
         return patterns, pattern_of
 
     def ask(
@@ -323,3 +380,7 @@ class Champion:
 
 
 _UNAVAILABLE = CODES[Status.UNAVAILABLE]
+_OWN = "@own"
+_YES = np.ones(1, dtype=np.bool_)
+_MOST_KEPT = 1_000
+"""Ways in which detectors are away of which it is kept what counts then."""

@@ -13,14 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mailwarden.domain.detection.doubt import SURE, bare_first_contact, doubt_of, turning_point
 from mailwarden.domain.detection.rows import FeatureTable
+from mailwarden.domain.detection.tenant_budget import TRAINED, TenantBudget
 from mailwarden.domain.status import Status
 from mailwarden.scoring.batch import BatchScores, Pattern, fused
+from mailwarden.scoring.categorising import called_where_asked
 from mailwarden.scoring.champion import Champion
 
 
@@ -29,20 +32,20 @@ def doubts(
     rows: FeatureTable,
     batch: BatchScores,
     tenants: Sequence[str],
-    budgets: Sequence[float | None] | None = None,
+    budgets: Mapping[str, TenantBudget] = MappingProxyType({}),
 ) -> NDArray[np.float64]:
     """(messages,) how doubtful each message is after the cheap detectors, `SURE` where none is to be asked.
 
-    rows, batch: as given to `Champion.score`, and what came of it. tenants, budgets: of each message, its tenant and
-    what that has as its own false-positive budget, None for what was trained with.
+    rows, batch: as given to `Champion.score`, and what came of it. tenants: of each message, its tenant. budgets: by
+    tenant, what it has for its own.
     """
     found = np.full(len(tenants), SURE)
     if not champion.to_consult or not len(tenants):
         return found
     logit = batch.logit[batch.worst]
     bare = bare_first_contact(rows.take(batch.worst).lacking(champion.withheld, Status.UNAVAILABLE))
-    of_message = [None] * len(tenants) if budgets is None else budgets
-    known: dict[tuple[int, str, float | None], float] = {}
+    categories = called_where_asked(champion, rows, batch, tenants, budgets)
+    known: dict[tuple[int, str, str | None], float] = {}
     for number, pattern in enumerate(batch.patterns):
         consult = champion.consult_of(pattern)
         if consult is None:
@@ -50,9 +53,10 @@ def doubts(
         here = np.flatnonzero(batch.pattern_of == number)
         turning = np.empty(len(here))
         for place, at in enumerate(here.tolist()):
-            key = number, tenants[at], of_message[at]
+            key = number, tenants[at], categories[at]
             if key not in known:
-                known[key] = turning_point(pattern.combination.thresholds_of(key[1]).within(key[2]))
+                budget = budgets.get(key[1], TRAINED)
+                known[key] = turning_point(pattern.combination.thresholds_within(key[1], budget, key[2]))
             turning[place] = known[key]
         found[here] = doubt_of(logit[here], turning, consult, None if bare is None else bare[here])
     return found
@@ -63,7 +67,7 @@ def consulted(
     rows: FeatureTable,
     batch: BatchScores,
     tenants: Sequence[str],
-    budgets: Sequence[float | None] | None = None,
+    budgets: Mapping[str, TenantBudget] = MappingProxyType({}),
 ) -> BatchScores:
     """The same batch with the costly detectors asked about all that is doubtful, without a quota."""
     return consult(champion, rows, batch, doubts(champion, rows, batch, tenants, budgets) < SURE)

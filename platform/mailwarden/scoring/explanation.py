@@ -25,7 +25,7 @@ from mailwarden.domain.detection.detector import Signal
 from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.status import CODES, Status
 from mailwarden.scoring.batch import BatchScores, Scores
-from mailwarden.scoring.categorising import said_alone, words
+from mailwarden.scoring.categorising import Bar, called_where_asked, said_alone, words
 from mailwarden.scoring.champion import Champion
 from mailwarden.scoring.consulting import consult
 
@@ -58,7 +58,8 @@ class Change:
 class Explanation:
     """See the module. verdict: by the scores. intercept: of the fusion. enough: the views whose values together made
     the verdict what it is, None where all of them put back leave it, or where it delivers. category: by code, what each
-    detector's word for it adds (`naming`); empty where one detector alone names categories."""
+    detector's word for it adds (`naming`); empty where one detector alone names categories. called: the category whose
+    thresholds these are, None where they are the same for all."""
 
     verdict: Verdict
     log_odds: float
@@ -69,6 +70,7 @@ class Explanation:
     features: tuple[Change, ...]
     enough: Change | None
     category: Mapping[str, Mapping[str, float]]
+    called: str | None = None
 
 
 def explain(
@@ -77,13 +79,12 @@ def explain(
     batch: BatchScores,
     signals: Sequence[Signal],
     *,
-    tenant: str,
-    budget: float | None,
+    bar: Bar,
     silenced: Collection[str] = frozenset(),
 ) -> Explanation:
     """Of one message that was scored: `features` as given to `Champion.score`, and what came of it.
 
-    budget: the tenant's own of false positives. silenced: rules that add nothing.
+    bar: what the message is held against. silenced: rules that add nothing.
     """
     scores = batch.of()
     row = champion.deciding(features, scores)
@@ -97,14 +98,21 @@ def explain(
         if not sets:
             return []
         rows = _put_back(row, sets, champion)
-        again = champion.score(rows, np.arange(len(sets) + 1, dtype=np.intp), silenced=silenced)
+        starts = np.arange(len(sets) + 1, dtype=np.intp)
+        tenants = [bar.tenant] * len(sets)
+        again = champion.score(rows, starts, tenants, silenced=silenced)
         if batch.patterns[0].asked:
             again = consult(champion, rows, again, np.ones(len(sets), dtype=np.bool_))
-        return [_change(again.of(at), told[at], tenant, budget) for at in range(len(sets))]
+        codes = called_where_asked(champion, rows, again, tenants, {bar.tenant: bar.budget})
+        found = [again.of(at) for at in range(len(sets))]
+        return [
+            Change(changed, one.logit, one.verdict(bar.tenant, bar.budget, code))
+            for changed, one, code in zip(told, found, codes, strict=True)
+        ]
 
     alone = tried([of_view[view] for view in views], [(view,) for view in views])
     singly = tried([{name} for name in backing], [(name,) for name in backing])
-    verdict = scores.verdict(budget, tenant)
+    verdict = bar.verdict(scores)
     falling = sorted(alone, key=lambda change: (change.log_odds, change.changed))
     falling = [change for change in falling if change.log_odds < scores.logit]
     enough = None
@@ -117,13 +125,14 @@ def explain(
     return Explanation(
         verdict,
         scores.logit,
-        scores.combination.thresholds_of(tenant).within(budget),
+        bar.thresholds(scores),
         scores.combination.fusion.intercept,
-        _detectors(champion, batch, scores, tenant, budget),
+        _detectors(champion, batch, scores, bar),
         tuple(falling),
         tuple(sorted(singly, key=lambda change: (change.log_odds, change.changed))),
         enough,
         _category(champion, row, scores),
+        bar.called(scores),
     )
 
 
@@ -137,15 +146,14 @@ def _category(champion: Champion, row: FeatureTable, scores: Scores) -> dict[str
     return dict(sorted(found.items(), key=lambda one: (-sum(one[1].values()), one[0])))
 
 
-def _detectors(
-    champion: Champion, batch: BatchScores, scores: Scores, tenant: str, budget: float | None
-) -> dict[str, Said]:
+def _detectors(champion: Champion, batch: BatchScores, scores: Scores, bar: Bar) -> dict[str, Said]:
     fusion = scores.combination.fusion
     without = champion.without_each(batch)
     found = {name: Said(None, None, None, "away", None) for name in champion.away}
     found |= {name: Said(None, None, None, "not asked", None) for name in sorted(scores.unasked)}
     for name, one in batch.detectors.items():
-        change = _change(without[name], (name,), tenant, budget) if name in without else None
+        one_less = without.get(name)
+        change = None if one_less is None else Change((name,), one_less.logit, bar.verdict(one_less))
         if name in scores.unasked:
             continue
         if name in scores.away:
@@ -158,10 +166,6 @@ def _detectors(
             adds = fusion.weights.get(name, 0.0) * logit + fusion.offsets.get(name, 0.0)
             found[name] = Said(float(raw[0]), logit, adds, "", change)
     return found
-
-
-def _change(scores: Scores, changed: tuple[str, ...], tenant: str, budget: float | None) -> Change:
-    return Change(changed, scores.logit, scores.verdict(budget, tenant))
 
 
 def _put_back(row: FeatureTable, sets: Sequence[Collection[str]], champion: Champion) -> FeatureTable:
@@ -216,6 +220,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "features": [_change_json(change) for change in explanation.features],
         "enough": None if explanation.enough is None else _change_json(explanation.enough),
         "category": {code: dict(adds) for code, adds in explanation.category.items()},
+        "called": explanation.called,
     }
 
 

@@ -138,7 +138,8 @@ def score_logged(rows: pa.Table, champion: Champion, plan: LoggedPlan, *, asked:
     rows = rows.combine_chunks()
     starts = starts_of(rows)
     table = plan.table(rows)
-    batch = champion.score(table, starts)
+    tenant = _array(rows["tenant"]).take(pa.array(starts[:-1]))
+    batch = champion.score(table, starts, tenant.to_pylist())
     if asked:
         batch = consult(champion, table, batch, np.ones(len(starts) - 1, dtype=np.bool_))
     scores = batch.by_row()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
-
-import numpy as np
 
 from mailwarden.domain.detection.detector import Evidence, Signal
 from mailwarden.domain.detection.rows import FeatureTable
@@ -45,7 +42,7 @@ def reasons(
         try:
             found = detector.explain(row, 0, limit=REASONS_A_DETECTOR + len(silenced))
             kept = [signal for signal in found if signal.name not in silenced][:REASONS_A_DETECTOR]
-            own = [replace(backed(champion, signal, row), weight=signal.weight * trust) for signal in kept]
+            own = [backed(champion, signal, row, trust) for signal in kept]
         except Exception as exc:
             champion.failed(name, "explain", exc)
             continue
@@ -53,14 +50,12 @@ def reasons(
     return strongest(signals, limit)
 
 
-def backed(champion: Champion, signal: Signal, row: FeatureTable) -> Signal:
-    """A reason with the values of the features that it rests on in a table of one row, and what is usual."""
-    found = []
-    for name in signal.features[:_EVIDENCE]:
-        column = row.columns[name]
-        value = None if column.dtype == object or np.isnan(column[0]) else float(column[0])
-        found.append(Evidence(name, value, champion.usual.get(name)))
-    return replace(signal, evidence=tuple(found))
+def backed(champion: Champion, signal: Signal, row: FeatureTable, trust: float = 1.0) -> Signal:
+    """A reason with the values of the features that it rests on in a table of one row, and what is usual. trust: what
+    its weight counts."""
+    usual = champion.usual
+    evidence = tuple([Evidence(name, row.number(name, 0), usual.get(name)) for name in signal.features[:_EVIDENCE]])
+    return Signal(signal.name, signal.words, signal.weight * trust, signal.features, evidence)
 
 
 def strongest(signals: Sequence[Signal], limit: int) -> list[Signal]:

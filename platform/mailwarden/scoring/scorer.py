@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal, Protocol
 
 import numpy as np
@@ -18,16 +19,16 @@ from mailwarden.domain.detection.decision import (
     at_least,
     not_read_in_full,
 )
-from mailwarden.domain.detection.rows import FeatureTable, MatrixColumns, Places
+from mailwarden.domain.detection.rows import CodeColumns, FeatureTable, MatrixColumns, Places
 from mailwarden.domain.detection.rules.tenant import NO_RULES, KeptRule, TenantRules, tenant_rules
 from mailwarden.domain.mail.content import ContentSet, ContentValues, ContentView, full_names
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.times import TIME_CLAMPED
 from mailwarden.domain.status import CODES, Status
 from mailwarden.errors import StoreError
-from mailwarden.scoring.bands import Bands
+from mailwarden.scoring.bands import SURE, Bands
 from mailwarden.scoring.batch import BatchScores, Scores
-from mailwarden.scoring.categorising import category as category_of
+from mailwarden.scoring.categorising import Bar, Caller
 from mailwarden.scoring.champion import Champion
 from mailwarden.scoring.consulting import consult, doubts
 from mailwarden.scoring.explanation import Explanation, explain
@@ -37,6 +38,9 @@ from mailwarden.scoring.reasons import backed, reasons
 from mailwarden.stores.accepted import LoggedContent, LoggedRow, LoggedScores
 from mailwarden.stores.online.reader import ReadRequest, VectorSet
 from mailwarden.stores.online.watermark import Watermark
+
+NOT_BY_CATEGORY = "budgets by category do not count: the models do not know what good mail is called; train again"
+"""Why a tenant's budgets by category do not count."""
 
 Lap = Callable[[Literal["features", "store", "score"]], None]
 """Is called at the end of each of these stages."""
@@ -136,14 +140,16 @@ class Scorer:
         flags += [f"{name} could not be computed" for name in failed]
         features = self._row.table(content, vectors)
         lap("features")
+        caller = Caller(champion, features)
+        bar = Bar(event.tenant, policy.budget, caller)
         batch = self._asked(champion, features, event.tenant, policy, rules)
-        scores, odd = self._in_band(champion, batch, event, policy)
+        scores, odd = self._in_band(champion, batch, event, bar)
         flags += [f"detector {name} is out of its band, and set aside" for name in odd]
         flags += [f"detector {name} is away" for name in champion.away]
         flags += [f"detector {name} gave no score" for name in scores.broken]
         if not scores.enough:
             flags.append("too much is away: nothing stronger than a banner")
-        suspected = scores.verdict(policy.false_positive_budget, event.tenant)
+        suspected = bar.verdict(scores)
         # A view that fails is ours to mend, and no fault of the message.
         statuses = [status for name, status in content.status.items() if name not in failed]
         least, unread = not_read_in_full(statuses, policy)
@@ -165,7 +171,7 @@ class Scorer:
             if own.category:
                 category = own.category
             elif suspected != "deliver" or override is not None or own.least != "deliver":
-                category = category_of(champion, features, scores)
+                category = caller.category(scores)
             if unread is not None:
                 signals.append(unread)
         if authenticated or not own.deliver:
@@ -187,6 +193,7 @@ class Scorer:
             degraded=bool(flags),
             flags=[
                 *flags,
+                *([NOT_BY_CATEGORY] if policy.budget.by_category and scores.combination.named is None else []),
                 *(f"{name} changed since training" for name in self._content.changed_since(champion.trained_on)),
                 *(f"rule {name} cannot be read here" for name in rules.unreadable),
                 *([TIME_CLAMPED] if event.time_clamped else []),
@@ -194,10 +201,7 @@ class Scorer:
         )
         explanation = None
         if explained:
-            budget, silenced = policy.false_positive_budget, rules.silenced
-            explanation = explain(
-                champion, features, batch, signals, tenant=event.tenant, budget=budget, silenced=silenced
-            )
+            explanation = explain(champion, features, batch, signals, bar=bar, silenced=rules.silenced)
         lap("score")
         return Scored(
             decision,
@@ -212,29 +216,26 @@ class Scorer:
         self, champion: Champion, features: FeatureTable, tenant: str, policy: TenantPolicy, rules: TenantRules
     ) -> BatchScores:
         """What the cheap detectors say, and the costly ones where the message is doubtful and the quota has room."""
-        batch = champion.score(features, silenced=rules.silenced)
+        batch = champion.score(features, None, [tenant], silenced=rules.silenced)
         if not champion.to_consult:
             return batch
-        (doubt,) = doubts(champion, features, batch, [tenant], [policy.false_positive_budget]).tolist()
+        (doubt,) = doubts(champion, features, batch, [tenant], {tenant: policy.budget}).tolist()
         if not self._quota.grants(tenant, doubt):
             return batch
         return consult(champion, features, batch, np.ones(1, dtype=np.bool_))
 
-    def _in_band(
-        self, champion: Champion, batch: BatchScores, event: Event, policy: TenantPolicy
-    ) -> tuple[Scores, Sequence[str]]:
+    def _in_band(self, champion: Champion, batch: BatchScores, event: Event, bar: Bar) -> tuple[Scores, Sequence[str]]:
         """A message's scores, without detectors that are out of their band for its tenant, and these. See `bands`."""
         scores = batch.of()
         if champion.version != self._banded:
             # Another bundle has other detectors, whose past is none of theirs.
             self._bands, self._banded = Bands(), champion.version
 
-        budget = policy.false_positive_budget
-        held = scores.verdict(budget, event.tenant) in HELD_BACK
-        without = champion.held_without_each(batch, budget, event.tenant)
-        odd = self._bands.see(
-            event.tenant, event.sender, held, {name: verdict in HELD_BACK for name, verdict in without.items()}
-        )
+        held = bar.verdict(scores) in HELD_BACK
+        without = bar.held_without_each(champion, batch)
+        sure = [name for name, probability in scores.detectors.items() if probability >= SURE]
+        others = {name: verdict in HELD_BACK for name, verdict in without.items()}
+        odd = self._bands.see(event.tenant, event.sender, held, others, sure)
         return (champion.setting_aside(batch, odd), sorted(odd)) if odd else (scores, ())
 
     def readable(self, kept: Sequence[KeptRule]) -> TenantRules:
@@ -252,6 +253,7 @@ class RowPlan:
         self._numbers = [at for at, text in enumerate(kinds) if not text]
         self._texts = [at for at, text in enumerate(kinds) if text]
         self._places = places_of(views, content.views)
+        self._coded = Places([*self._content, *self._views], ())
 
     @property
     def features(self) -> frozenset[str]:
@@ -261,7 +263,7 @@ class RowPlan:
     def table(self, content: ContentValues, vectors: VectorSet) -> FeatureTable:
         """A row a recipient: what the message says, the same in each, and what is known of its keys."""
         n = len(vectors.recipients)
-        said = [value for name in self._content for value in content.values[name]]
+        said = list(chain.from_iterable([content.values[name] for name in self._content]))
         texts = np.empty((n, len(self._texts)), dtype=object)
         texts[:] = [said[at] for at in self._texts]
         numbers = np.array([said[at] for at in self._numbers], dtype=np.float64)
@@ -273,10 +275,10 @@ class RowPlan:
             stop = start + values.shape[1]
             matrix[:, start:stop] = values
             start = stop
-        statuses = {name: np.full(n, CODES[content.status[name]], dtype=np.uint8) for name in self._content}
-        for name in self._views:
-            statuses[name] = np.array([CODES[status] for status in vectors.status[name]], dtype=np.uint8)
-        return FeatureTable(MatrixColumns(self._places, matrix, texts), n, statuses)
+        own = [CODES[content.status[name]] for name in self._content]
+        known = zip(*(vectors.status[name] for name in self._views), strict=True) if self._views else [()] * n
+        codes = np.array([[*own, *(CODES[status] for status in of_row)] for of_row in known], dtype=np.uint8)
+        return FeatureTable(MatrixColumns(self._places, matrix, texts), n, CodeColumns(self._coded, codes))
 
 
 def places_of(

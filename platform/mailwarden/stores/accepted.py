@@ -48,9 +48,8 @@ class LoggedContent:
     @classmethod
     def of(cls, computed_by: ContentSet, found: ContentValues) -> LoggedContent:
         """What is logged of values that a set of views computed."""
-        version = {view.name: view.version for view in computed_by.views}
-        fingerprint = {view.name: computed_by.fingerprints[view.name] for view in computed_by.views}
-        return cls(found.values, found.status, version, fingerprint)
+        fingerprint = {name: computed_by.fingerprints[name] for name in computed_by.versions}
+        return cls(found.values, found.status, computed_by.versions, fingerprint)
 
     def to_json(self) -> list[list[Any]]:
         """A row a view, as plain JSON values."""

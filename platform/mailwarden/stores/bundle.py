@@ -13,6 +13,7 @@ from mailwarden.domain.detection.decision import Calibration, Combination, Consu
 from mailwarden.domain.detection.detector import CONTRACT, Detector
 from mailwarden.domain.detection.naming import Naming, Voice
 from mailwarden.domain.detection.tail import SPREAD, Belief, Tail
+from mailwarden.domain.detection.tenant_budget import GoodNamed
 from mailwarden.domain.detection.usual import Usual
 from mailwarden.errors import ContractError, DataError, MailwardenError, NotFound
 
@@ -176,6 +177,8 @@ def _written(combination: Combination) -> dict[str, Any]:
         "capped": combination.capped,
         **_written_tail(combination),
         **_written_consult(combination.consult),
+        **_written_named(combination.named),
+        **({} if combination.own is None else {"own": _written(combination.own)}),
     }
 
 
@@ -205,15 +208,18 @@ def _read_consult(entry: Mapping[str, Any] | None) -> Consult | None:
 
 
 def _written_tail(combination: Combination) -> dict[str, Any]:
+    learned = {"learned": sorted(combination.learned)}
     if combination.tail is None:
-        return {}
+        return learned
     beliefs = {name: [own.shift, own.variance] for name, own in combination.tenants.items()}
-    return {"tail": asdict(combination.tail), "learned": sorted(combination.learned), "tenants": beliefs}
+    return {"tail": asdict(combination.tail), **learned, "tenants": beliefs}
 
 
 def _read_tail(entry: Mapping[str, Any]) -> tuple[Tail | None, frozenset[str], dict[str, Belief]]:
+    # Of bundles of before, that have no tail, nobody wrote whom they learned from.
+    learned = frozenset(map(str, entry.get("learned", ())))
     if "tail" not in entry:
-        return None, frozenset(), {}
+        return None, learned, {}
     tail = entry["tail"]
     banner, junk, quarantine = map(float, tail["budgets"])
     return (
@@ -226,7 +232,7 @@ def _read_tail(entry: Mapping[str, Any]) -> tuple[Tail | None, frozenset[str], d
             middle_below=float(tail.get("middle_below", SPREAD)),
             middle_spread=float(tail.get("middle_spread", SPREAD)),
         ),
-        frozenset(map(str, entry["learned"])),
+        learned,
         {name: Belief(float(shift), float(variance)) for name, (shift, variance) in entry["tenants"].items()},
     )
 
@@ -252,7 +258,20 @@ def _read(entry: Mapping[str, Any]) -> Combination:
         *_read_tail(entry),
         capped=bool(entry["capped"]),
         consult=_read_consult(entry.get("consult")),
+        own=_read(entry["own"]) if "own" in entry else None,
+        named=_read_named(entry.get("named")),
     )
+
+
+def _written_named(named: GoodNamed | None) -> dict[str, Any]:
+    return {} if named is None else {"named": {"shares": dict(named.shares), "budget": named.budget}}
+
+
+def _read_named(entry: Mapping[str, Any] | None) -> GoodNamed | None:
+    # In bundles of before nobody counted what good mail is called.
+    if entry is None:
+        return None
+    return GoodNamed({code: float(share) for code, share in entry["shares"].items()}, float(entry["budget"]))
 
 
 def _finite(threshold: float) -> float | None:

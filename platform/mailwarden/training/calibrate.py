@@ -48,13 +48,15 @@ def fuse(
     *,
     ridge: float = 1.0,
     specialists: Collection[str] = (),
+    held: float = SPECIALIST_RIDGE,
 ) -> Fusion:
     """Calibrate each detector and weigh them together, on messages that none of them was fitted to.
 
     scores: (n,) raw scores by detector. weight: (n,) positive. abstains: (n,) by detector, absent or None for nowhere.
     ridge: pull of the weights towards one share each, of `specialists` and of offsets towards none, in units of
     messages: a small held-out set cannot silence a generalist, which judges all mail. specialists: those of one kind of
-    attack, whose low scores say little, and which count as far as held-out mail shows that they add something. Weights
+    attack, whose low scores say little, and which count as far as held-out mail shows that they add something. held:
+    how many times as hard these are pulled. Weights
     are never negative; offsets, of detectors that abstain from some rows, are free. One that speaks of one class alone
     cannot be calibrated: that it speaks is then all that counts. Raises DataError where a class is absent.
     """
@@ -83,7 +85,7 @@ def fuse(
     shares = shares if shares.any() else np.ones(len(names))
     towards = np.concatenate([shares / shares.sum(), np.zeros(len(speaks))])
     special = np.array([name in specialists for name in [*names, *speaks]])
-    pull = np.where(special, SPECIALIST_RIDGE * ridge, ridge)
+    pull = np.where(special, held * ridge, ridge)
     bounded = np.arange(len(parts)) < len(names)
     found, intercept = _logistic(np.column_stack(parts), target, weight, ridge=pull, towards=towards, bounded=bounded)
     weights, offsets = found[: len(names)].tolist(), found[len(names) :].tolist()

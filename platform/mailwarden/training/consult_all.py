@@ -97,9 +97,11 @@ def consult_all(
     if consult is None:
         return whole, dict(without), fitted, _not_asked(kinds)
     ways = [(whole, said), *([(without[HISTORY], blind)] if HISTORY in without else [])]
+    ways_late = [*ways, *((way.own, one) for way, one in ways if way.own is not None)]
 
     def doubtful(held: HeldOut, place: int) -> NDArray[np.intp]:
-        found = [held.doubtful(way, consult, _logit(way, one[place])) for way, one in ways if one[place] is not None]  # type: ignore[arg-type]
+        there = [(way, one[place]) for way, one in (ways if place else ways_late)]
+        found = [held.doubtful(way, consult, _logit(way, one)) for way, one in there if one is not None]
         return np.unique(np.concatenate(found))
 
     def others(out: NDArray[np.bool_]) -> Mapping[str, Detector]:
@@ -116,15 +118,16 @@ def consult_all(
         ground.evidence,
         _RIDGE,
     )
-    found, mixed = consulting.stacked(whole, *said)
+    found, mixed = consulting.with_own(whole, *said)
     combined = dict(without)
     for name, combination in without.items():
         away = name.split("+")
         if len(away) == 1:
             one = blind if name == HISTORY else said
             there = one[0].without(away), None if one[1] is None else one[1].without(away)
-            combined[name], _ = consulting.stacked(combination, *there)
-    return found, combined, fitted, _judged(consulting, found, _logit(whole, said[0]), mixed)
+            combined[name], _ = consulting.with_own(combination, *there)
+    known = found.serving(own=True)
+    return found, combined, fitted, _judged(consulting, known, _logit(known, said[0]), mixed)
 
 
 def _logit(combination: Combination, said: Said) -> NDArray[np.float64]:

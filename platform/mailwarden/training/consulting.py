@@ -30,7 +30,7 @@ from mailwarden.evaluation.figures import worst_by_message
 from mailwarden.training.calibrate import stack
 from mailwarden.training.dataset import LabelledRows
 from mailwarden.training.said import Said
-from mailwarden.training.sites import with_sites
+from mailwarden.training.sites import with_own_sites, with_sites
 from mailwarden.training.thresholds import Budgets, choose_thresholds
 
 SHARE = 0.1
@@ -239,11 +239,10 @@ class Consulting:
         if fusion is None:
             return combination, logit
         mixed = self.late.mixed(fusion, late, logit, asked)
-        rows, judging = self.judging.rows, self.judging
-        good = judging.worst(mixed)[~rows.bad[judging.first]]
+        judging = self.judging
         found = with_sites(
-            Combination(_AS_IT_IS, choose_thresholds(good, self.budgets).thresholds),
-            rows,
+            self._steps(mixed),
+            judging.rows,
             None if mixed_apart is None else _as_said(mixed_apart),
             judging.index[:0] if self.apart is None else self.apart.held.index,
             _as_said(mixed),
@@ -253,6 +252,35 @@ class Consulting:
         )
         found = replace(found, tail=tail or found.tail)
         return replace(combination, consult=replace(self.consult, combination=replace(found, fusion=fusion))), mixed
+
+    def with_own(self, combination: Combination, late: Said, apart: Said | None) -> tuple[Combination, _Floats]:
+        """As `stacked`, and what counts for tenants that were learned from likewise, by their later mail where it is
+        enough; the log-odds are by that where it is there."""
+        found, mixed = self.stacked(combination, late, apart)
+        own = combination.own
+        if own is None:
+            return found, mixed
+        logit = _logit(own, late)
+        asked = self.late.where(own, self.consult, logit)
+        weighed, index, odds = self.late, asked[np.isin(asked, self.fusing)], logit
+        if not weighed.tells(index) and self.apart is not None and apart is not None:
+            weighed, odds = self.apart, _logit(own, apart)
+            index = weighed.where(own, self.consult, odds)
+        if not weighed.tells(index):
+            return found, logit
+        fusion = weighed.fusion(own, odds, index, self.ridge)
+        mixed = self.late.mixed(fusion, late, logit, asked)
+        judging = self.judging
+        steps = with_own_sites(
+            self._steps(mixed), own.learned, judging.rows, _as_said(mixed), judging.index, self.budgets
+        )
+        consult = replace(self.consult, combination=replace(steps, fusion=fusion))
+        return replace(found, own=replace(own, consult=consult)), mixed
+
+    def _steps(self, mixed: _Floats) -> Combination:
+        """The thresholds of all later mail that nothing was fitted to; mixed: (n,) log-odds."""
+        good = self.judging.worst(mixed)[~self.judging.rows.bad[self.judging.first]]
+        return Combination(_AS_IT_IS, choose_thresholds(good, self.budgets).thresholds)
 
 
 def _logit(combination: Combination, said: Said) -> _Floats:

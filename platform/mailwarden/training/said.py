@@ -12,7 +12,7 @@ from mailwarden.domain.detection.decision import Fusion
 from mailwarden.domain.detection.detector import Detector
 from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.evaluation.figures import worst_by_message
-from mailwarden.training.calibrate import fuse
+from mailwarden.training.calibrate import SPECIALIST_RIDGE, fuse
 from mailwarden.training.dataset import LabelledRows
 from mailwarden.training.split import TimeSplit
 
@@ -69,12 +69,17 @@ class Said:
         )
 
     def fused(
-        self, rows: LabelledRows, index: NDArray[np.intp], ridge: float, specialists: Collection[str] = ()
+        self,
+        rows: LabelledRows,
+        index: NDArray[np.intp],
+        ridge: float,
+        specialists: Collection[str] = (),
+        held: float = SPECIALIST_RIDGE,
     ) -> Fusion:
-        """The fusion that fits the rows at `index`; ridge, specialists: see `calibrate.fuse`. Raises DataError where a
-        class is absent."""
-        own = self.at(index)
-        return fuse(own.raw, rows.bad[index], rows.weight[index], own.silent, ridge=ridge, specialists=specialists)
+        """The fusion that fits the rows at `index`; ridge, specialists, held: see `calibrate.fuse`. Raises DataError
+        where a class is absent."""
+        own, bad, weight = self.at(index), rows.bad[index], rows.weight[index]
+        return fuse(own.raw, bad, weight, own.silent, ridge=ridge, specialists=specialists, held=held)
 
 
 @dataclass(frozen=True, slots=True)

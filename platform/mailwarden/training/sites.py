@@ -10,7 +10,7 @@ Invariant: no row of a site is scored by detectors that learned from that site.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -28,15 +28,23 @@ LEAST_MESSAGES = 200
 """Labelled messages from which on a tenant counts as a site."""
 
 
+def site_names(rows: LabelledRows) -> list[str]:
+    """Tenants with labels enough to be a site."""
+    return sorted(_sizes(rows))
+
+
+def _sizes(rows: LabelledRows) -> dict[str, int]:
+    names, counts = np.unique(rows.tenant[rows.of_messages()].astype(str), return_counts=True)
+    return {str(name): int(n) for name, n in zip(names, counts, strict=True) if n >= LEAST_MESSAGES}
+
+
 def parts_left_out(rows: LabelledRows) -> list[NDArray[np.bool_]]:
     """(n,) whether a row is left out, for each part; none where there are fewer than two sites, or the others of a part
     hold but one class.
 
     Sites are dealt the largest first, each to the part that is smallest so far.
     """
-    first = rows.of_messages()
-    names, counts = np.unique(rows.tenant[first].astype(str), return_counts=True)
-    sizes = {str(name): int(n) for name, n in zip(names, counts, strict=True) if n >= LEAST_MESSAGES}
+    sizes = _sizes(rows)
     if len(sizes) < 2:
         return []
     parts: list[list[str]] = [[] for _ in range(min(FOLDS, len(sizes)))]
@@ -81,6 +89,27 @@ def with_sites(
     # Of a site whose mail is all older than what was held out, its mail by detectors that never saw it tells.
     beliefs = {name: tail.belief(own.get(name) or others.get(name) or Sample(0.0)) for name in learned}
     return _with(combination, tail, learned, beliefs)
+
+
+def with_own_sites(
+    combination: Combination,
+    known: Collection[str],
+    rows: LabelledRows,
+    held_out: Said,
+    held_out_at: NDArray[np.intp],
+    budgets: Budgets,
+) -> Combination:
+    """A combination for these tenants alone, with what is believed of each by its own held-out good mail, at
+    `held_out_at`; of a single one the thresholds stay that were found on that."""
+    learned = frozenset(known)
+    tail = None
+    if len(learned) > 1:
+        own = samples(rows, combination.fusion, held_out, held_out_at)
+        own = {name: sample for name, sample in own.items() if name in learned}
+        tail = Tail.of(list(own.values()), SPREAD, (budgets.banner, budgets.junk, budgets.quarantine))
+    if tail is None:
+        return replace(combination, learned=learned)
+    return _with(combination, tail, learned, {name: tail.belief(own.get(name) or Sample(0.0)) for name in learned})
 
 
 def _with_middles(tail: Tail, every: Mapping[str, Sample], middles: Mapping[str, Middle]) -> Tail:

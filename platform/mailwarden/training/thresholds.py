@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mailwarden.domain.detection.decision import TENANT_BUDGETS, Thresholds
+from mailwarden.domain.detection.tenant_budget import TRAINED_WITH
 from mailwarden.errors import ConfigError
 
 NEVER = math.inf
@@ -24,7 +25,7 @@ class Budgets:
     """Share of good messages, 0..1, that may be met by each action or a stronger one; banner >= junk >= quarantine."""
 
     banner: float = 0.005
-    junk: float = 0.001
+    junk: float = TRAINED_WITH
     quarantine: float = 0.0002
 
     def __post_init__(self) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
-from itertools import chain, combinations
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mailwarden.domain.detection.decision import HISTORY, Combination, away_name
 from mailwarden.domain.detection.detector import Detector
 from mailwarden.domain.detection.evidence import FEATURES as EVIDENCE
 from mailwarden.domain.detection.evidence import evidence_of
@@ -22,19 +20,18 @@ from mailwarden.domain.status import Status
 from mailwarden.errors import ContractError, DataError, MailwardenError, NotFound
 from mailwarden.evaluation.figures import Evaluation, evaluate
 from mailwarden.stores.bundle import Bundle, Member
+from mailwarden.training.combining import Combining, Unseen, combinations_of
 from mailwarden.training.consult_all import Ground, consult_all
 from mailwarden.training.dataset import LabelledRows
+from mailwarden.training.good_named import GoodMail, Heard
 from mailwarden.training.naming import TOGETHER, named_rightly
 from mailwarden.training.outages import training_set
-from mailwarden.training.said import Judged, Said
-from mailwarden.training.sites import parts_left_out, with_sites
-from mailwarden.training.split import TimeSplit, split_by_time
-from mailwarden.training.thresholds import Budgets, choose_thresholds, shares_reached
+from mailwarden.training.said import Said
+from mailwarden.training.sites import parts_left_out
+from mailwarden.training.split import split_by_time
+from mailwarden.training.thresholds import Budgets, shares_reached
 
 Progress = Callable[[str], None]
-
-_FEW = 4
-"""Up to so many detectors a fusion is fitted for every choice of them that may be left."""
 
 _SPECIAL = 2
 """Who names so many categories at most is a specialist in them."""
@@ -49,8 +46,9 @@ class TrainingOptions:
 
     budgets: false-positive rates of the actions. ablate: views whose features are all taken as null. refit: after
     calibration the detectors learn from all rows, the held-out ones too, and keep the calibration. ridge: pull of the
-    fusion's weights towards one share each, in messages (`calibrate.fuse`): held-out mail of sites that were learned
-    from flatters who learned most of them, and equal shares travel better.
+    fusion's weights towards one share each, in messages (`calibrate.fuse`), for tenants that nobody knows: held-out
+    mail of sites that were learned from flatters who learned most of them, and equal shares travel better. own: tenants
+    that are learned from have a fusion of their own (`combining`).
     """
 
     seed: int = 7
@@ -58,6 +56,7 @@ class TrainingOptions:
     ablate: tuple[str, ...] = ()
     refit: bool = True
     ridge: float = 100.0
+    own: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,34 +130,40 @@ def train(
         again = {name: detector for name, detector in fitted.items() if read[name]}
         hidden = {name: tables[name].take(late).lacking(read[name], Status.UNAVAILABLE) for name in again}
         blind = said.with_others(Said.of(again, hidden, late, rows.n))
-    unseen = _unseen(rows, tables, cheap, fitting, read)
-    fusing = late[split.fuse[rows.message[late]]]
-    specialists = frozenset(name for name, kind in cheap.items() if 0 < len(kind.categories) <= _SPECIAL)
-    fusion = said.fused(rows, fusing, options.ridge, specialists)
-
-    judged = Judged.of(rows, split, said, fusion)
-    chosen = choose_thresholds(judged.fused[~judged.bad], options.budgets)
-    sited = _Sited(rows, unseen, np.flatnonzero(split.judge[rows.message]), options.budgets, _evidence(tables))
-    without = _without_each(
-        rows, split, said, blind if any(read.values()) else None, fusing, options, specialists, sited
+    combining = Combining(
+        rows,
+        split,
+        _unseen(rows, tables, cheap, fitting, read),
+        options.budgets,
+        _evidence(tables),
+        options.ridge,
+        frozenset(name for name, kind in cheap.items() if 0 < len(kind.categories) <= _SPECIAL),
+        options.own,
     )
-    junk = chosen.thresholds.junk
+    combined = combining(said)
+    without = combining.without_each(said, blind if any(read.values()) else None)
+    whole, others = combined.combination, combinations_of(without)
+    judged = combined.judged
     evaluations = {name: evaluate(score, judged.bad, judged.labels) for name, score in judged.by_detector.items()}
-    evaluations["fused"] = evaluate(judged.fused, judged.bad, judged.labels, threshold=junk)
-    whole = sited(Combination(fusion, chosen.thresholds), said)
-    combined = {name: combination for name, (combination, _) in without.items()}
+    evaluations["fused"] = combined.evaluation
     consulted: dict[str, Any] = {}
     if costly:
-        ground = Ground(rows, tables, split, early, late, fusing, options.budgets, sited.evidence)
+        ground = Ground(rows, tables, split, early, late, combining.fusing, options.budgets, combining.evidence)
+        unseen = combining.unseen
         blinds = blind, unseen.blind if unseen else None
-        whole, combined, fitted_costly, stacked = consult_all(
-            ground, costly, fitting.fit, whole, combined, (said, unseen.said if unseen else None), blinds
+        whole, others, fitted_costly, stacked = consult_all(
+            ground, costly, fitting.fit, whole, others, (said, unseen.said if unseen else None), blinds
         )
         fitted |= fitted_costly
         evaluations |= stacked.evaluations
         consulted = stacked.as_json()
     evaluations = {name: replace(found, shared=split.shared) for name, found in evaluations.items()}
-    naming, right = named_rightly(rows, tables, {name: fitted[name] for name in cheap}, said, fusion, split)
+    asked_first = {name: fitted[name] for name in cheap}
+    naming, right = named_rightly(rows, tables, asked_first, said, combined.fusion, split)
+    good = GoodMail(rows, tables, read, naming, options.budgets.junk)
+    left_out = combining.unseen
+    apart = None if left_out is None else Heard(left_out.said, left_out.blind, left_out.parts)
+    whole, others = good.named(whole, others, Heard(said, blind, [(late, asked_first)]), apart)
 
     if options.refit:
         every = np.arange(rows.n)
@@ -173,11 +178,11 @@ def train(
         "kept": sorted(kept),
         "content": {name: list(made_by) for name, made_by in sorted(content.items())},
         "split": split.as_json(),
-        "thresholds": list(chosen.words),
-        "held_out_good_reached": list(shares_reached(judged.fused[~judged.bad], chosen.thresholds)),
+        "thresholds": list(combined.chosen.words),
+        "held_out_good_reached": list(shares_reached(judged.fused[~judged.bad], combined.chosen.thresholds)),
         "categories_right": right,
         "evaluations": {name: evaluation.as_json() for name, evaluation in evaluations.items()},
-        "without": {name: found.as_json() for name, (_, found) in without.items()},
+        "without": {name: one.evaluation.as_json() for name, one in without.items()},
         "consulted": consulted,
     }
     contents = {name: kept.get(name) or detector.to_bytes() for name, detector in fitted.items()}
@@ -192,13 +197,13 @@ def train(
             categoriser=max(sorted(set(right) - {TOGETHER}), key=lambda name: right[name], default=""),
             naming=naming,
             record=record,
-            without=combined,
+            without=others,
             usual=usual_of(tables.values(), rows.of_messages()[~bad_messages]),
         ),
         evaluations=evaluations,
         fingerprint=fingerprint,
         parameters={name: detector.parameters() for name, detector in fitted.items() if name not in kept},
-        threshold_words=chosen.words,
+        threshold_words=combined.chosen.words,
         seed=options.seed,
     )
 
@@ -217,27 +222,19 @@ def _evidence(tables: Mapping[str, FeatureTable]) -> NDArray[np.float64] | None:
     return evidence_of(FeatureTable(columns, n)) if len(columns) == len(set(EVIDENCE)) else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Unseen:
-    """What detectors that saw nothing of a row's site say of it, with history and without, and which rows these are."""
-
-    said: Said
-    blind: Said
-    index: NDArray[np.intp]
-
-
 def _unseen(
     rows: LabelledRows,
     tables: Mapping[str, FeatureTable],
     detectors: Mapping[str, type[Detector]],
     fitting: _Fitting,
     read: Mapping[str, Collection[str]],
-) -> _Unseen | None:
+) -> Unseen | None:
     """Every site scored by detectors that learned from the others; None where there is but one. See `sites`."""
     parts = parts_left_out(rows)
     if not parts:
         return None
     found: list[tuple[Said, Said, NDArray[np.intp]]] = []
+    asked: list[tuple[NDArray[np.intp], Mapping[str, Detector]]] = []
     for out in parts:
         index = np.flatnonzero(out)
         fitted = {name: fitting.fit(kind, np.flatnonzero(~out)) for name, kind in detectors.items()}
@@ -246,66 +243,14 @@ def _unseen(
         hidden = {name: part[name].lacking(read[name], Status.UNAVAILABLE) for name in fitted if read[name]}
         again = Said.of({name: fitted[name] for name in hidden}, hidden, index, rows.n)
         found.append((said, said.with_others(again), index))
+        asked.append((index, fitted))
     indices = [index for _, _, index in found]
-    return _Unseen(
+    return Unseen(
         Said.joined([said for said, _, _ in found], indices),
         Said.joined([blind for _, blind, _ in found], indices),
         np.sort(np.concatenate(indices)),
+        asked,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Sited:
-    """Gives a combination what is known of sites, its own and others. judging: held-out rows that nothing was fitted
-    to."""
-
-    rows: LabelledRows
-    unseen: _Unseen | None
-    judging: NDArray[np.intp]
-    budgets: Budgets
-    evidence: NDArray[np.float64] | None
-
-    def __call__(
-        self, combination: Combination, held_out: Said, *, lost: bool = False, away: Collection[str] = ()
-    ) -> Combination:
-        """lost: history is away; away: detectors are."""
-        unseen, index = None, self.judging[:0]
-        if self.unseen is not None:
-            unseen, index = (self.unseen.blind if lost else self.unseen.said).without(away), self.unseen.index
-        return with_sites(combination, self.rows, unseen, index, held_out, self.judging, self.budgets, self.evidence)
-
-
-def _without_each(
-    rows: LabelledRows,
-    split: TimeSplit,
-    said: Said,
-    blind: Said | None,
-    fusing: NDArray[np.intp],
-    options: TrainingOptions,
-    specialists: Collection[str],
-    sited: _Sited,
-) -> dict[str, tuple[Combination, Evaluation]]:
-    """How the others' scores become a decision where detectors or histories are away, by `away_name`; judged as the
-    whole is.
-
-    For each detector alone, and for several at once where there are few; likewise with no history. blind: what is said
-    then, None where no detector reads any.
-    """
-    most = min(len(said.raw) - 1 if len(said.raw) <= _FEW else 1, len(said.raw) - 1)
-    found: dict[str, tuple[Combination, Evaluation]] = {}
-    for whole, lost in ((said, ()), *([(blind, (HISTORY,))] if blind is not None else [])):
-        for away in chain.from_iterable(combinations(sorted(said.raw), n) for n in range(most + 1)):
-            if not away and not lost:
-                continue
-            others = whole.without(away)
-            fusion = others.fused(rows, fusing, options.ridge, specialists)
-            judged = Judged.of(rows, split, others, fusion)
-            thresholds = choose_thresholds(judged.fused[~judged.bad], options.budgets).thresholds
-            evaluation = evaluate(judged.fused, judged.bad, judged.labels, threshold=thresholds.junk)
-            evaluation = replace(evaluation, shared=split.shared)
-            combination = sited(Combination(fusion, thresholds), others, lost=bool(lost), away=away)
-            found[away_name((*away, *lost))] = combination, evaluation
-    return found
 
 
 def _tables(

@@ -96,5 +96,5 @@ class _Judge:
         message = parse_message(raw, envelope, trusted_authserv_ids=self.trusted)
         features = content_table(self.content, [message], self.wanted)
         scores = self.champion.score(features).of()
-        held = scores.verdict(None, "") in ("junk", "quarantine")
+        held = scores.verdict("") in ("junk", "quarantine")
         return held, frozenset(signal.name for signal in reasons(self.champion, features, scores, limit=limit))

@@ -21,6 +21,7 @@ from mailwarden_services.cli import (
     forget_command,
     gateway_commands,
     list_commands,
+    models_command,
     quarantine_commands,
     replay_command,
     rules_commands,
@@ -63,6 +64,7 @@ access_commands.register(app)
 feature_commands.register(app)
 detector_commands.register(app)
 encoder_command.register(app)
+models_command.register(app)
 rules_commands.register(app)
 list_commands.register(app)
 dataset_command.register(app)

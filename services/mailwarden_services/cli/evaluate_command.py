@@ -71,6 +71,12 @@ def evaluate(
         int, typer.Option("--pairs", min=0, help="With --evasions: on how many of them each pair of evasions is tried.")
     ] = 40,
     seed: Annotated[int, typer.Option("--seed", help="With --evasions: of what is drawn and made up.")] = 7,
+    faults: Annotated[
+        bool,
+        typer.Option(
+            "--faults", help="See what is held back while a detector is away, fires on everything, or is stuck."
+        ),
+    ] = False,
     leave_out: Annotated[
         list[str],
         typer.Option("--leave-out", help="Train without this tenant and meet its mail as a new one's. Repeatable."),
@@ -104,6 +110,10 @@ def evaluate(
     lookalike letters, forged partners, threads, lists and results, five benign mails before, and pairs of these), each
     scored as the API would have scored it at its moment, and what becomes of them is reported.
 
+    With --faults the same mail, with 5%, 1% and 0.2% of it bad, is decided once more while each detector is away
+    (broken, absent), fires on everything, or holds everything down, and while histories are away: what good mail is
+    held back then, what bad mail still is, and after how many messages the detector is set aside.
+
     With --leave-out no registered bundle is measured: one is trained without the mail of the tenants that are named,
     meets the first one's as a new customer's, and tells what would be held back there, by the thresholds of a site
     never seen and by those that its first messages give, whose labels nobody sees. Others that are named are sources of
@@ -116,6 +126,7 @@ def evaluate(
         mailwarden evaluate --slice learned=new --slice language --budget 0.001
         mailwarden evaluate --served --tenant acme --from 2026-03-01 --slice first_contact
         mailwarden evaluate --evasions --out artifacts/evasions
+        mailwarden evaluate --faults --tenant acme --out artifacts/faults
         mailwarden evaluate --leave-out globex --leave-out phishing-pot --out artifacts/globex-left-out
     """
     from mailwarden.evaluation.figures import BUDGETS
@@ -130,6 +141,8 @@ def evaluate(
     _check(slices, budgets, by, served=served, against=against)
     if evasions and (served or against is not None or slices or budget):
         raise ConfigError("--evasions goes with --bundle, --tenant, --from, --until and --out; leave the others out")
+    if faults and (evasions or served or against is not None or slices or budget or leave_out):
+        raise ConfigError("--faults goes with --bundle, --tenant, --from, --until and --out; leave the others out")
     if leave_out and (evasions or served or against is not None or slices or budget or bundle is not None or tenant):
         raise ConfigError("--leave-out goes with --good-alone, --warm-up, --set-aside and --out; leave the others out")
     if folder is not None:
@@ -163,6 +176,12 @@ def evaluate(
 
         how = EvasionsAsked(wanted, attacks=attacks, pairs=pairs, seed=seed)
         evaluate_evasions(platform, bundle, how, folder, _record(wanted))
+        return
+    if faults:
+        from mailwarden_services.cli.evaluate_faults import evaluate_faults
+        from mailwarden_services.evaluation.faults.asked import FaultsAsked
+
+        evaluate_faults(platform, bundle, FaultsAsked(wanted), folder, _record(wanted))
         return
     gaps = None
     if served:
@@ -280,6 +299,7 @@ def _show(result: dict[str, Any], names: Sequence[str]) -> None:
     grids = [
         tables.whole_grid(result),
         tables.category_grid(result),
+        tables.spending_grid(result),
         tables.comparison_grid(result),
         tables.flip_grid(result),
         tables.detector_grid(result),

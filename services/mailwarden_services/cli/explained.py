@@ -11,7 +11,8 @@ _SHOWN = 5
 def explanation_lines(explanation: Mapping[str, Any]) -> Iterator[str]:
     """Of the API's `explanation`: thresholds, each detector's part, and what would have changed the verdict."""
     limits = [f"{name} from {_number(value)}" for name, value in explanation["thresholds"].items()]
-    yield f"log-odds {explanation['log_odds']:.2f}, {explanation['verdict']} by the scores; {', '.join(limits)}"
+    of = f" of {explanation['called']}" if explanation["called"] else ""
+    yield f"log-odds {explanation['log_odds']:.2f}, {explanation['verdict']} by the scores; {', '.join(limits)}{of}"
     for name, said in explanation["detectors"].items():
         adds = said["why_silent"] or f"adds {said['adds']:+.2f}"
         without = said["without"]

@@ -131,6 +131,17 @@ def _beside(
             handed.begun = caller.holds(gathered.site.tenant)
 
 
+def _say_unbelieved(report: IngestReport, tenant: str) -> None:
+    assert report.unbelieved is not None
+    server, borne = report.unbelieved
+    words = (
+        f"{borne:,} of {report.messages:,} messages bear results of authentication by {server} on top, and {tenant} "
+        "believes nobody's, so that no sender's name is proven by them; if that is its own mail system, --trust "
+        f"{server} with the first ingest, or: mailwarden tenant trust {tenant} --id {server}; mailwarden reparse"
+    )
+    console.print(f"[yellow]{escape(words)}[/]", highlight=False, soft_wrap=True)
+
+
 def ingest(
     source: Annotated[Path, typer.Argument(help="An .eml, a folder of them, an mbox, a Maildir, or a tar (zst, gz).")],
     labels: Annotated[
@@ -234,6 +245,8 @@ def ingest(
         out.print(
             f"{report.clamped} messages bear a time that lies ahead; they were set back to the newest of the others"
         )
+    if report.unbelieved is not None:
+        _say_unbelieved(report, owner.name)
     for path in report.skipped[:NAMED_FILES]:
         console.print(f"[yellow]no mail:[/] {escape(path)}", highlight=False, soft_wrap=True)
     if report.skipped:

@@ -29,6 +29,14 @@ def policy(
     budget: Annotated[
         float | None, typer.Option(help="Share of good mail that may be held back, as 0.001.", show_default=False)
     ] = None,
+    category_budget: Annotated[
+        list[str],
+        typer.Option(
+            metavar="CODE=SHARE",
+            help="Of all good mail, the share that may be held back as this category, as BE=0.0004; CODE=none to take "
+            "it back; repeatable.",
+        ),
+    ] = [],  # noqa: B006
     unread: Annotated[
         Verdict | None,
         typer.Option(help="The least to do with a message that could not be read in full.", show_default=False),
@@ -49,7 +57,8 @@ def policy(
     Addresses and domains are added to what is there; one that is allowed is no longer blocked, and the other way round.
     A domain stands for all addresses at it and below it: example.com for mail.example.com too, .example.com for those
     below it alone. Who is on both lists is blocked; an allowed sender is delivered only where the message is
-    authenticated.
+    authenticated. Categories whose budgets are given are held back within these; what is left of the budget goes to all
+    others.
 
     Examples:
 
@@ -57,6 +66,7 @@ def policy(
         mailwarden tenant policy acme --allow partner.example --block mallory@bad.example
         mailwarden tenant policy acme --remove partner.example
         mailwarden tenant policy acme --unread quarantine
+        mailwarden tenant policy acme --budget 0.001 --category-budget BE=0.0004 --category-budget SP=0.0001
         mailwarden tenant policy acme --reject quarantine --headers-in-monitor
     """
     from mailwarden.stores.sql.tenants import checked_policy
@@ -70,13 +80,17 @@ def policy(
     dropped = _forms(remove)
     if allowed & blocked:
         raise typer.BadParameter(f"{sorted(allowed & blocked)[0]} cannot be both allowed and blocked")
+    by_category = dict(map(_category_budget, category_budget))
     said = (budget, unread, reject, headers_in_monitor, act_on_outbound)
-    if allowed or blocked or dropped or any(value is not None for value in said):
+    if allowed or blocked or dropped or by_category or any(value is not None for value in said):
         found = found.copy()
         found["allow_senders"] = sorted(({*found.get("allow_senders", ())} - blocked - dropped) | allowed)
         found["block_senders"] = sorted(({*found.get("block_senders", ())} - allowed - dropped) | blocked)
         if budget is not None:
             found["false_positive_budget"] = budget
+        if by_category:
+            kept = {**found.get("category_budgets", {}), **by_category}
+            found["category_budgets"] = {code: own for code, own in kept.items() if own is not None}
         if unread is not None:
             found["unread"] = unread
         if reject is not None:
@@ -92,6 +106,8 @@ def policy(
     table.add_row("blocked senders", ", ".join(found.get("block_senders", ())))
     share = found.get("false_positive_budget")
     table.add_row("false-positive budget", "the platform's" if share is None else f"{share:g}")
+    spent = found.get("category_budgets", {})
+    table.add_row("of it by category", ", ".join(f"{code} {own:g}" for code, own in spent.items()) or "as it comes")
     table.add_row("not read in full", f"at least {found.get('unread', 'banner')}")
     table.add_row("mode", found.get("mode", "monitor"))
     table.add_row("rejected", "never" if found.get("reject") is None else f"from {found['reject']}")
@@ -125,6 +141,18 @@ def mode(
         out.print(f"tenant {name} is now in {mode} mode", markup=False, highlight=False)
     else:
         out.print(f"tenant {name} is in {found.actions.mode} mode", markup=False, highlight=False)
+
+
+def _category_budget(text: str) -> tuple[str, float | None]:
+    """What `CODE=SHARE` says, None for `none`; raises BadParameter where it is something else."""
+    code, equals, share = (part.strip() for part in text.partition("="))
+    try:
+        found = None if share.lower() == "none" else float(share)
+    except ValueError:
+        equals = ""
+    if not equals:
+        raise typer.BadParameter(f"--category-budget {text!r} cannot be read; write CODE=SHARE, as BE=0.0004")
+    return code.upper(), found
 
 
 def _forms(entries: list[str]) -> set[str]:

@@ -137,6 +137,14 @@ def facts_of(platform: Platform, keys: Keys, tenants: Sequence[str]) -> MessageF
     return MessageFacts(seq, _numbered(campaigns, n), dict(sorted(slices.items())))
 
 
+def senders_of(platform: Platform, keys: Keys, tenants: Sequence[str]) -> Coded:
+    """(n,) addresses that messages are of; none where the log does not hold the message."""
+    found: Parts = []
+    for place, rows in keys.read(_events(platform, tenants, (*_WHOLE, "sender"), ds.field("kind") == "message")):
+        found.append((place, rows["sender"].combine_chunks()))
+    return _placed(found, len(keys))
+
+
 SLICES = (
     "authentication", "direction", "first_contact", "free_mail", "label", "language", "learned", "site", "tenant",
 )  # fmt: skip

@@ -17,6 +17,7 @@ import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from mailwarden.domain.detection.rows import FeatureTable
+from mailwarden.domain.detection.tenant_budget import TRAINED, TenantBudget
 from mailwarden.domain.mail.events import LABELS
 from mailwarden.errors import DataError, NotFound
 from mailwarden.evaluation.coded import Coded
@@ -36,7 +37,7 @@ from mailwarden_services.evaluation.gaps import GapsFound, gaps_of
 from mailwarden_services.evaluation.groups import TENANT, Hiding, group_of, groups_of
 from mailwarden_services.evaluation.judge import Judge, Messages, judged
 from mailwarden_services.loop import Loop, Progress, quiet
-from mailwarden_services.scoring_api.answers import policy_of
+from mailwarden_services.scoring_api.answers import budget_of
 from mailwarden_services.teams.content_changes import made_by_others, read_by
 
 ROWS_AT_ONCE = 16_384
@@ -73,10 +74,10 @@ def judge_of(platform: Platform, version: int | None, *, groups: bool = False) -
     return Judge(bundle, champion, budgets_of(platform), hiding), record
 
 
-def budgets_of(platform: Platform) -> dict[str, float]:
+def budgets_of(platform: Platform) -> dict[str, TenantBudget]:
     """By tenant, its own false-positive budget where it has one."""
-    found = {tenant.name: policy_of(tenant).false_positive_budget for tenant in platform.tenants.list()}
-    return {name: budget for name, budget in found.items() if budget is not None}
+    found = {tenant.name: budget_of(tenant) for tenant in platform.tenants.list()}
+    return {name: budget for name, budget in found.items() if budget != TRAINED}
 
 
 def learned_by(record: ModelRecord) -> Learned | None:
@@ -116,7 +117,7 @@ def judge_home(
     platform = loop.platform
     read = tuple(dict.fromkeys([*(name for judge, _ in judges for name in judge.features), *TEXTS]))
     features = [name for name in read if name in TEXTS or any(judge.sees(name) for judge, _ in judges)]
-    hidden = _texts(platform, set(read) - set(features))
+    hidden = texts_among(platform, set(read) - set(features))
     check_content(platform, {name for judge, _ in judges for name in read_by(_classes(judge), platform.content)})
     with labelled_messages(loop, features, wanted, progress, hidden=hidden, both=True) as found_messages:
         progress("scoring")
@@ -232,7 +233,7 @@ def columns_of(features: Sequence[str]) -> list[str]:
     return [*_KEYS, *(name.replace(":", "__", 1) for name in features), *sorted(told)]
 
 
-def _texts(platform: Platform, features: Collection[str]) -> dict[str, bool]:
+def texts_among(platform: Platform, features: Collection[str]) -> dict[str, bool]:
     """By name of some features whether each is a text."""
     known = {f"{view.name}:{one.name}": one.dtype for view in platform.features.views for one in view.features}
     return {name: known.get(name) == "string" for name in sorted(features)}

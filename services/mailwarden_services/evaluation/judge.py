@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mailwarden.domain.detection.decision import HISTORY, VERDICTS
+from mailwarden.domain.detection.decision import VERDICTS
 from mailwarden.domain.detection.rows import FeatureTable
+from mailwarden.domain.detection.tenant_budget import TenantBudget
 from mailwarden.domain.mail.events import CATEGORIES
-from mailwarden.domain.status import Status
 from mailwarden.evaluation.coded import NONE, Coded
 from mailwarden.evaluation.rows import ABSTAINED, AWAY, FAILED, NOT_ASKED, RowScores
 from mailwarden.evaluation.scored import BANNER, Hidden, Scored, verdicts_at
 from mailwarden.scoring.batch import BatchScores
-from mailwarden.scoring.categorising import categories
+from mailwarden.scoring.categorising import asking_category, called, categories, deciding_rows, words
 from mailwarden.scoring.champion import Champion
 from mailwarden.scoring.consulting import consulted
 from mailwarden.stores.bundle import Bundle
@@ -31,7 +31,7 @@ class Judge:
 
     bundle: Bundle
     champion: Champion
-    budgets: Mapping[str, float]
+    budgets: Mapping[str, TenantBudget]
     hiding: Hiding | None = None
 
     @property
@@ -71,7 +71,8 @@ def judged(judge: Judge, messages: Messages) -> Scored:
     said = row_scores(champion, batch)
     whole = np.array([not pattern.away - champion.costly for pattern in batch.patterns])[batch.pattern_of]
     n = len(messages.at_us)
-    log_odds, verdict = _decided(judge, batch, messages.tenant)
+    spent = _Called.of(judge, champion, messages.rows, batch, messages.tenant)
+    log_odds, verdict = _decided(judge, batch, messages.tenant, spent.whole)
     took = {name: np.full(n, 1_000.0 * one.seconds / max(1, n)) for name, one in batch.detectors.items()}
     took |= {name: np.full(n, np.nan) for name in (*champion.away, *champion.to_consult) if name not in took}
     return Scored(
@@ -82,14 +83,16 @@ def judged(judge: Judge, messages: Messages) -> Scored:
         message_id=messages.message_id,
         at_us=messages.at_us,
         label=messages.label,
-        category=_categories(champion, messages, batch, said, verdict),
+        category=_categories(champion, messages, batch, verdict),
         verdict=Coded(verdict, VERDICTS),
         log_odds=log_odds,
         detectors=said.said(batch.worst, took),
-        without=said.without(bundle, whole),
+        without=said.without(bundle, whole, messages.tenant),
         campaign=np.full(n, -1, dtype=np.int64),
         budgets=judge.budgets,
         row=batch.worst - messages.starts[:-1],
+        called=spent.whole,
+        called_without=spent.without,
         hidden={}
         if hiding is None
         else {group.name: _without(judge, group, hiding.without(group, rows), messages) for group in hiding.groups},
@@ -97,27 +100,33 @@ def judged(judge: Judge, messages: Messages) -> Scored:
 
 
 def _scored(judge: Judge, champion: Champion, rows: FeatureTable, messages: Messages) -> BatchScores:
-    batch = champion.score(rows, messages.starts)
+    names = [messages.tenant.word(at) for at in range(len(messages.at_us))]
+    batch = champion.score(rows, messages.starts, names)
     if not champion.to_consult:
         return batch
     # Of all that is doubtful, without serving's quota.
-    names = [messages.tenant.word(at) for at in range(len(messages.at_us))]
-    return consulted(champion, rows, batch, names, [judge.budgets.get(name) for name in names])
+    return consulted(champion, rows, batch, names, judge.budgets)
 
 
-def _decided(judge: Judge, batch: BatchScores, tenant: Coded) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    """(messages,) log-odds of the row that decides, and verdicts at what counts for each message."""
+def _decided(
+    judge: Judge, batch: BatchScores, tenant: Coded, spent: Coded | None
+) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """(messages,) log-odds of the row that decides, and verdicts at what counts for each message. spent: see
+    `Scored.called`."""
     log_odds = batch.logit[batch.worst]
     verdict = np.zeros(len(log_odds), dtype=np.int32)
     for number, pattern in enumerate(batch.patterns):
         here = batch.pattern_of == number
-        tenants = tenant.take(np.flatnonzero(here))
-        verdict[here] = verdicts_at(log_odds[here], tenants, pattern.combination, judge.budgets).codes
+        at = np.flatnonzero(here)
+        tenants, codes = tenant.take(at), None if spent is None else spent.take(at)
+        verdict[here] = verdicts_at(log_odds[here], tenants, pattern.combination, judge.budgets, codes).codes
     return log_odds, verdict
 
 
 def _without(judge: Judge, group: Group, asked: tuple[Champion, FeatureTable], messages: Messages) -> Hidden:
-    log_odds, verdict = _decided(judge, _scored(judge, *asked, messages), messages.tenant)
+    batch = _scored(judge, *asked, messages)
+    spent = _Called.of(judge, *asked, batch, messages.tenant)
+    log_odds, verdict = _decided(judge, batch, messages.tenant, spent.whole)
     return Hidden(group.outage, log_odds, Coded(verdict, VERDICTS))
 
 
@@ -146,19 +155,40 @@ def row_scores(champion: Champion, batch: BatchScores) -> RowScores:
     return RowScores(batch.starts, raw, calibrated, missing)
 
 
-def _categories(
-    champion: Champion, messages: Messages, batch: BatchScores, said: RowScores, verdict: NDArray[np.int32]
-) -> Coded:
+def _categories(champion: Champion, messages: Messages, batch: BatchScores, verdict: NDArray[np.int32]) -> Coded:
     """What each message that is not delivered is named, as serving names it."""
-    codes = np.full(len(verdict), NONE, dtype=np.int32)
     marked = np.flatnonzero(verdict >= BANNER)
-    if not len(marked):
-        return Coded(codes, CATEGORIES)
-    worst = batch.worst[marked]
-    blind = np.array([HISTORY in pattern.away for pattern in batch.patterns])[batch.pattern_of[marked]]
-    rows = messages.rows.take(worst).lacking(champion.withheld, Status.UNAVAILABLE)
-    if blind.any():
-        rows = rows.lacking(champion.history_views, Status.UNAVAILABLE, blind)
-    spoken = {name: (said.calibrated[name][worst], said.missing[name][worst] != 0) for name in champion.detectors}
-    codes[marked] = Coded.of(categories(champion, rows, spoken), CATEGORIES).codes
+    codes = np.full(len(verdict), NONE, dtype=np.int32)
+    if len(marked):
+        codes[marked] = Coded.of(called(champion, messages.rows, batch, marked), CATEGORIES).codes
     return Coded(codes, CATEGORIES)
+
+
+@dataclass(frozen=True, slots=True)
+class _Called:
+    """See `Scored.called`, `Scored.called_without`."""
+
+    whole: Coded | None = None
+    without: Mapping[str, Coded] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, judge: Judge, champion: Champion, rows: FeatureTable, batch: BatchScores, tenant: Coded) -> _Called:
+        """What messages of tenants that spend their budgets by category would be called."""
+        n = len(tenant)
+        which = asking_category(champion, [tenant.word(at) for at in range(n)], judge.budgets)
+        if not len(which):
+            return cls()
+        seen, said = deciding_rows(champion, rows, batch, which)
+
+        def column(codes: Sequence[str]) -> Coded:
+            found = np.full(n, NONE, dtype=np.int32)
+            found[which] = Coded.of(codes, CATEGORIES).codes
+            return Coded(found, CATEGORIES)
+
+        naming = champion.naming
+        if naming is None:
+            return cls(column(categories(champion, seen, said)))
+        told = words(champion, seen, said)
+        others = {name: {other: word for other, word in told.items() if other != name} for name in told}
+        without = {name: column(naming.named(one, len(which))) for name, one in others.items()}
+        return cls(column(naming.named(told, len(which))), without)

@@ -75,6 +75,7 @@ def _sections(result: Mapping[str, Any], pictures: Mapping[str, Path]) -> list[s
     parts += markdown(tables.whole_grid(result))
     parts += _pictures(pictures, "scores", "recall")
     parts += markdown(tables.category_grid(result))
+    parts += markdown(tables.spending_grid(result))
     parts += markdown(tables.comparison_grid(result))
     parts += markdown(tables.flip_grid(result))
     parts += markdown(tables.detector_grid(result))

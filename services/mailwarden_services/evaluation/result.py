@@ -20,6 +20,7 @@ from mailwarden.evaluation.reliability import reliability, reliability_of
 from mailwarden.evaluation.resampling import Groups, areas
 from mailwarden.evaluation.scored import Scored, check_both_classes
 from mailwarden.evaluation.slices import by_category, by_slice, named_rightly, whole
+from mailwarden.evaluation.spending import spending
 from mailwarden_services.evaluation.gaps import GapsFound, gaps_result
 
 FEW = 20
@@ -74,6 +75,7 @@ def result_of(
         "area": asdict(areas({FUSED: scored.log_odds}, scored.bad, scored.good, groups)[FUSED]),
         "whole": asdict(whole(scored, asked.budgets)),
         "by_category": [asdict(part) for part in by_category(scored, asked.budgets)],
+        "spending": [asdict(one) for one in spending(scored)],
         "slices": {name: [asdict(part) for part in by_slice(scored, name, asked.budgets)] for name in names},
         "categories": {"right": asdict(named), "named": categories},
         "detectors": [asdict(one) for one in detectors],

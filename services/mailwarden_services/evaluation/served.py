@@ -76,26 +76,30 @@ def judge_served(
         slices["learned"] = learned(tenant, facts, labels, what)
     # Rows are of the logged messages alone, in the order of all.
     there = np.flatnonzero(logged)
-    fused = rows.fused(bundle)
+    of_logged = tenant.take(there)
+    fused = rows.fused(bundle, of_logged)
     worst = rows.decided(fused)
     given = np.asarray(pc.fill_null(decided["log_odds"], np.nan), dtype=np.float64)[there]
     degraded = np.asarray(pc.fill_null(decided["degraded"], True))[there]
+    category = Coded.of(decided["category"], CATEGORIES).take(there)
     scored = Scored(
         version=record.version,
         bundle=bundle,
         served=True,
-        tenant=tenant.take(there),
+        tenant=of_logged,
         message_id=decided["message_id"].combine_chunks().take(pa.array(there)),
         at_us=np.asarray(decided["received_at_us"], dtype=np.int64)[there],
         label=labels.label.take(there),
-        category=Coded.of(decided["category"], CATEGORIES).take(there),
+        category=category,
         verdict=Coded.of(decided["decision"], VERDICTS).take(there),
         log_odds=np.where(np.isnan(given), fused[worst], given),
         detectors=rows.said(worst, {name: values[there] for name, values in took.items()}),
-        without=rows.without(bundle, rows.whole() & ~degraded),
+        without=rows.without(bundle, rows.whole() & ~degraded, of_logged),
         campaign=facts.campaign[there],
         slices={name: column.take(there) for name, column in sorted(slices.items())},
         budgets=budgets_of(platform),
+        # What was delivered has none, and without a detector counts by the plain budget.
+        called=category,
     )
     return scored.where(~labels.gone[there]).in_order(), left
 

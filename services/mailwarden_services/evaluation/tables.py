@@ -91,6 +91,19 @@ def category_grid(result: Mapping[str, Any]) -> Grid:
     )
 
 
+def spending_grid(result: Mapping[str, Any]) -> Grid | None:
+    """A row a category that a tenant has a budget for, and one for all others; None where no tenant has any."""
+    rows = tuple(
+        (one["tenant"], category_words(one["category"]) if one["category"] else "all others",
+         f"{100 * one['budget']:.3g}%", share_words(one["held_back"]))
+        for one in result["spending"]
+    )  # fmt: skip
+    if not rows:
+        return None
+    heading = ("tenant", "held back as", "budget of good mail", "good mail held back")
+    return Grid("Budgets by category", heading, rows, "As deployed, of all good mail of the tenant.")
+
+
 def detector_grid(result: Mapping[str, Any]) -> Grid:
     """A row a detector: alone, unique, and what is lost without it."""
     first = budget_words(result["budgets"][0])

@@ -29,6 +29,8 @@ class Channel:
         pipe.close()
         self._socket.setblocking(False)
         self._incoming = bytearray()
+        # Made once: as large a piece of memory for each read takes longer than what is read.
+        self._piece = memoryview(bytearray(_PIECE))
         self._arrived: asyncio.Future[bytes] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -74,18 +76,18 @@ class Channel:
     def _read(self) -> None:
         arrived = self._arrived
         try:
-            piece = self._socket.recv(_PIECE)
+            size = self._socket.recv_into(self._piece)
         except BlockingIOError:
             return
         except OSError as exc:
             self._settle(arrived, exc)
             return
-        if not piece:
+        if not size:
             # It ended while it had nothing to do, or in the middle of a message.
             self.unwatch()
             self._settle(arrived, EOFError())
             return
-        self._incoming += piece
+        self._incoming += self._piece[:size]
         if len(self._incoming) < _FRAME.size:
             return
         (length,) = _FRAME.unpack_from(self._incoming)

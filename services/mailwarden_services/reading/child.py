@@ -24,6 +24,7 @@ import math
 import multiprocessing
 import os
 import pickle
+import select
 import signal
 import sys
 import threading
@@ -89,6 +90,7 @@ class Child:
         self._process: BaseProcess | None = None
         self._channel: Channel | None = None
         self._ready = False
+        self._sentinel = select.poll()
         self._failed_at = float("-inf")
         self.ended = 0
 
@@ -108,6 +110,8 @@ class Child:
         with _no_main_module():
             process.start()
         theirs.close()
+        self._sentinel = select.poll()
+        self._sentinel.register(process.sentinel, select.POLLIN)
         self._process, self._channel, self._ready = process, Channel(ours), False
 
     async def ready(self) -> None:
@@ -147,7 +151,8 @@ class Child:
         return value
 
     async def _prepare(self) -> None:
-        if self._process is not None and self._ready and self._process.is_alive():
+        # As `is_alive` tells it, in a tenth of the time: asked before each message.
+        if self._process is not None and self._ready and not self._sentinel.poll(0):
             return
         if time.monotonic() - self._failed_at < _PAUSE_SECONDS:
             raise NotReady(f"a scoring process did not start a moment ago; it is tried again in {_PAUSE_SECONDS:.0f} s")

@@ -10,6 +10,7 @@ import orjson
 from mailwarden.domain.detection.action import ActionPolicy
 from mailwarden.domain.detection.decision import Decision, TenantPolicy
 from mailwarden.domain.detection.detector import Signal
+from mailwarden.domain.detection.tenant_budget import TenantBudget
 from mailwarden.domain.mail.directory import NO_DIRECTORY, Directory
 from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.message import Authentication
@@ -32,9 +33,15 @@ def policy_of(tenant: Tenant) -> TenantPolicy:
     return TenantPolicy(
         frozenset(tenant.policy.get("allow_senders", ())),
         frozenset(tenant.policy.get("block_senders", ())),
-        tenant.policy.get("false_positive_budget"),
+        budget_of(tenant),
         tenant.policy.get("unread", "banner"),
     )
+
+
+def budget_of(tenant: Tenant) -> TenantBudget:
+    """Of its good mail that may be held back."""
+    policy = tenant.policy
+    return TenantBudget.of(policy.get("false_positive_budget"), policy.get("category_budgets", {}))
 
 
 def load_answer(response: str | bytes) -> Mapping[str, Any]:

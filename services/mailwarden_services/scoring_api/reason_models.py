@@ -68,3 +68,7 @@ class ExplanationAnswer(BaseModel):
     category: dict[str, dict[str, float]] = Field(
         description="by code, what each detector's word for it adds; the highest sum is named"
     )
+    called: str | None = Field(
+        None,
+        description="the category whose thresholds these are where the tenant spends its budget by category, else null",
+    )

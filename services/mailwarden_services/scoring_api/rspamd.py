@@ -19,9 +19,11 @@ from starlette.datastructures import Headers
 
 from mailwarden.domain.detection.action import ACTIONS, Action
 from mailwarden.domain.detection.decision import Thresholds
+from mailwarden.domain.detection.tenant_budget import TRAINED, TenantBudget
 from mailwarden.domain.mail.message import Envelope
 from mailwarden.domain.mail.reception import Reception
 from mailwarden.errors import ConfigError
+from mailwarden_services.scoring_api.answers import budget_of
 from mailwarden_services.scoring_api.mail_flow import Outcome
 from mailwarden_services.scoring_api.mail_headers import first_field
 from mailwarden_services.scoring_api.requests import MAX_HELO, MAX_QUEUE_ID, MAX_USER, header_text
@@ -70,14 +72,15 @@ def rspamd_actions_of(text: str) -> Mapping[Action, RspamdAction]:
 
 @dataclass
 class Rspamd:
-    """How the protocol is spoken. password: "" for none. thresholds: of the models that serve, at a tenant's budget.
+    """How the protocol is spoken. password: "" for none. thresholds: of the models that serve, at a tenant's budget,
+    for a message of a category, None for one that was delivered.
 
     counts: by rspamd's actions, of messages since the start; learned: by label.
     """
 
     password: str
     actions: Mapping[Action, RspamdAction]
-    thresholds: Callable[[str, float | None], Thresholds]
+    thresholds: Callable[[str, TenantBudget, str | None], Thresholds]
     counts: Counter[str] = field(default_factory=Counter)
     learned: Counter[str] = field(default_factory=Counter)
 
@@ -160,12 +163,11 @@ def answer_in_its_words(outcome: Outcome, raw: bytes, rspamd: Rspamd, seconds: f
 
 
 def _thresholds(outcome: Outcome, rspamd: Rspamd) -> dict[str, float]:
-    first = outcome.answers[0][0] if outcome.answers else None
-    known = (
-        rspamd.thresholds(first.name, first.policy.get("false_positive_budget"))
-        if first
-        else rspamd.thresholds("", None)
-    )
+    if outcome.answers:
+        tenant, answer = outcome.answers[0]
+        known = rspamd.thresholds(tenant.name, budget_of(tenant), answer["category"])
+    else:
+        known = rspamd.thresholds("", TRAINED, None)
     pairs = (("rewrite subject", known.banner), ("add header", known.junk), ("quarantine", known.quarantine))
     return {name: round(at, 4) if math.isfinite(at) else NEVER for name, at in pairs}
 

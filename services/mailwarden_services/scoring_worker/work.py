@@ -28,10 +28,12 @@ from mailwarden.scoring.scorer import Scored, Scorer
 from mailwarden.settings import Settings
 from mailwarden.stores.content_index import Content
 from mailwarden.stores.draft import Draft
+from mailwarden.stores.online.watermark import Watermark
 from mailwarden.stores.sql import Tenant
 from mailwarden_services.bootstrap import Platform, resolver_of
 from mailwarden_services.observability.stages import StageClock, StageSeconds, added
 from mailwarden_services.reading.read import Reader, Reading
+from mailwarden_services.reading.sent import send_as_values
 from mailwarden_services.scoring_api.answers import answer_of, policy_of, site_of
 from mailwarden_services.scoring_worker.known_directories import KnownDirectories
 from mailwarden_services.starter.kinds import Starter
@@ -278,3 +280,6 @@ class ScoringWork:
 
     def __reduce__(self) -> tuple[type[ScoringWork], tuple[object, ...]]:
         return ScoringWork, (self._settings, self._activity, self._content, self.version)
+
+
+send_as_values(Ask, Found, Order, ScoredDraft, Draft, Content, Envelope, Watermark)

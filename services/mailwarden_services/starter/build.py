@@ -108,7 +108,7 @@ def _learned(
         found.found.rows,
         found.found.features,
         detectors,
-        TrainingOptions(seed=seed, ridge=ALIKE),
+        TrainingOptions(seed=seed, ridge=ALIKE, own=False),
         history=[view.name for view in platform.activity],
         content={view.name: [view.version, read.fingerprints[view.name]] for view in read.views},
         progress=progress,

@@ -69,8 +69,8 @@ def scored_of(
         calibrated[name] = np.array([value if isinstance(value, float) else np.nan for value in said])
     raw = {name: values / 2.0 for name, values in calibrated.items()}
     rows = RowScores(np.arange(n + 1), raw, calibrated, missing)
-    log_odds = rows.fused(bundle)
     tenant = Coded.of([one.tenant for one in mail])
+    log_odds = rows.fused(bundle, tenant)
     names = sorted({one.campaign for one in mail if one.campaign})
     nothing = {name: np.full(n, np.nan) for name in missing}
     return Scored(
@@ -85,7 +85,7 @@ def scored_of(
         verdict=verdicts_at(log_odds, tenant, bundle.whole, {}),
         log_odds=log_odds,
         detectors=rows.said(np.arange(n), nothing),
-        without=rows.without(bundle, rows.whole()),
+        without=rows.without(bundle, rows.whole(), tenant),
         campaign=np.array([names.index(one.campaign) if one.campaign else -1 for one in mail], dtype=np.int64),
         slices={"language": Coded.of([one.language for one in mail])},
     ).in_order()

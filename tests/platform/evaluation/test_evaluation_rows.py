@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailwarden.domain.detection.decision import Calibration, Combination, Fusion, Thresholds, away_name
+from mailwarden.evaluation.coded import Coded
 from mailwarden.evaluation.rows import AWAY, FAILED, RowScores
 from mailwarden.stores.bundle import Bundle, Member
 
@@ -24,11 +25,19 @@ def fusion_of(names: tuple[str, ...], intercept: float) -> Fusion:
 
 
 STEPS = Thresholds(0.0, 1.0, 2.0)
+
+
+def combination(names: tuple[str, ...], intercept: float) -> Combination:
+    """Of whoever is known the intercept is another."""
+    own = Combination(fusion_of(names, intercept + 2.0), STEPS, learned=frozenset({"known"}))
+    return Combination(fusion_of(names, intercept), STEPS, own=own)
+
+
 BUNDLE = Bundle(
     members={name: Member(1, "", 1) for name in NAMES},
-    whole=Combination(fusion_of(NAMES, -0.5), STEPS),
+    whole=combination(NAMES, -0.5),
     without={
-        away_name(away): Combination(fusion_of(tuple(n for n in NAMES if n not in away), 0.1 * len(away)), STEPS)
+        away_name(away): combination(tuple(n for n in NAMES if n not in away), 0.1 * len(away))
         for away in (("a",), ("b",), ("c",), ("a", "b"))
     },
 )
@@ -62,12 +71,15 @@ def by_hand(fusion: Fusion, row: Any) -> float:
 @given(messages)
 def test_rows_come_to_what_a_plain_recount_says(drawn: list[list[Any]]) -> None:
     rows = rows_of(drawn)
-    fused, decided, whole = rows.fused(BUNDLE), rows.decided(rows.fused(BUNDLE)), rows.whole()
-    without = rows.without(BUNDLE, whole)
+    tenant = Coded.of([("known", "new")[number % 2] for number in range(len(drawn))])
+    fused, whole = rows.fused(BUNDLE, tenant), rows.whole()
+    decided, without = rows.decided(fused), rows.without(BUNDLE, whole, tenant)
     for number, (message, (start, stop)) in enumerate(zip(drawn, pairwise(rows.starts.tolist()), strict=True)):
         away = [name for at, name in enumerate(NAMES) if any(row[at][1] in (FAILED, AWAY) for row in message)]
-        found = BUNDLE.without.get(away_name(away))
-        fusion = BUNDLE.fusion if not away else BUNDLE.fusion.leaving_out(away) if found is None else found.fusion
+        own = number % 2 == 0
+        found = BUNDLE.without.get(away_name(away)) if away else BUNDLE.whole
+        fusion = (found or BUNDLE.whole).serving(own=own).fusion
+        fusion = fusion.leaving_out(away) if found is None else fusion
         expected = [by_hand(fusion, row) for row in message]
         assert fused[start:stop].tolist() == pytest.approx(expected)
         assert decided[number] == start + int(np.argmax(fused[start:stop]))
@@ -76,7 +88,7 @@ def test_rows_come_to_what_a_plain_recount_says(drawn: list[list[Any]]) -> None:
             if away:
                 assert np.isnan(without[name][number])
             else:
-                worst = max(by_hand(BUNDLE.without[name].fusion, row) for row in message)
+                worst = max(by_hand(BUNDLE.without[name].serving(own=own).fusion, row) for row in message)
                 assert without[name][number] == pytest.approx(worst)
     said = rows.said(decided, {name: np.zeros(len(drawn)) for name in NAMES})
     for name in NAMES:
@@ -86,12 +98,13 @@ def test_rows_come_to_what_a_plain_recount_says(drawn: list[list[Any]]) -> None:
 def test_a_bundle_of_one_detector_has_nothing_without_it() -> None:
     alone = Bundle({"a": Member(1, "", 1)}, Combination(fusion_of(("a",), 0.0), STEPS))
     rows = RowScores(np.array([0, 1]), {"a": np.ones(1)}, {"a": np.ones(1)}, {"a": np.zeros(1, np.uint8)})
-    assert rows.without(alone, rows.whole()) == {}
+    tenant = Coded.of(["new"])
+    assert rows.without(alone, rows.whole(), tenant) == {}
     gone = RowScores(rows.starts, rows.raw, rows.calibrated, {"a": np.array([AWAY], np.uint8)})
-    assert gone.fused(alone).tolist() == [0.0]
+    assert gone.fused(alone, tenant).tolist() == [0.0]
 
 
 def test_no_messages_are_no_rows() -> None:
     rows = RowScores(np.zeros(1, np.intp), *({name: np.empty(0) for name in NAMES} for _ in range(2)),
                      {name: np.empty(0, np.uint8) for name in NAMES})  # fmt: skip
-    assert len(rows.fused(BUNDLE)) == len(rows.decided(np.empty(0))) == len(rows.whole()) == 0
+    assert len(rows.fused(BUNDLE, Coded.of([]))) == len(rows.decided(np.empty(0))) == len(rows.whole()) == 0

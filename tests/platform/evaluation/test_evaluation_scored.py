@@ -16,6 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailwarden.domain.detection.decision import VERDICTS, Combination, Fusion, Thresholds
+from mailwarden.domain.detection.tenant_budget import TenantBudget
+from mailwarden.domain.mail.events import CATEGORIES
 from mailwarden.errors import DataError
 from mailwarden.evaluation import coded, drift, reliability
 from mailwarden.evaluation.coded import Coded, rarely_others
@@ -58,7 +60,9 @@ def test_verdicts_are_those_of_the_thresholds_within_each_tenants_own_budget() -
     steps = Thresholds(0.0, 1.0, 2.0, ((0.001, 1.5), (0.01, 0.5)))
     tenant = Coded.of(["a", "a", "a", "a", "b", "b", "c"])
     log_odds = np.array([-0.1, 0.0, 1.2, 2.0, 1.2, 1.5, 9.0])
-    found = verdicts_at(log_odds, tenant, Combination(Fusion({}, 0.0, {}), steps), {"b": 0.002, "c": 1e-9})
+    found = verdicts_at(
+        log_odds, tenant, Combination(Fusion({}, 0.0, {}), steps), {"b": TenantBudget(0.002), "c": TenantBudget(1e-9)}
+    )
     assert [found.word(row) for row in range(7)] == ["deliver", "banner", "junk", "quarantine", "banner", "junk",
                                                      "banner"]  # fmt: skip
     for row, value in enumerate(log_odds.tolist()):
@@ -92,6 +96,18 @@ def test_parts_are_put_together_as_they_were(scored: Table, mails: Any) -> None:
         assert again.to_arrow().drop(["campaign"]).equals(whole.to_arrow().drop(["campaign"]))
 
     check()
+
+
+def test_parts_of_which_some_were_asked_what_they_would_be_called_are_put_together(scored: Table, mail: Any) -> None:
+    plain, asked = scored([mail("ham")] * 2), scored([mail("CP")] * 3)
+    of = Coded.of(["CP", "SP", "CP"], CATEGORIES)
+    asked = replace(asked, called=of, called_without={"text": of})
+    for parts, wanted in (((plain, asked), [-1, -1]), ((asked, plain), [])):
+        whole = joined(list(parts))
+        codes = [*wanted, *of.codes.tolist(), *([-1, -1] if not wanted else [])]
+        assert whole.called is not None and whole.called.codes.tolist() == codes
+        assert whole.called_without["text"].codes.tolist() == codes
+    assert joined([plain, plain]).called is None and not joined([plain, plain]).called_without
 
 
 def test_campaigns_of_several_parts_stay_apart(scored: Table, mail: Any) -> None:

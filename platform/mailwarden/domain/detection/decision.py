@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mailwarden.domain.detection.detector import Signal
 from mailwarden.domain.detection.tail import Belief, Tail
+from mailwarden.domain.detection.tenant_budget import TRAINED, GoodNamed, TenantBudget
 from mailwarden.domain.mail.addresses import entries_for
 from mailwarden.domain.status import Status, worst
 
@@ -152,7 +153,9 @@ class Combination:
     thresholds: of the tenant whose held-out mail they were found on, where it is one. tail: of good mail at any site,
     None where nobody knows it. learned: tenants whose mail detectors learned from. tenants: what is believed of
     tenants, by name. capped: nothing stronger than a banner is given. consult: when costly detectors are asked beside
-    these, None where they are not.
+    these, None where they are not. own: what counts in place of this for tenants in its `learned`, whose own held-out
+    mail has shown what each detector is worth there; None where this counts for everybody. named: what good mail would
+    be called, None in bundles of before.
     """
 
     fusion: Fusion
@@ -162,10 +165,23 @@ class Combination:
     tenants: Mapping[str, Belief] = field(default_factory=dict)
     capped: bool = False
     consult: Consult | None = None
+    own: Combination | None = None
+    named: GoodNamed | None = None
+
+    @property
+    def known(self) -> frozenset[str]:
+        """Tenants for which `own` counts."""
+        return frozenset() if self.own is None else self.own.learned
+
+    def serving(self, *, own: bool) -> Combination:
+        """What counts for tenants in `known`, or for all others."""
+        return self.own if own and self.own is not None else self
 
     def thresholds_of(self, tenant: str) -> Thresholds:
         """A tenant's: by what is believed of it, else those that were found where it was learned from, else those of a
         site never seen."""
+        if self.own is not None and tenant in self.own.learned:
+            return self.own.thresholds_of(tenant)
         own = self.tenants.get(tenant)
         if self.tail is None or (own is None and tenant in self.learned):
             found = self.thresholds
@@ -173,10 +189,22 @@ class Combination:
             found = thresholds_at(self.tail, own or self.tail.unseen)
         return found.banner_at_most() if self.capped else found
 
+    def thresholds_within(self, tenant: str, budget: TenantBudget = TRAINED, category: str | None = None) -> Thresholds:
+        """A tenant's within its budget, for a message that would be called `category`, None where nobody knows."""
+        if self.own is not None and tenant in self.own.learned:
+            return self.own.thresholds_within(tenant, budget, category)
+        return self.thresholds_of(tenant).within(budget.of_category(category, self.named))
+
+    def asks_category(self, budget: TenantBudget) -> bool:
+        """Whether the thresholds within a budget depend on what a message would be called."""
+        if not budget.by_category:
+            return False
+        return self.named is not None or (self.own is not None and self.own.named is not None)
+
     def banner_at_most(self) -> Combination:
         """The same with nothing stronger than a banner for anybody."""
         consult = self.consult and replace(self.consult, combination=self.consult.combination.banner_at_most())
-        return replace(self, capped=True, consult=consult)
+        return replace(self, capped=True, consult=consult, own=self.own and self.own.banner_at_most())
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,14 +235,13 @@ class TenantPolicy:
 
     allow_senders, block_senders: addresses, and domains that stand for what lies below them too, as
     `addresses.checked_sender` writes them. An allowed sender is trusted only where the message is authenticated;
-    forging it must not open the door. false_positive_budget: share of good mail, 0..1, that may be held back (junk or
-    quarantine); None for the one that the models were trained with. unread: the least that is done with a message that
-    was not read in full; "deliver" for nothing.
+    forging it must not open the door. budget: of good mail that may be held back (junk or quarantine). unread: the
+    least that is done with a message that was not read in full; "deliver" for nothing.
     """
 
     allow_senders: frozenset[str] = frozenset()
     block_senders: frozenset[str] = frozenset()
-    false_positive_budget: float | None = None
+    budget: TenantBudget = TRAINED
     unread: Verdict = "banner"
 
 

@@ -7,8 +7,9 @@ name helps only a message that proves the name:
 2. `PATH`: it came by a network that handed over this sender's mail before, or, of an address that is new, its domain's.
    The network is the one that the site's own host saw. Many share one with the senders of a large provider, so of a
    sender who is authenticated as a rule it proves nothing where results are believed that say otherwise this time.
-3. `STRUCTURE`: it is put together as one of the sender's latest kinds of message, and the sender never authenticates:
-   the weakest proof, since it can be imitated by who has seen such a message. It proves no colleague: mail within a
+3. `STRUCTURE`: it is put together as one of the sender's latest kinds of message, the sender never authenticates, and
+   no network is known of it or of the message: the weakest proof, since it can be imitated by who has seen such a
+   message. By another network than all of the sender's it proves nothing. Nor does it prove a colleague: mail within a
    site is checked by nobody.
 4. `NONE`: none of these.
 
@@ -51,12 +52,22 @@ HABIT = 0.8
 
 def proof_of(rows: FeatureTable) -> NDArray[np.float64]:
     """(n,) `NONE` to `AUTHENTICATED`; NaN where history is unavailable and the message is not authenticated."""
-    return np.asarray(_proof(np.ascontiguousarray(rows.numeric(FEATURES))))
+    return proven(rows)[0]
 
 
 def breaks_habit(rows: FeatureTable) -> NDArray[np.float64]:
     """(n,) 1 where the sender, or its domain, is authenticated as a rule and this message is not, else 0."""
-    return np.asarray(_breaks_habit(np.ascontiguousarray(rows.numeric(FEATURES))))
+    return proven(rows)[1]
+
+
+def proven(rows: FeatureTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """`proof_of` and `breaks_habit`; of few rows they are found once for all who ask."""
+    return rows.once(_proven, _proven)
+
+
+def _proven(rows: FeatureTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    read = np.ascontiguousarray(rows.numeric(FEATURES))
+    return np.asarray(_proof(read)), np.asarray(_breaks_habit(read))
 
 
 @compiled
@@ -75,7 +86,7 @@ def _proof(rows: Any) -> Any:
             out[row] = AUTHENTICATED
         elif by_path:
             out[row] = PATH
-        elif known > 0 and structure == 1.0 and seldom:
+        elif known > 0 and structure == 1.0 and seldom and np.isnan(path):
             out[row] = STRUCTURE
         elif np.isnan(known) and np.isnan(domain_known):
             out[row] = np.nan

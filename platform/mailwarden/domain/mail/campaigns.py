@@ -101,7 +101,7 @@ def signature_of_words(words: IntArray, keys: Sequence[str] = ()) -> str:
     if keys:
         digests = [hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=4).digest() for key in keys]
         words = np.append(words, np.frombuffer(b"".join(digests), dtype="<u4").astype(np.uint32))
-    distinct = np.unique(words)
+    distinct = _ascending(words)
     if not len(distinct):
         return ""
     slots = _least_words(distinct, _SEEDS, _FACTORS)
@@ -127,7 +127,13 @@ def _own_names(message: Message) -> IntArray:
     names = [word for text in texts for word in _NAME_PART.findall(text)]
     if not names:
         return _NO_WORDS
-    return np.unique(hashed_words(" ".join(names))[0])
+    return _ascending(hashed_words(" ".join(names))[0])
+
+
+def _ascending(words: IntArray) -> IntArray:
+    """What `np.unique` gives, in a third of its time for arrays as short as these."""
+    words = np.sort(words)
+    return words[np.concatenate(([True], words[1:] != words[:-1]))] if len(words) else words
 
 
 @cache

@@ -6,6 +6,7 @@ import math
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
@@ -186,8 +187,16 @@ class ContentSet:
 
         learned: by view, the version and fingerprint that its training set had.
         """
-        now = {view.name: (view.version, self.fingerprints[view.name]) for view in self.views}
-        return tuple(sorted(name for name, then in learned.items() if now.get(name) != tuple(then)))
+        return tuple(sorted(name for name, then in learned.items() if self._now.get(name) != tuple(then)))
+
+    @cached_property
+    def versions(self) -> Mapping[str, int]:
+        """By view, its version."""
+        return {view.name: view.version for view in self.views}
+
+    @cached_property
+    def _now(self) -> dict[str, tuple[int, int]]:
+        return {view.name: (view.version, self.fingerprints[view.name]) for view in self.views}
 
     def values_of(self, message: Message, failed: Failed) -> ContentValues:
         """The values of every view: the one way to them, for scoring, Spark and skew alike; raises nothing."""

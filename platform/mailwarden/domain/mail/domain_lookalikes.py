@@ -14,7 +14,6 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import combinations
 from typing import Literal
 
 from mailwarden.domain.mail.lookalikes import ASCII_OF
@@ -26,6 +25,10 @@ _EDITS_FROM = (5, 9)
 """Letters of a folded name from which on one edit, and two, are taken for a slip of the eye."""
 
 _LONG = 24
+_FEW = 8
+"""Names that are compared one by one sooner than what is left of them is looked up."""
+_KEPT = 256
+"""Domains of which the answer is kept, since most senders write again."""
 _MOST_LETTERS = 63
 _SAME = str.maketrans("0135i", "olesl")
 _AFFIX_WORDS = """
@@ -115,28 +118,43 @@ class KnownDomains:
         self._most = most_edits
         self._by_skeleton: dict[str, str] = {}
         self._by_deletions: dict[str, list[str]] = {}
+        self._stems: dict[str, None] = {}
+        self._found: dict[str, Near | None] = {}
         for domain in sorted(self._domains):
             stem = folded_stem(domain)
             if not stem:
                 continue
+            self._stems[stem] = None
             self._by_skeleton.setdefault(skeleton_of(domain), domain)
             for shorter in _deletions(stem, self._edits(stem)):
                 self._by_deletions.setdefault(shorter, []).append(domain)
 
     def near(self, domain: str) -> Near | None:
         """The known domain that a registrable domain passes for; None where it is known itself, or like none."""
+        if domain in self._found:
+            return self._found[domain]
+        if len(self._found) >= _KEPT:
+            self._found = {}
+        found = self._found[domain] = self._look(domain)
+        return found
+
+    def _look(self, domain: str) -> Near | None:
         stem = folded_stem(domain)
         if not stem or domain in self._domains:
             return None
         alike = self._by_skeleton.get(skeleton_of(domain))
         if alike is not None and edits_between(stem, folded_stem(alike), 2) is not None:
             return Near(alike, "skeleton")
+        if len(self._stems) <= _FEW and not any(self._are_near(stem, other) for other in self._stems):
+            return None
         for shorter in _deletions(stem, self._edits(stem)):
             for known in self._by_deletions.get(shorter, ()):
-                other = folded_stem(known)
-                if edits_between(stem, other, min(self._edits(stem), self._edits(other))) is not None:
+                if self._are_near(stem, folded_stem(known)):
                     return Near(known, "edit")
         return None
+
+    def _are_near(self, stem: str, other: str) -> bool:
+        return edits_between(stem, other, min(self._edits(stem), self._edits(other))) is not None
 
     def _edits(self, stem: str) -> int:
         # The pairs of letters to leave out grow by the length squared.
@@ -145,9 +163,16 @@ class KnownDomains:
 
 
 def _deletions(stem: str, most: int) -> Iterator[str]:
-    for count in range(most + 1):
-        for gone in combinations(range(len(stem)), count):
-            yield "".join(letter for at, letter in enumerate(stem) if at not in gone)
+    """What is left of a name without each choice of up to `most` of its letters, two at most."""
+    yield stem
+    if most >= 1:
+        for at in range(len(stem)):
+            yield stem[:at] + stem[at + 1 :]
+    if most >= 2:
+        for at in range(len(stem)):
+            left, right = stem[:at], stem[at + 1 :]
+            for more in range(len(right)):
+                yield left + right[:more] + right[more + 1 :]
 
 
 def _bare(name: str) -> str:

@@ -16,6 +16,7 @@ _EXAMPLES = tuple(
 _NETWORK_BITS = {4: 24, 6: 48}
 
 
+@lru_cache(maxsize=16_384)
 def is_private(address: str) -> bool:
     """Whether an address is one that only a site itself can reach; False where it is none."""
     found = _read(address)

@@ -66,7 +66,7 @@ class Reception:
             values["answers"] = [[a.name, a.type, a.said, a.records] for a in self.answers]
         if self.directory is not None:
             values["directory"] = self.directory.to_json()
-        return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+        return _JSON.encode(values)
 
     @classmethod
     def from_text(cls, text: str) -> Reception:
@@ -86,6 +86,9 @@ class Reception:
             )
         except (ValueError, TypeError, AttributeError) as exc:
             raise DataError("how a message was received is kept in a form that this version did not write") from exc
+
+
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def reception_of(text: str | None) -> Reception | None:

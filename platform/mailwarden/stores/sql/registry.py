@@ -174,11 +174,15 @@ class Registry:
         with writing(self._engine) as connection:
             serialise(connection, *scope)
             past = _promotions(connection, scope)
-            line = _line_of_champions(past)
-            if len(line) < 2:
-                raise NotFound(f"{_words(scope)} has no earlier champion. Promote a version instead.")
-            _record(connection, scope, len(past), Promotion(line[-2], "rollback", at_us, reason))
-            return _get(connection, scope, line[-2])
+            version = _earlier(scope, past)
+            _record(connection, scope, len(past), Promotion(version, "rollback", at_us, reason))
+            return _get(connection, scope, version)
+
+    def earlier(self, name: str, *, tenant: str | None = None) -> int:
+        """The version that `rollback` would go back to; raises NotFound where there is none."""
+        scope = _scope(name, tenant)
+        with reading(self._engine) as connection:
+            return _earlier(scope, _promotions(connection, scope))
 
     def history(self, name: str, *, tenant: str | None = None) -> tuple[Promotion, ...]:
         """Return every change of champion, oldest first."""
@@ -235,6 +239,13 @@ def _line_of_champions(past: tuple[Promotion, ...]) -> list[int]:
         else:
             line.pop()
     return line
+
+
+def _earlier(scope: _Scope, past: tuple[Promotion, ...]) -> int:
+    line = _line_of_champions(past)
+    if len(line) < 2:
+        raise NotFound(f"{_words(scope)} has no earlier champion. Promote a version instead.")
+    return line[-2]
 
 
 def _record(connection: Connection, scope: _Scope, position: int, change: Promotion) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection, Engine
 from mailwarden.domain.detection.action import MODES, REJECT_FROM, ActionPolicy, Mode, RejectFrom
 from mailwarden.domain.detection.decision import VERDICTS, Verdict
 from mailwarden.domain.detection.rules.tenant import KeptRule, checked_rules
+from mailwarden.domain.detection.tenant_budget import checked_by_category
 from mailwarden.domain.mail.addresses import checked_sender
 from mailwarden.domain.mail.own_domains import overlap, own_domain
 from mailwarden.domain.mail.trust import NO_TRUST, Trust, checked_trust
@@ -43,6 +44,8 @@ class TenantPolicy(TypedDict, total=False):
 
     allow_senders, block_senders: addresses and domains as `checked_sender` has them; a domain stands for all below it.
     false_positive_budget: share of benign mail that may be held back, between 0 and 1, both excluded.
+    category_budgets: by category, the share of all benign mail that may be held back as that; together at most
+    false_positive_budget. 0 for nothing.
     unread: the least that is done with a message that could not be read in full; banner where it is not set.
     mode, reject, headers_in_monitor, act_on_outbound: see `domain.detection.action.ActionPolicy`.
     """
@@ -50,6 +53,7 @@ class TenantPolicy(TypedDict, total=False):
     allow_senders: list[str]
     block_senders: list[str]
     false_positive_budget: float
+    category_budgets: dict[str, float]
     unread: Verdict
     mode: Mode
     reject: RejectFrom | None
@@ -275,6 +279,9 @@ def checked_policy(policy: TenantPolicy) -> TenantPolicy:
         if isinstance(budget, bool) or not isinstance(budget, int | float) or not 0 < budget < 1:
             raise DataError(f"Tenant policy: false_positive_budget is {budget!r}; write a share of 1, as 0.001.")
         checked["false_positive_budget"] = float(budget)
+    if "category_budgets" in policy:
+        whole = checked.get("false_positive_budget")
+        checked["category_budgets"] = checked_by_category(policy["category_budgets"], whole)
     if "unread" in policy:
         if policy["unread"] not in VERDICTS:
             raise DataError(f"Tenant policy: unread is {policy['unread']!r}; use one of {', '.join(VERDICTS)}.")

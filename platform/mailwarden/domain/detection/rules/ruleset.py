@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mailwarden.compiled import compiled
 from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.domain.detection.rules.conditions import Test, clauses_of
 from mailwarden.domain.detection.rules.rule import IsNull, Matches, Rule
@@ -40,8 +42,8 @@ class RuleSet:
         number = {test: at for at, test in enumerate(tests)}
         ors = [[number[test] for test in clause] for rule in clauses for clause in rule]
         self._of_clause = np.array([at for clause in ors for at in clause], dtype=np.intp)
-        self._clause_starts = _starts([len(clause) for clause in ors])
-        self._rule_starts = _starts([len(rule) for rule in clauses])
+        self._clause_starts = np.cumsum([0, *map(len, ors)], dtype=np.intp)
+        self._rule_starts = np.cumsum([0, *map(len, clauses)], dtype=np.intp)
 
     def _place(self, tests: Sequence[Test]) -> None:
         """Where each test's column stands: numeric features, derived signals, texts' patterns, then what is null."""
@@ -66,10 +68,16 @@ class RuleSet:
         """(n, rules) whether each rule holds in each row."""
         if not self.rules:
             return np.zeros((features.n, 0), dtype=np.bool_)
-        values = self._columns(features)[:, self._column]
-        meets = (values >= self._low) & (values <= self._high)
-        some = np.logical_or.reduceat(meets[:, self._of_clause], self._clause_starts, axis=1)
-        return np.asarray(np.logical_and.reduceat(some, self._rule_starts, axis=1))
+        return self._of_columns(self._columns(features))
+
+    def compile(self) -> None:
+        """Have ready what is compiled at a first call, before a message waits for it."""
+        self._of_columns(np.empty((0, self._width)))
+
+    def _of_columns(self, whole: NDArray[np.float64]) -> NDArray[np.bool_]:
+        return np.asarray(
+            _held(whole, self._column, self._low, self._high, self._of_clause, self._clause_starts, self._rule_starts)
+        )
 
     def words(self, rule: Rule, features: FeatureTable, row: int) -> str:
         """A rule's words with the values of a row in them, `?` for null."""
@@ -121,8 +129,24 @@ def _signal(test: Test) -> str:
     return column.signal if isinstance(column, IsNull) else column.feature
 
 
-def _starts(lengths: Sequence[int]) -> NDArray[np.intp]:
-    return np.cumsum([0, *lengths], dtype=np.intp)[:-1]
+@compiled
+def _held(whole: Any, columns: Any, low: Any, high: Any, of_clause: Any, clause_starts: Any, rule_starts: Any) -> Any:
+    rules = len(rule_starts) - 1
+    out = np.empty((len(whole), rules), dtype=np.bool_)
+    meets = np.empty(len(columns), dtype=np.bool_)
+    for row in range(len(whole)):
+        for test in range(len(columns)):
+            value = whole[row, columns[test]]
+            meets[test] = low[test] <= value <= high[test]
+        for rule in range(rules):
+            holds = True
+            for clause in range(rule_starts[rule], rule_starts[rule + 1]):
+                some = False
+                for at in range(clause_starts[clause], clause_starts[clause + 1]):
+                    some = some or meets[of_clause[at]]
+                holds = holds and some
+            out[row, rule] = holds
+    return out
 
 
 def _shown(features: FeatureTable, name: str, row: int) -> str:

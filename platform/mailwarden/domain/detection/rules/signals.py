@@ -55,8 +55,8 @@ def read_by(signals: Collection[str]) -> frozenset[str]:
 
 def derived(features: FeatureTable) -> tuple[NDArray[np.float64], ...]:
     """(n,) each of `DERIVED`, in that order, NaN for null."""
-    proven = proof.proof_of(features)
+    proven, broken = proof.proven(features)
     (known,) = features.numeric(("sender_activity:history",)).T
     unproven = np.where(np.isnan(known), np.nan, (proven == proof.NONE) & (known > 0.0))
     stranger = np.where(known == 0.0, 1.0, unproven)
-    return proven, stranger, unproven, proof.breaks_habit(features)
+    return proven, stranger, unproven, broken
