@@ -36,21 +36,12 @@ def _row(**changes: float) -> FeatureTable:
         ({}, NONE),
         ({"content_authentication__authenticated": 1.0}, AUTHENTICATED),
         ({"sender_activity__path_match_90d": 1.0}, PATH),
-        ({"sender_activity__structure_match_90d": 1.0, "sender_activity__path_match_90d": np.nan}, STRUCTURE),
-        # Who has seen a message can put one together likewise, but not hand it over by the sender's network.
-        ({"sender_activity__structure_match_90d": 1.0}, NONE),
+        ({"sender_activity__structure_match_90d": 1.0}, STRUCTURE),
         # A path of the domain's, which others of it share, does not prove an address that has paths of its own.
         ({"sender_domain_activity__path_match_90d": 1.0}, NONE),
         ({"sender_domain_activity__path_match_90d": 1.0, "sender_activity__history": 0.0}, PATH),
         # Who authenticates now and then is not proven by what can be imitated.
-        (
-            {
-                "sender_activity__structure_match_90d": 1.0,
-                "sender_activity__path_match_90d": np.nan,
-                "sender_activity__authenticated_share_90d": 0.2,
-            },
-            NONE,
-        ),
+        ({"sender_activity__structure_match_90d": 1.0, "sender_activity__authenticated_share_90d": 0.2}, NONE),
         # Who does as a rule is not by a network that a whole provider shares.
         ({"sender_activity__path_match_90d": 1.0, "sender_activity__authenticated_share_90d": 0.9}, NONE),
         (
@@ -63,14 +54,7 @@ def _row(**changes: float) -> FeatureTable:
         ),
         ({"sender_activity__structure_match_90d": 1.0, "sender_activity__history": 0.0}, NONE),
         # A colleague's mail is checked by nobody, and an imitation of it comes from outside.
-        (
-            {
-                "sender_activity__structure_match_90d": 1.0,
-                "sender_activity__path_match_90d": np.nan,
-                "content_directory__own_domain_unproven": 1.0,
-            },
-            NONE,
-        ),
+        ({"sender_activity__structure_match_90d": 1.0, "content_directory__own_domain_unproven": 1.0}, NONE),
         ({"sender_activity__path_match_90d": 1.0, "content_directory__own_domain_unproven": 1.0}, PATH),
     ],
 )

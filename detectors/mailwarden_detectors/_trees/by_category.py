@@ -50,7 +50,6 @@ class ByCategory(Detector):
     """One kind of attack. categories: the codes that it is for, two at most. reading: the columns that it reads.
     business: features one of which is above 0 where a message is its business, empty for all mail."""
 
-    version: ClassVar[int] = 2
     reading: ClassVar[Reading]
     business: ClassVar[tuple[str, ...]] = ()
     cpu_budget_us: ClassVar[int] = 250

@@ -39,7 +39,7 @@ class Behaviour(Detector):
     """Gradient-boosted trees over content facts and the history of sender, domain, recipient and pair."""
 
     name: ClassVar[str] = "behaviour"
-    version: ClassVar[int] = 9
+    version: ClassVar[int] = 8
     owner: ClassVar[str] = "behaviour-detection"
     description: ClassVar[str] = "Judges how the message is built and how it fits what is known of its sender."
     features: ClassVar[tuple[str, ...]] = _READING.features

@@ -39,7 +39,7 @@ class HeaderRules(Detector):
     """Sum of the weights of the rules that hold; nothing is learnt, so that it serves before any label is there."""
 
     name: ClassVar[str] = "header_rules"
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 5
     owner: ClassVar[str] = "detection-rules"
     description: ClassVar[str] = "Judges headers, requests, links and attachments by rules with a weight and words."
     features: ClassVar[tuple[str, ...]] = RULES.features

@@ -7,9 +7,8 @@ name helps only a message that proves the name:
 2. `PATH`: it came by a network that handed over this sender's mail before, or, of an address that is new, its domain's.
    The network is the one that the site's own host saw. Many share one with the senders of a large provider, so of a
    sender who is authenticated as a rule it proves nothing where results are believed that say otherwise this time.
-3. `STRUCTURE`: it is put together as one of the sender's latest kinds of message, the sender never authenticates, and
-   no network is known of it or of the message: the weakest proof, since it can be imitated by who has seen such a
-   message. By another network than all of the sender's it proves nothing. Nor does it prove a colleague: mail within a
+3. `STRUCTURE`: it is put together as one of the sender's latest kinds of message, and the sender never authenticates:
+   the weakest proof, since it can be imitated by who has seen such a message. It proves no colleague: mail within a
    site is checked by nobody.
 4. `NONE`: none of these.
 
@@ -86,7 +85,7 @@ def _proof(rows: Any) -> Any:
             out[row] = AUTHENTICATED
         elif by_path:
             out[row] = PATH
-        elif known > 0 and structure == 1.0 and seldom and np.isnan(path):
+        elif known > 0 and structure == 1.0 and seldom:
             out[row] = STRUCTURE
         elif np.isnan(known) and np.isnan(domain_known):
             out[row] = np.nan
