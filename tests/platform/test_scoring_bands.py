@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mailwarden.scoring.bands import Bands
+from mailwarden.scoring.bands import Bands, sure_alone
 
 
 def _out(bands: Bands, held: bool, without: bool, sender: str, tenant: str = "acme") -> bool:
@@ -36,7 +36,7 @@ def test_whoever_fires_on_everything_is_set_aside_and_not_the_sound_one_that_hol
     """One that fires has its way nowhere, since `behaviour` weighs against it: without that all would be held back."""
     bands = Bands()
     out = [
-        bands.see("acme", f"s{n}@x.example", False, {"text": False, "behaviour": True, "rules": False}, ["text"])
+        bands.see("acme", f"s{n}@x.example", False, {"text": False, "behaviour": True, "rules": False}, "text")
         for n in range(200)
     ]
     first = next(at for at, names in enumerate(out) if names)
@@ -47,8 +47,14 @@ def test_a_detector_that_is_sure_of_what_is_held_back_without_it_too_stays() -> 
     bands = Bands()
     for n in range(500):
         bad = n % 3 == 0
-        sure = ["text", "rules"] if bad else []
-        assert not bands.see("acme", f"s{n}@x.example", bad, {"text": bad, "rules": bad}, sure)
+        assert not bands.see("acme", f"s{n}@x.example", bad, {"text": bad, "rules": bad}, "text" if bad else None)
+
+
+def test_of_a_wave_that_several_find_likely_nobody_is_sure_alone() -> None:
+    assert sure_alone({"text": 0.99, "behaviour": 0.01, "malware": 0.5}) == "text"
+    assert sure_alone({"text": 0.99, "behaviour": 0.6}) is None
+    assert sure_alone({"text": 0.9, "behaviour": 0.01}) is None
+    assert sure_alone({"text": 0.99, "behaviour": 0.99}) is sure_alone({}) is None
 
 
 def test_other_tenants_are_not_touched() -> None:

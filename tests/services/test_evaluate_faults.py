@@ -14,7 +14,7 @@ from mailwarden.domain.detection.decision import HISTORY, Calibration, Combinati
 from mailwarden.domain.detection.detector import RawScores
 from mailwarden.domain.detection.rows import FeatureTable
 from mailwarden.errors import ConfigError, DataError
-from mailwarden.scoring.bands import SURE, Bands
+from mailwarden.scoring.bands import Bands, sure_alone
 from mailwarden.scoring.batch import DetectorScores
 from mailwarden.scoring.champion import Champion
 from mailwarden_services.evaluation.faults.asked import FaultsAsked
@@ -99,7 +99,7 @@ def served(table: FeatureTable, rows: TenantRows, fault: Fault) -> tuple[list[bo
             str(rows.sender[number]),
             scores.verdict("acme") in ("junk", "quarantine"),
             {name: verdict in ("junk", "quarantine") for name, verdict in without.items()},
-            [name for name, probability in scores.detectors.items() if probability >= SURE],
+            sure_alone(scores.detectors),
         )
         if out:
             scores = sound.setting_aside(batch, out)

@@ -7,7 +7,8 @@ every message it is asked what the verdict would be without each detector.
    the detector stood alone, and ln((1 - p1) / (1 - p0)) where it did not; p0 is the share in which a sound one stands
    alone at most, p1 that of a broken one.
 2. The first sum is of all messages: what the others would not hold back is held back by this detector, or it is sure
-   that the message is bad (`SURE`), whether it has its way or another holds it down (`ALONE`). The second is of those
+   that the message is bad and no other finds that likely (`sure_alone`), whether it has its way or another holds it
+   down (`ALONE`). The second is of those
    that the others would hold back: held down by this one alone (`AGAINST`). A detector that fires on everything makes
    the sound one that holds it down look like that. So it grows slower, and not while another detector is out.
 3. Of one sender only the first message of several in a row counts as decided alone, so that no wave of one sender sets
@@ -26,17 +27,26 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 LIMIT = 20.0
 ALONE = (0.05, 0.8)
 AGAINST = (0.3, 0.95)
-SURE = 0.95
-"""Calibrated probability from which on a detector is sure that a message is bad."""
+SURE, LIKELY = 0.95, 0.5
+"""Calibrated probability from which on a detector is sure that a message is bad, and above which it finds it likely."""
 
 _CEILING = 1.5 * LIMIT
 _TENANTS_KEPT = 10_000
+
+
+def sure_alone(probabilities: Mapping[str, float]) -> str | None:
+    """The detector that is sure that a message is bad, where no other finds that likely; None where there is none.
+
+    probabilities: calibrated, of those that speak of it. Of a wave of bad mail several find it likely.
+    """
+    likely = [name for name, probability in probabilities.items() if probability > LIKELY]
+    return likely[0] if len(likely) == 1 and probabilities[likely[0]] >= SURE else None
 
 
 @dataclass(slots=True)
@@ -73,12 +83,12 @@ class Bands:
     _of: OrderedDict[str, dict[str, _Band]] = field(default_factory=OrderedDict)
 
     def see(
-        self, tenant: str, sender: str, held: bool, without: Mapping[str, bool], sure: Collection[str] = ()
+        self, tenant: str, sender: str, held: bool, without: Mapping[str, bool], sure: str | None = None
     ) -> frozenset[str]:
         """Which detectors are out of their band, after this message.
 
         sender: its address, "" where there is none. held: whether it would be held back with all of them; without: by
-        detector, whether it would be without that one. sure: detectors that are sure that it is bad.
+        detector, whether it would be without that one. sure: see `sure_alone`.
         """
         own = self._of.setdefault(tenant, {})
         self._of.move_to_end(tenant)
@@ -87,7 +97,7 @@ class Bands:
         out = set()
         for name, others in without.items():
             band = own.setdefault(name, _Band())
-            band.alone.see((held or name in sure) and not others, sender)
+            band.alone.see((held or name == sure) and not others, sender)
             if band.alone.out:
                 out.add(name)
         for name, others in without.items():

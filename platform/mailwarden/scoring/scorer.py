@@ -26,7 +26,7 @@ from mailwarden.domain.mail.events import Event
 from mailwarden.domain.mail.times import TIME_CLAMPED
 from mailwarden.domain.status import CODES, Status
 from mailwarden.errors import StoreError
-from mailwarden.scoring.bands import SURE, Bands
+from mailwarden.scoring.bands import Bands, sure_alone
 from mailwarden.scoring.batch import BatchScores, Scores
 from mailwarden.scoring.categorising import Bar, Caller
 from mailwarden.scoring.champion import Champion
@@ -233,9 +233,8 @@ class Scorer:
 
         held = bar.verdict(scores) in HELD_BACK
         without = bar.held_without_each(champion, batch)
-        sure = [name for name, probability in scores.detectors.items() if probability >= SURE]
         others = {name: verdict in HELD_BACK for name, verdict in without.items()}
-        odd = self._bands.see(event.tenant, event.sender, held, others, sure)
+        odd = self._bands.see(event.tenant, event.sender, held, others, sure_alone(scores.detectors))
         return (champion.setting_aside(batch, odd), sorted(odd)) if odd else (scores, ())
 
     def readable(self, kept: Sequence[KeptRule]) -> TenantRules:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from mailwarden.domain.detection.decision import HISTORY, Combination, sigmoid
 from mailwarden.evaluation.figures import Share
-from mailwarden.scoring.bands import SURE, Bands
+from mailwarden.scoring.bands import Bands, sure_alone
 from mailwarden.scoring.batch import BatchScores, DetectorScores
 from mailwarden.scoring.champion import Champion
 from mailwarden_services.evaluation.faults.mail import Said, TenantRows
@@ -60,7 +60,7 @@ def outcome_of(champion: Champion, rows: TenantRows, fault: Fault, budget: float
     """What becomes of a tenant's mail; budget: its own of false positives, None for what was trained with."""
     trial = _Trial.of(champion, rows, fault, budget)
     held = trial.held(frozenset())
-    without, sure = trial.held_without_each(), trial.sure()
+    without, sure = trial.held_without_each(), trial.sure_alone()
     bands = Bands()
     first: dict[str, int] = {}
     known = {frozenset[str](): held}
@@ -70,8 +70,7 @@ def outcome_of(champion: Champion, rows: TenantRows, fault: Fault, budget: float
     # Where all say the same of a message, only its sums move; each must be seen.
     for at in range(len(held)):
         seen = dict(zip(names, others[:, at].tolist(), strict=True))
-        certain = [name for name, of in sure.items() if of[at]]
-        out = bands.see(rows.tenant, str(rows.sender[at]), bool(held[at]), seen, certain)
+        out = bands.see(rows.tenant, str(rows.sender[at]), bool(held[at]), seen, sure[at])
         if not out:
             continue
         for name in out:
@@ -118,17 +117,17 @@ class _Trial:
         batch = self._batch(self.away | aside)
         return self._over(batch.patterns[0].combination, batch.logit)
 
-    def sure(self) -> dict[str, NDArray[np.bool_]]:
-        """By detector (messages,) whether it is sure, of the row that decides, that the message is bad."""
+    def sure_alone(self) -> list[str | None]:
+        """By message, of the row that decides: see `bands.sure_alone`."""
         batch = self._batch(self.away)
         pattern, worst = batch.patterns[0], batch.worst
-        found = {}
-        for name, one in batch.detectors.items():
-            if name not in pattern.silent:
-                said = pattern.combination.fusion.calibrations[name].logit(one.raw[worst])
-                silent = np.zeros(len(worst), dtype=np.bool_) if one.abstains is None else one.abstains[worst]
-                found[name] = (sigmoid(said) >= SURE) & ~silent
-        return found
+        names = [name for name in batch.detectors if name not in pattern.silent]
+        said = np.zeros((len(worst), len(names)))
+        for at, name in enumerate(names):
+            one = batch.detectors[name]
+            odds = pattern.combination.fusion.calibrations[name].logit(one.raw[worst])
+            said[:, at] = sigmoid(odds) if one.abstains is None else np.where(one.abstains[worst], 0.0, sigmoid(odds))
+        return [sure_alone(dict(zip(names, of, strict=True))) for of in said.tolist()]
 
     def held_without_each(self) -> dict[str, NDArray[np.bool_]]:
         """By detector (messages,) whether each is held back without it."""
